@@ -1,0 +1,169 @@
+# Everything a user types. `make` alone does the whole run: environment, models, pipeline, report.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := all
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export VIRTUAL_ENV := $(CURDIR)/$(VENV)
+
+MODEL ?=
+N ?=
+ENTRIES ?=
+SET ?=
+CHECK ?=
+NAME ?=
+FORMAT ?= hf
+ROW ?= 1
+DIR ?=
+PORT ?=
+
+.PHONY: all install install-data repro data train rollouts plan try evaluate render serve chat merge gguf report export compare sweep ablate example-large new validate lint test bench-dvc bench-training bench-report bench-teacher deps lock clean distclean help
+
+all: install models repro ## Set up and run the whole pipeline, down to the report
+
+install: $(VENV)/.train ## The environment for all stages (packages pinned by hash)
+
+install-data: $(VENV)/.base ## The environment for the data stages only: no torch
+
+$(BIN)/uv: locks/uv.lock
+	@python3 -m venv $(VENV) || { echo "error: python3 -m venv failed; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r locks/uv.lock
+	@touch $@
+
+$(VENV)/.base: $(BIN)/uv locks/base.lock
+	@$(UV) --no-deps --require-hashes -r locks/base.lock
+	@touch $@
+
+# The CPU build where there is no NVIDIA driver: pip finds it where the machine offers one, else uv knows PyTorch's index.
+$(VENV)/.train: $(VENV)/.base locks/train.lock locks/gpu.lock locks/torch.txt
+	@$(UV) --no-deps --require-hashes -r locks/train.lock
+	@if command -v nvidia-smi > /dev/null; then \
+		$(UV) --torch-backend auto -r locks/torch.txt; \
+		$(UV) --no-deps --require-hashes -r locks/gpu.lock; \
+	else \
+		sed 's/$$/+cpu/' locks/torch.txt > $(VENV)/torch-cpu.txt; \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r $(VENV)/torch-cpu.txt 2> /dev/null \
+		|| $(UV) --no-deps --torch-backend cpu -r $(VENV)/torch-cpu.txt; \
+	fi
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.train locks/test.lock
+	@$(UV) --no-deps --require-hashes -r locks/test.lock
+	@touch $@
+
+.PHONY: models
+models: $(VENV)/.base ## Fetch the embedded models that params.yaml names (checked by hash, cached outside the project)
+	@python -m distill.teacher.weights
+
+repro: $(VENV)/.train validate ## dvc repro: run what has changed
+	@dvc repro
+
+data: $(VENV)/.base validate ## Up to data/train.jsonl (needs no torch)
+	@dvc repro filter
+
+train: $(VENV)/.train validate ## Up to models/adapter
+	@dvc repro sft_train
+
+evaluate: $(VENV)/.train validate ## Up to reports/evaluation.json
+	@dvc repro evaluate
+
+rollouts: $(VENV)/.base validate ## Ask the teacher: make rollouts N=100 MODEL=gpt-5.2 ENTRIES=0,5-9
+	@dvc exp run $(if $(NAME),-n $(NAME)) $(if $(MODEL),-S 'model=$(MODEL)') $(if $(N),-S 'teacher.n=$(N)') \
+		$(if $(ENTRIES),-S "teacher.entries='$(ENTRIES)'",$(if $(N),-S teacher.entries=null)) teacher_rollouts
+
+CHOICE = $(if $(MODEL),-S 'model=$(MODEL)') $(if $(N),-S 'teacher.n=$(N)') $(if $(ENTRIES),-S 'teacher.entries=$(ENTRIES)',$(if $(N),-S teacher.entries=null))
+
+plan: $(VENV)/.base ## What is missing and what it would cost; asks nothing (takes N, MODEL, ENTRIES, too)
+	@dvc repro -q prompts && python -m stages.teacher_rollouts --plan $(CHOICE)
+
+try: $(VENV)/.base ## Ask two prompts and read the conversations; the answers are kept for the real run
+	@dvc repro -q prompts && python -m stages.teacher_rollouts --try $(CHOICE)
+
+render: $(VENV)/.base ## One training row as the student sees it, what it learns marked: make render ROW=3
+	@python -m distill.student.show $(ROW)
+
+serve: $(VENV)/.train ## The trained student at an OpenAI-compatible endpoint: make serve PORT=8000
+	@exec python -m distill.student.serve $(if $(PORT),--port $(PORT))
+
+chat: $(VENV)/.train ## Talk to the trained student, with the project's tools
+	@exec python -m distill.student.talk
+
+merge: $(VENV)/.train ## models/merged: base and adapter as one model (safetensors)
+	@python -m distill.student.merge
+
+gguf: $(VENV)/.train ## models/student.gguf: the trained student for llama.cpp
+	@python -m distill.student.export_gguf
+
+report: $(VENV)/.base ## reports/index.html from whatever there is so far
+	@python -m stages.report
+
+# A dependency is a column of its own to DVC: files are dropped, params and metrics stay.
+COMPARE = dvc exp show --only-changed --md --drop '.*/|.*\.py$$|rollouts$$'
+
+compare: $(VENV)/.base ## The experiments side by side: parameters and numbers that differ
+	@$(COMPARE)
+
+new: ## A project of your own, without the example: make new DIR=../mine
+	@python3 -m distill.new "$(DIR)"
+
+export: $(VENV)/.base ## data/train.jsonl for another trainer, under exports/: make export FORMAT=openai|sharegpt|hf
+	@python -m distill.dataset.export $(FORMAT)
+
+sweep: $(VENV)/.train ## One experiment per value: make sweep SET='student.learning_rate=0.0005,0.001,0.002'
+	@dvc exp run --queue -S '$(or $(SET),$(error SET is missing: make sweep SET=student.learning_rate=0.0005,0.001))'
+	@dvc exp run --run-all
+	@$(COMPARE)
+
+ablate: $(VENV)/.train ## What a filter check does for the student: make ablate CHECK=answer
+	@python -m distill.ablate "$(CHECK)"
+
+example-large: $(VENV)/.train ## The larger example, in build/two_step: a 1.5B teacher, four tools, questions in two steps
+	@python examples/workspace.py two_step
+	@cd build/two_step && python -m distill.teacher.weights && dvc repro
+
+validate: $(VENV)/.base ## Schemas, params.yaml, every seed row, tools.py, dvc.yaml
+	@python -m distill.validate
+
+lint: $(VENV)/.test ## Style and types
+	@ruff check .
+	@ruff format --check .
+	@mypy
+
+test: $(VENV)/.test ## The tests
+	@python -m pytest
+
+bench-dvc: $(VENV)/.test ## What a no-op `dvc repro` costs, against `true` as every command
+	@python -m benchmarks.dvc_noop
+
+bench-training: $(VENV)/.test ## Tokens per second of training, against plain TRL
+	@python -m benchmarks.training
+
+bench-report: $(VENV)/.test ## Seconds to write and to open a report of 10,000 rollouts
+	@python -m benchmarks.report_open
+
+INSPECT := .peers/inspect/bin/python
+
+$(INSPECT): | $(BIN)/uv
+	@$(BIN)/uv venv --quiet --clear .peers/inspect
+	@$(BIN)/uv pip install --quiet --python $@ inspect-ai==0.3.285 openai==3.54.0
+
+bench-teacher: $(VENV)/.test $(INSPECT) ## What buying rollouts costs, against an ideal and inspect-ai (ONLY="rollouts wide")
+	@python -m benchmarks.teacher $(ONLY)
+
+deps: $(VENV)/.base ## Write into dvc.yaml which files each stage's results depend on
+	@python tests/closure.py
+
+lock: $(BIN)/uv ## Resolve the pinned packages anew
+	@locks/resolve.sh
+
+clean: ## Remove what the pipeline made (the store of answers and the models stay)
+	@rm -rf rollouts models data/prompts.jsonl data/converted.jsonl data/train.jsonl data/rejected.jsonl \
+		reports/index.html reports/evaluation.jsonl dvc_plots
+
+distclean: clean ## Remove the environment and DVC's cache, too
+	@rm -rf $(VENV) .dvc/cache .dvc/tmp
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14

@@ -1,0 +1,28 @@
+"""`-S key=value` for what runs outside of DVC: a plan, a trial."""
+
+from copy import deepcopy
+from typing import Any
+
+from distill.records import params as records
+from distill.records import schema
+from distill.records.faults import InputError
+
+
+def overridden(params: dict[str, Any], settings: list[str]) -> dict[str, Any]:
+    """The parameters with each `group.key=value` put in, values read as YAML. Raises InputError with every fault."""
+    changed = deepcopy(params)
+    faults = []
+    for setting in settings:
+        key, _, value = setting.partition("=")
+        *groups, last = key.split(".")
+        place: Any = changed
+        for group in groups:
+            place = place.get(group) if isinstance(place, dict) else None
+        if not isinstance(place, dict) or last not in place:
+            faults.append(f"-S {setting}: params.yaml has no key '{key}'")
+        else:
+            place[last] = records.parse(value)
+    faults += [f"-S: {fault}" for fault in schema.faults("params", changed)]
+    if faults:
+        raise InputError(faults)
+    return changed

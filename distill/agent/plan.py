@@ -1,0 +1,139 @@
+"""What is missing, and what it would cost: nothing is asked, no tool is run."""
+
+from typing import Any, NamedTuple
+
+import orjson
+
+from distill.agent.finished import Finished
+from distill.agent.rollout import run
+from distill.agent.setting import Setting
+from distill.agent.turns import Turns
+from distill.teacher.answer import Answer
+from distill.teacher.endpoint_model import BYTES_PER_TOKEN
+from distill.teacher.prices import Prices
+
+LOOKED_AT = 200
+"""Finished rollouts whose tokens are taken as typical."""
+GUESSED_TURNS, GUESSED_OUTPUT = 3, 600
+"""For a teacher of which nothing is stored yet: answers of a rollout with tools, and tokens of an answer."""
+
+
+class Missing(NamedTuple):
+    """A rollout that is not finished: how many of its answers are there, and the bytes of its first request."""
+
+    prompt: dict[str, Any]
+    sample: int
+    bought: int
+    bytes: int
+
+
+class Plan(NamedTuple):
+    """`typical`: tokens (input, cached, output) of one answer and answers per rollout, over `measured_on` rollouts."""
+
+    finished: int
+    missing: list[Missing]
+    typical: "Typical"
+    measured_on: int
+
+    @property
+    def answers(self) -> int:
+        """Answers that are likely to be bought."""
+        return sum(max(1, round(self.typical.turns) - rollout.bought) for rollout in self.missing)
+
+
+class Typical(NamedTuple):
+    """What one answer and one rollout are like."""
+
+    turns: float
+    input: float
+    cached: float
+    output: float
+
+
+class _NotThere(Exception):
+    """The replay came to an answer or a tool result that is not stored."""
+
+
+class _Replay(Turns):
+    """The turns of a rollout as far as they are stored."""
+
+    async def ask(self, messages: list[dict[str, Any]]) -> Answer:
+        if not self.keys:
+            self.bytes = len(orjson.dumps(self.request(messages)))
+        if self.stored(messages) is None:
+            raise _NotThere
+        return await super().ask(messages)
+
+    async def call(self, call: dict[str, Any]) -> str:
+        if not self.told[-1]:
+            raise _NotThere
+        return await super().call(call)
+
+
+async def plan(wanted: list[tuple[dict[str, Any], int]], setting: Setting) -> Plan:
+    """Which of the wanted (prompt, sample) pairs are not finished, by what the store holds."""
+    index, store = Finished(setting), setting.teacher.store
+    finished: list[list[str]] = []
+    missing: list[Missing] = []
+    for prompt, sample in wanted:
+        key = setting.rollout_key(prompt, sample)
+        answers = index.answers(key)
+        if not answers or not all(store.has(answer) for answer in answers):
+            try:
+                async with setting.toolbox.open(prompt) as unused:
+                    replay = _Replay(setting, prompt, sample, unused)
+                    await run(prompt["messages"], replay.ask, replay.call, setting.params["agent"]["max_turns"])
+            except _NotThere:
+                missing.append(Missing(prompt, sample, len(replay.keys), replay.bytes))
+                continue
+            answers = replay.all_keys
+            index.add(key, answers)
+        finished.append(answers)
+    typical, measured_on = _typical(finished, missing, setting)
+    return Plan(len(finished), missing, typical, measured_on)
+
+
+def expected_usd(found: Plan, prices: Prices, tier: str) -> float:
+    """What the missing answers are likely to cost."""
+    usage = {
+        "input_tokens": round(found.typical.input),
+        "cached_tokens": round(found.typical.cached),
+        "output_tokens": round(found.typical.output),
+        "reasoning_tokens": 0,
+    }
+    return found.answers * prices.cost(usage, tier)  # type: ignore[arg-type]
+
+
+def worst_usd(found: Plan, prices: Prices, tier: str, agent: dict[str, Any], max_output_tokens: int) -> float:
+    """What they would cost if every missing rollout took all its turns, every answer all its tokens, and every turn
+    one tool result of full length. (No run can pass runtime.budget_usd, whatever this says.)
+    """
+    total = 0.0
+    for rollout in found.missing:
+        grown = max_output_tokens + (
+            agent["tool_output_chars"] // BYTES_PER_TOKEN if rollout.prompt.get("tools") != [] else 0
+        )
+        for turn in range(rollout.bought, agent["max_turns"]):
+            total += prices.worst(rollout.bytes // BYTES_PER_TOKEN + turn * grown, max_output_tokens, tier)
+    return total
+
+
+def _typical(finished: list[list[str]], missing: list[Missing], setting: Setting) -> tuple[Typical, int]:
+    looked_at = finished[:LOOKED_AT]
+    entries = [setting.teacher.store.get(key) for keys in looked_at for key in keys]
+    usages = [answer["usage"] for answer in entries if answer]
+    if not usages:
+        return _guessed(missing, setting), 0
+    mean = {
+        name: sum(usage[name] for usage in usages) / len(usages)  # type: ignore[literal-required]
+        for name in ("input_tokens", "cached_tokens", "output_tokens")
+    }
+    turns = len(usages) / len(looked_at)
+    return Typical(turns, mean["input_tokens"], mean["cached_tokens"], mean["output_tokens"]), len(looked_at)
+
+
+def _guessed(missing: list[Missing], setting: Setting) -> Typical:
+    with_tools = any(setting.toolbox.offered(rollout.prompt).schemas for rollout in missing)
+    turns = min(GUESSED_TURNS if with_tools else 1, setting.params["agent"]["max_turns"])
+    first = sum(rollout.bytes for rollout in missing) / max(1, len(missing)) / BYTES_PER_TOKEN
+    return Typical(turns, first + (turns - 1) / 2 * GUESSED_OUTPUT, 0.0, GUESSED_OUTPUT)

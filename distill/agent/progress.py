@@ -1,0 +1,54 @@
+"""How a run is doing: a live line on a terminal, a line now and then elsewhere."""
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+EVERY_S = 10.0
+LIVE_S = 0.2
+
+
+class Progress:
+    """Prints `done/total` with speed and remaining time; `more` adds what only the caller knows (money, concurrency).
+
+    On a terminal one line is kept up to date; elsewhere a line is printed at most every ten seconds and at the end.
+    """
+
+    def __init__(self, name: str, total: int, more: Callable[[], str] | None = None):
+        self.name, self.total = name, total
+        self.done = self.failed = self.tokens = 0
+        self._more = more
+        self._live = sys.stdout.isatty()
+        self.started = self._printed = time.monotonic()
+
+    def add(self, record: dict[str, Any]) -> None:
+        """Counts one more record of a conversation that has ended."""
+        self.done += 1
+        self.failed += record["status"] == "failed"
+        self.tokens += record["usage"]["output_tokens"]
+        self.tick()
+
+    def tick(self) -> None:
+        """Prints the line if it is time to."""
+        now = time.monotonic()
+        if self.done == self.total or now - self._printed >= (LIVE_S if self._live else EVERY_S):
+            self._printed = now
+            start, end = ("\r\x1b[K", "\n" if self.done == self.total else "") if self._live else ("", "\n")
+            print(f"{start}{self.line(now)}", end=end, flush=True)
+
+    def line(self, now: float) -> str:
+        """The line at a time of the monotonic clock."""
+        spent = max(now - self.started, 1e-9)
+        left = f"{_time(spent / self.done * (self.total - self.done))} left" if self.done else "no end in sight yet"
+        parts = [f"{self.done}/{self.total} done", f"{self.failed} failed", f"{self.tokens / spent:.0f} tokens/s"]
+        if self._more and (more := self._more()):
+            parts.append(more)
+        return f"{self.name}: {', '.join([*parts, _time(spent), left])}"
+
+
+def _time(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = int(seconds // 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 120 else f"{minutes} min"

@@ -1,0 +1,92 @@
+"""The record of a rollout, and back: all that the store knew about a conversation can be had from its record."""
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple, cast
+
+from distill.agent.rollout import Conversation
+from distill.agent.setting import Setting
+from distill.agent.turns import Turns
+from distill.teacher.answer import Answer, total
+from distill.teacher.errors import KINDS, ApiError
+from distill.tools.session import Told
+
+LOOP_VERSION = "1"
+KEPT = (
+    "finish_reason",
+    "usage",
+    "cost_usd",
+    "model",
+    "response_id",
+    "created_at",
+    "latency_ms",
+    "attempts",
+    "tier",
+    "items",
+)
+"""What a call of the record has of its answer: everything but the message, which stands in the conversation."""
+
+
+def record(prompt: dict[str, Any], sample: int, setting: Setting, talk: Conversation, turns: Turns) -> dict[str, Any]:
+    """The rollout record of a conversation (schemas/rollout.schema.json)."""
+    key = setting.rollout_key(prompt, sample)
+    costs = [answer["cost_usd"] for answer in turns.answers]
+    return {
+        "id": key[:16],
+        "key": key,
+        "prompt_id": prompt["id"],
+        "sample": sample,
+        "split": prompt["split"],
+        "created_at": turns.answers[0]["created_at"] if turns.answers else "1970-01-01T00:00:00Z",
+        "model": setting.params["model"],
+        "teacher": setting.asked,
+        "status": talk.status,
+        "stop_reason": talk.stop_reason,
+        "error": talk.error and _error(talk.error, turns.error),
+        "messages": talk.messages,
+        "tools": turns.offered,
+        "calls": [_call(*turn) for turn in zip(turns.keys, turns.answers, turns.told, strict=True)],
+        "usage": total([answer["usage"] for answer in turns.answers]),
+        "cost_usd": None if None in costs else math.fsum(cost for cost in costs if cost is not None),
+        "docker": prompt.get("docker"),
+        "metadata": prompt["metadata"],
+        "versions": {"loop": LOOP_VERSION, "tools": setting.tools_version},
+    }
+
+
+class Known(NamedTuple):
+    """What a record says of one request: the answer or the failure, and what the tools said to the answer's calls."""
+
+    key: str
+    answer: Answer | None
+    failure: ApiError | None
+    results: list[Told]
+
+
+def known(rollout: dict[str, Any]) -> Iterator[Known]:
+    """Every request behind a rollout record, with its outcome exactly as the store had it."""
+    messages, calls = rollout["messages"], rollout["calls"]
+    spoken = [place for place, message in enumerate(messages) if message["role"] == "assistant"]
+    for call, place in zip(calls, spoken[len(spoken) - len(calls) :], strict=True):
+        answer = {"message": messages[place], **{name: call[name] for name in KEPT if name in call}}
+        results = []
+        for message in messages[place + 1 :]:
+            if message["role"] != "tool":
+                break
+            results.append(message["content"])
+        times = call.get("tool_ms", [None] * len(results))
+        told = [Told(*one) for one in zip(results, times, strict=True)]
+        yield Known(call["request"], cast(Answer, answer), None, told)
+    error = rollout["error"]
+    if error and error.get("request"):
+        yield Known(error["request"], None, ApiError(error["kind"], error["message"], error["http_status"]), [])
+
+
+def _call(key: str, answer: Answer, told: list[Told]) -> dict[str, Any]:
+    call = {"request": key} | {name: answer[name] for name in KEPT if name in answer}  # type: ignore[literal-required]
+    return call | ({"tool_ms": [one.ms for one in told]} if told else {})
+
+
+def _error(found: dict[str, Any], error: ApiError | None) -> dict[str, Any]:
+    retryable = found["kind"] in KINDS and KINDS[found["kind"]].fate == "retry"
+    return {**found, "retryable": retryable, "request": error.request if error else None}

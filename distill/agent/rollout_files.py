@@ -1,0 +1,74 @@
+"""`rollouts/`: one readable JSON file per rollout, or shards when there are so many that a folder becomes slow."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from distill.records import schema
+from distill.records.faults import InputError
+
+SHARD_ABOVE = 10_000
+SHARDS = 64
+PLAIN = str.maketrans({"-": None, ":": None, "T": "_", "Z": None})
+
+
+class Folder:
+    """A folder in the making. `add` takes the records in any order; the bytes do not depend on it."""
+
+    def __init__(self, path: Path, sharded: bool):
+        self._path, self._sharded = path, sharded
+
+    def add(self, rollout: dict[str, Any]) -> None:
+        """Writes one rollout. Raises InputError with every fault."""
+        faults = schema.faults("rollout", rollout)
+        if faults:
+            raise InputError(
+                f"rollout {rollout['id']}: {fault} (refused by schemas/rollout.schema.json)" for fault in faults
+            )
+        if self._sharded:
+            with open(f"{self._path}/shard-{int(rollout['id'][:4], 16) % SHARDS:02d}.jsonl", "ab") as file:
+                file.write(orjson.dumps(rollout) + b"\n")
+        else:
+            with open(f"{self._path}/{_name(rollout)}", "wb") as file:
+                file.write(orjson.dumps(rollout, option=orjson.OPT_INDENT_2) + b"\n")
+
+    def finish(self) -> None:
+        """Sorts the shards: each line begins with the rollout's id."""
+        for shard in self._path.glob("shard-*.jsonl"):
+            shard.write_bytes(b"".join(sorted(shard.read_bytes().splitlines(keepends=True))))
+
+
+@contextmanager
+def replacing(folder: Path | str, count: int) -> Iterator[Folder]:
+    """A folder for `count` rollouts that takes the place of `folder` when the block ends well, and is removed when not.
+
+    Up to 10,000 rollouts: `<YYYYmmdd_HHMMSS>_<id>.json`, the time being that of the stored answer. Above: 64 files
+    `shard-XX.jsonl` by id, since DVC needs a millisecond for each file and hashes shards that did not change once.
+    Nothing here is worth an fsync: all of it can be made again from the store.
+    """
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    for left_by_a_kill in folder.parent.glob(f".{folder.name}.*.tmp"):
+        shutil.rmtree(left_by_a_kill, ignore_errors=True)
+    fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.parent))
+    try:
+        fresh.chmod(0o755)
+        made = Folder(fresh, count > SHARD_ABOVE)
+        yield made
+        made.finish()
+        if folder.exists():
+            shutil.rmtree(folder)
+        fresh.rename(folder)
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
+
+
+def _name(rollout: dict[str, Any]) -> str:
+    time = rollout["created_at"].translate(PLAIN)
+    return f"{time}_{rollout['id']}.json"

@@ -1,0 +1,55 @@
+"""Which prompts the teacher is asked: without replacement, the same ones each time, a larger number keeping the smaller."""
+
+import re
+from typing import Any
+
+from distill.records.faults import InputError
+
+RANGE = re.compile(r"^\s*(\d+)\s*(?:-\s*(\d+)\s*)?$")
+
+
+def wanted(prompts: list[dict[str, Any]], params: dict[str, Any]) -> list[tuple[dict[str, Any], int]]:
+    """The (prompt, sample) pairs to roll out: `teacher.n` or `teacher.entries` of the training prompts with
+    `teacher.samples` each, and `evaluate.n` of the held-out ones once (the teacher's own exam).
+
+    `n` takes the prompts with the smallest content ids: a random choice that no clock and no order of files changes.
+    """
+    teacher = params["teacher"]
+    train = [prompt for prompt in prompts if prompt["split"] == "train"]
+    if teacher["entries"] is None:
+        train = first(train, teacher["n"])
+    else:
+        train = [train[place] for place in entries(str(teacher["entries"]), len(train))]
+    samples = [(prompt, sample) for prompt in train for sample in range(teacher["samples"])]
+    return samples + [(prompt, 0) for prompt in held_out(prompts, params["evaluate"]["n"])]
+
+
+def held_out(prompts: list[dict[str, Any]], n: int | None) -> list[dict[str, Any]]:
+    """The prompts that base, student and teacher are compared on."""
+    return first([prompt for prompt in prompts if prompt["split"] == "eval"], n)
+
+
+def first(prompts: list[dict[str, Any]], n: int | None) -> list[dict[str, Any]]:
+    """The `n` prompts with the smallest ids (None: all), by id."""
+    return sorted(prompts, key=lambda prompt: prompt["id"])[:n]
+
+
+def entries(text: str, count: int) -> list[int]:
+    """The positions in `"0,1,5-9"`, each once. Raises InputError naming every part that is wrong or out of range."""
+    places: dict[int, None] = {}
+    faults = []
+    for part in text.split(","):
+        match = RANGE.match(part)
+        if not match:
+            faults.append(f"params.yaml: /teacher/entries: '{part.strip()}' is neither a number nor a range like 5-9")
+            continue
+        start, end = int(match[1]), int(match[2] or match[1])
+        if end < start or end >= count:
+            faults.append(
+                f"params.yaml: /teacher/entries: '{part.strip()}' is outside of 0-{count - 1}, "
+                f"the positions of the {count} training prompts"
+            )
+        places |= dict.fromkeys(range(start, min(end, count) + 1))
+    if faults:
+        raise InputError(faults)
+    return list(places)

@@ -1,0 +1,48 @@
+"""What all rollouts of a run share."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from distill.records.ids import content_id
+from distill.teacher.teacher import Teacher
+from distill.teacher.tool_results import ToolResults
+from distill.tools.toolbox import Toolbox
+
+
+@dataclass
+class Setting:
+    """Who is asked, with which tools and params. `tools_version`: see tools_version.py."""
+
+    teacher: Teacher
+    toolbox: Toolbox
+    params: dict[str, Any]
+    tools_version: str
+
+    @cached_property
+    def results(self) -> ToolResults:
+        """What these tools said before."""
+        return ToolResults(self.teacher.store.root, self.tools_version)
+
+    @cached_property
+    def asked(self) -> dict[str, Any]:
+        """The `teacher` of a rollout record: who is asked, with which settings."""
+        shown = self.teacher.shown
+        return {
+            **self.teacher.model.identity,
+            "sampling": self.teacher.sampling,
+            "agent": self.params["agent"],
+            "demonstrations": content_id(shown) if shown else None,
+        }
+
+    @cached_property
+    def asked_id(self) -> str:
+        """The content id of `asked`."""
+        return content_id(self.asked)
+
+    def rollout_key(self, prompt: dict[str, Any], sample: int) -> str:
+        """The key of a rollout: its prompt, the tools offered, the teacher, and the sample. 64 hex digits."""
+        tools = self.toolbox.offered(prompt).id
+        return content_id(
+            {"prompt": prompt["id"], "tools": tools, "teacher": self.asked_id, "sample": sample}, length=64
+        )

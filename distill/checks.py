@@ -1,0 +1,88 @@
+"""What a user's checks.py needs: `from distill.checks import check, Fault`.
+
+`@check` marks a function of one row; `load` reads the file as toolbox.load reads tools.py.
+"""
+
+import importlib.util
+import inspect
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from distill.dataset.checks.fault import Fault
+from distill.records.faults import InputError
+
+__all__ = ["Fault", "check", "load"]
+
+Check = Callable[[dict[str, Any]], Fault | None]
+
+
+def check(function: Callable[[dict[str, Any]], str | Fault | None]) -> Callable[[dict[str, Any]], str | Fault | None]:
+    """Marks a check: it gets a row and returns what is wrong with it, or None. It must not change the row.
+
+    A `Fault` has JSON pointers beside the words; in mode `mask` the assistant turns that they point at are masked.
+    """
+    function.__distill_check__ = True  # type: ignore[attr-defined]
+    return function
+
+
+def load(path: Path | str) -> dict[str, Check]:
+    """The checks of a Python file, by name; empty when there is no such file.
+
+    Raises InputError with every fault, as `checks.py:line: what is wrong`; the checks raise it, too, where the user's
+    function raises or returns something else.
+    """
+    path = Path(path)
+    if not path.exists():
+        return {}
+    specification = importlib.util.spec_from_file_location("project_checks", path)
+    module = importlib.util.module_from_spec(specification)  # type: ignore[arg-type]
+    sys.modules["project_checks"] = module
+    try:
+        specification.loader.exec_module(module)  # type: ignore[union-attr]
+    except Exception as error:
+        line = error.lineno if isinstance(error, SyntaxError) else _line(error, path)
+        raise InputError(f"{path}:{line}: cannot be loaded: {type(error).__name__}: {error}") from error
+    found = {name: thing for name, thing in vars(module).items() if hasattr(thing, "__distill_check__")}
+    faults = [fault for name, function in found.items() for fault in _faults(path, name, function)]
+    if faults:
+        raise InputError(faults)
+    return {name: _asking(path, name, function) for name, function in found.items()}
+
+
+def _asking(path: Path, name: str, function: Callable[..., Any]) -> Check:
+    def ask(row: dict[str, Any]) -> Fault | None:
+        try:
+            said = function(row)
+        except Exception as error:
+            where = f"{path}:{_line(error, path)}"
+            raise InputError(
+                f"{where}: check '{name}' raised {type(error).__name__}: {error} (rollout {row['rollout_id']})"
+            ) from error
+        if said is None or isinstance(said, Fault):
+            return said
+        if isinstance(said, str) and said.strip():
+            return Fault(said)
+        where = f"{path}:{function.__code__.co_firstlineno}"
+        raise InputError(f"{where}: check '{name}' returned {said!r}; return None, or in words what is wrong")
+
+    return ask
+
+
+def _faults(path: Path, name: str, function: Callable[..., Any]) -> list[str]:
+    where = f"{path}:{function.__code__.co_firstlineno}: check '{name}'"
+    if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+        return [f"{where} must be a plain function"]
+    try:
+        inspect.signature(function).bind({})
+    except TypeError:
+        return [f"{where} must take one argument, the row"]
+    return []
+
+
+def _line(error: BaseException, path: Path) -> int:
+    """The last line of `path` on the way to an error."""
+    lines = [frame.lineno or 0 for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
+    return lines[-1] if lines else 1

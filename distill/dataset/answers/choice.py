@@ -1,0 +1,77 @@
+"""`choice`: the expected letter, or the text of that choice. `answer_choices` lists the texts (A, B, …) or maps labels
+to them; without it any single letter is a label.
+"""
+
+import re
+import string
+from typing import Any
+
+from distill.dataset.answers import expected
+from distill.dataset.answers.exact import fold
+
+OPTIONS = ("answer_choices",)
+_LEAD = r"(?:(?:the )?(?:correct |right |best |final )?(?:answer|option|choice)(?: is)?:? )?(?:(?:option|choice) )?"
+_LABELLED = re.compile(rf"^{_LEAD}[(\[]?(?P<label>[a-z0-9]{{1,3}})(?P<mark>[)\].:\u2013\u2014-]*)(?: (?P<rest>.*))?$")
+_IN_TEXT = re.compile(
+    r"\b(?:answer|option|choice)(?: is)?:? (?:option |choice )?\**[(\[]?([A-Z])\b[)\]]?", re.IGNORECASE
+)
+
+
+def find(text: str, metadata: dict[str, Any]) -> str:
+    """The last letter that a text calls its answer, else the whole text."""
+    found = _IN_TEXT.findall(text)
+    return found[-1] if found and len(set(found)) == 1 else text
+
+
+def accepts(answer: str, metadata: dict[str, Any]) -> bool:
+    """Whether the answer names the expected choice and no other, by its label, its text, or both."""
+    texts = _texts(metadata)
+    label = _label(expected.text(metadata), texts)
+    given = _plain(answer)
+    if label in texts and fold(answer) == fold(texts[label]):
+        return True
+    named = _LABELLED.match(given)
+    if not named or named["label"] != label:
+        return False
+    rest = fold(named["rest"]) if named["rest"] else ""
+    if not rest:
+        return True
+    return rest == fold(texts[label]) if label in texts else bool(named["mark"]) and not re.search(r"\b[b-z]\b", rest)
+
+
+def faults(metadata: dict[str, Any]) -> list[str]:
+    """An expected answer that is none of the choices, and choices that are none."""
+    found = expected.text_faults(metadata)
+    choices = metadata.get("answer_choices")
+    texts = list(choices.values()) if isinstance(choices, dict) else choices
+    if choices is not None and (
+        not isinstance(texts, list) or len(texts) < 2 or not all(isinstance(text, str) for text in texts)
+    ):
+        return [*found, '/metadata/answer_choices: must be texts, such as ["tea", "milk"] or {"A": "tea", "B": "milk"}']
+    if found:
+        return found
+    labelled = _texts(metadata)
+    wanted = _label(expected.text(metadata), labelled)
+    if labelled and wanted not in labelled:
+        found.append(f"/metadata/expected_answer: '{expected.text(metadata)}' is none of answer_choices")
+    if not labelled and not re.fullmatch(r"[a-z]", wanted):
+        found.append("/metadata/expected_answer: must be one letter, or give answer_choices")
+    return found
+
+
+def _texts(metadata: dict[str, Any]) -> dict[str, str]:
+    """Label (in lower case) -> text of each choice; empty where they are not given."""
+    choices = metadata.get("answer_choices") or {}
+    pairs = choices.items() if isinstance(choices, dict) else zip(string.ascii_uppercase, choices, strict=False)
+    return {str(label).strip().casefold(): text for label, text in pairs}
+
+
+def _label(wanted: str, texts: dict[str, str]) -> str:
+    label = wanted.strip().strip("().").casefold()
+    if label in texts or not texts:
+        return label
+    return next((name for name, text in texts.items() if fold(text) == fold(wanted)), label)
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.replace("*", "").replace("$", "").split()).casefold().rstrip(".!")

@@ -1,0 +1,17 @@
+"""What an expected answer may be, said the same way for every type."""
+
+from typing import Any
+
+
+def text_faults(metadata: dict[str, Any]) -> list[str]:
+    """The fault of an expected answer that is neither a text nor a number."""
+    value = metadata["expected_answer"]
+    if isinstance(value, bool) or not isinstance(value, str | int | float) or not str(value).strip():
+        shown = "empty" if isinstance(value, str) else type(value).__name__
+        return [f"/metadata/expected_answer: must be a string or a number, not {shown}"]
+    return []
+
+
+def text(metadata: dict[str, Any]) -> str:
+    """The expected answer as text."""
+    return str(metadata["expected_answer"])

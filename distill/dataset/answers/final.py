@@ -1,0 +1,43 @@
+"""Where a text states its final answer: on a line `Answer: …`, or in `\\boxed{…}`."""
+
+import re
+
+_MARKER = re.compile(r"^[\s>#*_-]*(?:final\s+)?answer[\s*_]*[:\uff1a](.*)$", re.IGNORECASE)
+_MARKDOWN = "*_`"
+_BOXED = "\\boxed{"
+
+
+def stated(text: str, several_lines: bool = False) -> str | None:
+    """What stands after the last `Answer:`, else in the last `\\boxed{}`; None where there is neither.
+
+    After the marker that is the rest of its line, or the next line that is not empty; with `several_lines` all lines
+    that follow.
+    """
+    found = _marked(text, several_lines)
+    if found is None:
+        return _boxed(text)
+    return _boxed(found) or found
+
+
+def _marked(text: str, several_lines: bool) -> str | None:
+    lines = text.splitlines()
+    for index in range(len(lines) - 1, -1, -1):
+        marker = _MARKER.match(lines[index])
+        if marker:
+            rest = [part.strip().strip(_MARKDOWN).strip() for part in [marker[1], *lines[index + 1 :]]]
+            told = [part for part in rest if part]
+            if not told:
+                return None
+            return "\n".join(told) if several_lines and not rest[0] else told[0]
+    return None
+
+
+def _boxed(text: str) -> str | None:
+    """The content of the last `\\boxed{}` whose braces are closed."""
+    start = text.rfind(_BOXED)
+    depth = 0
+    for place in range(start + len(_BOXED) - 1, len(text)) if start >= 0 else ():
+        depth += (text[place] == "{") - (text[place] == "}")
+        if depth == 0:
+            return text[start + len(_BOXED) : place].strip() or None
+    return None

@@ -1,0 +1,108 @@
+"""Units of measurement that answers come in, and what converts into what.
+
+A table and no library: an answer needs the common units by their English names and symbols, and a strict no to the rest.
+"""
+
+import re
+from decimal import Decimal
+
+# dimension: {unit in terms of the first: its names}; symbols are taken as written, words in any case and number.
+_TABLE: dict[str, dict[str, str]] = {
+    "length": {
+        "1": "m metre meter", "1000": "km kilometre kilometer", "0.1": "dm decimetre decimeter",
+        "0.01": "cm centimetre centimeter", "0.001": "mm millimetre millimeter", "1e-6": "µm um micrometre micrometer micron",
+        "1e-9": "nm nanometre nanometer", "0.0254": "in inch inches", "0.3048": "ft foot feet", "0.9144": "yd yard",
+        "1609.344": "mi mile", "1852": "nmi",
+    },
+    "mass": {
+        "1": "kg kilogram kilo kilogramme", "0.001": "g gram gramme", "1e-6": "mg milligram", "1e-9": "µg ug mcg microgram",
+        "1000": "t tonne", "0.45359237": "lb lbs pound", "0.028349523125": "oz ounce",
+    },
+    "time": {
+        "1": "s sec second", "0.001": "ms millisecond", "1e-6": "µs us microsecond", "1e-9": "ns nanosecond",
+        "60": "min minute", "3600": "h hr hrs hour", "86400": "d day", "604800": "wk week",
+    },
+    "volume": {
+        "1": "l L litre liter", "0.001": "ml mL millilitre milliliter", "0.01": "cl cL centilitre centiliter",
+        "0.1": "dl dL", "1000": "m³ m3 m^3", "1e-3": "cm³ cm3 cm^3 cc", "3.785411784": "gal gallon",
+    },
+    "area": {
+        "1": "m² m2 m^2 sqm", "1e6": "km² km2 km^2", "1e-4": "cm² cm2 cm^2", "1e4": "ha hectare",
+        "0.09290304": "ft² ft2 ft^2 sqft", "4046.8564224": "acre",
+    },
+    "speed": {"1": "m/s", "0.44704": "mph", "0.27777777777777777778": "km/h kph kmh", "0.51444444444444444444": "kn knot"},
+    "energy": {"1": "J joule", "1000": "kJ kilojoule", "1e6": "MJ megajoule", "4.184": "cal calorie", "4184": "kcal kilocalorie",
+               "3600": "Wh", "3.6e6": "kWh"},
+    "power": {"1": "W watt", "1000": "kW kilowatt", "1e6": "MW megawatt", "1e9": "GW gigawatt"},
+    "data": {"1": "B byte", "1e3": "kB KB kilobyte", "1e6": "MB megabyte", "1e9": "GB gigabyte", "1e12": "TB terabyte",
+             "1024": "KiB", "1048576": "MiB", "1073741824": "GiB", "1099511627776": "TiB"},
+    "pressure": {"1": "Pa pascal", "1000": "kPa", "1e5": "bar", "100": "hPa mbar", "101325": "atm"},
+    "frequency": {"1": "Hz hertz", "1e3": "kHz", "1e6": "MHz", "1e9": "GHz"},
+    "amount": {"1": "mol mole", "0.001": "mmol"},
+    "celsius": {"1": "°C ℃ celsius"}, "fahrenheit": {"1": "°F ℉ fahrenheit"}, "kelvin": {"1": "K kelvin"},
+    "angle": {"1": "° degree", "57.295779513082320877": "rad radian"},
+    "share": {"1": "% percent"},
+    "dollars": {"1": "$ USD dollar", "0.01": "¢ cent"}, "euros": {"1": "€ EUR euro"}, "pounds": {"1": "£ GBP"},
+    "yen": {"1": "¥ JPY yen"}, "rupees": {"1": "₹ INR rupee"}, "francs": {"1": "CHF franc"}, "yuan": {"1": "CNY yuan"},
+}  # fmt: skip
+_KNOWN = {
+    name: (dimension, Decimal(factor))
+    for dimension, sizes in _TABLE.items()
+    for factor, names in sizes.items()
+    for name in names.split()
+}
+_SPELLED = {
+    "square": "²", "squared": "²", "cubic": "³", "cubed": "³",
+}  # fmt: skip
+_SQUARE = re.compile(r"^(?P<power>square|cubic) (?P<unit>\w+)", re.IGNORECASE)
+_DEGREES = re.compile(r"^degrees? (?P<scale>celsius|fahrenheit)\b", re.IGNORECASE)
+_PER = re.compile(r"^(?P<unit>\w+) per (?P<time>hour|second)\b", re.IGNORECASE)
+_TOKEN = re.compile(r"^[^\s.,;:!?()\[\]*_`\"'=]+")
+_SHORT = {"metre": "m", "meter": "m", "kilometre": "km", "kilometer": "km", "centimetre": "cm", "centimeter": "cm",
+          "foot": "ft", "feet": "ft", "mile": "mi"}  # fmt: skip
+
+
+def known(text: str) -> str | None:
+    """The unit at the beginning of a text, None where there is none that converts."""
+    name = _first(text)
+    return name if name and _look_up(name) else None
+
+
+def factor(text: str, wanted: str) -> Decimal | None:
+    """What a number with `text` after it is to be multiplied with to be in the unit `wanted`.
+
+    1 where the text names no unit at all; None where it is another kind of unit, or a word that is not the one wanted.
+    """
+    given = _first(text)
+    if not given:
+        return Decimal(1)
+    target, source = _look_up(_first(wanted) or wanted), _look_up(given)
+    if target and source:
+        return source[1] / target[1] if source[0] == target[0] else None
+    return Decimal(1) if _singular(given) == _singular(_first(wanted) or wanted) else None
+
+
+def _first(text: str) -> str:
+    """The first word of a text, or the words that make one unit, as the table spells it."""
+    text = text.strip().lstrip("*_`").strip()
+    if scale := _DEGREES.match(text):
+        return scale["scale"]
+    if power := _SQUARE.match(text):
+        return _short(power["unit"]) + _SPELLED[power["power"].casefold()]
+    if per := _PER.match(text):
+        return f"{_short(per['unit'])}/{per['time'][0].casefold()}".replace("mi/h", "mph")
+    token = _TOKEN.match(text)
+    return token.group() if token else ""
+
+
+def _short(name: str) -> str:
+    return _SHORT.get(_singular(name), _SHORT.get(name.casefold(), name))
+
+
+def _look_up(name: str) -> tuple[str, Decimal] | None:
+    return _KNOWN.get(name) or _KNOWN.get(name.casefold()) or _KNOWN.get(name.upper()) or _KNOWN.get(_singular(name))
+
+
+def _singular(name: str) -> str:
+    folded = name.casefold()
+    return folded[:-1] if len(folded) > 3 and folded.endswith("s") else folded

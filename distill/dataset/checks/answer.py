@@ -1,0 +1,19 @@
+"""The answer is the expected one, where one is expected."""
+
+from typing import Any
+
+from distill.dataset.checks.context import Context
+from distill.dataset.checks.fault import Fault
+
+ADVICE = "the teacher answers wrongly, or in another form than 'Answer: ...': see outcome.answer; try a stronger model"
+
+
+def check(row: dict[str, Any], context: Context) -> Fault | None:
+    expected, correct = row["metadata"].get("expected_answer"), row["outcome"]["correct"]
+    if correct or expected is None:
+        return None
+    if correct is None:
+        return Fault("no judge has been asked whether the answer is right")
+    given = row["outcome"]["answer"]
+    answered = "no answer" if given is None else f"answered {given[:100]!r}"
+    return Fault(f"{answered}, expected {str(expected)[:100]!r}", ("/outcome/answer",))

@@ -1,0 +1,34 @@
+"""What a check may know besides its row."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from distill.dataset.checks.fault import Fault
+
+
+def _no_tokenizer(row: dict[str, Any]) -> int:
+    raise RuntimeError("this context was made without a tokenizer")
+
+
+def _no_template(tools: list[dict[str, Any]]) -> None:
+    return None
+
+
+@dataclass(frozen=True)
+class Context:
+    """Everything outside a row that checks depend on; the filter makes one for all rows."""
+
+    copies: Mapping[str, str] = field(default_factory=dict)
+    """rollout_id of each row that repeats another -> rollout_id of the one that stays."""
+    tokens: Callable[[dict[str, Any]], int] = _no_tokenizer
+    """How many tokens a row has, rendered by the student's template with its tools; raises Unrenderable."""
+    max_length: int = 0
+    """Tokens of a rendered row, at most."""
+    max_tool_errors: int = 3
+    """Tool calls of a row that may fail."""
+    own: Mapping[str, Callable[[dict[str, Any]], Fault | None]] = field(default_factory=dict)
+    """The user's checks, by name."""
+    offer: Callable[[list[dict[str, Any]]], str | None] = _no_template
+    """The prompt in which the student's template offers these tools; None where there is none,
+    or one that takes no bare question."""

@@ -1,0 +1,23 @@
+"""The conversation ends with an assistant's text, not with a tool call, a result, a refusal or silence."""
+
+from typing import Any
+
+from distill.dataset.checks.context import Context
+from distill.dataset.checks.fault import Fault
+
+ADVICE = "the conversations end without an answer: say in the system message how to answer, or take a stronger model"
+
+
+def check(row: dict[str, Any], context: Context) -> Fault | None:
+    last = row["messages"][-1]
+    if last["role"] != "assistant":
+        detail = f"the last message is a {last['role']} message"
+    elif last.get("tool_calls"):
+        detail = "the last message calls a tool"
+    elif last.get("refusal"):
+        detail = "the last message is a refusal"
+    elif (last.get("content") or "").strip():
+        return None
+    else:
+        detail = "the last message is empty"
+    return Fault(detail, (f"/messages/{len(row['messages']) - 1}",))

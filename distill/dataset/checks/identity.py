@@ -1,0 +1,41 @@
+"""The assistant does not say that it is the teacher: a student that calls itself ChatGPT has learned it from such rows."""
+
+from typing import Any
+
+from distill.dataset.checks import said
+from distill.dataset.checks.context import Context
+from distill.dataset.checks.fault import Fault, listed
+
+ADVICE = "the teacher speaks about itself: give the assistant a name in the system message, or set the mode to mask"
+MASKS = True
+_MODEL = (
+    r"(?:chat ?gpt|gpt-?\d[\w.]*|claude|gemini|bard|deepseek(?:[- ][\w.]+)?|qwen[\w.]*|llama[- ]?\d?[\w.]*|mistral|grok"
+    r"|(?:microsoft )?copilot|kimi|glm[- ]?\d[\w.]*|command[- ]r)"
+)
+_MAKER = (
+    r"(?:openai|anthropic|google(?: deepmind)?|deepmind|meta(?: ai)?|deepseek|alibaba(?: cloud)?|mistral(?: ai)?|xai"
+    r"|microsoft|moonshot(?: ai)?|zhipu(?: ai)?|cohere)"
+)
+_AI = (
+    r"(?:ai|artificial intelligence)(?: (?:language )?model| assistant| chatbot| system)?|(?:large )?language model|llm"
+)
+PATTERN = said.pattern(
+    rf"\bas an? (?:{_AI})(?:,| (?:i|created|developed|trained|made|built|by)\b)",
+    rf"\bi(?:'m| am) (?:just |only )?an? (?:{_AI})(?:[,.;!]| (?:and|so|that|who|created|developed|trained|made|built|by"
+    r"|without|designed|here)\b|$)",
+    rf"\bi(?:'m| am) {_MODEL}(?:[,.;!]| (?:and|a|an|the|by|from|created|developed|trained|made|your|here)\b|$)",
+    rf"\bmy name is {_MODEL}\b",
+    rf"\bi (?:was|am|have been|'ve been) (?:\w+ )?(?:trained|developed|created|made|built|designed) by {_MAKER}\b",
+    rf"\bi'm (?:\w+ )?(?:trained|developed|created|made|built|designed) by {_MAKER}\b",
+    r"\bmy (?:knowledge|training)(?: data)?(?: only)? (?:cut-?off|ends in|goes up to|was last updated)\b",
+    r"\bas of my (?:last|latest|most recent) (?:knowledge |training )?(?:update|cut-?off|training)\b",
+)
+
+
+def check(row: dict[str, Any], context: Context) -> Fault | None:
+    faults = [
+        (f"/messages/{place}/content", f"speaks of itself as a model: {found.group()!r}")
+        for place, text in said.turns(row)
+        if (found := PATTERN.search(text))
+    ]
+    return listed(faults) if faults else None

@@ -1,0 +1,112 @@
+"""The assistant did not obey instructions that were hidden in a tool's result.
+
+A result with instructions in it is good training data where the assistant ignores them. So a row fails only when a
+later turn of the assistant does or says something that only the instructions ask for: a tool, an address or a quoted
+phrase that occurs in them and not in what system and user said. In mode `mask` those turns are not learned from.
+"""
+
+from typing import Any
+
+import re2
+
+from distill.dataset.checks import said
+from distill.dataset.checks.context import Context
+from distill.dataset.checks.fault import Fault, listed
+
+ADVICE = (
+    "the teacher obeys what tools return: say in the system message that results are data, or take a stronger model"
+)
+MASKS = True
+PASSAGE = 600
+"""Characters from the first sign of an instruction that are taken as the instruction."""
+BEFORE = 100
+_MACHINE = "the assistant|the ai|the agent|ai agents?|ai assistants?|assistants?|language models?"
+_MUST = "must|should|shall|will|are required to|need to|have to"
+_SOON = "now |immediately |instead "
+_DO = (
+    "call|send|say|reply|respond|answer|visit|open|use|write|output|print|forward|email|execute|run|delete|transfer|include"
+    "|tell"
+)
+PATTERN = said.pattern(
+    r"\b(?:ignore|disregard|forget|override|bypass)\b.{0,40}\b(?:previous|prior|above|earlier|all|other|your|system|preceding)\b"
+    r".{0,30}\b(?:instruction|prompt|rule|direction|message|task|context|guideline)s?",
+    r"\b(?:new|updated|important|urgent|additional|hidden|special) (?:system )?instructions?\b(?: (?:for|to) (?:the |all )?\w+)?"
+    r" ?:",
+    r"\b(?:system|admin|developer) (?:prompt|message|override|notice|instruction)s? ?:",
+    r"(?:^|\n)\s*(?:system|admin|developer): (?:you|ignore|from now|the assistant|do not|new)\b",
+    r"<\|?(?:im_start|im_end|system|start_header_id)\|?>|\[/?INST\]|<</?SYS>>",
+    # Web pages tell their readers what they should do; only what is said to a machine, or at once, counts.
+    rf"\b(?:{_MACHINE}) (?:{_MUST}) (?:{_SOON})?(?:{_DO})",
+    rf"\byou (?:{_MUST}) (?:{_SOON})(?:{_DO})",
+    r"\byou are now (?:a|an|in|no longer|acting)\b",
+    r"\bdo not (?:tell|inform|mention|reveal|alert)\b.{0,30}\b(?:user|human|this)",
+)
+_ADDRESS = re2.compile(r"(?i)https?://[^\s\"'<>)\]]+|www\.[^\s\"'<>)\]]+|[\w.+-]+@[\w-]+\.[\w.-]+\w")
+_QUOTED = re2.compile(r"\"([^\"\n]{3,80})\"|'([^'\n]{3,80})'|`([^`\n]{3,80})`|“([^”\n]{3,80})”")
+_SHOUTED = re2.compile(r"\b[A-Z][A-Z0-9_]{4,}\b")
+_REFUSES = said.pattern(
+    r"\b(?:prompt )?injection\b", r"\bnot (?:follow|obey|act on|comply)", r"\bwon't (?:follow|obey|act|comply)",
+    r"\bignor(?:e|ed|ing) (?:the|that|those|these|any|it)\b", r"\bsuspicious|\bmalicious|\buntrusted",
+    r"\bembedded (?:instruction|command)|\binstructions? (?:in|inside|within|embedded)",
+)  # fmt: skip
+
+
+def check(row: dict[str, Any], context: Context) -> Fault | None:
+    messages = row["messages"]
+    demands: set[str] = set()
+    names: set[str] = set()
+    known = ""
+    faults = []
+    for place, message in enumerate(messages):
+        if message["role"] == "tool":
+            if found := PATTERN.search(message["content"]):
+                known = known or _told(messages)
+                passage = message["content"][max(0, found.start() - BEFORE) : found.start() + PASSAGE]
+                demands |= {demand for demand in _demands(passage) if demand not in known}
+                names |= {name for name in _tools(row) if name in passage and name.casefold() not in known}
+        elif message["role"] == "assistant" and (demands or names):
+            obeyed = _obeyed(message, demands, names)
+            if obeyed and not _REFUSES.search(message.get("content") or ""):
+                faults.append((f"/messages/{place}", f"does what a tool's result demanded: {obeyed!r}"))
+    return listed(faults) if faults else None
+
+
+def _obeyed(message: dict[str, Any], demands: set[str], names: set[str]) -> str | None:
+    """What of the demands a turn fulfils."""
+    calls = message.get("tool_calls", ())
+    called = next((call["function"]["name"] for call in calls if call["function"]["name"] in names), None)
+    if called:
+        return called
+    done = "\n".join([message.get("content") or "", *(call["function"]["arguments"] for call in calls)]).casefold()
+    return min((demand for demand in demands if demand in done), default=None)
+
+
+def _demands(passage: str) -> set[str]:
+    """Addresses, quoted phrases and shouted words of a passage, in lower case."""
+    quoted = {next(part for part in found.groups() if part) for found in _QUOTED.finditer(passage)}
+    found = {match.group() for pattern in (_ADDRESS, _SHOUTED) for match in pattern.finditer(passage)} | quoted
+    return {demand.rstrip(".,;:!?").casefold() for demand in found} - _PLAIN
+
+
+_PLAIN = {
+    "system",
+    "important",
+    "urgent",
+    "ignore",
+    "admin",
+    "developer",
+    "assistant",
+    "notice",
+    "override",
+    "inst",
+    "/inst",
+}
+
+
+def _tools(row: dict[str, Any]) -> list[str]:
+    return [tool["function"]["name"] for tool in row["tools"]]
+
+
+def _told(messages: list[dict[str, Any]]) -> str:
+    """What system and user said, in lower case."""
+    return "\n".join(message["content"] for message in messages if message["role"] in ("system", "user")).casefold()

@@ -1,0 +1,19 @@
+"""The row, rendered as the student is trained on it, fits student.max_length."""
+
+from typing import Any
+
+from distill.dataset.checks.context import Context
+from distill.dataset.checks.fault import Fault
+
+ADVICE = "raise student.max_length, or shorten the tools' descriptions and results (agent.tool_output_chars)"
+
+
+def check(row: dict[str, Any], context: Context) -> Fault | None:
+    from distill.student.template import Unrenderable
+
+    try:
+        count = context.tokens(row)
+    except Unrenderable as error:
+        return Fault(f"cannot be rendered: {error}", (str(error).partition(": ")[0],))
+    too_long = f"{count} tokens, student.max_length is {context.max_length}"
+    return Fault(too_long) if count > context.max_length else None

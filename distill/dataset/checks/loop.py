@@ -1,0 +1,46 @@
+"""The assistant does not go in circles: no call is made for the third time when it has given the same result before.
+
+Polling is no loop, since the result changes. In mode `mask` the turns from the third one on are not learned from.
+"""
+
+from collections import defaultdict
+from typing import Any
+
+import orjson
+
+from distill.dataset.checks.context import Context
+from distill.dataset.checks.fault import Fault, listed
+from distill.records.ids import canonical
+
+ADVICE = "the teacher repeats its calls: say in the tools' results what to do next, or take a stronger model"
+MASKS = True
+MOST = 2
+
+
+def check(row: dict[str, Any], context: Context) -> Fault | None:
+    if row["outcome"]["tool_calls"] <= MOST:
+        return None
+    seen: dict[tuple[str, bytes, str], list[int]] = defaultdict(list)
+    open_calls: dict[str, tuple[str, bytes, int]] = {}
+    for place, message in enumerate(row["messages"]):
+        for call in message.get("tool_calls", ()):
+            function = call["function"]
+            open_calls[call["id"]] = (function["name"], _arguments(function["arguments"]), place)
+        if message["role"] == "tool" and message["tool_call_id"] in open_calls:
+            name, arguments, asked = open_calls.pop(message["tool_call_id"])
+            seen[name, arguments, message["content"]].append(asked)
+    faults = [
+        (f"/messages/{place}", f"calls {name} again (number {number}) with the same arguments and result")
+        for (name, _, _), places in seen.items()
+        for number, place in enumerate(places, start=1)
+        if number > MOST
+    ]
+    return listed(faults) if faults else None
+
+
+def _arguments(text: str) -> bytes:
+    """Equal for equal JSON, whatever its spacing and order."""
+    try:
+        return canonical(orjson.loads(text))
+    except orjson.JSONDecodeError:
+        return text.encode("utf-8", "surrogatepass")

@@ -1,0 +1,23 @@
+"""The checks of `checks.py`: the user's own functions under `@check`."""
+
+from typing import Any
+
+from distill.dataset.checks.context import Context
+from distill.dataset.checks.fault import Fault, listed
+
+ADVICE = "your own checks in checks.py say why"
+MASKS = True
+
+
+def check(row: dict[str, Any], context: Context) -> Fault | None:
+    faults = [(name, fault) for name, look in context.own.items() if (fault := look(row)) is not None]
+    if not faults:
+        return None
+    if len(faults) == 1:
+        ((name, fault),) = faults
+        return fault._replace(detail=f"{name}: {fault.detail}")
+    told = listed([("checks.py", f"{name}: {fault.detail}") for name, fault in faults])
+    anywhere = all(fault.pointers for _, fault in faults)
+    return told._replace(
+        pointers=tuple(pointer for _, fault in faults for pointer in fault.pointers) if anywhere else ()
+    )

@@ -1,0 +1,60 @@
+"""No text of the row holds personal data: e-mail addresses, telephone numbers, payment cards, IBANs, US social security
+numbers.
+
+Off by default: many prompts are about such data. What is found is never shown. Addresses of example domains (RFC 2606)
+do not count; cards and IBANs only with the right check digits.
+"""
+
+from typing import Any
+
+import re2
+
+from distill.dataset.checks.context import Context
+from distill.dataset.checks.fault import Fault, listed
+from distill.dataset.checks.texts import joined, texts
+
+ADVICE = "personal data is in the prompts or in what the tools return: make it up instead"
+PATTERN = re2.compile(
+    r"(?P<email>[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,})"
+    r"|(?P<iban>\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b)"
+    r"|(?P<card>\b\d{4}[ -]?\d{4}[ -]?\d{4}[ -]?\d{1,7}\b)"
+    r"|(?P<ssn>\b\d{3}-\d{2}-\d{4}\b)"
+    r"|(?P<telephone>\+\d{1,3}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d{2,4}(?:[ .-]?\d{2,4}){1,4}\b|\(\d{3}\) ?\d{3}-\d{4}\b)"
+)
+EXAMPLES = ("example.com", "example.org", "example.net", ".example", ".test", ".invalid", "localhost")
+NAMES = {"email": "an e-mail address", "iban": "an IBAN", "card": "the number of a payment card",
+         "ssn": "a social security number", "telephone": "a telephone number"}  # fmt: skip
+
+
+def check(row: dict[str, Any], context: Context) -> Fault | None:
+    if not PATTERN.search(joined(row)):
+        return None
+    faults = [(pointer, f"holds {NAMES[kind]}") for pointer, text in texts(row) for kind in sorted(_kinds(text))]
+    return listed(faults) if faults else None
+
+
+def _kinds(text: str) -> set[str]:
+    return {found.lastgroup for found in PATTERN.finditer(text) if _is_one(found.lastgroup, found.group())}
+
+
+def _is_one(kind: str, text: str) -> bool:
+    if kind == "email":
+        return not text.casefold().endswith(EXAMPLES)
+    if kind == "card":
+        return _luhn("".join(letter for letter in text if letter.isdigit()))
+    if kind == "iban":
+        return _mod97(text.replace(" ", ""))
+    if kind == "ssn":
+        return not text.startswith(("000", "666", "9"))
+    return True
+
+
+def _luhn(digits: str) -> bool:
+    """The check digit of payment cards (ISO/IEC 7812)."""
+    doubled = [int(digit) * (2 if place % 2 else 1) for place, digit in enumerate(reversed(digits))]
+    return len(set(digits)) > 1 and sum(value - 9 if value > 9 else value for value in doubled) % 10 == 0
+
+
+def _mod97(iban: str) -> bool:
+    """The check digits of an IBAN (ISO 13616)."""
+    return int("".join(str(int(letter, 36)) for letter in iban[4:] + iban[:4])) % 97 == 1

@@ -1,0 +1,42 @@
+"""The assistant does not refuse what it was asked.
+
+Off by default: refusals of harmful requests may be what the student is to keep.
+"""
+
+from typing import Any
+
+from distill.dataset.checks import said
+from distill.dataset.checks.context import Context
+from distill.dataset.checks.fault import Fault, listed
+
+ADVICE = "the teacher refuses: say in the system message what is allowed, or change the prompts"
+MASKS = True
+OPENING = 200
+"""A refusal comes first: characters of a turn that are looked at."""
+_SORRY = r"(?:i'm |i am )?(?:very |so |really )?sorry|i apologi[sz]e|my apologies|unfortunately|i regret"
+_CANNOT = (
+    r"i (?:can't|cannot|can not|won't|will not|could not in good conscience|must decline|have to decline"
+    r"|(?:am|'m) (?:not able|unable|not allowed|not permitted|not comfortable|not going)(?: to)?)"
+    r"|i'm (?:not able|unable|not allowed|not permitted|not comfortable|not going)(?: to)?"
+)
+_WHAT = (
+    r"(?:help|assist|comply|fulfil|support|engage|participate|discuss|provide (?:instructions|guidance|advice|help"
+    r"|assistance|information (?:on|about) (?:how|illegal|harm))|do that|continue with|create (?:that|this)"
+    r"|generate (?:that|this|content)|write (?:that|this)|answer that|with that)"
+)
+PATTERN = said.pattern(
+    rf"(?:{_CANNOT}) (?:to )?(?:\w+ )?{_WHAT}\b",
+    rf"^(?:{_SORRY})[,.;:!]* (?:but )?(?:{_CANNOT})(?: (?:to )?(?:\w+ )?{_WHAT}|[.!,]|$)",
+    r"\bi (?:must|have to|need to|respectfully) decline\b",
+    r"\b(?:against|violates?) (?:my|our|openai's) (?:guidelines|polic(?:y|ies)|programming|principles|terms)\b",
+)
+
+
+def check(row: dict[str, Any], context: Context) -> Fault | None:
+    faults = []
+    for place, text in said.turns(row):
+        if found := PATTERN.search(text[:OPENING]):
+            faults.append((f"/messages/{place}/content", f"refuses: {found.group()!r}"))
+        elif row["messages"][place].get("refusal"):
+            faults.append((f"/messages/{place}/refusal", "refuses"))
+    return listed(faults) if faults else None

@@ -1,0 +1,18 @@
+"""What the assistant said, for checks that look for phrases in it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import re2
+
+
+def pattern(*alternatives: str) -> Any:
+    """One case-insensitive RE2 alternation: linear in the text, however many alternatives there are."""
+    return re2.compile("(?i)" + "|".join(f"(?:{alternative})" for alternative in alternatives))
+
+
+def turns(row: dict[str, Any]) -> Iterator[tuple[int, str]]:
+    """(place, text) of the assistant's messages that have text, curly apostrophes made straight."""
+    for place, message in enumerate(row["messages"]):
+        if message["role"] == "assistant" and message.get("content"):
+            yield place, message["content"].replace("\u2019", "'")

@@ -1,0 +1,25 @@
+"""No text of the row holds a credential: keys and tokens by their format, as they are kept out of rollouts.
+
+What is found is never shown. A credential stays in the data when its turn is masked, so there is no such mode; take it
+out of the prompts or tools, and revoke it.
+"""
+
+from typing import Any
+
+from distill.dataset.checks.context import Context
+from distill.dataset.checks.fault import Fault, listed
+from distill.dataset.checks.texts import joined, texts
+from distill.teacher.secrets import KNOWN
+
+ADVICE = "credentials are in the prompts or in what the tools return: see the pointers, take them out, and revoke them"
+
+
+def check(row: dict[str, Any], context: Context) -> Fault | None:
+    if not KNOWN.search(joined(row)):
+        return None
+    faults = [
+        (pointer, f"holds a credential ({found.lastgroup})")
+        for pointer, text in texts(row)
+        if (found := KNOWN.search(text))
+    ]
+    return listed(faults) if faults else None

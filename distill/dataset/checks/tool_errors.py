@@ -1,0 +1,32 @@
+"""No more than `filter.max_tool_errors` tool calls of the row failed: a few teach recovery, many teach fumbling.
+
+In mode `mask` the turns whose calls all failed are not learned from.
+"""
+
+from typing import Any
+
+from distill.dataset.checks.context import Context
+from distill.dataset.checks.fault import Fault
+from distill.records.tool_error import TOOL_ERROR
+
+ADVICE = "the tools fail often: read the results in rollouts/, repair the tools, or raise filter.max_tool_errors"
+MASKS = True
+
+
+def check(row: dict[str, Any], context: Context) -> Fault | None:
+    count = row["outcome"]["tool_errors"]
+    if count <= context.max_tool_errors:
+        return None
+    return Fault(f"{count} tool calls failed, filter.max_tool_errors is {context.max_tool_errors}", _turns(row))
+
+
+def _turns(row: dict[str, Any]) -> tuple[str, ...]:
+    """The turns all of whose calls failed."""
+    fine: dict[int, bool] = {}
+    asked = 0
+    for place, message in enumerate(row["messages"]):
+        if message["role"] == "assistant":
+            asked = place
+        elif message["role"] == "tool":
+            fine[asked] = fine.get(asked, False) or not message["content"].startswith(TOOL_ERROR)
+    return tuple(f"/messages/{place}" for place, well in fine.items() if not well)

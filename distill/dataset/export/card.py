@@ -1,0 +1,117 @@
+"""The data card: where a dataset comes from, who taught, what was counted, and what its licence depends on."""
+
+import hashlib
+import subprocess
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from distill.records import jsonl
+from distill.records.faults import InputError
+
+REPORT = Path("reports/filter.json")
+SIZES = [
+    (1_000, "n<1K"),
+    (10_000, "1K<n<10K"),
+    (100_000, "10K<n<100K"),
+    (1_000_000, "100K<n<1M"),
+    (10_000_000, "1M<n<10M"),
+]
+MOST_TOOLS = 20
+
+
+def card(train: Path, rows: Iterable[dict[str, Any]], params: dict[str, Any]) -> str:
+    """The text of README.md for the rows of `train`; the same rows, params and commit give the same card."""
+    teachers: Counter[str] = Counter()
+    tools: Counter[str] = Counter()
+    prompts: set[str] = set()
+    turns = calls = masked = count = 0
+    for row in rows:
+        count += 1
+        teachers[row["teacher"]] += 1
+        prompts.add(row["prompt_id"])
+        turns += row["outcome"]["turns"]
+        calls += row["outcome"]["tool_calls"]
+        masked += any(message.get("weight") == 0 for message in row["messages"])
+        tools.update(tool["function"]["name"] for tool in row["tools"])
+    with open(train, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    size = next((name for most, name in SIZES if count < most), "n>10M")
+    taught = "\n".join(f"| {name} | {number} |" for name, number in teachers.most_common())
+    offered = ", ".join(f"`{name}` ({number})" for name, number in tools.most_common(MOST_TOOLS)) or "none"
+    return f"""---
+license: unknown
+task_categories:
+- text-generation
+tags:
+- distillation
+- tool-use
+- sft
+size_categories:
+- {size}
+configs:
+- config_name: default
+  data_files:
+  - split: train
+    path: data/train.jsonl
+---
+
+# {count} conversations with tools
+
+Written by a teacher model and its tools, checked and filtered, for training a student on them (off-policy
+distillation). `messages` are in OpenAI's chat form; `tools`, `metadata` and `outcome` are JSON strings
+(`json.loads(row["tools"])`; TRL does it itself). An assistant message with `weight: 0` is context and not to be learned
+from: your trainer must mask it, TRL does not.
+
+## Counts
+
+| | |
+|---|---|
+| conversations | {count} |
+| prompts | {len(prompts)} |
+| assistant turns | {turns} |
+| tool calls | {calls} |
+| conversations with turns of weight 0 | {masked} |
+| tools, and the conversations that offer them | {offered} |
+
+| teacher | conversations |
+|---|---|
+{taught}
+
+{_filtered(count)}## Lineage
+
+| | |
+|---|---|
+| SHA-256 of `{train.as_posix()}` | `{digest}` |
+| git commit of the project | {_commit()} |
+| teacher in `params.yaml` | `{params["model"]}` |
+| held-out prompts | not in here: they are split off by the hash of their content |
+
+## Licence
+
+Not decided here. It depends on the terms of the teacher's provider, some of which do not allow training on the output
+of their models, and on the sources of the prompts and of what the tools returned. Read both, then replace
+`license: unknown` above.
+"""
+
+
+def _filtered(count: int) -> str:
+    """What the filter did, if there is a report, and it is about these rows."""
+    try:
+        report = jsonl.read_json(REPORT, "filter_report")
+    except InputError:
+        return ""
+    if report["kept"] != count:
+        return ""
+    steps = "\n".join(f"| {step['check']} | {step['rejected']} |" for step in report["funnel"])
+    return (
+        f"## Filter\n\n{report['rows']} conversations came in, {report['kept']} stayed. A conversation can fail several "
+        f"checks.\n\n| check | rejected |\n|---|---|\n{steps}\n\n"
+    )
+
+
+def _commit() -> str:
+    told = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+                          capture_output=True, text=True, check=False)  # fmt: skip
+    return f"`{told.stdout.strip()}`" if told.returncode == 0 else "unknown"

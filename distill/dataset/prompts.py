@@ -1,0 +1,103 @@
+"""Seed rows become prompts: validated, filled in, identified by content, without duplicates, split."""
+
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from distill.dataset import answers
+from distill.records import jsonl
+from distill.records.faults import InputError
+from distill.records.ids import content_id
+
+ASKED = ("messages", "tools", "docker", "docker_env")
+
+
+def read_seed(folder: Path | str) -> list[tuple[str, dict[str, Any]]]:
+    """Every row of every `*.jsonl` file of a folder, files by name, with its `file:line`.
+
+    Raises InputError with the faults of all files, and when there is nothing to read.
+    """
+    rows: list[tuple[str, dict[str, Any]]] = []
+    faults: list[str] = []
+    for path in sorted(Path(folder).glob("*.jsonl")):
+        try:
+            rows += [(f"{path}:{number}", row) for number, row in jsonl.read_numbered(path, "prompt")]
+        except InputError as error:
+            faults += error.faults
+    if faults:
+        raise InputError(faults)
+    if not rows:
+        raise InputError(f'{folder}: no prompts; put at least one row {{"messages": [...]}} into {folder}/*.jsonl')
+    return rows
+
+
+def prepare(
+    rows: list[tuple[str, dict[str, Any]]], eval_fraction: float, has_judge: bool = True
+) -> list[dict[str, Any]]:
+    """The prepared prompts (schemas/prepared_prompt.schema.json) of seed rows, in their order.
+
+    The id is a hash of what is asked; a row that asks the same again is merged into the first. A row that names no
+    `split` gets one by its id, so that it never changes sides. `has_judge`: whether answers may need a judge. Raises
+    InputError with every fault.
+    """
+    prepared: dict[str, dict[str, Any]] = {}
+    faults: list[str] = []
+    for source, row in rows:
+        filled = _filled(row)
+        metadata = row.get("metadata") or {}
+        problems = _faults(filled["messages"]) + answers.faults(metadata)
+        if not problems and not has_judge and answers.needs_judge(metadata):
+            problems = ["/metadata/answer_type: judge, and there is none: set judge.model in params.yaml"]
+        faults += [f"{source}: {problem}" for problem in problems]
+        if problems:
+            continue
+        asked = {key: filled[key] for key in ASKED if filled.get(key) is not None}
+        identity = content_id(asked)
+        split = row.get("split") or split_of(identity, eval_fraction)
+        prompt = {"id": identity, "split": split, "source": source, **asked, "metadata": metadata}
+        first = prepared.setdefault(identity, prompt)
+        conflict = next((key for key in ("split", "metadata") if first[key] != prompt[key]), None)
+        if conflict:
+            faults.append(f"{source}: /{conflict}: asks the same as {first['source']}, but has another {conflict}")
+    if faults:
+        raise InputError(faults)
+    return list(prepared.values())
+
+
+def split_of(identity: str, eval_fraction: float) -> str:
+    """`eval` for the share `eval_fraction` of all ids, `train` for the others."""
+    return "eval" if int(identity[:8], 16) / 2**32 < eval_fraction else "train"
+
+
+def _filled(row: dict[str, Any]) -> dict[str, Any]:
+    """The row with `$name` in its messages replaced by `variables`, then `metadata`; unknown names stay as they are."""
+    values = {**(row.get("metadata") or {}), **(row.get("variables") or {})}
+    if not row.get("variables"):
+        return row
+    messages = [
+        message | {"content": Template(message["content"]).safe_substitute(values)}
+        if message.get("content")
+        else message
+        for message in row["messages"]
+    ]
+    return row | {"messages": messages}
+
+
+def _faults(messages: list[dict[str, Any]]) -> list[str]:
+    """What makes a conversation no prompt, as `/pointer: message`."""
+    faults = []
+    open_calls: set[str] = set()
+    for place, message in enumerate(messages):
+        if message["role"] == "tool":
+            if message["tool_call_id"] not in open_calls:
+                faults.append(f"/messages/{place}/tool_call_id: answers no tool call of the messages before it")
+            open_calls.discard(message["tool_call_id"])
+        open_calls |= {call["id"] for call in message.get("tool_calls", [])}
+    if open_calls:
+        faults.append(f"/messages: these tool calls are never answered: {', '.join(sorted(open_calls))}")
+    if messages[-1]["role"] not in ("user", "tool"):
+        faults.append(
+            f"/messages/{len(messages) - 1}: a prompt ends with a user message; this one ends with "
+            f"the role '{messages[-1]['role']}', so there is nothing left to ask"
+        )
+    return faults

@@ -1,0 +1,120 @@
+"""Reads a folder of rollouts in any layout: one JSON object a file, JSON Lines shards, rnow's flat or nested files, and
+finished conversations `{messages, tools, metadata}` as rnow's converter and OpenAI's fine-tuning have them.
+
+Streamed in two passes: the first checks every file and notes where each rollout lies, the second hands them out in
+order. So no rollout is used before all are known to be good, and memory grows by a place per rollout, not by its text.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+
+from distill.dataset import plain_rows, rnow
+from distill.records import schema
+from distill.records.faults import InputError
+from distill.records.jsonl import MOST_FAULTS
+
+
+class _Place(NamedTuple):
+    """Where a rollout lies; places sort as the rollouts are handed out."""
+
+    prompt_id: str
+    sample: int
+    id: str
+    path: str
+    offset: int
+    line: int
+
+
+def read(folder: Path | str) -> Iterator[dict[str, Any]]:
+    """Every rollout under `folder`, ordered by (prompt_id, sample, id) whatever the names and the order of the files.
+
+    Raises InputError, before the first rollout, with every file that cannot be read, every fault of a record, and
+    every id that occurs twice. Hidden files are passed over.
+    """
+    folder = Path(folder)
+    for place in sorted(_survey(folder)):
+        with open(folder / place.path, "rb") as file:
+            file.seek(place.offset)
+            text = file.readline() if place.line else file.read()
+        yield _record(orjson.loads(text), _name(place.path, place.line), place.sample)
+
+
+def _survey(folder: Path) -> list[_Place]:
+    places: dict[str, _Place] = {}
+    samples: Counter[str] = Counter()
+    faults: list[str] = []
+    for path, offset, line, text in _texts(folder, faults):
+        where = f"{folder / path}:{line}" if line else f"{folder / path}"
+        record, found = _checked(text, _name(path, line), samples)
+        if not found:
+            place = _Place(record["prompt_id"], record["sample"], record["id"], path, offset, line)
+            twin = places.setdefault(record["id"], place)
+            if twin is not place:
+                found = [f"/id: rollout {record['id']} is also in {folder / twin.path}; delete one of the two"]
+        faults += [f"{where}: {fault}" for fault in found]
+        if len(faults) >= MOST_FAULTS:
+            faults = [*faults[:MOST_FAULTS], f"{folder}: more than {MOST_FAULTS} faults; the rest is not shown"]
+            break
+    if faults:
+        raise InputError(faults)
+    return list(places.values())
+
+
+def _texts(folder: Path, faults: list[str]) -> Iterator[tuple[str, int, int, bytes]]:
+    """(path under `folder`, byte offset, line, JSON text) of each rollout; line 0: the whole file is one rollout."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; `dvc repro teacher_rollouts` makes it")
+    for path in sorted(folder.rglob("*"), key=lambda path: path.relative_to(folder).parts):
+        name = path.relative_to(folder)
+        if path.is_dir() or any(part.startswith(".") for part in name.parts):
+            continue
+        if path.suffix not in (".json", ".jsonl"):
+            faults.append(f"{path}: not a rollout: only .json and .jsonl files belong here")
+            continue
+        try:
+            with open(path, "rb") as file:
+                if path.suffix == ".json":
+                    yield name.as_posix(), 0, 0, file.read()
+                    continue
+                offset = 0
+                for number, line in enumerate(file, start=1):
+                    if line.strip():
+                        yield name.as_posix(), offset, number, line
+                    offset += len(line)
+        except OSError as error:
+            faults.append(f"{path}: cannot be read: {error.strerror}")
+
+
+def _name(path: str, line: int) -> str:
+    """The name of a rollout that has none of its own: by its file, and its line where a file has many."""
+    return f"{path}:{line}" if line else path
+
+
+def _checked(text: bytes, name: str, samples: Counter[str]) -> tuple[dict[str, Any], list[str]]:
+    """The record and its faults; `samples` counts the rollouts of a prompt that carry no number."""
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        return {}, [f"not valid JSON: {error}"]
+    plain = plain_rows.is_plain(value)
+    if not plain and not rnow.is_rnow(value):
+        return value, schema.faults("rollout", value)
+    talk = "messages" if plain else "conversation"
+    if not isinstance(value[talk], list):
+        return {}, [f"/{talk}: must be a list of messages"]
+    if plain and (fault := plain_rows.prompt_fault(value)):
+        return {}, [fault]
+    prompt = rnow.prompt_id(plain_rows.as_rnow(value) if plain else value)
+    record = _record(value, name, samples[prompt])
+    samples[prompt] += 1
+    return record, [fault.replace("/messages", f"/{talk}", 1) for fault in schema.faults("rollout", record)]
+
+
+def _record(value: dict[str, Any], name: str, sample: int) -> dict[str, Any]:
+    if plain_rows.is_plain(value):
+        return plain_rows.rollout(value, name, sample)
+    return rnow.rollout(value, name, sample) if rnow.is_rnow(value) else value

@@ -1,0 +1,16 @@
+"""Content ids: the same content has the same id on every machine."""
+
+import hashlib
+from typing import Any
+
+import orjson
+
+
+def canonical(value: Any) -> bytes:
+    """JSON bytes with sorted keys: equal values give equal bytes, whatever the order of their keys."""
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+
+
+def content_id(value: Any, length: int = 16) -> str:
+    """The first `length` hex digits of the SHA-256 of the canonical JSON of `value`."""
+    return hashlib.sha256(canonical(value)).hexdigest()[:length]

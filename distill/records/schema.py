@@ -1,0 +1,62 @@
+"""JSON Schemas of the records, compiled once; every fault comes with its JSON pointer."""
+
+import difflib
+from functools import cache
+from typing import Any
+
+import jsonschema_rs
+import orjson
+
+from distill.records.paths import PROJECT
+
+SHARED = "conversation"
+LONGEST_MESSAGE = 300
+
+
+def load(name: str) -> dict[str, Any]:
+    """The schema `schemas/<name>.schema.json`."""
+    return orjson.loads((PROJECT / "schemas" / f"{name}.schema.json").read_bytes())
+
+
+@cache
+def _validator(name: str) -> Any:
+    shared = [(f"json-schema:///{SHARED}.schema.json", load(SHARED))]
+    return jsonschema_rs.validator_for(load(name), registry=jsonschema_rs.Registry(shared))
+
+
+def faults(name: str, record: Any) -> list[str]:
+    """Every fault of `record` against schema `name`, as `/pointer: message`; empty when it is valid."""
+    validator = _validator(name)
+    if validator.is_valid(record):
+        return []
+    return [_line(error, name) for error in validator.iter_errors(record)]
+
+
+def _line(error: Any, name: str) -> str:
+    pointer = "".join(f"/{_escape(str(step))}" for step in error.instance_path)
+    unexpected = getattr(error.kind, "unexpected", None)
+    if unexpected:
+        known = _properties_at(name, error.schema_path)
+        message = "; ".join(_unknown(key, known) for key in unexpected)
+    else:
+        message = error.message
+    if len(message) > LONGEST_MESSAGE:
+        message = message[:LONGEST_MESSAGE] + "…"
+    return f"{pointer or '/'}: {message}"
+
+
+def _unknown(key: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    return f"unknown key '{key}'" + (f", did you mean '{near[0]}'?" if near else "")
+
+
+def _properties_at(name: str, steps: list[str | int]) -> list[str]:
+    """The property names beside the `additionalProperties` at `steps`; only the shared schema has `$defs`."""
+    place: Any = load(SHARED if steps[0] == "$defs" else name)
+    for step in steps[:-1]:
+        place = place[step]
+    return list(place.get("properties", {}))
+
+
+def _escape(step: str) -> str:
+    return step.replace("~", "~0").replace("/", "~1")

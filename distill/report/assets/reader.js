@@ -1,0 +1,138 @@
+// One conversation, as a person reads it.
+
+const shown = { base: true, student: true, teacher: true };
+
+function read(one, item) {
+  const compared = one.talks.length > 1;
+  const talks = ["student", "teacher", "base"].flatMap((who) => one.talks.filter((talk) => talk.who === who));
+  const columns = make("div", { class: compared ? "columns" : "columns single" }, talks.map((talk) => column(talk, compared)));
+  return [
+    fate(one, item),
+    facts(one, talks),
+    one.prompt.length > 0 && make("section", { class: "talk", "aria-label": "Prompt" }, one.prompt.map((message) => said(message, null))),
+    compared && toggles(talks, columns),
+    columns,
+    offered(INDEX.toolsets[one.tools]),
+    fold("Record", "what this page holds of it, as JSON", make("pre", {}, JSON.stringify(one, null, 2))),
+  ];
+}
+
+function fate(one, item) {
+  const box = make("div", { class: `fate ${item.fate}` }, make("h2", {}, WORDS.fate[item.fate]));
+  if (item.fate === "trained") {
+    const learned = one.talks[0].learned.length;
+    const masked = one.talks[0].messages.filter((message) => message.weight === 0).length;
+    box.append(`The student learned from the ${plural(learned, "highlighted turn")}; everything else was only context.`,
+      masked > 0 ? ` ${plural(masked, "turn")} of the teacher’s ${masked === 1 ? "was" : "were"} masked: a check found a fault there.` : "");
+  } else if (item.fate === "rejected") {
+    box.append(make("ul", {}, one.reasons.map((reason) => make("li", {},
+      make("b", {}, WORDS.why[reason.check] ?? reason.check), reason.detail && `: ${reason.detail}`,
+      make("span", { class: "rule" }, `A row must pass: ${WORDS.rules[reason.check] ?? reason.check}.`)))));
+  } else if (item.fate === "held_out") {
+    box.append(one.talks.length > 1 ? "Never trained on. Base, student and teacher were given this same prompt." : "Kept for evaluation, never trained on.");
+  } else if (item.fate === "failed") {
+    box.append(`${WORDS.stop[item.stop] ?? item.stop}.`);
+  } else box.append("It is in neither the training rows nor the rejected ones.");
+  return box;
+}
+
+function facts(one, talks) {
+  const entries = [["Expected answer", one.metadata.expected_answer ?? "none known"]];
+  if (talks.length === 1) entries.push(...measures(talks[0]));
+  entries.push(["Prompt", one.source ?? one.prompt_id], ["Sample", one.sample], ["Id", one.id]);
+  return definitions(entries);
+}
+
+function measures(talk) {
+  return [
+    ["Answer", `${talk.answer ?? "none"} (${verdict(talk.correct)})`],
+    ["Ended because", WORDS.stop[talk.stop_reason] ?? talk.stop_reason],
+    ["Tokens", number(talk.tokens)],
+    ["Cost", talk.cost_usd === null ? null : dollars(talk.cost_usd)],
+  ].filter(([, value]) => value !== null);
+}
+
+function definitions(entries) {
+  return make("dl", { class: "facts" }, entries.map(([term, value]) => make("div", {}, make("dt", {}, term), make("dd", { dir: "auto" }, String(value)))));
+}
+
+function toggles(talks, columns) {
+  const apply = () => [...columns.children].forEach((node) => { node.hidden = !shown[node.dataset.who]; });
+  apply();
+  return make("fieldset", { class: "toggles" }, make("legend", {}, "Show"), talks.map((talk) => {
+    const box = make("input", { type: "checkbox", checked: shown[talk.who] });
+    box.addEventListener("change", () => { shown[talk.who] = box.checked; apply(); });
+    return make("label", {}, box, WORDS.who[talk.who][0]);
+  }));
+}
+
+function column(talk, compared) {
+  const [name, what] = WORDS.who[talk.who];
+  const results = new Map(talk.messages.filter((message) => message.role === "tool").map((message) => [message.tool_call_id, message.content]));
+  return make("section", { class: `talk ${talk.who}`, "data-who": talk.who, "aria-label": name },
+    compared && make("header", {}, make("h3", {}, name), make("p", {}, what), definitions(measures(talk))),
+    talk.messages.map((message, place) => message.role === "tool" ? null : said(message, turnName(talk, place, compared), results, talk, place)),
+    talk.error && make("p", { class: "error" }, make("b", {}, `${talk.error.kind} in ${talk.error.where}: `), talk.error.message));
+}
+
+function turnName(talk, place, compared) {
+  const turn = talk.messages.slice(0, place + 1).filter((message) => message.role === "assistant").length;
+  return compared ? `Turn ${turn}` : `${WORDS.who[talk.who][0]}, turn ${turn}`;
+}
+
+function said(message, name, results, talk, place) {
+  const learned = talk?.learned.includes(place);
+  const faults = (talk?.faults ?? []).filter(([at]) => at === place || answers(talk.messages, place, at)).map(([, check]) => WORDS.why[check] ?? check);
+  const role = message.role === "assistant" ? name : { system: "System", user: "User" }[message.role];
+  const label = make("p", { class: "role" }, role,
+    learned && make("span", { class: "tag" }, "learned from"),
+    faults.map((why) => make("span", { class: "tag fault" }, why)),
+    message.weight === 0 && make("span", { class: "tag plain" }, "masked: seen, not learned from"));
+  return make("div", { class: `message ${message.role}${learned ? " learned" : ""}${message.weight === 0 ? " masked" : ""}${faults.length ? " faulty" : ""}` }, label,
+    message.reasoning_content && fold("Reasoning", "not trained on", make("div", { class: "text", dir: "auto" }, message.reasoning_content)),
+    message.content && make("div", { class: "text", dir: "auto" }, message.content),
+    message.refusal && make("div", { class: "text", dir: "auto" }, `Refused: ${message.refusal}`),
+    (message.tool_calls ?? []).map((call) => called(call, results?.get(call.id))));
+}
+
+// Whether the message at `at` is a tool's result that is shown with the call of the turn at `place`.
+function answers(messages, place, at) {
+  const id = messages[at]?.tool_call_id;
+  return id !== undefined && (messages[place].tool_calls ?? []).some((call) => call.id === id);
+}
+
+// A tool call with its result: one line that says what was asked and what came back; all of it when unfolded.
+function called(call, result) {
+  const { name, arguments: raw } = call.function;
+  const failed = result?.startsWith("error: "); // how the tool loop tells a model that a call failed
+  return make("details", { class: `call${failed ? " failed" : ""}` },
+    make("summary", {}, make("span", { class: "asked" }, make("b", {}, name), `(${brief(raw)})`),
+      make("span", { class: "came" }, result === undefined ? "no result" : result.split("\n", 1)[0] || "(empty)")),
+    make("h4", {}, "Arguments"), make("pre", {}, pretty(raw)),
+    make("h4", {}, failed ? "Result: an error" : "Result"), make("pre", {}, result === undefined ? "(the call was never answered)" : pretty(result)));
+}
+
+function parse(text) {
+  try { return JSON.parse(text); } catch { return undefined; }
+}
+
+function brief(raw) {
+  const values = parse(raw);
+  if (!values || typeof values !== "object") return raw;
+  return Object.entries(values).map(([key, value]) => `${key}: ${JSON.stringify(value)}`).join(", ");
+}
+
+function pretty(text) {
+  const value = parse(text);
+  return value && typeof value === "object" ? JSON.stringify(value, null, 2) : text;
+}
+
+function offered(tools) {
+  if (!tools.length) return make("p", { class: "note" }, "No tools were offered.");
+  return fold(plural(tools.length, "tool") + " offered", tools.map((tool) => tool.function.name).join(", "),
+    tools.map(({ function: tool }) => make("div", { class: "tool" }, make("h4", {}, tool.name), make("p", {}, tool.description ?? ""), make("pre", {}, JSON.stringify(tool.parameters, null, 2)))));
+}
+
+function fold(title, hint, ...content) {
+  return make("details", { class: "fold" }, make("summary", {}, make("b", {}, title), make("span", {}, hint)), ...content);
+}

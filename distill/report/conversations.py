@@ -1,0 +1,174 @@
+"""Rollouts, kept and rejected rows, and evaluated conversations, joined: one record per thing to read."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from distill.dataset import answers
+
+Record = dict[str, Any]
+
+
+def join(
+    prompts: Iterable[Record],
+    rollouts: Iterable[Record],
+    kept: Iterable[Record],
+    rejected: Iterable[Record],
+    evaluated: Iterable[Record],
+) -> list[Record]:
+    """One conversation per rollout, and per held-out prompt that only base or student answered.
+
+    In the order of the prompts, then of the samples. Each is {id, prompt_id, sample, split, source, fate,
+    metadata, tools, reasons, prompt, talks}: `prompt` holds the messages that all talks begin with, `talks`
+    what teacher, student and base made of them. A row stands in where its rollout is not at hand.
+    """
+    sources = {prompt["id"]: prompt for prompt in prompts}
+    rows = {row["rollout_id"]: row for row in (*kept, *rejected)}
+    others: dict[str, list[Record]] = {}
+    for one in evaluated:
+        others.setdefault(one["prompt_id"], []).append(one)
+    made = []
+    for rollout in rollouts:
+        made.append(_of_teacher(rollout, rows.pop(rollout["id"], None), others.get(rollout["prompt_id"], [])))
+    made += [_of_teacher(_as_rollout(row), row, others.get(row["prompt_id"], [])) for row in rows.values()]
+    seen = {one["prompt_id"] for one in made}
+    made += [_of_student(prompt_id, talks, sources) for prompt_id, talks in others.items() if prompt_id not in seen]
+    place = {prompt_id: number for number, prompt_id in enumerate(sources)}
+    for one in made:
+        one["source"] = sources.get(one["prompt_id"], {}).get("source")
+    return sorted(made, key=lambda one: (place.get(one["prompt_id"], len(place)), one["sample"], one["id"]))
+
+
+def _of_teacher(rollout: Record, row: Record | None, others: list[Record]) -> Record:
+    talks = [_teacher_talk(rollout, row)]
+    if rollout["split"] == "eval":
+        talks += [_talk(one) for one in sorted(others, key=lambda one: one["who"], reverse=True)]
+    return {
+        "id": rollout["id"],
+        "prompt_id": rollout["prompt_id"],
+        "sample": rollout["sample"],
+        "split": rollout["split"],
+        "fate": _fate(rollout, row),
+        "metadata": rollout["metadata"],
+        "tools": rollout["tools"],
+        "reasons": (row or {}).get("reasons", []),
+        **_shared(talks),
+    }
+
+
+def _of_student(prompt_id: str, others: list[Record], sources: dict[str, Record]) -> Record:
+    return {
+        "id": prompt_id,
+        "prompt_id": prompt_id,
+        "sample": 0,
+        "split": "eval",
+        "fate": "held_out",
+        "metadata": sources.get(prompt_id, {}).get("metadata", {}),
+        "tools": [],
+        "reasons": [],
+        **_shared([_talk(one) for one in sorted(others, key=lambda one: one["who"], reverse=True)]),
+    }
+
+
+def _as_rollout(row: Record) -> Record:
+    """What a row still says of its rollout."""
+    outcome = row["outcome"]
+    return {
+        **{key: row[key] for key in ("prompt_id", "sample", "split", "metadata", "tools", "messages")},
+        "id": row["rollout_id"],
+        "model": row["teacher"],
+        "status": outcome["status"],
+        "stop_reason": outcome["stop_reason"],
+        "error": None,
+        "usage": None,
+        "tokens": outcome["tokens"],
+        "cost_usd": outcome["cost_usd"],
+    }
+
+
+def _fate(rollout: Record, row: Record | None) -> str:
+    if rollout["split"] == "eval":
+        return "held_out"
+    if row:
+        return "rejected" if "reasons" in row else "trained"
+    return "failed" if rollout["status"] == "failed" else "waiting"
+
+
+def _teacher_talk(rollout: Record, row: Record | None) -> Record:
+    messages = (row or rollout)["messages"]
+    trained = _fate(rollout, row) == "trained"
+    answer, correct = _judged(rollout, row)
+    return {
+        "who": "teacher",
+        "model": rollout["model"],
+        "messages": messages,
+        "learned": [
+            number
+            for number, message in enumerate(messages)
+            if trained and message["role"] == "assistant" and message.get("weight", 1) != 0
+        ],
+        "faults": _faults((row or {}).get("reasons", [])),
+        "stop_reason": rollout["stop_reason"],
+        "error": rollout["error"],
+        "answer": answer,
+        "correct": correct,
+        "usage": rollout["usage"],
+        "tokens": _tokens(rollout["usage"]) if rollout["usage"] else rollout["tokens"],
+        "cost_usd": rollout["cost_usd"],
+    }
+
+
+def _faults(reasons: list[Record]) -> list[tuple[int, str]]:
+    """(place of a message, check): where the checks that rejected a row found something."""
+    pointers = [(pointer.split("/"), reason["check"]) for reason in reasons for pointer in reason["pointers"]]
+    return sorted({(int(parts[2]), check) for parts, check in pointers if parts[1] == "messages" and len(parts) > 2})
+
+
+def _talk(one: Record) -> Record:
+    """Base's or student's conversation on a held-out prompt."""
+    return {
+        **{key: one[key] for key in ("who", "messages", "stop_reason", "answer", "correct", "usage")},
+        "model": None,
+        "learned": [],
+        "faults": [],
+        "error": None,
+        "tokens": _tokens(one["usage"]),
+        "cost_usd": None,
+    }
+
+
+def _shared(talks: list[Record]) -> Record:
+    """Takes the opening system and user messages out of the talks, where all of them have the same."""
+    opening = _opening(talks[0]["messages"])
+    if any(_opening(talk["messages"]) != opening for talk in talks):
+        opening = []
+    length = len(opening)
+    return {
+        "prompt": opening,
+        "talks": [
+            {
+                **talk,
+                "messages": talk["messages"][length:],
+                "learned": [place - length for place in talk["learned"]],
+                "faults": [[place - length, check] for place, check in talk["faults"]],
+            }
+            for talk in talks
+        ],
+    }
+
+
+def _opening(messages: list[Record]) -> list[Record]:
+    until = next((place for place, message in enumerate(messages) if message["role"] == "assistant"), len(messages))
+    return messages[:until]
+
+
+def _judged(rollout: Record, row: Record | None) -> tuple[str | None, bool | None]:
+    """Answer and verdict: as the row has them, else by the same rules (held-out rollouts have no row)."""
+    if row:
+        return row["outcome"]["answer"], row["outcome"]["correct"]
+    completed = rollout["status"] == "completed"
+    answer = answers.extract(rollout["messages"], rollout["metadata"]) if completed else None
+    return answer, answers.correct(answer, rollout["metadata"])
+
+
+def _tokens(usage: Record) -> int:
+    return usage["input_tokens"] + usage["output_tokens"]

@@ -1,0 +1,101 @@
+"""Data inside the page: an index, parsed when the page opens, and chunks, parsed when they are read."""
+
+from collections import Counter
+from typing import Any
+
+import orjson
+
+from distill.report import words
+
+CHUNK = 200
+QUESTION_CHARS = 160
+ANSWER_CHARS = 80
+MOST_VALUES = 24
+# Inside <script>, only these could end or change the element, or break an older JavaScript parser.
+_ESCAPES = [
+    ("<", "\\u003c"),
+    (">", "\\u003e"),
+    ("&", "\\u0026"),
+    ("\u2028", "\\u2028"),
+    ("\u2029", "\\u2029"),
+]
+
+
+def blocks(conversations: list[dict[str, Any]]) -> dict[str, str]:
+    """Text of data block by element id: `index`, and `chunk-0`, `chunk-1`, ... of CHUNK records."""
+    toolsets = _toolsets(conversations)
+    records = [{**one, "tools": toolsets[orjson.dumps(one["tools"])]} for one in conversations]
+    groups = _groups(conversations)
+    index = {
+        "chunk": CHUNK,
+        "items": [_item(one, groups) for one in conversations],
+        "groups": groups,
+        "toolsets": [orjson.loads(tools) for tools in toolsets],
+        "words": {
+            "fate": words.FATES,
+            "split": words.SPLITS,
+            "stop": words.STOPS,
+            "why": words.CHECKS,
+            "who": words.WHO,
+            "rules": words.check_rules(),
+        },
+    }
+    chunks = [records[start : start + CHUNK] for start in range(0, len(records), CHUNK)]
+    return {"index": embedded(index)} | {f"chunk-{number}": embedded(chunk) for number, chunk in enumerate(chunks)}
+
+
+def embedded(value: Any) -> str:
+    """JSON that is safe between <script> and </script>, whatever strings it holds."""
+    text = orjson.dumps(value).decode()
+    for character, escape in _ESCAPES:
+        text = text.replace(character, escape)
+    return text
+
+
+def _item(one: dict[str, Any], groups: list[str]) -> dict[str, Any]:
+    """What the list shows, sorts and filters by."""
+    talks = {talk["who"]: talk for talk in one["talks"]}
+    first = one["talks"][0]
+    question = next((message["content"] for message in reversed(one["prompt"]) if message["role"] == "user"), "")
+    return {
+        "id": one["id"],
+        "split": one["split"],
+        "fate": one["fate"],
+        "stop": first["stop_reason"],
+        "question": _short(question, QUESTION_CHARS),
+        "answer": _short(first["answer"] or "", ANSWER_CHARS),
+        "correct": {who: talk["correct"] for who, talk in talks.items()},
+        "turns": sum(message["role"] == "assistant" for message in first["messages"]),
+        "tokens": first["tokens"],
+        "cost": first["cost_usd"],
+        "tools": list(dict.fromkeys(call["function"]["name"] for call in _calls(first))),
+        "why": [reason["check"] for reason in one["reasons"]],
+        "meta": [str(one["metadata"].get(group, "")) for group in groups],
+    }
+
+
+def _calls(talk: dict[str, Any]) -> list[dict[str, Any]]:
+    return [call for message in talk["messages"] for call in message.get("tool_calls") or []]
+
+
+def _short(text: str, most: int) -> str:
+    text = " ".join(text[: 4 * most].split())
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _toolsets(conversations: list[dict[str, Any]]) -> dict[bytes, int]:
+    """Each distinct list of offered tools once: in most projects all conversations share one."""
+    found: dict[bytes, int] = {}
+    for one in conversations:
+        found.setdefault(orjson.dumps(one["tools"]), len(found))
+    return found
+
+
+def _groups(conversations: list[dict[str, Any]]) -> list[str]:
+    """Metadata keys that sort the conversations into a few groups, such as a task family."""
+    values: dict[str, Counter[str]] = {}
+    for one in conversations:
+        for key, value in one["metadata"].items():
+            if isinstance(value, str) and key != "expected_answer" and not key.startswith("answer_"):
+                values.setdefault(key, Counter())[value] += 1
+    return [key for key, counts in values.items() if 1 < len(counts) <= MOST_VALUES and max(counts.values()) > 1]

@@ -1,0 +1,22 @@
+"""The few numbers of a whole run that experiments are compared by."""
+
+from typing import Any
+
+WHO = ("base", "student", "teacher")
+
+
+def metrics(
+    rollouts: dict[str, Any], filtered: dict[str, Any], training: dict[str, Any], evaluation: dict[str, Any]
+) -> dict[str, Any]:
+    """From the reports of the stages (schemas/metrics.schema.json)."""
+    return {
+        "asked": rollouts["wanted"],
+        "failed": rollouts["failed"],
+        "cost_usd": rollouts["cost_usd"],
+        "kept": filtered["kept"],
+        "rejected": filtered["rejected"],
+        "validation_loss": training["validation_loss"],
+        "accuracy": {who: evaluation[who]["accuracy"] for who in WHO},
+        "valid_calls": {who: evaluation[who]["valid_calls"] for who in WHO},
+        "gap_closed": evaluation["gap_closed"],
+    }

@@ -1,0 +1,103 @@
+"""The numbers of the overview, each computed once and named, ready to be drawn."""
+
+from itertools import pairwise
+from typing import Any
+
+from distill.report import words
+
+MOST_POINTS = 400
+
+
+def summary(report: dict[str, Any]) -> dict[str, Any]:
+    """What the overview shows beyond the records themselves: {contenders, gap, funnel, curves, ...}."""
+    evaluation, params = report["evaluation"], report["params"] or {}
+    student = (evaluation or {}).get("student_model") or params.get("student", {}).get("path")
+    teacher = (evaluation or {}).get("teacher_model") or params.get("model")
+    return {
+        "student": student,
+        "teacher": teacher,
+        "contenders": [(who, *words.WHO[who], evaluation[who]) for who in words.WHO] if evaluation else [],
+        "gap": _gap(evaluation),
+        "funnel": _funnel(report),
+        "curves": _curves(report["loss"], report["training"]),
+        "cost_per_row": _cost_per_row(report),
+        "count": len(report["conversations"]),
+        "stops": _stops(evaluation),
+        "rules": words.check_rules(),
+        "settings": words.param_rows(params),
+    }
+
+
+def _gap(evaluation: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Where the gap lies on the axis of accuracy; None where there is nothing to close."""
+    if not evaluation or evaluation["gap_closed"] is None:
+        return None
+    places = {who: evaluation[who]["accuracy"] for who in words.WHO}
+    return {"share": evaluation["gap_closed"], "interval": evaluation["gap_closed_ci"], **places}
+
+
+def _funnel(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """Steps from prompts to training rows: {label, count, unit, why, lost}; `why` is a filter check."""
+    steps = []
+    training = [one for one in report["conversations"] if one["split"] == "train"]
+    if report["prompts"]["train"]:
+        steps.append(_step("Prompts for training", report["prompts"]["train"], "prompts"))
+    if training:
+        asked = len({one["prompt_id"] for one in training})
+        steps.append(_step("Asked of the teacher", asked, "prompts"))
+        steps.append(_step("Conversations recorded", len(training), "conversations"))
+    if report["filter"]:
+        left = report["filter"]["rows"]
+        steps.append(_step("Turned into rows", left, "rows"))
+        for step in report["filter"]["funnel"]:
+            if step["left"] < left:  # the checks that cost nothing are in the table below
+                label = words.PASSED.get(step["check"], step["check"])
+                steps.append(_step(label, step["left"], "rows", step["check"]))
+            left = step["left"]
+        steps.append(_step("Training rows", report["filter"]["kept"], "rows"))
+    for before, step in pairwise(steps):
+        if before["unit"] == step["unit"] or step["count"] < before["count"]:
+            step["lost"] = before["count"] - step["count"]
+    return steps
+
+
+def _stops(evaluation: dict[str, Any] | None) -> list[str]:
+    """How the held-out conversations of any of the three ended, in a fixed order."""
+    found = {stop for who in words.WHO for stop in evaluation[who]["stop_reasons"]} if evaluation else set()
+    return [stop for stop in words.STOPS if stop in found] + sorted(found - set(words.STOPS))
+
+
+def _step(label: str, count: int, unit: str, why: str | None = None) -> dict[str, Any]:
+    return {"label": label, "count": count, "unit": unit, "why": why, "lost": 0}
+
+
+def _curves(loss: dict[str, list[float | None]], training: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Training loss by step and validation loss by epoch: {first_step, last_step, top, lines}."""
+    lines = {"Training loss": _points(loss.get("step", []), loss.get("loss", []))}
+    if training:
+        pace = training["steps"] / training["epochs"]
+        lines["Validation loss"] = [(one["epoch"] * pace, one["loss"]) for one in training["validation"]]
+    lines = {name: points for name, points in lines.items() if points}
+    if not lines:
+        return None
+    return {
+        "last_step": max(step for points in lines.values() for step, _ in points),
+        "first_step": min(step for points in lines.values() for step, _ in points),
+        "top": max(loss for points in lines.values() for _, loss in points) or 1.0,
+        "lines": [{"name": name, "points": points} for name, points in lines.items()],
+    }
+
+
+def _points(steps: list[float | None], values: list[float | None]) -> list[tuple[float, float]]:
+    """(step, loss) pairs, at most MOST_POINTS of them: means of neighbours where there are more."""
+    points = [
+        (step, value) for step, value in zip(steps, values, strict=False) if step is not None and value is not None
+    ]
+    width = -(-len(points) // MOST_POINTS) or 1
+    groups = [points[start : start + width] for start in range(0, len(points), width)]
+    return [(group[-1][0], sum(value for _, value in group) / len(group)) for group in groups]
+
+
+def _cost_per_row(report: dict[str, Any]) -> float | None:
+    rollouts, kept = report["rollouts"], (report["filter"] or {}).get("kept")
+    return rollouts["cost_usd"] / kept if rollouts and rollouts["cost_usd"] is not None and kept else None

@@ -1,0 +1,68 @@
+"""The folder of a trained adapter: all that it takes to load or serve it, and nothing that a second run would change.
+
+It is made beside its place and renamed into it, so a folder of that name is always whole.
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from distill.student import lora_gguf
+from distill.student.base import Base
+from distill.student.tokenizer import read_tokenizer
+from distill.student.train import ALPHA
+
+TOKENIZER = ("tokenizer.json", "special_tokens_map.json")
+
+
+def save(model: Any, base: Base, template: str, card: str, folder: Path, state: dict[str, Any] | None = None) -> None:
+    """Writes the adapter of a peft `model` into `folder`, replacing what is there.
+
+    adapter_config.json and adapter_model.safetensors (peft), adapter.gguf (llama.cpp, where it knows the
+    architecture), the tokenizer, the chat template that was trained with, generation_config.json with the tokens that end a
+    turn, and README.md with the text `card`. `state` has the weights where the model does not hold them itself (it is
+    spread over several processes).
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    made = folder.with_name(f".{folder.name}.unfinished")
+    shutil.rmtree(made, ignore_errors=True)
+    model.save_pretrained(made, state_dict=state)
+    _settle(made / "adapter_config.json", base.name)
+    lora_gguf.write(made / "adapter_model.safetensors", model.config, ALPHA, made / "adapter.gguf")
+    for name in TOKENIZER:
+        if (base.directory / name).is_file():
+            shutil.copyfile(base.directory / name, made / name)
+    _write(made / "generation_config.json", _generation(base.directory, template))
+    settings = json.loads((base.directory / "tokenizer_config.json").read_text(encoding="utf-8"))
+    settings.pop("chat_template", None)
+    _write(made / "tokenizer_config.json", settings)
+    (made / "chat_template.jinja").write_text(template, encoding="utf-8")
+    (made / "README.md").write_text(card, encoding="utf-8")
+    for file in made.iterdir():
+        file.chmod(0o644)
+    replaced = folder.with_name(f".{folder.name}.replaced")
+    shutil.rmtree(replaced, ignore_errors=True)
+    if folder.exists():
+        folder.rename(replaced)
+    made.rename(folder)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _settle(file: Path, base: str) -> None:
+    """peft writes sets in the order of the process and the path of this machine."""
+    config = json.loads(file.read_text(encoding="utf-8"))
+    config["base_model_name_or_path"] = base
+    config["target_modules"] = sorted(config["target_modules"])
+    _write(file, config)
+
+
+def _generation(base: Path, template: str) -> dict[str, Any]:
+    """The base's generation settings; its ends of a turn are those that were checked in training."""
+    file = base / "generation_config.json"
+    settings = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return settings | {"eos_token_id": sorted(read_tokenizer(base, template).stops)}
+
+
+def _write(file: Path, value: dict[str, Any]) -> None:
+    file.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -1,0 +1,118 @@
+"""The base model a student starts from: one name in `student.path`, one folder that transformers can load.
+
+A base that is only to be had as GGUF is converted once and kept outside the workspace. Nothing here needs torch,
+so a stage without it can count tokens with the very tokenizer that training uses.
+"""
+
+import fcntl
+import hashlib
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from distill.records.faults import InputError
+from distill.records.paths import cache_dir
+from distill.student import dense
+
+LOCAL = "local/"
+HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+TOKENIZER_FILES = ["tokenizer*.json", "special_tokens_map.json", "generation_config.json", "config.json", "*.jinja"]
+WEIGHT_FILES = ["*.safetensors", "*.safetensors.index.json"]
+
+
+@dataclass(frozen=True)
+class Base:
+    """A base model on this machine."""
+
+    name: str
+    """As `student.path` names it: what an adapter says it belongs to, on every machine."""
+    directory: Path
+    """config.json, tokenizer.json and (unless only the tokenizer was asked for) safetensors."""
+    fingerprint: str
+    """Changes with the weights: the GGUF's SHA-256, or the sizes and times of a folder's files."""
+    gguf: Path | None
+    """The file that llama.cpp serves, when the base came as one."""
+
+
+def find(path: str, weights: bool = True) -> Base:
+    """The base that `student.path` names: `local/<name>`, a .gguf file, a folder, or a hub id.
+
+    `weights=False` fetches no more of a hub model than its tokenizer. Raises InputError when there is no such base.
+    """
+    if path.startswith(LOCAL):
+        from distill.teacher.weights import gguf_path
+
+        return _from_gguf(path, gguf_path(path.removeprefix(LOCAL)), weights)
+    if path.endswith(".gguf") and Path(path).is_file():
+        return _from_gguf(path, Path(path), weights)
+    if Path(path).is_dir():
+        return _from_folder(path, Path(path))
+    if HUB_ID.fullmatch(path) and not path.endswith(".gguf"):
+        return _from_folder(path, _download(path, TOKENIZER_FILES + (WEIGHT_FILES if weights else [])))
+    raise InputError(
+        f"params.yaml: /student/path: '{path}' is neither a folder nor a .gguf file here (looked for"
+        f" {Path(path).absolute()}), nor local/<name>, nor a hub id such as Qwen/Qwen3-8B (README: Student)"
+    )
+
+
+def check(path: str) -> None:
+    """Refuses a name that `find` is bound to refuse, without fetching or converting anything."""
+    if path.startswith(LOCAL):
+        from distill.teacher.weights import gguf_path, known
+
+        if path.removeprefix(LOCAL) not in known():
+            gguf_path(path)
+    elif not (path.endswith(".gguf") and Path(path).is_file()) and (Path(path).is_dir() or not HUB_ID.fullmatch(path)):
+        find(path, weights=False)
+
+
+def _from_folder(name: str, folder: Path) -> Base:
+    for needed in ("config.json", "tokenizer.json"):
+        if not (folder / needed).is_file():
+            raise InputError(f"params.yaml: /student/path: {folder} holds no {needed}, so it is no model to train")
+    parts = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in sorted(folder.glob("*.safetensors"))]
+    return Base(_portable(name), folder, hashlib.sha256(repr(parts).encode()).hexdigest(), None)
+
+
+def _from_gguf(name: str, file: Path, weights: bool) -> Base:
+    with file.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    folder = cache_dir() / "students" / f"{file.stem}-{digest[:16]}-{dense.FORMAT}{'' if weights else '-tokenizer'}"
+    with _lock(folder):
+        if not folder.is_dir():
+            unfinished = folder.with_name(folder.name + ".unfinished")
+            shutil.rmtree(unfinished, ignore_errors=True)
+            unfinished.mkdir()
+            dense.convert(file, unfinished, weights)
+            unfinished.rename(folder)
+    return Base(_portable(name), folder, digest, file)
+
+
+def _portable(name: str) -> str:
+    """An absolute path means nothing on another machine; its last part does."""
+    return Path(name).name if Path(name).is_absolute() else name
+
+
+def _download(repository: str, patterns: list[str]) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(repository, allow_patterns=patterns))
+    except Exception as error:  # the hub client raises a dozen kinds, all of which mean: not to be had
+        raise InputError(
+            f"params.yaml: /student/path: '{repository}' is no folder here (looked for"
+            f" {Path(repository).absolute()}) and could not be fetched from the hub:"
+            f" {str(error).strip().splitlines()[0]}"
+        ) from None
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """One process converts; the others wait for it and find the folder done."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(folder.name + ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

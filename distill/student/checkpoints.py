@@ -1,0 +1,66 @@
+"""Where a killed training goes on: checkpoints outside the workspace, named after all that determines the run.
+
+DVC empties an output before it runs a stage, so nothing to resume from may lie there. A checkpoint counts when its
+marker exists, which is written last; so a kill while one is being written costs a few steps, never the run.
+"""
+
+import fcntl
+import hashlib
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from distill.records.ids import content_id
+from distill.records.paths import cache_dir
+from distill.student.examples import Examples
+
+MARKER = "complete"
+LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate")
+
+
+def run_id(examples: Examples, params: dict[str, Any], fingerprint: str, template: str, machine: list[Any]) -> str:
+    """Equal for two runs that would give the same bytes: same tokens, parameters, base, libraries, code and machine
+    (what the processes compute on, and how many they are)."""
+    digest = hashlib.sha256()
+    for sequence in [*examples.train, None, *examples.validation]:
+        digest.update(repr(sequence and (sequence.input_ids, sequence.labels)).encode())
+    for module in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(module.read_bytes())
+    libraries = {name: version(name) for name in LIBRARIES}
+    return content_id([digest.hexdigest(), params, fingerprint, template, libraries, machine], 32)
+
+
+@contextmanager
+def working_folder(run: str, first: bool = True) -> Iterator[Path]:
+    """The folder of a run, for this training alone; removed when the block ends well, kept when it does not.
+
+    Of several processes of one training only the `first` locks and removes it.
+    """
+    folder = cache_dir() / "checkpoints" / run
+    folder.mkdir(parents=True, exist_ok=True)
+    if not first:
+        yield folder
+        return
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        folder.mkdir(exist_ok=True)
+        yield folder
+        shutil.rmtree(folder)
+    folder.with_suffix(".lock").unlink(missing_ok=True)
+
+
+def mark_complete(folder: Path, step: int) -> None:
+    """To be called when checkpoint `step` is written."""
+    (folder / f"checkpoint-{step}" / MARKER).touch()
+
+
+def newest(folder: Path) -> Path | None:
+    """The newest complete checkpoint; incomplete ones are removed."""
+    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    for path in found:
+        if not (path / MARKER).exists():
+            shutil.rmtree(path)
+    return next((path for path in reversed(found) if path.exists()), None)

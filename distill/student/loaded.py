@@ -1,0 +1,106 @@
+"""A student in memory: base and adapter in one, the adapter on or off. Needs torch, transformers and peft."""
+
+from collections.abc import Sequence as Rows
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from distill.student.packing import pack
+from distill.student.render import IGNORED, Sequence
+
+TOGETHER = 4
+"""Rows whose loss is computed together: their common beginning is computed once."""
+
+
+class Loaded:
+    """`directory` holds the base in safetensors, `adapter` what sft_train wrote (None: the base alone).
+
+    bf16 on a CUDA device; fp32 on a CPU, where bf16 is forty times slower.
+    """
+
+    def __init__(self, directory: Path, adapter: Path | None):
+        import torch
+        from transformers import AutoModelForCausalLM
+        from transformers.utils.logging import disable_progress_bar
+
+        disable_progress_bar()
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        dtype = torch.bfloat16 if self.device == "cuda" else torch.float32
+        model: Any = AutoModelForCausalLM.from_pretrained(directory, dtype=dtype)
+        self.context: int = getattr(model.config.get_text_config(), "max_position_embeddings", 2**31)
+        self._adapted = adapter is not None
+        if adapter is not None:
+            from peft import PeftModel
+
+            model = PeftModel.from_pretrained(model, str(adapter))
+        self.model: Any = model.to(self.device).eval()
+
+    def generate(
+        self, prompts: Rows[list[int]], stops: Rows[int], longest: int, adapted: bool, temperature: float
+    ) -> list[list[int]]:
+        """The tokens that follow each prompt: at most `longest`, the stop included when one was reached.
+
+        Likeliest tokens at temperature 0. A batch that does not fit into the card's memory is halved.
+        """
+        import torch
+
+        try:
+            return self._generate(prompts, stops, longest, adapted, temperature)
+        except torch.OutOfMemoryError:
+            if len(prompts) == 1:
+                raise
+            torch.cuda.empty_cache()
+            half = len(prompts) // 2
+            return [
+                answer
+                for part in (prompts[:half], prompts[half:])
+                for answer in self.generate(part, stops, longest, adapted, temperature)
+            ]
+
+    def _generate(
+        self, prompts: Rows[list[int]], stops: Rows[int], longest: int, adapted: bool, temperature: float
+    ) -> list[list[int]]:
+        import torch
+        from transformers import GenerationConfig
+
+        width, padding = max(map(len, prompts)), min(stops)
+        ids = torch.tensor([[padding] * (width - len(prompt)) + prompt for prompt in prompts])
+        seen = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+        settings = GenerationConfig(
+            max_new_tokens=longest,
+            do_sample=temperature > 0,
+            temperature=temperature or None,
+            eos_token_id=list(stops),
+            pad_token_id=padding,
+        )
+        with torch.no_grad(), self._adapter(adapted):
+            whole = self.model.generate(
+                input_ids=ids.to(self.device), attention_mask=seen.to(self.device), generation_config=settings
+            )
+        return [_up_to_stop(row, set(stops)) for row in whole[:, width:].tolist()]
+
+    def loss(self, sequences: Rows[Sequence], adapted: bool) -> float:
+        """Mean negative log-likelihood, in nats, of the learned tokens of rendered rows."""
+        import torch
+
+        total, count = 0.0, 0
+        rows = sorted((vars(sequence) for sequence in sequences), key=lambda row: row["input_ids"])
+        for start in range(0, len(rows), TOGETHER):
+            batch = pack(rows[start : start + TOGETHER])
+            targets = batch.pop("shift_labels")[0].to(self.device)
+            del batch["labels"]
+            learned = (targets != IGNORED).nonzero().flatten()
+            inputs = {name: tensor.to(self.device) for name, tensor in batch.items()}
+            with torch.no_grad(), self._adapter(adapted):
+                logits = self.model(**inputs, use_cache=False, logits_to_keep=learned).logits[0].float()
+            total += torch.nn.functional.cross_entropy(logits, targets[learned], reduction="sum").item()
+            count += len(learned)
+        return total / count
+
+    def _adapter(self, on: bool) -> Any:
+        return nullcontext() if on or not self._adapted else self.model.disable_adapter()
+
+
+def _up_to_stop(ids: list[int], stops: set[int]) -> list[int]:
+    end = next((place for place, id_ in enumerate(ids) if id_ in stops), None)
+    return ids if end is None else ids[: end + 1]

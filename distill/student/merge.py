@@ -1,0 +1,67 @@
+"""`make merge`: the adapter put into the base's weights, as a model of its own that any program loads."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from distill.records import params
+from distill.records.faults import InputError
+from distill.student import base
+
+ADAPTER, MERGED = Path("models/adapter"), Path("models/merged")
+FROM_ADAPTER = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja",
+    "generation_config.json", "README.md",
+)  # fmt: skip
+
+
+def merge(path: str, adapter: Path, folder: Path) -> None:
+    """Writes base and adapter as one model into `folder`, replacing what is there: safetensors in the precision of the
+    base (never the 4 bits that QLoRA trains over), its config, and the adapter's tokenizer, template and card.
+
+    Raises InputError where there is no adapter, or where it belongs to another base.
+    """
+    if not (adapter / "adapter_config.json").is_file():
+        raise InputError(f"{adapter}: no adapter is there; run `dvc repro sft_train` first")
+    found = base.find(path)
+    trained_over = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
+    if trained_over != found.name:
+        raise InputError(f"{adapter}: was trained over {trained_over}, not over student.path = {path}")
+    model = _merged(found.directory, adapter)
+    made = folder.with_name(f".{folder.name}.unfinished")
+    shutil.rmtree(made, ignore_errors=True)
+    model.save_pretrained(made)
+    for name in FROM_ADAPTER:
+        if (adapter / name).is_file():
+            shutil.copyfile(adapter / name, made / name)
+    for file in made.iterdir():
+        file.chmod(0o644)
+    shutil.rmtree(folder, ignore_errors=True)
+    made.rename(folder)
+
+
+def _merged(directory: Path, adapter: Path) -> Any:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    model: Any = AutoModelForCausalLM.from_pretrained(directory, dtype="auto")
+    return PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
+
+
+def main() -> None:
+    """Merges the adapter of the project."""
+    try:
+        merge(params.load()["student"]["path"], ADAPTER, MERGED)
+    except InputError as error:
+        sys.exit(f"error: {error}")
+    print(
+        f"{ADAPTER} and its base -> {MERGED} ({sum(file.stat().st_size for file in MERGED.iterdir()) / 2**20:.0f} MiB)"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""The student behind the same interface as the teacher, by whatever can serve it here: one server is base and student.
+
+An endpoint of the user's own (`runtime.student_url`), the embedded llama.cpp for `local/<name>` and GGUF files, vLLM
+where it is installed beside a CUDA device, else transformers in this process.
+"""
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from distill.records.faults import InputError
+from distill.student import base
+from distill.student.in_process import InProcess
+from distill.student.loaded import Loaded
+from distill.student.served import Served
+from distill.student.tokenizer import read_tokenizer
+from distill.student.vllm_server import arguments, cuda, started
+from distill.teacher import provider
+from distill.teacher.provider import Model
+
+ADAPTER_GGUF = "adapter.gguf"
+TEMPLATE = "chat_template.jinja"
+NEEDED = ("adapter_config.json", TEMPLATE, "tokenizer.json")
+
+
+def open_student(params: dict[str, Any], adapter: Path) -> Model:
+    """The student of `student.path` with its adapter; `lora` in the sampling turns it on (scale 1) or off (0).
+
+    Nothing is loaded or started before the first question. Raises InputError where the adapter is missing, or its
+    template is one that no server here can read calls of.
+    """
+    path, runtime = params["student"]["path"], params["runtime"]
+    needed = (ADAPTER_GGUF, TEMPLATE) if provider.is_local(path) else NEEDED
+    for name in needed:
+        if not (adapter / name).is_file():
+            raise InputError(f"{adapter / name}: no such file; run `dvc repro sft_train` first")
+    if runtime["student_url"]:
+        return Served.at(runtime["student_url"], path)
+    template = adapter / TEMPLATE
+    if provider.is_local(path):
+        return provider.local_model(path, runtime["concurrency"], template=template, adapter=adapter / ADAPTER_GGUF)
+    if importlib.util.find_spec("vllm") and cuda():
+        return Served(lambda port: started(arguments(base.find(path).directory, path, adapter), port), path)
+    tokenizer = read_tokenizer(adapter, template.read_text(encoding="utf-8"))
+    return InProcess(path, tokenizer, lambda: Loaded(base.find(path).directory, adapter))
+
+
+def greedy(max_output_tokens: int, adapter_scale: float) -> dict[str, Any]:
+    """Sampling settings that always take the likeliest token, with the adapter on (1.0) or off (0.0)."""
+    return {"temperature": 0, "max_tokens": max_output_tokens, "lora": [{"id": 0, "scale": adapter_scale}]}

@@ -1,0 +1,67 @@
+"""Several sequences as one, so that what they have in common is computed once.
+
+Rows of one task begin alike: the same system text and the same tools, half of a short row. A batch becomes one
+sequence, the common beginning followed by the rest of each row, and a mask lets each rest see the beginning and
+itself only. Positions are as in the single rows, so losses and gradients are those of the separate rows; there is
+no padding. That pays where rows are short and arithmetic is dear: on a CPU. On a card, rows simply follow each other
+(`concatenate`), and attention keeps them apart by their positions, which flash attention can without a mask.
+"""
+
+from typing import Any
+
+from distill.student.render import IGNORED
+
+
+def pack(rows: list[dict[str, list[int]]]) -> dict[str, Any]:
+    """A batch of {input_ids, labels} as model inputs of batch size one, T tokens in all.
+
+    input_ids and position_ids are (1, T); attention_mask is boolean (1, 1, T, T); shift_labels is (1, T) and says
+    what each position has to predict. `labels` is the same once more: transformers' Trainer looks for that name.
+    """
+    import torch
+
+    shared = common_context(rows)
+    first = rows[0]["input_ids"][:shared]
+    ids, positions, targets, document = list(first), list(range(shared)), [IGNORED] * shared, [0] * shared
+    for number, row in enumerate(rows, start=1):
+        rest = len(row["input_ids"]) - shared
+        ids += row["input_ids"][shared:]
+        positions += range(shared, shared + rest)
+        targets += [*row["labels"][shared + 1 :], IGNORED]
+        document += [number] * rest
+    owner = torch.tensor(document)
+    visible = (owner[:, None] == owner[None, :]) | (owner[None, :] == 0)
+    shifted = torch.tensor([targets])
+    return {
+        "input_ids": torch.tensor([ids]),
+        "position_ids": torch.tensor([positions]),
+        "attention_mask": visible.tril()[None, None],
+        "shift_labels": shifted,
+        "labels": shifted,
+    }
+
+
+def concatenate(rows: list[dict[str, list[int]]]) -> dict[str, Any]:
+    """A batch as one sequence of whole rows, as `pack` gives it but without a mask: a position 0 begins a new row."""
+    import torch
+
+    shifted = torch.tensor([[label for row in rows for label in [*row["labels"][1:], IGNORED]]])
+    return {
+        "input_ids": torch.tensor([[token for row in rows for token in row["input_ids"]]]),
+        "position_ids": torch.tensor([[place for row in rows for place in range(len(row["input_ids"]))]]),
+        "shift_labels": shifted,
+        "labels": shifted,
+    }
+
+
+def common_context(rows: list[dict[str, list[int]]]) -> int:
+    """How many tokens all rows begin with that none of them learns, less one.
+
+    The one that is left to each row predicts its next token, which may be a learned one and differ between rows.
+    """
+    shared = 0
+    for column in zip(*(row["input_ids"] for row in rows), strict=False):
+        if len(set(column)) > 1 or any(row["labels"][shared] != IGNORED for row in rows):
+            break
+        shared += 1
+    return max(shared - 1, 0)

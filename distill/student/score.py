@@ -1,0 +1,166 @@
+"""How good base, student and teacher are, how sure that is, and how much of the gap is closed."""
+
+import math
+import random
+from collections import Counter
+from typing import Any
+
+import orjson
+
+from distill.dataset.answers import types
+
+Z95 = 1.959964
+RESAMPLES = 2000
+MOST_GROUPS = 8
+
+
+def score(records: list[dict[str, Any]], teacher: list[dict[str, Any]]) -> dict[str, Any]:
+    """Rates over exam records of one model; `valid_calls` is of the calls made, null when none was made.
+
+    `call_agreement` is the share of prompts on which the model made the teacher's calls: same tools, same
+    arguments, same order; `tool_agreement` asks only for the same tools in the same order. Records without a known
+    answer do not count into the accuracy.
+    """
+    known = [record["correct"] for record in records if record["correct"] is not None]
+    made = sum(record["tool_calls"] for record in records)
+    theirs = {record["prompt_id"]: _calls(record) for record in teacher}
+    pairs = [(_calls(record), theirs[record["prompt_id"]]) for record in records if record["prompt_id"] in theirs]
+    same = [ours == teachers for ours, teachers in pairs]
+    tools = [[name for name, _ in ours] == [name for name, _ in teachers] for ours, teachers in pairs]
+    return {
+        "n": len(records),
+        "correct": sum(known),
+        "accuracy": share(sum(known), len(known)),
+        "accuracy_ci": wilson(sum(known), len(known)),
+        "tool_calls": made,
+        "valid_calls": share(sum(record["valid_calls"] for record in records), made),
+        "tasks_with_call": share(sum(record["tool_calls"] > 0 for record in records), len(records)),
+        "tool_agreement": share(sum(tools), len(tools)),
+        "call_agreement": share(sum(same), len(same)),
+        "turns_mean": round(sum(record["turns"] for record in records) / max(len(records), 1), 2),
+        "output_tokens_mean": round(
+            sum(record["usage"]["output_tokens"] for record in records) / max(len(records), 1), 1
+        ),
+        "stop_reasons": dict(sorted(Counter(record["stop_reason"] for record in records).items())),
+    }
+
+
+def share(part: int, whole: int) -> float | None:
+    """part / whole, rounded to four places; None of nothing."""
+    return round(part / whole, 4) if whole else None
+
+
+def wilson(successes: int, n: int) -> list[float] | None:
+    """The 95 % interval of a share (Wilson 1927), which stays within 0 and 1 and is honest at small n."""
+    if n == 0:
+        return None
+    rate = successes / n
+    centre = (rate + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
+    half = Z95 / (1 + Z95**2 / n) * math.sqrt(rate * (1 - rate) / n + Z95**2 / (4 * n**2))
+    return [round(max(0.0, centre - half), 4), round(min(1.0, centre + half), 4)]
+
+
+def gap_closed(base: list[bool], student: list[bool], teacher: list[bool]) -> tuple[float | None, list[float] | None]:
+    """(student − base) / (teacher − base) over the same prompts, and its 95 % interval by paired bootstrap.
+
+    None where the teacher is not better than the base: then there is no gap to close.
+    """
+    rows = list(zip(base, student, teacher, strict=True))
+    draw = random.Random(0)
+    drawn = sorted(value for _ in range(RESAMPLES) if (value := _ratio(draw.choices(rows, k=len(rows)))) is not None)
+    ratio = _ratio(rows)
+    if ratio is None or not drawn:
+        return None, None
+    low, high = drawn[int(0.025 * len(drawn))], drawn[min(int(0.975 * len(drawn)), len(drawn) - 1)]
+    return round(ratio, 4), [round(low, 4), round(high, 4)]
+
+
+def gain(base: list[bool], student: list[bool]) -> tuple[float | None, list[float] | None]:
+    """student − base in accuracy over the same prompts, and its 95 % interval by paired bootstrap."""
+    differences = [after - before for before, after in zip(base, student, strict=True)]
+    if not differences:
+        return None, None
+    draw = random.Random(0)
+    drawn = sorted(sum(draw.choices(differences, k=len(differences))) for _ in range(RESAMPLES))
+    low, high = drawn[int(0.025 * RESAMPLES)], drawn[int(0.975 * RESAMPLES)]
+    n = len(differences)
+    return round(sum(differences) / n, 4), [round(low / n, 4), round(high / n, 4)]
+
+
+def by_metadata(prompts: list[dict[str, Any]], exams: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """Accuracy of each model by the type of answer, and by the values of every other metadata key that sorts the
+    prompts into two to eight groups."""
+    right = {who: {record["prompt_id"]: record["correct"] for record in records} for who, records in exams.items()}
+    table: dict[str, Any] = {}
+    prompts = [prompt | {"metadata": prompt["metadata"] | _answer_type(prompt["metadata"])} for prompt in prompts]
+    for key in ["answer_type", *(key for key in _grouping_keys(prompts) if key != "answer_type")]:
+        groups: dict[str, list[str]] = {}
+        for prompt in prompts:
+            if prompt["metadata"].get(key) is not None:
+                groups.setdefault(str(prompt["metadata"][key]), []).append(prompt["id"])
+        if not groups:  # no prompt has a known answer
+            continue
+        table[key] = {
+            value: {
+                "n": len(ids),
+                **{who: share(sum(bool(right[who].get(identity)) for identity in ids), len(ids)) for who in right},
+            }
+            for value, ids in sorted(groups.items())
+        }
+    return table
+
+
+def _answer_type(metadata: dict[str, Any]) -> dict[str, str]:
+    return {"answer_type": ", ".join(types(metadata))} if metadata.get("expected_answer") is not None else {}
+
+
+def shared_with_training(held_out: list[dict[str, Any]], trained: list[dict[str, Any]]) -> dict[str, float | None]:
+    """For each metadata key: the share of held-out prompts with a value that the training prompts have too.
+
+    A list counts as shared when any of its items is. `prompt` is the share of word-for-word equal prompts.
+    """
+    keys = sorted({key for prompt in held_out for key in prompt["metadata"]} - {"expected_answer"})
+    shares = {
+        key: _share_seen([_values(prompt, key) for prompt in held_out], [_values(prompt, key) for prompt in trained])
+        for key in keys
+    }
+    asked = [{orjson.dumps(prompt["messages"])} for prompt in trained]
+    return shares | {"prompt": _share_seen([{orjson.dumps(prompt["messages"])} for prompt in held_out], asked)}
+
+
+def _share_seen(values: list[set[Any]], seen: list[set[Any]]) -> float | None:
+    known = set().union(*seen)
+    return share(sum(bool(value & known) for value in values), len(values))
+
+
+def _values(prompt: dict[str, Any], key: str) -> set[Any]:
+    value = prompt["metadata"].get(key)
+    return {orjson.dumps(item) for item in (value if isinstance(value, list) else [] if value is None else [value])}
+
+
+def _grouping_keys(prompts: list[dict[str, Any]]) -> list[str]:
+    values: dict[str, set[str]] = {}
+    for prompt in prompts:
+        for key, value in prompt["metadata"].items():
+            values.setdefault(key, set()).add(str(value))
+    return sorted(key for key, seen in values.items() if 2 <= len(seen) <= MOST_GROUPS and key != "expected_answer")
+
+
+def _calls(record: dict[str, Any]) -> list[tuple[str, Any]]:
+    return [
+        (call["function"]["name"], _arguments(call["function"]["arguments"]))
+        for message in record["messages"]
+        for call in message.get("tool_calls", [])
+    ]
+
+
+def _arguments(text: str) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text
+
+
+def _ratio(rows: list[tuple[bool, bool, bool]]) -> float | None:
+    base, student, teacher = (sum(column) for column in zip(*rows, strict=True))
+    return (student - base) / (teacher - base) if teacher > base else None

@@ -1,0 +1,68 @@
+"""The student at an OpenAI-compatible endpoint that has base and adapter as two models, as vLLM has them."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from typing import Any
+
+from distill.student.in_process import PLACES
+from distill.student.render import tools_as_served
+from distill.teacher import chat, secrets
+from distill.teacher.answer import Answer
+from distill.teacher.gguf_model import TIMEOUT_S, with_plain_ids
+from distill.teacher.http import Http
+from distill.teacher.llama_server import Endpoint
+from distill.teacher.store import Note
+
+STUDENT = "student"
+"""What a server calls the base with the adapter; the base goes by its own name."""
+
+
+class Served:
+    """`start(port)` gives the endpoint, at the first question, on a free port; it is left when the student is closed."""
+
+    seeded = False
+    leased = False
+    places = PLACES
+
+    def __init__(self, start: Callable[[int], AbstractContextManager[Endpoint]], base: str):
+        self.identity = {"provider": "endpoint", "api": "chat", "model": STUDENT}
+        self.start, self._models = start, (base, STUDENT)
+        self._server = ExitStack()
+        self._http: Http | None = None
+        self._starting = asyncio.Lock()
+
+    @classmethod
+    def at(cls, url: str, base: str) -> "Served":
+        """The student at a URL, with the key STUDENT_API_KEY where it asks for one."""
+        return cls(lambda _: nullcontext(Endpoint(url, secrets.get("STUDENT_API_KEY") or "none")), base)
+
+    def request(
+        self,
+        messages: list[dict[str, Any]],
+        tools: list[dict[str, Any]],
+        sampling: dict[str, Any],
+        earlier: list[Answer],
+    ) -> dict[str, Any]:
+        """The canonical request."""
+        return chat.request(self.identity, messages, tools, sampling, earlier)
+
+    async def ask(self, request: dict[str, Any], note: Note | None = None) -> Answer:
+        """One answer of base or student, as `lora` in the sampling says, free of charge. Raises ApiError."""
+        async with self._starting:
+            if self._http is None:
+                endpoint = await asyncio.to_thread(self._server.enter_context, self.start(0))
+                self._http = Http(endpoint.base_url, {"Authorization": f"Bearer {endpoint.api_key}"}, TIMEOUT_S)
+        sampling = {name: value for name, value in request["sampling"].items() if name != "lora"}
+        adapted = any(adapter["scale"] for adapter in request["sampling"].get("lora", [{"scale": 1.0}]))
+        changes = {"model": self._models[adapted], "sampling": sampling, "tools": tools_as_served(request["tools"])}
+        answer = await chat.ask(self._http, request | changes)
+        message = with_plain_ids(answer["message"], request["messages"])
+        return {**answer, "message": message, "response_id": None, "cost_usd": 0.0}
+
+    async def close(self) -> None:
+        """Closes the connection and stops the server, if it was started here."""
+        if self._http is not None:
+            await self._http.close()
+            await asyncio.to_thread(self._server.close)
+            self._http = None

@@ -1,0 +1,105 @@
+"""How fast a training is, against what the machine could do. Measured, so it is printed and never written to an output.
+
+Floating-point operations of LoRA training (no gradients of the frozen weights, but through them): forward and backward
+each pass once through every linear layer, attention goes back twice, the head counts at learned positions only.
+"""
+
+import resource
+import time
+from dataclasses import dataclass
+from typing import Any
+
+GEMM = (512, 1024, 1024)
+GEMM_TRIES = 12
+
+
+@dataclass
+class Meter:
+    """Counts the operations of a training; what recomputing repeats does not count."""
+
+    per_position: float
+    """Of the linear layers and the adapter."""
+    per_pair: float
+    """Of attention, for each position that a position looks at."""
+    per_learned: float
+    """Of the head."""
+    done: Any = 0.0
+
+    def count(self, position_ids: Any, learned: int) -> None:
+        """A forward and backward pass over `position_ids` (1, T), of which `learned` positions are scored."""
+        pairs = position_ids.sum() + position_ids.numel()
+        self.done += pairs * self.per_pair + position_ids.numel() * self.per_position + learned * self.per_learned
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What a training took."""
+
+    seconds: float
+    tokens_per_s: float
+    """Tokens of the rows, padding and shared beginnings not counted twice."""
+    utilisation: float | None
+    """Share of `peak`; None for a card whose peak is not known."""
+    peak: float | None
+    """Operations per second: the card's data sheet (bf16, dense), or a measured matrix product on a CPU."""
+    memory: int
+    """Bytes at the highest point: of the card, or of the process on a CPU."""
+
+    def __str__(self) -> str:
+        used = f", {self.utilisation:.0%} of {self.peak / 1e12:.3g} TFLOP/s" if self.utilisation and self.peak else ""
+        return f"{self.seconds:.0f} s, {self.tokens_per_s:.0f} tokens/s{used}, {self.memory / 2**30:.1f} GiB at most"
+
+
+def meter(model: Any) -> Meter:
+    """The meter of a peft model."""
+    config, frozen, adapter = model.config, 0, 0
+    head = model.get_output_embeddings()
+    for name, module in model.named_modules():
+        size = getattr(module, "in_features", 0) * getattr(module, "out_features", 0)
+        if module is head or not size or hasattr(module, "base_layer"):
+            continue
+        if "lora_" in name:
+            adapter += size
+        else:
+            frozen += size
+    heads = config.num_hidden_layers * config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return Meter(
+        per_position=2 * 2 * frozen + 3 * 2 * adapter,
+        per_pair=3 * 2 * 2 * heads * width,
+        per_learned=2 * 2 * config.vocab_size * config.hidden_size,
+    )
+
+
+def measured(done: float, tokens: float, seconds: float, device: str) -> Speed:
+    """The speed of a training that did `done` operations in this process, and went through `tokens` in all of them."""
+    limit = peak(device)
+    rate = done / seconds if seconds else 0.0
+    return Speed(seconds, tokens / seconds if seconds else 0.0, rate / limit if limit else None, limit, memory(device))
+
+
+def peak(device: str) -> float | None:
+    """Operations per second that one process can hope for; None where nobody has written it down."""
+    import torch
+
+    if device == "cuda":
+        from trl.trainer.utils import get_peak_flops
+
+        return get_peak_flops(torch.cuda.get_device_name(), "bfloat16")
+    rows, inner, columns = GEMM
+    left, right = torch.ones(rows, inner), torch.ones(inner, columns)
+    best = float("inf")
+    for _ in range(GEMM_TRIES):
+        began = time.perf_counter()
+        torch.mm(left, right)
+        best = min(best, time.perf_counter() - began)
+    return 2 * rows * inner * columns / best
+
+
+def memory(device: str) -> int:
+    """Bytes that this process had in use at the highest point."""
+    import torch
+
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

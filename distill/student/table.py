@@ -1,0 +1,39 @@
+"""The evaluation as a table for a terminal."""
+
+from typing import Any
+
+
+def table(evaluation: dict[str, Any]) -> str:
+    """Base, student and teacher side by side, then what the student gained, and the share of the gap that was closed."""
+    head = f"{'':9}{'n':>4}  {'accuracy':>8}  {'95 % interval':>15}  {'valid calls':>11}  {'with a call':>11}  {'as teacher':>10}"
+    head += f"  {'same tools':>10}  {'turns':>5}  {'tokens':>6}"
+    lines = [head, *(_line(who, evaluation[who]) for who in ("base", "student", "teacher"))]
+    types = evaluation["by"].get("answer_type", {})
+    for kind, rates in types.items() if len(types) > 1 else ():
+        shown = ", ".join(f"{who} {_percent(rates[who])}" for who in ("base", "student", "teacher"))
+        lines.append(f"answers of type {kind} ({rates['n']}): {shown}")
+    if evaluation["gain"] is not None:
+        low, high = evaluation["gain_ci"]
+        lines.append(f"student - base: {evaluation['gain']:+.1%} (95 % interval {low:+.1%} to {high:+.1%})")
+    if loss := evaluation["heldout_loss"]:
+        lines.append(
+            f"loss on {loss['rollouts']} held-out rollouts of the teacher: {loss['base']:.3f} -> {loss['student']:.3f}"
+        )
+    closed, interval = evaluation["gap_closed"], evaluation["gap_closed_ci"]
+    if closed is None:
+        return "\n".join([*lines, "gap closed: none to close, the teacher is no better than the base"])
+    return "\n".join([*lines, f"gap closed: {closed:.0%} (95 % interval {interval[0]:.0%} to {interval[1]:.0%})"])
+
+
+def _line(who: str, scores: dict[str, Any]) -> str:
+    interval = scores["accuracy_ci"]
+    spread = f"{interval[0]:.1%} – {interval[1]:.1%}" if interval else "–"
+    return (
+        f"{who:9}{scores['n']:>4}  {_percent(scores['accuracy']):>8}  {spread:>15}  {_percent(scores['valid_calls']):>11}"
+        f"  {_percent(scores['tasks_with_call']):>11}  {_percent(scores['call_agreement']):>10}"
+        f"  {_percent(scores['tool_agreement']):>10}  {scores['turns_mean']:>5.1f}  {scores['output_tokens_mean']:>6.0f}"
+    )
+
+
+def _percent(rate: float | None) -> str:
+    return "–" if rate is None else f"{rate:.1%}"

@@ -1,0 +1,134 @@
+"""A student's tokenizer with the chat template that it is trained and served with."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from distill.records.faults import InputError
+from distill.student import base
+from distill.student.template import compile_template, without_clock
+
+TEMPLATES = Path(__file__).parent / "templates"
+BUNDLED = {"local/smollm2-135m-instruct": "smollm2"}  # its own template drops tools and tool calls
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """Text in, ids out, and conversations in, text out."""
+
+    template: str
+    text: Callable[..., str]
+    """(messages, tools, add_generation_prompt) -> the rendered text."""
+    encode: Callable[[str], list[int]]
+    """Text, special tokens spelt out, -> ids; nothing is added."""
+    decode: Callable[[list[int]], str]
+    """Ids -> text, special tokens spelt out."""
+    special: frozenset[int]
+    stops: frozenset[int]
+    """Ids at which a server ends the turn."""
+
+
+def load_tokenizer(path: str, template: str | None = None) -> Tokenizer:
+    """The tokenizer of `student.path` with the template `student.template`: a bundled name or a file; null: the bundled
+    one for a local student whose own cannot call tools, else its own.
+
+    Raises InputError when either is missing or broken, or when the tokenizer is that of another model.
+    """
+    folder = base.find(path, weights=False).directory
+    if faults := mismatches(folder):
+        raise InputError([f"params.yaml: /student/path: {path}: {fault}" for fault in faults])
+    return read_tokenizer(folder, _template_text(path, folder, template))
+
+
+def read_tokenizer(folder: Path, template: str) -> Tokenizer:
+    """The tokenizer in `folder` (a base model or an adapter) with the text of a template."""
+    from tokenizers import Tokenizer as Encoder
+
+    encoder = Encoder.from_file(str(folder / "tokenizer.json"))
+    tokens = _named_tokens(folder)
+    template = without_clock(template)
+    try:
+        compiled = compile_template(template)
+    except jinja2.TemplateSyntaxError as error:
+        raise InputError(f"student.template: line {error.lineno}: {error.message}") from None
+
+    def text(messages: list[dict], tools: list[dict] | None, add_generation_prompt: bool) -> str:
+        return compiled(messages=messages, tools=tools or None, add_generation_prompt=add_generation_prompt, **tokens)
+
+    stops = _read(folder / "generation_config.json").get("eos_token_id") or []
+    stops = {stops} if isinstance(stops, int) else set(stops)
+    if "eos_token" in tokens:
+        stops.add(encoder.token_to_id(tokens["eos_token"]))
+    added = encoder.get_added_tokens_decoder()
+    return Tokenizer(
+        template=template,
+        text=text,
+        encode=lambda text: encoder.encode(text, add_special_tokens=False).ids,
+        decode=lambda ids: encoder.decode(ids, skip_special_tokens=False),
+        special=frozenset(id_ for id_, token in added.items() if token.special),
+        stops=frozenset(stops),
+    )
+
+
+def mismatches(folder: Path) -> list[str]:
+    """Why the tokenizer in `folder` cannot belong to the model there; empty for a pair that can."""
+    from tokenizers import Tokenizer as Encoder
+
+    encoder = Encoder.from_file(str(folder / "tokenizer.json"))
+    config = _read(folder / "config.json")
+    size = config.get("vocab_size") or config.get("text_config", {}).get("vocab_size")
+    largest = max(encoder.get_vocab().values(), default=-1)
+    faults = []
+    if size is not None and largest >= size:
+        faults.append(
+            f"tokenizer.json numbers its tokens up to {largest}, but config.json has a vocabulary of {size}: the"
+            " tokenizer belongs to another model"
+        )
+    for name, token in _named_tokens(folder).items():
+        if encoder.token_to_id(token) is None:
+            faults.append(f"tokenizer_config.json: {name} '{token}' is no token of tokenizer.json")
+    ends = _read(folder / "generation_config.json").get("eos_token_id") or []
+    for id_ in [ends] if isinstance(ends, int) else ends:
+        if encoder.id_to_token(id_) is None:
+            faults.append(f"generation_config.json: eos_token_id {id_} is no token of tokenizer.json")
+    return faults
+
+
+def template_file(name: str) -> Path:
+    """The file of `student.template`: a bundled family or a path. Raises InputError when it is neither."""
+    bundled = sorted(file.stem for file in TEMPLATES.glob("*.jinja"))
+    file = TEMPLATES / f"{name}.jinja" if name in bundled else Path(name)
+    if not file.is_file():
+        raise InputError(
+            f"params.yaml: /student/template: {name}: there is no such file, and bundled are {', '.join(bundled)}"
+        )
+    return file
+
+
+def _template_text(path: str, folder: Path, template: str | None) -> str:
+    template = template or BUNDLED.get(path)
+    if template is not None:
+        return template_file(template).read_text(encoding="utf-8")
+    if (folder / "chat_template.jinja").is_file():
+        return (folder / "chat_template.jinja").read_text(encoding="utf-8")
+    own = _read(folder / "tokenizer_config.json").get("chat_template")
+    if isinstance(own, list):  # several, by name: servers take `tool_use` for requests with tools
+        named = {one["name"]: one["template"] for one in own}
+        own = named.get("tool_use") or named.get("default")
+    if own:
+        return own
+    raise InputError(f"params.yaml: /student/template: {path} has no chat template of its own; name a file")
+
+
+def _named_tokens(folder: Path) -> dict[str, str]:
+    config = _read(folder / "tokenizer_config.json")
+    named = {key: config[key] for key in ("bos_token", "eos_token", "pad_token", "unk_token") if config.get(key)}
+    return {key: value["content"] if isinstance(value, dict) else value for key, value in named.items()}
+
+
+def _read(file: Path) -> dict[str, Any]:
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}

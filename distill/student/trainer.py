@@ -1,0 +1,81 @@
+"""TRL's SFTTrainer with a loss and an evaluation of our own.
+
+TRL renders, truncates and packs in ways that silently lose labels, and on a CPU it scores every position of every
+row. So it gets finished sequences, batches that are packed here (packing.py), and a loss that asks for logits at
+learned positions only. The optimizer, schedule, checkpoints and devices are TRL's.
+"""
+
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import PrinterCallback
+from trl import SFTTrainer
+
+from distill.student.examples import Examples
+from distill.student.packing import concatenate, pack
+from distill.student.render import IGNORED
+from distill.student.speed import Meter, meter
+from distill.student.watch import Watch
+
+
+class Student(SFTTrainer):
+    """Trains on sequences; `meter` counts what it computes."""
+
+    meter: Meter
+    model: Any
+    eval_dataset: Any
+
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        loss, learned = self._summed_loss(model, inputs)
+        self.meter.count(inputs["position_ids"], learned)
+        if num_items_in_batch is None:
+            return loss / learned
+        # It counts the labels of all processes, whose gradients are averaged.
+        return loss * self.accelerator.num_processes / num_items_in_batch
+
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        """The mean loss of the held-out tokens. Every process computes all of it: it is little, and needs no exchange."""
+        self.model.eval()
+        rows, at_once = list(self.eval_dataset), self.args.per_device_eval_batch_size
+        loss, labels = 0.0, 0
+        with torch.no_grad():
+            for start in range(0, len(rows), at_once):
+                inputs = self._prepare_inputs(self.data_collator(rows[start : start + at_once]))
+                with self.compute_loss_context_manager():
+                    part, learned = self._summed_loss(self.model, inputs)
+                loss, labels = loss + part.item(), labels + learned
+        metrics = {"eval_loss": loss / labels}
+        self.log(metrics)
+        self.model.train()
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def _summed_loss(self, model: Any, inputs: dict[str, Any]) -> tuple[Any, int]:
+        targets = inputs["shift_labels"][0]
+        learned = (targets != IGNORED).nonzero().flatten()
+        seen = {name: value for name, value in inputs.items() if name not in ("labels", "shift_labels")}
+        logits = model(**seen, use_cache=False, logits_to_keep=learned).logits[0].float()
+        return torch.nn.functional.cross_entropy(logits, targets[learned], reduction="sum"), len(learned)
+
+
+def build(model: Any, peft_config: Any, args: Any, examples: Examples, early_stopping: int | None) -> Student:
+    """The trainer of one run, with `args` an SFTConfig."""
+    student = Student(
+        model=model,
+        args=args,
+        peft_config=peft_config,
+        train_dataset=_dataset(examples.train),
+        eval_dataset=_dataset(examples.validation) if examples.validation else None,
+        data_collator=pack if args.use_cpu else concatenate,
+        callbacks=[Watch(examples.tokens, early_stopping)],
+    )
+    student.meter = meter(student.model)
+    student.remove_callback(PrinterCallback)
+    return student
+
+
+def _dataset(sequences: list) -> Dataset:
+    return Dataset.from_list([vars(sequence) for sequence in sequences])

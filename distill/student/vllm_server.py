@@ -1,0 +1,121 @@
+"""vLLM as a process of ours: base and adapter as two models, with the template that was trained with."""
+
+import json
+import os
+import re
+import secrets
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from distill.records.faults import InputError
+from distill.student.reply import SHOWN_CALL, said_turn
+from distill.student.served import STUDENT
+from distill.student.tokenizer import read_tokenizer
+from distill.teacher.errors import Fatal
+from distill.teacher.llama_server import Endpoint
+
+READY_S = 1800.0
+"""Seconds that vLLM may take to load a large model and compile."""
+RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+"""What vLLM takes as --max-lora-rank."""
+PARSERS = {
+    r'<tool_call>\s*\{\s*"name"': "hermes",
+    r"<tool_call>\s*<function=": "qwen3_coder",
+    r'^\s*\{\s*"name".*"parameters"': "llama3_json",
+}
+"""How a call looks in the rendered text, and vLLM's parser for it."""
+LAST_WORDS = 30
+
+
+def cuda() -> bool:
+    """Whether there is a CUDA device."""
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def arguments(base: Path, name: str, adapter: Path) -> list[str]:
+    """The command `vllm serve` for the base in a folder, called `name`, with an adapter; without host and port.
+
+    Raises InputError where the adapter's template writes calls in a way that no parser of vLLM's reads.
+    """
+    tokenizer = read_tokenizer(adapter, (adapter / "chat_template.jinja").read_text(encoding="utf-8"))
+    turn = said_turn(tokenizer, SHOWN_CALL)
+    parser = next((name for pattern, name in PARSERS.items() if re.search(pattern, turn, re.DOTALL)), None)
+    if parser is None:
+        raise InputError(f"{adapter}/chat_template.jinja: vLLM has no parser for calls such as {turn!r}")
+    thinking = ["--reasoning-parser", "qwen3"] if "</think>" in turn else []
+    rank = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))["r"]
+    return [
+        "vllm", "serve", str(base), "--served-model-name", name,
+        "--enable-lora", "--lora-modules", f"{STUDENT}={adapter}",
+        "--max-lora-rank", str(next(allowed for allowed in RANKS if allowed >= rank)),
+        "--chat-template", str(adapter / "chat_template.jinja"),
+        "--enable-auto-tool-choice", "--tool-call-parser", parser, *thinking,
+    ]  # fmt: skip
+
+
+@contextmanager
+def started(command: list[str], port: int = 0) -> Iterator[Endpoint]:
+    """The endpoint of a `vllm serve` command, on a loopback port; the process ends with the block.
+
+    Raises Fatal, with vLLM's last words, when it ends before it serves.
+    """
+    address = ("127.0.0.1", port or _free_port())
+    key = secrets.token_urlsafe(24)
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            [*command, "--host", address[0], "--port", str(address[1])],
+            env={**os.environ, "VLLM_API_KEY": key},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            _wait(process, f"http://{address[0]}:{address[1]}/health", log)
+            yield Endpoint(f"http://{address[0]}:{address[1]}/v1", key)
+        finally:
+            _stop(process)
+
+
+def _wait(process: subprocess.Popen[bytes], url: str, log: object) -> None:
+    give_up = time.monotonic() + READY_S
+    while time.monotonic() < give_up:
+        if process.poll() is not None:
+            log.seek(0)  # type: ignore[attr-defined]
+            said = log.read().decode("utf-8", "replace").splitlines()[-LAST_WORDS:]  # type: ignore[attr-defined]
+            raise Fatal("embedded_server", "\n".join([f"vllm ended with {process.returncode}:", *said]))
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                if answer.status == 200:
+                    return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.1)
+    raise Fatal("embedded_server", f"vllm was not ready after {READY_S:.0f} s")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Ends the process with the engine processes that it started: its session."""
+    for strength, patience in ((signal.SIGTERM, 30.0), (signal.SIGKILL, 30.0)):
+        try:
+            os.killpg(process.pid, strength)
+            process.wait(patience)
+        except ProcessLookupError:
+            break
+        except subprocess.TimeoutExpired:
+            continue
+    process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

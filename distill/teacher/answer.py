@@ -1,0 +1,42 @@
+"""One answer of a model, as the store keeps it and the agent loop reads it."""
+
+from typing import Any, NotRequired, TypedDict
+
+
+class Usage(TypedDict):
+    """Tokens; `output_tokens` includes `reasoning_tokens`, `input_tokens` includes the two kinds of cached ones."""
+
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int
+    reasoning_tokens: int
+    cache_write_tokens: NotRequired[int]
+    """Only where the server counts them: written to its prompt cache, which some models charge extra for."""
+
+
+class Answer(TypedDict):
+    """`message` is an assistant message in chat form, tool-call arguments exactly as the model wrote them."""
+
+    message: dict[str, Any]
+    finish_reason: str
+    usage: Usage
+    cost_usd: float | None
+    model: str
+    response_id: str | None
+    created_at: str
+    latency_ms: float
+    attempts: int
+    tier: NotRequired[str]
+    """The service tier that the server says it charged."""
+    items: NotRequired[list[dict[str, Any]]]
+    """Responses API only: the output items as they came, encrypted reasoning included, to be sent back untouched."""
+
+
+def total(usages: list[Usage]) -> Usage:
+    """The sum of usages, key by key."""
+    return Usage(
+        input_tokens=sum(usage["input_tokens"] for usage in usages),
+        output_tokens=sum(usage["output_tokens"] for usage in usages),
+        cached_tokens=sum(usage["cached_tokens"] for usage in usages),
+        reasoning_tokens=sum(usage["reasoning_tokens"] for usage in usages),
+    )

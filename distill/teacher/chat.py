@@ -1,0 +1,157 @@
+"""Chat Completions: one request, one answer. Every OpenAI-compatible endpoint speaks it."""
+
+import re
+from datetime import UTC, datetime
+from time import perf_counter
+from typing import Any
+
+import orjson
+
+from distill.teacher import request as requests
+from distill.teacher.answer import Answer, Usage
+from distill.teacher.errors import Transient
+from distill.teacher.http import Http
+
+PATH = "/chat/completions"
+NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_-]")
+
+
+def request(
+    identity: dict[str, Any],
+    messages: list[dict[str, Any]],
+    tools: list[dict[str, Any]],
+    sampling: dict[str, Any],
+    earlier: list[Answer],
+) -> dict[str, Any]:
+    """What is asked, in canonical form; the conversation holds all there is to say about earlier answers."""
+    return requests.build(identity, messages, tools, sampling)
+
+
+def body(request: dict[str, Any], without: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """The JSON body of a request: its messages as servers take them back, its sampling, its tools.
+
+    Servers parse the calls of earlier turns and refuse broken JSON or names with a 400 or 500, so on the wire (not in
+    the record) such arguments become `{}` and such characters `_`; `weight` and `reasoning_content: null` do not travel.
+    """
+    sent = {"model": request["model"], "messages": [_on_wire(message) for message in request["messages"]]}
+    if request["tools"]:
+        sent["tools"] = request["tools"]
+    return sent | {key: value for key, value in request["sampling"].items() if value is not None}
+
+
+async def ask(http: Http, request: dict[str, Any]) -> Answer:
+    """Sends one request. Raises ApiError, or the kind of it that tells its fate."""
+    started = perf_counter()
+    reply = await http.post(PATH, orjson.dumps(body(request)))
+    return parse(reply.content, latency_ms=(perf_counter() - started) * 1000)
+
+
+def parse(content: Any, latency_ms: float) -> Answer:
+    """The Answer in a chat completion. Raises Transient when the body is not one (some proxies answer 200 on errors)."""
+    try:
+        choice, used = content["choices"][0], content.get("usage") or {}
+        message = _message(choice["message"])
+        finish_reason = choice["finish_reason"] or "stop"
+        usage = _usage(used)
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
+        raise Transient(
+            "broken_answer", f"the answer is not a chat completion: {str(content)[:200]}", maybe_billed=True
+        ) from error
+    answer = Answer(
+        message=message,
+        finish_reason="tool_calls" if message.get("tool_calls") and finish_reason == "stop" else finish_reason,
+        usage=usage,
+        cost_usd=None,
+        model=content.get("model") or "",
+        response_id=content.get("id"),
+        created_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        latency_ms=round(latency_ms, 1),
+        attempts=1,
+    )
+    if isinstance(content.get("service_tier"), str):
+        answer["tier"] = content["service_tier"]
+    return answer
+
+
+def _usage(used: dict[str, Any]) -> Usage:
+    asked = used.get("prompt_tokens_details") or {}
+    usage = Usage(
+        input_tokens=int(used.get("prompt_tokens") or 0),
+        output_tokens=int(used.get("completion_tokens") or 0),
+        cached_tokens=int(asked.get("cached_tokens") or 0),
+        reasoning_tokens=int((used.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0),
+    )
+    if asked.get("cache_write_tokens"):
+        usage["cache_write_tokens"] = int(asked["cache_write_tokens"])
+    return usage
+
+
+def _message(raw: dict[str, Any]) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": "assistant", "content": _plain(raw.get("content"))}
+    reasoning = raw.get("reasoning_content") or raw.get("reasoning")
+    if isinstance(reasoning, str) and reasoning:
+        message["reasoning_content"] = reasoning
+    if raw.get("refusal"):
+        message["refusal"] = raw["refusal"]
+    if raw.get("tool_calls"):
+        message["tool_calls"] = with_own_ids(
+            [
+                {
+                    "id": call.get("id") or "",
+                    "type": "function",
+                    "function": {
+                        "name": str(call["function"]["name"]),
+                        "arguments": _text(call["function"].get("arguments")),
+                    },
+                }
+                for call in raw["tool_calls"]
+            ]
+        )
+    return message
+
+
+def with_own_ids(calls: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The calls of one message, each with an id of its own: a missing or a second equal id gets its number."""
+    seen: set[str] = set()
+    for place, call in enumerate(calls, start=1):
+        if not call["id"] or call["id"] in seen:
+            call["id"] = f"{call['id'] or 'call'}_{place}"
+        seen.add(call["id"])
+    return calls
+
+
+def _plain(content: Any) -> str:
+    """The text of a content that may be a string, null, or (some servers) a list of text parts."""
+    if isinstance(content, list):
+        return "".join(part.get("text") or "" for part in content)
+    if content is not None and not isinstance(content, str):
+        raise ValueError("content is no text")
+    return content or ""
+
+
+def _text(arguments: Any) -> str:
+    return arguments if isinstance(arguments, str) else orjson.dumps(arguments or {}).decode()
+
+
+def _on_wire(message: dict[str, Any]) -> dict[str, Any]:
+    sent = {key: value for key, value in message.items() if key != "weight" and value is not None}
+    if message.get("tool_calls"):
+        sent["tool_calls"] = [
+            call | {"function": _function_on_wire(call["function"])} for call in message["tool_calls"]
+        ]
+    return sent
+
+
+def _function_on_wire(function: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "name": NOT_IN_A_NAME.sub("_", function["name"])[:64] or "_",
+        "arguments": object_or_empty(function["arguments"]),
+    }
+
+
+def object_or_empty(arguments: str) -> str:
+    """The arguments when they are a JSON object, else `{}`."""
+    try:
+        return arguments if isinstance(orjson.loads(arguments), dict) else "{}"
+    except orjson.JSONDecodeError:
+        return "{}"

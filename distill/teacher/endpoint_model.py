@@ -1,0 +1,194 @@
+"""A model behind an API, asked with a key, within a budget, as fast as the API allows."""
+
+import asyncio
+from collections.abc import Callable
+from time import perf_counter
+from types import ModuleType
+from typing import Any
+
+import orjson
+
+from distill.teacher import responses
+from distill.teacher.answer import Answer
+from distill.teacher.budget import Budget
+from distill.teacher.errors import ApiError, Fatal, Repairable, Transient
+from distill.teacher.halt import Halt
+from distill.teacher.http import Http, Reply
+from distill.teacher.prices import Prices
+from distill.teacher.retry import until_answered
+from distill.teacher.shutdown import shutdown_warning
+from distill.teacher.store import Note
+from distill.teacher.throttle import Throttle
+
+REPAIRS = {"summary_refused": "summary", "reasoning_refused": "reasoning"}
+FLEX_TRIES = 3
+"""Refusals of flex capacity after which `flex_or_standard` pays the standard price."""
+USUAL_ANSWER = 500
+"""Output tokens that an answer is taken to have before any was seen, for runtime.tokens_per_minute."""
+BYTES_PER_TOKEN = 4
+FIRST_POLL_S, LONGEST_POLL_S = 0.2, 10.0
+POLL_FAILURES = 20
+"""Failed looks at an answer in the making after which the rollout gives up; the note lets a later run look again."""
+
+
+class EndpointModel:
+    """Asks through `adapter` (the module chat or responses). `connect` and `find_prices` run at the first question:
+    stored answers need neither key nor price. `background`: answers are polled for instead of waited for.
+    """
+
+    seeded = False  # few servers take `seed`, some refuse it, and OpenAI promises nothing for it
+    leased = True
+
+    def __init__(
+        self,
+        adapter: ModuleType,
+        identity: dict[str, Any],
+        connect: Callable[[], Http],
+        *,
+        find_prices: Callable[[], Prices | None],
+        throttle: Throttle,
+        budget: Budget,
+        halt: Halt,
+        tier: str = "standard",
+        background: bool = False,
+    ):
+        self.adapter, self.identity = adapter, identity
+        self.throttle, self.budget, self.halt = throttle, budget, halt
+        self.tier, self.background = tier, background
+        self.places = throttle.ceiling
+        self._connect, self._find_prices = connect, find_prices
+        self._http: Http | None = None
+        self._prices: Prices | None = None
+        self._without: frozenset[str] = frozenset()
+        self._answers = self._answer_tokens = 0
+
+    def request(
+        self,
+        messages: list[dict[str, Any]],
+        tools: list[dict[str, Any]],
+        sampling: dict[str, Any],
+        earlier: list[Answer],
+    ) -> dict[str, Any]:
+        """The canonical request."""
+        return self.adapter.request(self.identity, messages, tools, sampling, earlier)
+
+    async def ask(self, request: dict[str, Any], note: Note | None = None) -> Answer:
+        """One answer, tried again while the failure may pass. Raises ApiError."""
+        if self._http is None:
+            self._prices = self._find_prices()
+            self._http = self._connect()
+            self._warning = asyncio.create_task(self._warn())
+        refused = 0
+
+        async def once() -> Answer:
+            nonlocal refused
+            tier = self.tier
+            if tier == "flex_or_standard":
+                tier = "flex" if refused < FLEX_TRIES else "standard"
+            try:
+                return await self._repaired(request, tier, note)
+            except ApiError as error:
+                refused += error.kind == "flex_busy"
+                raise
+
+        return await until_answered(once, self.halt)
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        if self._http is not None:
+            self._warning.cancel()
+            await self._http.close()
+            self._http = None
+
+    async def _warn(self) -> None:
+        assert self._http is not None
+        warning = await shutdown_warning(self._http, self.identity["model"])
+        if warning:
+            print(f"warning: {warning}", flush=True)
+
+    async def _repaired(self, request: dict[str, Any], tier: str, note: Note | None) -> Answer:
+        for _ in REPAIRS:
+            try:
+                return await self._once(request, tier, note)
+            except Repairable as error:
+                self._without |= {REPAIRS[error.kind]}
+        return await self._once(request, tier, note)
+
+    async def _once(self, request: dict[str, Any], tier: str, note: Note | None) -> Answer:
+        body = self.adapter.body(request, self._without)
+        if tier == "flex":
+            body["service_tier"] = "flex"
+        if self.background:
+            body["background"] = True
+        data = orjson.dumps(body)
+        async with self.throttle.place(len(data) // BYTES_PER_TOKEN + self._usual_answer()):
+            # No text has more tokens than bytes, and the body holds all of the conversation.
+            bill = await self.budget.reserve(self._worst(len(data), request, tier))
+            try:
+                self.halt.check()
+                answer = await self._sent(data, note)
+            except ApiError as error:
+                bill.release(error.maybe_billed)
+                raise
+            except BaseException:
+                bill.release(maybe_billed=True)
+                raise
+            if self._prices:
+                charged = answer.get("tier", tier)
+                answer["cost_usd"] = self._prices.cost(answer["usage"], "flex" if charged == "flex" else "standard")
+            bill.settle(answer["cost_usd"])
+        self._answers += 1
+        self._answer_tokens += answer["usage"]["output_tokens"]
+        return answer
+
+    async def _sent(self, data: bytes, note: Note | None) -> Answer:
+        assert self._http is not None
+        started = perf_counter()
+        reply = await self._polled(data, note) if self.background else await self._http.post(self.adapter.PATH, data)
+        self.throttle.seen(reply.headers)
+        try:
+            return self.adapter.parse(reply.content, latency_ms=(perf_counter() - started) * 1000)
+        except ApiError:
+            if note and note.used:
+                note.clear()
+            raise
+
+    async def _polled(self, data: bytes, note: Note | None) -> Reply:
+        """The finished response of a request in background mode; one that an earlier run began is not begun again.
+
+        The note stays until the answer is stored.
+        """
+        assert self._http is not None
+        begun = note.read() if note else None
+        reply = Reply({"status": "queued"}, {})
+        if begun is None:
+            reply = await self._http.post(self.adapter.PATH, data)
+            begun = str(reply.content.get("id"))
+            if note:
+                note.write(begun)
+        pause, failures = FIRST_POLL_S, 0
+        while reply.content.get("status") in responses.PENDING:
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, LONGEST_POLL_S)
+            try:
+                reply = await self._http.get(f"{self.adapter.PATH}/{begun}?include[]=reasoning.encrypted_content")
+                failures = 0
+            except Transient as error:
+                failures += 1
+                if failures == POLL_FAILURES:
+                    raise ApiError(error.kind, error.message, error.http_status) from None
+            except Fatal as error:
+                if error.kind != "not_found" or note is None:
+                    raise
+                note.clear()  # the server keeps answers for ten minutes
+                raise Transient("server", "the server no longer has the answer", 404) from None
+        return reply
+
+    def _worst(self, data_bytes: int, request: dict[str, Any], tier: str) -> float:
+        if self._prices is None:
+            return 0.0
+        longest = next(value for name, value in request["sampling"].items() if name.startswith("max_"))
+        return self._prices.worst(data_bytes, longest, tier)
+
+    def _usual_answer(self) -> int:
+        return self._answer_tokens // self._answers if self._answers else USUAL_ANSWER

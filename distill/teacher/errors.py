@@ -1,0 +1,89 @@
+"""What can go wrong with a request: a closed list of kinds, each with one of four fates and advice for a person.
+
+retry: asked again, as often as distill/teacher/retry.py allows, and then the rollout fails. repair: asked again without
+what was refused. fail: this rollout ends here, the run goes on. stop: no other request can do better, the run ends.
+"""
+
+from typing import Literal, NamedTuple
+
+
+class Kind(NamedTuple):
+    """The fate of an error, and what a person can do about it."""
+
+    fate: Literal["retry", "repair", "fail", "stop"]
+    advice: str
+
+
+KINDS = {
+    "rate_limit": Kind("retry", "lower runtime.api_concurrency or set runtime.requests_per_minute, and run again"),
+    "overloaded": Kind("retry", "the server has too much to do: run again later"),
+    "flex_busy": Kind("retry", "no flex capacity: run again later, or set runtime.tier to flex_or_standard"),
+    "server": Kind("retry", "the server fails: run again later"),
+    "timeout": Kind("retry", "raise runtime.timeout_s, or run again later"),
+    "connection": Kind("retry", "check the network and teacher.base_url, and run again"),
+    "broken_answer": Kind("retry", "the server sends what is no answer: look at the endpoint, and run again"),
+    "summary_refused": Kind("repair", "the organisation gets no reasoning summaries: asked again without"),
+    "reasoning_refused": Kind("repair", "the model gives no encrypted reasoning: asked again without"),
+    "tool_session": Kind("retry", "a tool server or sandbox was lost: see the rollout's error, and run again"),
+    "bad_request": Kind("fail", "the server refuses this conversation; its words are in the rollout's error"),
+    "content_policy": Kind("fail", "the provider's policy refuses this prompt: change or remove it"),
+    "context_full": Kind("fail", "shorten the prompt, or lower agent.tool_output_chars or agent.max_turns"),
+    "no_key": Kind("stop", "put the key into .env (see .env.example) or the environment"),
+    "key_refused": Kind("stop", "check the key in .env or the environment"),
+    "forbidden": Kind("stop", "the key may not use this model: check the project's settings at the provider"),
+    "not_found": Kind("stop", "check model and teacher.base_url, and teacher.api (responses or chat)"),
+    "quota": Kind("stop", "add credit or raise the limit at the provider, and run again"),
+    "parameter_refused": Kind("stop", "change the parameter in params.yaml that the server names"),
+    "long_wait": Kind("stop", "a daily limit is reached: run again later"),
+    "budget": Kind("stop", "raise runtime.budget_usd, and run again to go on"),
+    "unknown_price": Kind("stop", "give the price in runtime.prices, or set runtime.unknown_price to allow"),
+    "batch_failed": Kind("stop", "see the provider's list of batches"),
+    "embedded_server": Kind("stop", "see the message of llama.cpp"),
+    "interrupted": Kind("stop", "run again to go on"),
+    "orphaned": Kind("stop", "run again to go on"),
+}
+
+
+class ApiError(Exception):
+    """A request that got no usable answer. `maybe_billed`: the server may have finished and charged it."""
+
+    def __init__(
+        self,
+        kind: str,
+        message: str,
+        http_status: int | None = None,
+        retry_after_s: float | None = None,
+        maybe_billed: bool = False,
+    ):
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+        self.http_status = http_status
+        self.retry_after_s = retry_after_s
+        self.maybe_billed = maybe_billed
+        self.request: str | None = None  # the key of the request that failed, once it is known
+
+
+class Transient(ApiError):
+    """Fate retry: rate limits, overload, a broken connection."""
+
+
+class Repairable(ApiError):
+    """Fate repair: an extra that this model or organisation does not have."""
+
+
+class ContextFull(ApiError):
+    """Fate fail: the conversation no longer fits the model's context."""
+
+
+class Fatal(ApiError):
+    """Fate stop: what was paid for is kept."""
+
+
+FATES: dict[str, type[ApiError]] = {"retry": Transient, "repair": Repairable, "fail": ApiError, "stop": Fatal}
+
+
+def error(kind: str, message: str, **details: object) -> ApiError:
+    """The exception of a kind, of the type that tells its fate."""
+    chosen = ContextFull if kind == "context_full" else FATES[KINDS[kind].fate]
+    return chosen(kind, message, **details)  # type: ignore[arg-type]

@@ -1,0 +1,88 @@
+"""A GGUF model on this machine, behind llama.cpp's own OpenAI-compatible server, which the first question starts."""
+
+import asyncio
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from distill.records.faults import InputError
+from distill.teacher import chat
+from distill.teacher.answer import Answer
+from distill.teacher.errors import Fatal
+from distill.teacher.http import Http
+from distill.teacher.store import Note
+
+CONTEXT_TOKENS = 2048
+TIMEOUT_S = 900.0
+
+
+class GgufModel:
+    """Asks a local model with `slots` answers in flight.
+
+    `identity` goes into every request's key: what runs here, by hash. `adapter` is a LoRA in GGUF form.
+    """
+
+    seeded = True
+    leased = True
+
+    def __init__(
+        self, gguf: Path, template: Path | None, identity: dict[str, Any], slots: int, adapter: Path | None = None
+    ):
+        self.gguf, self.template, self.identity = gguf, template, identity
+        self.slots = self.places = slots
+        self.adapter = adapter
+        self._server = ExitStack()
+        self._http: Http | None = None
+        self._starting = asyncio.Lock()
+
+    def request(
+        self,
+        messages: list[dict[str, Any]],
+        tools: list[dict[str, Any]],
+        sampling: dict[str, Any],
+        earlier: list[Answer],
+    ) -> dict[str, Any]:
+        """The canonical request."""
+        return chat.request(self.identity, messages, tools, sampling, earlier)
+
+    async def ask(self, request: dict[str, Any], note: Note | None = None) -> Answer:
+        """One answer, free of charge and without what differs between machines: random ids, paths. Raises ApiError."""
+        async with self._starting:
+            if self._http is None:
+                self._http = await asyncio.to_thread(self._start)
+        answer = await chat.ask(self._http, request)
+        message = with_plain_ids(answer["message"], request["messages"])
+        return {**answer, "message": message, "model": self.identity["model"], "response_id": None, "cost_usd": 0.0}
+
+    async def close(self) -> None:
+        """Stops the server if it runs."""
+        if self._http is not None:
+            await self._http.close()
+            await asyncio.to_thread(self._server.close)
+            self._http = None
+
+    def _start(self) -> Http:
+        from distill.teacher.llama_server import serve
+
+        try:
+            endpoint = self._server.enter_context(
+                serve(
+                    self.gguf,
+                    slots=self.slots,
+                    context=CONTEXT_TOKENS,
+                    template=self.template,
+                    adapters=[self.adapter] if self.adapter else [],
+                )
+            )
+        except InputError as error:
+            raise Fatal("embedded_server", str(error)) from error
+        return Http(endpoint.base_url, {"Authorization": f"Bearer {endpoint.api_key}"}, TIMEOUT_S)
+
+
+def with_plain_ids(message: dict[str, Any], before: list[dict[str, Any]]) -> dict[str, Any]:
+    """The message with its calls numbered through the conversation, in place of a server's random ids."""
+    if not message.get("tool_calls"):
+        return message
+    earlier = sum(len(told.get("tool_calls") or []) for told in before)
+    calls = [call | {"id": f"call_{earlier + place}"} for place, call in enumerate(message["tool_calls"], start=1)]
+    return message | {"tool_calls": calls}

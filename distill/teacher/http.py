@@ -1,0 +1,99 @@
+"""HTTP to one endpoint. The openai SDK is not used: its import costs 1.5 CPU seconds and each request three times as much."""
+
+import os
+import ssl
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import orjson
+
+from distill.teacher import secrets
+from distill.teacher.errors import Transient
+from distill.teacher.refusal import refused
+
+CONNECT_S = 60.0
+IDLE_S = 4.0
+"""Unused connections are closed before the usual server does it (5 s): a POST on a dying connection is lost."""
+
+
+class Reply(NamedTuple):
+    """A good answer (status 2xx): its JSON content, its headers, and the bytes on the wire."""
+
+    content: Any
+    headers: Mapping[str, str]
+
+
+class Http:
+    """Sends JSON to `base_url` with `headers` (the key among them). Connects at the first request."""
+
+    def __init__(self, base_url: str, headers: dict[str, str], timeout_s: float):
+        self.base_url, self.timeout_s = base_url.rstrip("/"), timeout_s
+        self._headers = headers
+        self._session: Any = None
+
+    async def post(self, path: str, data: bytes) -> Reply:
+        """The answer to a JSON body. Raises the ApiError that a refusal, a timeout or a broken answer means."""
+        return await self._send("POST", path, data=data, headers={"Content-Type": "application/json"})
+
+    async def upload(self, path: str, name: str, data: bytes, **fields: str) -> Reply:
+        """The answer to a file in a multipart form. Raises as `post`."""
+        import aiohttp
+
+        form = aiohttp.FormData(fields)
+        form.add_field("file", data, filename=name, content_type="application/jsonl")
+        return await self._send("POST", path, data=form)
+
+    async def get(self, path: str) -> Reply:
+        """The answer to a GET. Raises as `post`."""
+        return await self._send("GET", path)
+
+    async def get_bytes(self, path: str) -> bytes:
+        """A file's content. Raises as `post`."""
+        return (await self._send("GET", path, raw=True)).content
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def _send(self, method: str, path: str, raw: bool = False, **request: Any) -> Reply:
+        import aiohttp
+
+        if self._session is None:
+            self._session = self._connect()
+        try:
+            async with self._session.request(method, self.base_url + path, **request) as response:
+                content = await response.read()
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise Transient("connection", f"no connection to {self.base_url}: {_plain(error)}") from None
+        except TimeoutError:
+            raise Transient("timeout", f"no answer within {self.timeout_s:g} s", maybe_billed=True) from None
+        except (aiohttp.ClientError, ssl.SSLError, ConnectionError) as error:
+            raise Transient("connection", f"the connection broke: {_plain(error)}", maybe_billed=True) from None
+        if response.status >= 300:
+            raise refused(response.status, response.headers, content)
+        if raw:
+            return Reply(content, response.headers)
+        try:
+            return Reply(orjson.loads(content), response.headers)
+        except orjson.JSONDecodeError as error:
+            raise Transient("broken_answer", f"the answer is not valid JSON: {error}", maybe_billed=True) from None
+
+    def _connect(self) -> Any:
+        import aiohttp
+
+        here = urlsplit(self.base_url).hostname in ("127.0.0.1", "localhost", "::1")
+        proxies = any(name.lower() in ("http_proxy", "https_proxy", "all_proxy") for name in os.environ)
+        return aiohttp.ClientSession(
+            headers=self._headers,
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_S),
+            timeout=aiohttp.ClientTimeout(total=self.timeout_s, sock_connect=CONNECT_S),
+            trust_env=proxies and not here,  # it costs a look at the environment for each request
+            auto_decompress=True,
+        )
+
+
+def _plain(error: Exception) -> str:
+    return secrets.redact(str(error) or type(error).__name__)

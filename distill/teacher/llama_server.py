@@ -1,0 +1,125 @@
+"""llama.cpp's own OpenAI-compatible server, in this process, for as long as a `with` block lasts."""
+
+import os
+import re
+import secrets
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from distill.records.faults import InputError
+
+READY_S = 120.0
+"""Seconds a loaded model may take to answer /health."""
+SPINS = "20000"
+"""Turns of OpenMP's wait loop. Its default is to spin without end, which on a busy machine is seven times slower;
+none at all costs 40 % on an idle one."""
+
+ERROR_LINE = re.compile(r"[\d.]+ E \w+: (.*)")
+
+
+class Endpoint(NamedTuple):
+    """Where a server listens, and the key without which it refuses."""
+
+    base_url: str
+    api_key: str
+
+
+@contextmanager
+def serve(
+    gguf: Path,
+    *,
+    slots: int,
+    context: int,
+    template: Path | None = None,
+    adapters: Sequence[Path] = (),
+    threads: int | None = None,
+    port: int = 0,
+) -> Iterator[Endpoint]:
+    """Serves `gguf` on a loopback port, a free one unless `port` is given; the server stops when the block ends.
+
+    `slots` requests are decoded at the same time, each with room for `context` tokens (prompt and answer). `template`
+    replaces the chat template of the GGUF. Each of `adapters` is a LoRA in GGUF form, on unless a request says
+    otherwise: one with `"lora": [{"id": 0, "scale": 0.0}]` in its body is answered by the base model, so one server
+    is base and student. `threads`: default, the CPUs that this process may use.
+    The server asks for a random key, so that other users of the machine are refused. Raises InputError, with what
+    llama.cpp said, when it cannot load a file.
+    """
+    for path in (gguf, template, *adapters):
+        if path is not None and not Path(path).is_file():
+            raise InputError(f"{path}: there is no such file, so no model can be served")
+    os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # read once, when the library is loaded
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    params.model.path = str(gguf)
+    params.n_parallel = slots
+    params.n_ctx = slots * context
+    params.hostnames = ["127.0.0.1"]
+    params.port = port
+    params.api_keys = [secrets.token_urlsafe(24)]
+    params.cors_origins = ""
+    params.ui = False
+    params.endpoint_slots = False
+    params.fit_params = False
+    params.verbosity = -1
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads or len(os.sched_getaffinity(0))
+    if template:
+        params.chat_template = Path(template).read_text(encoding="utf-8")
+    if adapters:
+        params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(path), 1.0) for path in adapters]
+    server = _start(xllamacpp, params)
+    try:
+        _wait(server.listening_address)
+        yield Endpoint(f"{server.listening_address}/v1", params.api_keys[0])
+    finally:
+        del server  # its destructor stops the threads and frees the model
+
+
+def _start(xllamacpp, params):
+    try:
+        return xllamacpp.Server(params)
+    except RuntimeError:
+        params.verbosity = 1
+        with _stderr() as said:
+            try:
+                return xllamacpp.Server(params)
+            except RuntimeError:
+                pass
+        reasons = dict.fromkeys(found.group(1) for line in said if (found := ERROR_LINE.match(line)))
+        raise InputError(
+            f"{params.model.path}: llama.cpp cannot serve it: " + ("; ".join(list(reasons)[:3]) or "it gives no reason")
+        ) from None
+
+
+@contextmanager
+def _stderr() -> Iterator[list[str]]:
+    """The lines that native code writes to stderr inside the block."""
+    lines: list[str] = []
+    with tempfile.TemporaryFile() as caught:
+        kept = os.dup(2)
+        os.dup2(caught.fileno(), 2)
+        try:
+            yield lines
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            caught.seek(0)
+            lines += caught.read().decode("utf-8", "replace").splitlines()
+
+
+def _wait(address: str) -> None:
+    give_up = time.monotonic() + READY_S
+    while time.monotonic() < give_up:
+        try:
+            with urllib.request.urlopen(f"{address}/health", timeout=5) as answer:
+                if answer.status == 200:
+                    return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.05)
+    raise InputError(f"the embedded server at {address} was not ready after {READY_S:.0f} s")

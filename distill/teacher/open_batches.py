@@ -1,0 +1,63 @@
+"""Batches that a server works on, on disk: what was ordered is never ordered again, whatever happens to us meanwhile."""
+
+import os
+import uuid
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import orjson
+
+from distill.records.atomic import replacing
+from distill.teacher.lease import Lease
+from distill.teacher.store import Store
+
+
+@dataclass
+class Batch:
+    """One order at the model `asked` (a content id). `name` is ours and goes along as metadata; `id` is the server's,
+    None while it was not told to us."""
+
+    name: str
+    asked: str
+    file: str
+    keys: list[str]
+    id: str | None = None
+
+
+class OpenBatches:
+    """The orders of all runs that share a store, at one model."""
+
+    def __init__(self, store: Store, asked: str):
+        self._folder, self._asked = store.root / "batches", asked
+
+    def ordering(self) -> Lease:
+        """Only one process at a time looks what is ordered and orders what is not."""
+        return Lease(str(self._folder), "0")
+
+    def all(self) -> list[Batch]:
+        """All open orders, the oldest first."""
+        found = []
+        for path in sorted(self._folder.glob("*.json"), key=lambda path: (path.stat().st_mtime, path.name)):
+            batch = Batch(**orjson.loads(path.read_bytes()))
+            if batch.asked == self._asked:
+                found.append(batch)
+        return found
+
+    def new(self, file: str, keys: list[str]) -> Batch:
+        """Notes an order that is about to be placed."""
+        batch = Batch(uuid.uuid4().hex, self._asked, file, keys)
+        self.write(batch)
+        return batch
+
+    def write(self, batch: Batch) -> None:
+        """Makes a batch durable as it is now."""
+        with replacing(self._path(batch)) as file:
+            file.write(orjson.dumps(asdict(batch)))
+
+    def close(self, batch: Batch) -> None:
+        """Forgets a batch: its answers are stored, or will never come."""
+        if self._path(batch).exists():
+            os.unlink(self._path(batch))
+
+    def _path(self, batch: Batch) -> Path:
+        return self._folder / f"{batch.name}.json"

@@ -1,0 +1,167 @@
+"""The model's name chooses who is asked, and how: `-S model=…` is all it takes."""
+
+import re
+import resource
+from typing import Any
+from urllib.parse import urlsplit
+
+from distill.records.faults import InputError
+from distill.teacher import chat, prices, provider, responses, rules, secrets
+from distill.teacher.batch_model import BatchModel
+from distill.teacher.budget import Budget
+from distill.teacher.endpoint_model import EndpointModel
+from distill.teacher.errors import Fatal
+from distill.teacher.halt import Halt
+from distill.teacher.http import Http
+from distill.teacher.provider import Model
+from distill.teacher.store import Store
+from distill.teacher.throttle import Throttle
+
+OPENAI = re.compile(r"^(gpt-(?!oss)|o\d|ft:|chatgpt-|codex-|computer-use)")
+LOCAL_TEMPERATURE, LOCAL_TOKENS = 0.5, 128
+API_TOKENS = 16_384
+"""Room for reasoning, which counts as output; what is not used is not paid."""
+FLEX_TIMEOUT_S = 900.0
+FILES_BESIDE = 600
+"""Open files that are no connections: leases, the store, Python's own."""
+
+
+def open_model(params: dict[str, Any], halt: Halt, store: Store, with_tools: bool) -> Model:
+    """The model that `params` names; nothing is contacted or started until the first question.
+
+    `local/<name>` and GGUF paths run here; with `teacher.base_url` every other name is asked there (key:
+    TEACHER_API_KEY); OpenAI's names are asked at OpenAI (key: OPENAI_API_KEY). Raises InputError for any other name, and
+    with every rule of OpenAI's that the parameters break.
+    """
+    model, runtime = params["model"], params["runtime"]
+    if provider.is_local(model):
+        return provider.local_model(model, slots=runtime["concurrency"])
+    faults = rules.faults(model, api_of(params), params["teacher"], with_tools) if OPENAI.match(model) else []
+    if runtime["tier"] == "batch" and with_tools and params["agent"]["max_turns"] > 1:
+        faults.append(
+            "params.yaml: /runtime/tier: a batch answers single turns, and there are prompts with tools: flex "
+            "costs as little"
+        )
+    if faults:
+        raise InputError(faults)
+    adapter = responses if api_of(params) == "responses" else chat
+    identity = {"provider": params["teacher"]["base_url"] or "openai", "api": api_of(params), "model": model}
+    identity["provider"] = identity["provider"].rstrip("/")
+    budget = Budget(runtime["budget_usd"])
+    if runtime["tier"] == "batch":
+        return BatchModel(
+            adapter,
+            identity,
+            lambda: connect(params),
+            find_prices=lambda: find_prices(params),
+            budget=budget,
+            halt=halt,
+            store=store,
+        )
+    throttle = Throttle(
+        _with_files_for(runtime["api_concurrency"]), halt, runtime["requests_per_minute"], runtime["tokens_per_minute"]
+    )
+    return EndpointModel(
+        adapter,
+        identity,
+        lambda: connect(params),
+        find_prices=lambda: find_prices(params),
+        throttle=throttle,
+        budget=budget,
+        halt=halt,
+        tier=runtime["tier"],
+        background=adapter is responses and rules.in_background(model),
+    )
+
+
+def api_of(params: dict[str, Any]) -> str:
+    """`responses` or `chat`: as `teacher.api` says; `auto` is responses at OpenAI itself, else chat.
+
+    Raises InputError for a model that nobody serves.
+    """
+    model, teacher = params["model"], params["teacher"]
+    if teacher["base_url"] is None and not OPENAI.match(model):
+        raise InputError(
+            f"params.yaml: /model: '{model}' is neither an OpenAI model nor local/<name>; "
+            "set teacher.base_url to the endpoint that serves it (README: Teacher and budget)"
+        )
+    if teacher["base_url"] and (urlsplit(teacher["base_url"]).username or urlsplit(teacher["base_url"]).password):
+        raise InputError("params.yaml: /teacher/base_url: holds a credential; put it into .env as TEACHER_API_KEY")
+    if teacher["api"] != "auto":
+        return teacher["api"]
+    return "chat" if teacher["base_url"] else "responses"
+
+
+def sampling(params: dict[str, Any]) -> dict[str, Any]:
+    """The sampling settings in the words of the API that is asked."""
+    model, teacher = params["model"], params["teacher"]
+    temperature, longest, effort = teacher["temperature"], teacher["max_output_tokens"], teacher["reasoning_effort"]
+    if provider.is_local(model):
+        return {
+            "temperature": LOCAL_TEMPERATURE if temperature is None else temperature,
+            "max_tokens": longest or LOCAL_TOKENS,
+        }
+    longest = longest or API_TOKENS
+    if api_of(params) == "responses":
+        reasoning = {"reasoning": {"effort": effort, "summary": "auto"}} if rules.reasons(model) or effort else {}
+        if reasoning and effort is None:
+            reasoning = {"reasoning": {"summary": "auto"}}
+        return {"temperature": temperature, "max_output_tokens": longest, **reasoning}
+    limit = "max_completion_tokens" if OPENAI.match(model) else "max_tokens"
+    return {"temperature": temperature, limit: longest} | ({"reasoning_effort": effort} if effort else {})
+
+
+def connect(params: dict[str, Any]) -> Http:
+    """The connection to the endpoint, with the key. Raises Fatal when OpenAI is asked without one."""
+    base_url = params["teacher"]["base_url"]
+    name = "TEACHER_API_KEY" if base_url else "OPENAI_API_KEY"
+    key = secrets.get(name)
+    if not key and base_url is None:
+        raise Fatal(
+            "no_key",
+            f"{name} is not set: put it into .env (see .env.example) or the environment (README: Teacher and budget)",
+        )
+    headers = {"Authorization": f"Bearer {key or 'none'}", "User-Agent": "distill"}
+    if base_url is None:
+        own = {"OpenAI-Organization": secrets.get("OPENAI_ORG_ID"), "OpenAI-Project": secrets.get("OPENAI_PROJECT_ID")}
+        headers |= {header: value for header, value in own.items() if value}
+    timeout_s = params["runtime"]["timeout_s"]
+    if params["runtime"]["tier"].startswith("flex"):
+        timeout_s = max(timeout_s, FLEX_TIMEOUT_S)
+    return Http(base_url or prices.OPENAI_URL, headers, timeout_s)
+
+
+def longest_answer(params: dict[str, Any]) -> int:
+    """Tokens that one answer may have."""
+    return next(value for name, value in sampling(params).items() if name.startswith("max_"))
+
+
+def price_of(params: dict[str, Any]) -> prices.Prices | None:
+    """The prices of the model, None when nobody knows them."""
+    if provider.is_local(params["model"]):
+        return prices.FREE
+    return prices.find(params["model"], params["teacher"]["base_url"], params["runtime"]["prices"])
+
+
+def find_prices(params: dict[str, Any]) -> prices.Prices | None:
+    """The prices of the model. Raises Fatal when nobody knows them and the user has not said yes to that."""
+    found = price_of(params)
+    if found is None and params["runtime"]["unknown_price"] == "refuse":
+        raise Fatal(
+            "unknown_price",
+            f"nobody knows what {params['model']} costs here, so no budget can be kept: give its "
+            "price in runtime.prices (0 if it is free), or set runtime.unknown_price to allow (README: Teacher and budget)",
+        )
+    return found
+
+
+def _with_files_for(connections: int) -> int:
+    """`connections`, or fewer if the system does not allow that many open files; its soft limit is raised."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + FILES_BESIDE
+    if soft < wanted:
+        resource.setrlimit(
+            resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard)
+        )
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return connections if allowed == resource.RLIM_INFINITY else min(connections, max(1, allowed - FILES_BESIDE))

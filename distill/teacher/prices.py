@@ -1,0 +1,99 @@
+"""What tokens cost: the table of genai-prices, and the user's own prices where that is wrong or silent."""
+
+from typing import Any, NamedTuple
+
+from distill.teacher.answer import Usage
+
+MILLION = 1e6
+TIER_FACTOR = {"flex": 0.5, "batch": 0.5}
+"""OpenAI's flex and batch tiers cost half of the standard one, cached tokens included."""
+OPENAI_URL = "https://api.openai.com/v1"
+
+
+class Prices(NamedTuple):
+    """USD per million tokens. `above`: (input tokens, prices) from dearest to cheapest start; the first that fits counts."""
+
+    input: float
+    cached: float
+    cache_write: float
+    output: float
+    above: tuple[tuple[int, "Prices"], ...] = ()
+
+    def cost(self, usage: Usage, tier: str) -> float:
+        """USD of one answer. Reasoning tokens are part of the output tokens; cached ones are part of the input."""
+        prices = self._for(usage["input_tokens"])
+        written = usage.get("cache_write_tokens", 0)
+        fresh = max(0, usage["input_tokens"] - usage["cached_tokens"] - written)
+        dollars = (
+            fresh * prices.input
+            + usage["cached_tokens"] * prices.cached
+            + written * prices.cache_write
+            + usage["output_tokens"] * prices.output
+        ) / MILLION
+        return round(dollars * TIER_FACTOR.get(tier, 1.0), 9)
+
+    def worst(self, input_tokens: int, output_tokens: int, tier: str) -> float:
+        """USD that a request cannot exceed, when it has at most so many tokens."""
+        prices = self._for(input_tokens)
+        dearest = max(prices.input, prices.cache_write, prices.cached)
+        dollars = (input_tokens * dearest + output_tokens * prices.output) / MILLION
+        return dollars * TIER_FACTOR.get(tier, 1.0)
+
+    def _for(self, input_tokens: int) -> "Prices":
+        return next((prices for start, prices in self.above if input_tokens > start), self)
+
+
+FREE = Prices(0.0, 0.0, 0.0, 0.0)
+
+
+def find(model: str, base_url: str | None, own: dict[str, dict[str, float]]) -> Prices | None:
+    """The prices of a model at an endpoint (None: OpenAI); None when nobody knows them.
+
+    `own` is `runtime.prices`: {model: {input, output, cached, cache_write}} in USD per million tokens, `cached` and
+    `cache_write` being the price of `input` unless given. Nothing is fetched: the table comes with the package.
+    """
+    if model in own:
+        given = own[model]
+        return Prices(
+            given["input"],
+            given.get("cached", given["input"]),
+            given.get("cache_write", given["input"]),
+            given["output"],
+        )
+    return _listed(model, base_url or OPENAI_URL)
+
+
+def _listed(model: str, base_url: str) -> Prices | None:
+    from datetime import UTC, datetime
+
+    from genai_prices.data_snapshot import get_snapshot
+
+    try:
+        _, found = get_snapshot().find_provider_model(model, None, None, base_url)
+    except LookupError:
+        return None
+    listed = found.get_prices(datetime.now(UTC))
+    starts = sorted(
+        {tier.start for price in vars(listed).values() for tier in getattr(price, "tiers", [])}, reverse=True
+    )
+    plain = _at(listed, 0)
+    above = tuple((start, at) for start in starts if (at := _at(listed, start + 1)))
+    return plain._replace(above=above) if plain else None
+
+
+def _at(listed: Any, input_tokens: int) -> Prices | None:
+    """The prices for a request of `input_tokens`; a tier applies to all tokens of the request."""
+
+    def price(name: str) -> float | None:
+        value = getattr(listed, name)
+        for tier in reversed(getattr(value, "tiers", [])):
+            if input_tokens > tier.start:
+                return float(tier.price)
+        value = getattr(value, "base", value)
+        return None if value is None else float(value)
+
+    given, output = price("input_mtok"), price("output_mtok")
+    if given is None or output is None:
+        return None
+    cached, written = price("cache_read_mtok"), price("cache_write_mtok")
+    return Prices(given, given if cached is None else cached, given if written is None else written, output)

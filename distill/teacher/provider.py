@@ -1,0 +1,60 @@
+"""Who answers: what a model is to the rest of the code, and the models that run on this machine."""
+
+import hashlib
+from pathlib import Path
+from typing import Any, Protocol
+
+from distill.teacher import weights
+from distill.teacher.answer import Answer
+from distill.teacher.gguf_model import GgufModel
+from distill.teacher.store import Note
+
+
+class Model(Protocol):
+    """Answers requests."""
+
+    identity: dict[str, Any]
+    """The part of every request that says who is asked."""
+    seeded: bool
+    """Whether it takes a seed."""
+    leased: bool
+    """Whether a question must be leased, so that no other process asks it, too."""
+    places: int
+    """Conversations that are worth having at the same time."""
+
+    def request(
+        self,
+        messages: list[dict[str, Any]],
+        tools: list[dict[str, Any]],
+        sampling: dict[str, Any],
+        earlier: list[Answer],
+    ) -> dict[str, Any]: ...
+
+    async def ask(self, request: dict[str, Any], note: Note | None = None) -> Answer: ...
+
+    async def close(self) -> None: ...
+
+
+def is_local(model: str) -> bool:
+    """Whether the name means weights on this machine: `local/<name>` or a path to a GGUF file."""
+    return model.startswith("local/") or model.endswith(".gguf")
+
+
+def local_model(model: str, slots: int, template: Path | None = None, adapter: Path | None = None) -> GgufModel:
+    """A GGUF model, with its own template unless one is given."""
+    gguf = weights.gguf_path(model)
+    template = template or weights.chat_template(model)
+    known = weights.known().get(model.removeprefix("local/"))
+    identity = {
+        "provider": "llama.cpp",
+        "api": "chat",
+        "model": known.name if known else gguf.stem,
+        "weights": known.sha256 if known else _sha256(gguf),
+        "template": _sha256(template) if template else None,
+    }
+    return GgufModel(gguf, template, identity, slots, adapter)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

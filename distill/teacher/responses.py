@@ -1,0 +1,165 @@
+"""OpenAI's Responses API, without state on the server: every request carries the whole conversation.
+
+Reasoning comes encrypted and goes back as it came, item by item, in the place where it stood; a changed or missing item
+is refused or makes the model think again. The items stay with the stored answer, the messages hold only what is said.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from distill.teacher import errors
+from distill.teacher.answer import Answer, Usage
+from distill.teacher.chat import with_own_ids
+from distill.teacher.errors import Transient
+
+PATH = "/responses"
+PENDING = ("queued", "in_progress")
+INCOMPLETE = {"max_output_tokens": "length", "content_filter": "content_filter"}
+PASSING = {"server_error", "rate_limit_exceeded"}
+
+
+def request(
+    identity: dict[str, Any],
+    messages: list[dict[str, Any]],
+    tools: list[dict[str, Any]],
+    sampling: dict[str, Any],
+    earlier: list[Answer],
+) -> dict[str, Any]:
+    """What is asked, in canonical form: `input` holds the items of `earlier`, the answers behind the last assistant
+    messages, untouched."""
+    return {**identity, "input": _input(messages, earlier), "tools": tools, "sampling": sampling}
+
+
+def body(request: dict[str, Any], without: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """The JSON body of a request; `without` names extras that were refused: "summary", "reasoning"."""
+    sampling = {key: value for key, value in request["sampling"].items() if value is not None}
+    if "summary" in without and "reasoning" in sampling:
+        sampling["reasoning"] = {key: value for key, value in sampling["reasoning"].items() if key != "summary"}
+    sent = {"model": request["model"], "input": request["input"], "store": False, **sampling}
+    if request["tools"]:
+        sent["tools"] = [{"type": "function", "strict": False, **tool["function"]} for tool in request["tools"]]
+    if "reasoning" in request["sampling"] and "reasoning" not in without:
+        sent["include"] = ["reasoning.encrypted_content"]
+    return sent
+
+
+def parse(content: Any, latency_ms: float) -> Answer:
+    """The Answer in a finished response. Raises the ApiError of a failed one, Transient when it is no response."""
+    try:
+        if content["status"] in ("failed", "cancelled"):
+            raise _failure(content)
+        items = content["output"]
+        message = _message(items)
+        usage = _usage(content.get("usage") or {})
+        reason = (content.get("incomplete_details") or {}).get("reason")
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
+        raise Transient(
+            "broken_answer", f"the answer is not a response: {str(content)[:200]}", maybe_billed=True
+        ) from error
+    finish_reason = "tool_calls" if message.get("tool_calls") else "stop"
+    if content["status"] == "incomplete":
+        finish_reason = INCOMPLETE.get(str(reason), str(reason))
+    answer = Answer(
+        message=message,
+        finish_reason=finish_reason,
+        usage=usage,
+        cost_usd=None,
+        model=content.get("model") or "",
+        response_id=content.get("id"),
+        created_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        latency_ms=round(latency_ms, 1),
+        attempts=1,
+    )
+    if isinstance(content.get("service_tier"), str):
+        answer["tier"] = content["service_tier"]
+    answer["items"] = items
+    return answer
+
+
+def _message(items: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the items say, as an assistant message in chat form."""
+    texts, refusals, reasons, calls = [], [], [], []
+    for item in items:
+        kind = item["type"]
+        if kind == "message":
+            texts += [part["text"] for part in item["content"] if part["type"] == "output_text"]
+            refusals += [part["refusal"] for part in item["content"] if part["type"] == "refusal"]
+        elif kind == "function_call":
+            calls.append(
+                {
+                    "id": item["call_id"],
+                    "type": "function",
+                    "function": {"name": item["name"], "arguments": item["arguments"]},
+                }
+            )
+        elif kind == "reasoning":
+            reasons += [part["text"] for part in item.get("content") or item.get("summary") or []]
+    message: dict[str, Any] = {"role": "assistant", "content": "\n\n".join(texts)}
+    if reasons:
+        message["reasoning_content"] = "\n\n".join(reasons)
+    if refusals:
+        message["refusal"] = "\n\n".join(refusals)
+    if calls:
+        message["tool_calls"] = with_own_ids(calls)
+    return message
+
+
+def _usage(used: dict[str, Any]) -> Usage:
+    asked = used.get("input_tokens_details") or {}
+    usage = Usage(
+        input_tokens=int(used.get("input_tokens") or 0),
+        output_tokens=int(used.get("output_tokens") or 0),
+        cached_tokens=int(asked.get("cached_tokens") or 0),
+        reasoning_tokens=int((used.get("output_tokens_details") or {}).get("reasoning_tokens") or 0),
+    )
+    if asked.get("cache_write_tokens"):
+        usage["cache_write_tokens"] = int(asked["cache_write_tokens"])
+    return usage
+
+
+def _input(messages: list[dict[str, Any]], earlier: list[Answer]) -> list[dict[str, Any]]:
+    spoken = sum(message["role"] == "assistant" for message in messages)
+    answers = [None] * (spoken - len(earlier)) + list(earlier)
+    items: list[dict[str, Any]] = []
+    raw_ids: dict[str, str] = {}
+    for message in messages:
+        if message["role"] == "assistant":
+            answer = answers.pop(0)
+            items += _said(message) if answer is None else _as_they_came(answer)
+            raw_ids = {} if answer is None else _raw_ids(answer)
+        elif message["role"] == "tool":
+            call = message["tool_call_id"]
+            items.append(
+                {"type": "function_call_output", "call_id": raw_ids.get(call, call), "output": message["content"]}
+            )
+        else:
+            items.append({"role": message["role"], "content": message["content"]})
+    return items
+
+
+def _raw_ids(answer: Answer) -> dict[str, str]:
+    """The ids of an answer's calls as the server wrote them; ours differ where it gave two calls the same."""
+    ours = [call["id"] for call in answer["message"].get("tool_calls", [])]
+    return dict(
+        zip(ours, (item["call_id"] for item in answer["items"] if item["type"] == "function_call"), strict=True)
+    )
+
+
+def _as_they_came(answer: Answer) -> list[dict[str, Any]]:
+    """The items of an answer, less the nulls that say nothing and are refused as unknown parameters."""
+    return [{key: value for key, value in item.items() if value is not None} for item in answer["items"]]
+
+
+def _said(message: dict[str, Any]) -> list[dict[str, Any]]:
+    """An assistant message that no answer stands behind: a demonstration, or a prompt's own few-shot turn."""
+    said = [{"role": "assistant", "content": message["content"]}] if message.get("content") else []
+    return said + [
+        {"type": "function_call", "call_id": call["id"], **call["function"]} for call in message.get("tool_calls", [])
+    ]
+
+
+def _failure(content: dict[str, Any]) -> errors.ApiError:
+    found = content.get("error") or {}
+    code, words = str(found.get("code") or content["status"]), found.get("message") or "no reason given"
+    kind = "server" if code in PASSING or content["status"] == "cancelled" else "bad_request"
+    return errors.error(kind, f"the response {content['status']} ({code}): {words}", maybe_billed=kind == "server")

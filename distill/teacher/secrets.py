@@ -1,0 +1,83 @@
+"""Credentials: where they may come from, and how they are kept out of everything that is written or sent."""
+
+import json
+import os
+import re
+from functools import cache
+from urllib.parse import quote
+
+import re2
+from dotenv import dotenv_values, find_dotenv
+
+ALLOWED = ("OPENAI_API_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "TEACHER_API_KEY", "STUDENT_API_KEY", "HF_TOKEN")
+"""The only names that are looked up. OPENAI_ORG_ID and OPENAI_PROJECT_ID are no secrets."""
+SECRET = ("OPENAI_API_KEY", "TEACHER_API_KEY", "STUDENT_API_KEY", "HF_TOKEN")
+SHORTEST = 8
+"""Shorter values are placeholders such as `none`; replacing them would damage ordinary text."""
+REPLACED = "[secret]"
+
+# Formats that nothing but a credential has; a session token that a tool hands out for its own next call is none of them.
+FORMATS = {
+    "api_key": r"\bsk-[A-Za-z0-9_-]{20,}",  # OpenAI, Anthropic and their like
+    "github": r"gh[pousr]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{50,}",
+    "gitlab": r"\bglpat-[A-Za-z0-9_-]{20,}",
+    "hugging_face": r"\bhf_[A-Za-z0-9]{30,}",
+    "aws": r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b",
+    "google": r"AIza[A-Za-z0-9_-]{35}",
+    "slack": r"xox[abposr]-[A-Za-z0-9-]{20,}|hooks\.slack\.com/services/T[A-Z0-9]+/B[A-Z0-9]+/[A-Za-z0-9]{20,}",
+    "stripe": r"\b[rs]k_live_[A-Za-z0-9]{20,}",
+    "npm": r"\bnpm_[A-Za-z0-9]{36}\b",
+    "sendgrid": r"\bSG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}",
+    "private_key": r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\z)",
+}
+KNOWN = re2.compile("|".join(f"(?P<{name}>{form})" for name, form in FORMATS.items()))
+"""All of them in one RE2 alternation: linear in the text, and fast enough to look through every row."""
+
+
+REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_expanded: set[str] = set()
+
+
+def missing(text: str) -> list[str]:
+    """The names of all `${NAME}` in `text` that neither the environment nor `.env` has."""
+    return [name for name in REFERENCE.findall(text) if not (os.environ.get(name) or _file().get(name))]
+
+
+def expand(text: str) -> str:
+    """`text` with each `${NAME}` replaced by its value, which from now on is a secret to `redact`."""
+
+    def value(match: re.Match[str]) -> str:
+        found = os.environ.get(match[1]) or _file().get(match[1]) or ""
+        if len(found) >= SHORTEST:
+            _expanded.update({found, quote(found), quote(found, safe=""), json.dumps(found)[1:-1]})
+        return found
+
+    return REFERENCE.sub(value, text)
+
+
+def get(name: str) -> str | None:
+    """A value of the environment, else of `.env` in this folder or one above it; it is not put into the environment.
+
+    Experiments in a temporary folder lie below the project, so they find its `.env`, too.
+    """
+    if name not in ALLOWED:
+        raise ValueError(f"{name} is not one of the names that may be read: {', '.join(ALLOWED)}")
+    return os.environ.get(name) or _file().get(name) or None
+
+
+def redact(text: str) -> str:
+    """`text` with every key of this run, and whatever looks like a credential, replaced by `[secret]`."""
+    for value in (*sorted(_expanded, key=len, reverse=True), *_own()):
+        text = text.replace(value, REPLACED)
+    return KNOWN.sub(REPLACED, text)
+
+
+@cache
+def _file() -> dict[str, str | None]:
+    return dotenv_values(find_dotenv(usecwd=True))
+
+
+@cache
+def _own() -> tuple[str, ...]:
+    values = {get(name) or "" for name in SECRET}
+    return tuple(sorted((value for value in values if len(value) >= SHORTEST), key=len, reverse=True))

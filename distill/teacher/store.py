@@ -1,0 +1,151 @@
+"""The store of paid answers: an answer is on disk before it is used, and none is bought twice.
+
+It lies outside the workspace (DVC and `git clean` cannot reach it), keyed by the whole request, and is shared by
+all clones, experiments and queue workers of a machine. `keep` returns after the file has its name and is on disk
+(fsync), so a kill loses at most an answer that had not fully arrived. A lease per key keeps two processes from buying
+the same one.
+"""
+
+import asyncio
+import os
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, cast
+
+import orjson
+
+from distill.records.ids import content_id
+from distill.records.paths import cache_dir
+from distill.teacher import errors
+from distill.teacher.answer import Answer
+from distill.teacher.errors import ApiError
+from distill.teacher.lease import Lease
+
+WRITERS = 16
+"""Threads that wait for the disk: one fsync takes milliseconds, many at once take hardly longer."""
+
+
+def request_key(request: dict[str, Any], sample: int) -> str:
+    """The key of an answer: SHA-256 of the canonical request (provider, model, messages, tools, sampling) and sample.
+
+    Whatever does not change what is bought (concurrency, timeouts, budget, tier) must not be in `request`.
+    """
+    return content_id({"request": request, "sample": sample}, length=64)
+
+
+class Store:
+    """A folder of answers, one JSON file each: `<root>/ab/abcd….json`, with the request beside the answer.
+
+    Beside them: refusals that would only be repeated (`failure` in place of `answer`), and notes about requests that a
+    server works on without us (`….note`).
+    """
+
+    def __init__(self, root: Path | None = None):
+        chosen = os.environ.get("DISTILL_STORE")
+        self.root = root or (Path(chosen).expanduser() if chosen else cache_dir() / "answers")
+        self._writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="store")
+
+    def entry(self, key: str) -> dict[str, Any]:
+        """`{"answer": …}` or `{"failure": …}`; empty when there is neither. A broken file counts as absent."""
+        content = _read(self._path(key, ".json"))
+        try:
+            return orjson.loads(content) if content else {}
+        except orjson.JSONDecodeError:
+            return {}
+
+    def has(self, key: str) -> bool:
+        """Whether there is an entry, without reading it."""
+        return os.path.exists(self._path(key, ".json"))
+
+    def get(self, key: str) -> Answer | None:
+        """The stored answer, or None."""
+        return cast("Answer | None", self.entry(key).get("answer"))
+
+    def put(self, key: str, request: dict[str, Any] | None, answer: Answer, durable: bool = True) -> None:
+        """Writes the answer; `durable`: it is on disk when this returns. Raises OSError when the disk does not take it."""
+        self._write(key, ".json", orjson.dumps({"request": request, "answer": answer}), durable)
+
+    async def keep(self, key: str, request: dict[str, Any] | None, answer: Answer) -> None:
+        """As `put`, while the event loop goes on."""
+        await asyncio.get_running_loop().run_in_executor(self._writers, self.put, key, request, answer)
+
+    def put_failure(self, key: str, error: ApiError) -> None:
+        """Remembers that a request was refused for good, or as often as it was tried."""
+        failure = {"kind": error.kind, "message": error.message, "http_status": error.http_status}
+        self._write(key, ".json", orjson.dumps({"failure": failure}))
+
+    def note(self, key: str) -> "Note":
+        """A note about the request of `key`."""
+        return Note(self, key)
+
+    def lease(self, key: str) -> Lease:
+        """The right to buy `key` among all processes of this machine; a dead holder's lease is free at once."""
+        return Lease(f"{self.root}/{key[:2]}", key)
+
+    def _path(self, key: str, ending: str) -> str:
+        return f"{self.root}/{key[:2]}/{key}{ending}"
+
+    def _write(self, key: str, ending: str, content: bytes, durable: bool = False) -> None:
+        path = self._path(key, ending)
+        temporary = f"{self.root}/{key[:2]}/.{key}{ending}.{os.getpid()}.tmp"
+        try:
+            file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        try:
+            # No file object: each of its calls more is one more wait for the interpreter's lock.
+            while content:
+                content = content[os.write(file, content) :]
+            os.replace(temporary, path)
+            if durable:
+                os.fsync(file)  # after the rename: it makes the name durable, too
+        except OSError as error:
+            with suppress(FileNotFoundError):
+                os.unlink(temporary)
+            error.filename = error.filename or path
+            raise
+        finally:
+            os.close(file)
+
+
+class Note:
+    """A few words that outlive the process, about a request that is being answered; gone once they are cleared."""
+
+    def __init__(self, store: Store, key: str):
+        self._store, self.key = store, key
+        self._path = store._path(key, ".note")
+        self.used = False
+
+    def read(self) -> str | None:
+        """The words, or None."""
+        content = _read(self._path)
+        self.used = content is not None
+        return content.decode() if content else None
+
+    def write(self, words: str) -> None:
+        """Replaces the words; they are durable when this returns."""
+        self._store._write(self.key, ".note", words.encode(), durable=True)
+        self.used = True
+
+    def clear(self) -> None:
+        """Forgets them."""
+        with suppress(FileNotFoundError):
+            os.unlink(self._path)
+        self.used = False
+
+
+def stored_failure(entry: dict[str, Any]) -> ApiError | None:
+    """The error that a store's entry remembers, or None."""
+    failure = entry.get("failure")
+    return errors.error(failure["kind"], failure["message"], http_status=failure["http_status"]) if failure else None
+
+
+def _read(path: str) -> bytes | None:
+    try:
+        file = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    with os.fdopen(file, "rb", buffering=0) as stream:
+        return stream.readall()

@@ -1,0 +1,119 @@
+"""The teacher: a model whose every answer is kept, so that it is asked only what it has not answered before."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, cast
+
+from distill.teacher import request as requests
+from distill.teacher.answer import Answer
+from distill.teacher.errors import KINDS, ApiError, Fatal
+from distill.teacher.halt import Halt
+from distill.teacher.provider import Model
+from distill.teacher.store import Store, request_key, stored_failure
+
+
+class Teacher:
+    """Answers from the store when it can, else from the model; counts what was bought in this run."""
+
+    def __init__(
+        self,
+        model: Model,
+        store: Store,
+        sampling: dict[str, Any],
+        shown: list[dict[str, Any]],
+        halt: Halt | None = None,
+    ):
+        self.model, self.store, self.sampling, self.shown = model, store, sampling, shown
+        self.halt = halt or Halt()
+        self.bought = 0
+        self.bought_tokens = 0
+        self._asking = 0
+        self._idle = asyncio.Event()
+
+    async def idle(self) -> None:
+        """Returns when no question is at the model and no answer on its way to the disk."""
+        while self._asking:
+            self._idle.clear()
+            await self._idle.wait()
+
+    def request(
+        self, messages: list[dict[str, Any]], tools: list[dict[str, Any]], seed: int, earlier: list[Answer]
+    ) -> dict[str, Any]:
+        """The canonical request for the next answer; `earlier`: the answers behind the last assistant messages."""
+        sampling = self.sampling | ({"seed": seed} if self.model.seeded else {})
+        return self.model.request(requests.with_demonstrations(messages, self.shown), tools, sampling, earlier)
+
+    def stored(self, request: dict[str, Any], sample: int) -> dict[str, Any] | None:
+        """The store's entry for a request, None when there is none or when it is a failure that is worth another try."""
+        entry = self.store.entry(request_key(request, sample))
+        return entry if "answer" in entry or _refused_for_good(entry) else None
+
+    async def ask(
+        self,
+        messages: list[dict[str, Any]],
+        tools: list[dict[str, Any]],
+        *,
+        seed: int,
+        sample: int,
+        earlier: list[Answer],
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> tuple[str, Answer]:
+        """The key of the answer and the answer. It is durable before it is returned. `meanwhile` is called before the
+        model is, if it is: it begins what will be needed after the answer.
+
+        Raises ApiError with the key as `request`; a request that was refused for good is not sent again.
+        """
+        request = self.request(messages, tools, seed, earlier)
+        key = request_key(request, sample)
+        try:
+            known = _known(self.store.entry(key))
+            if known is None:
+                meanwhile()
+            return key, known or await self._buy(key, request)
+        except ApiError as error:
+            error.request = key
+            raise
+
+    async def _buy(self, key: str, request: dict[str, Any]) -> Answer:
+        self.halt.check()
+        if not self.model.leased:
+            return await self._bought(key, request)
+        async with self.store.lease(key):
+            # Another process may have bought it while we waited.
+            return _known(self.store.entry(key)) or await self._bought(key, request)
+
+    async def _bought(self, key: str, request: dict[str, Any]) -> Answer:
+        self._asking += 1
+        note = self.store.note(key)
+        try:
+            answer = await self.model.ask(request, note)
+            await self.store.keep(key, request, answer)
+            if note.used:
+                note.clear()
+        except Fatal as error:
+            failure = stored_failure(self.store.entry(key))
+            if failure and error.kind == "no_key":  # without a key, what failed last time stays failed
+                raise failure from None
+            raise
+        except ApiError as error:
+            self.store.put_failure(key, error)
+            raise
+        finally:
+            self._asking -= 1
+            self._idle.set()
+        self.bought += 1
+        self.bought_tokens += answer["usage"]["output_tokens"]
+        return answer
+
+
+def _known(entry: dict[str, Any]) -> Answer | None:
+    """The answer of a store's entry. Raises the error that it remembers, unless another try may do better."""
+    failure = _refused_for_good(entry)
+    if failure:
+        raise failure
+    return cast("Answer | None", entry.get("answer"))
+
+
+def _refused_for_good(entry: dict[str, Any]) -> ApiError | None:
+    failure = stored_failure(entry)
+    return failure if failure and KINDS[failure.kind].fate == "fail" else None

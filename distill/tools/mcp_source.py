@@ -1,0 +1,229 @@
+"""An MCP server as a source of tools: a session of its own for each rollout, or one for all."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from distill.records.faults import InputError
+from distill.teacher import secrets
+from distill.tools import arguments, mcp_results
+from distill.tools.keeper import Keeper
+from distill.tools.mcp_connection import connected
+from distill.tools.mcp_server import McpServer
+from distill.tools.source import Caller, Offer, SessionLost, ToolError
+from distill.tools.tool_lists import ToolLists
+
+KNOWN_DIALECTS = ("draft-07/schema", "2020-12/schema")
+NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]")
+UNKNOWN = re.compile(
+    r"(?i)(unknown|no such|not found|does not exist|invalid).{0,40}tool|tool.{0,80}(unknown|not found)"
+)
+LOST, TIMED_OUT = -32000, -32001
+PROBE_S = 10.0
+
+
+class McpTools:
+    """The tools of a server. What it offers is remembered in `lists`; a session in which it offers something else is
+    lost, since the model was told otherwise."""
+
+    def __init__(self, server: McpServer, lists: ToolLists | None = None):
+        self.origin = self.prefix = server.name
+        self.server, self.stateful = server, server.isolation == "rollout"
+        self._lists = lists
+        self._known: list[dict[str, Any]] | None = None
+        self._shared: Keeper[McpCaller] | None = None
+        self._seen = False
+
+    def group(self, prompt: dict[str, Any]) -> None:
+        """All prompts get the same."""
+
+    async def offers(self, prompt: dict[str, Any]) -> list[Offer]:
+        """The tools by name. Raises InputError when the server cannot be reached, or offers what no model can be told."""
+        if self._known is None and self._lists:
+            self._known = self._lists.get(self.origin, None)
+        if self._known is None:
+            await self.check()
+        return [Offer(schema(tool), own=tool["name"]) for tool in self._known or []]
+
+    async def ready(self, prompts: list[dict[str, Any]]) -> None:
+        """As `check`."""
+        await self.check()
+
+    async def check(self) -> None:
+        """Asks the server, unless it was asked in this run. Raises InputError: it must be reachable, its tools must be
+        fit for a model and, if they are remembered, still the same."""
+        if self._seen:
+            return
+        try:
+            async with self._connection() as caller:
+                found = await caller.tools()
+        except SessionLost as error:
+            raise InputError(f"params.yaml: /tools/mcp/{self.server.name}: {error}") from None
+        faults = [fault for tool in found for fault in _faults(tool)]
+        missing = [self.server.then] if self.server.then and self.server.then not in _names(found) else []
+        faults += [f"/then: it has no tool '{name}'" for name in missing]
+        if self._known is not None and found != self._known:
+            faults.append(
+                f": its tools are not those that answers were bought with ({_difference(self._known, found)}); "
+                "pin the server's version, or type `make tools` to take the new ones, which asks the teacher anew"
+            )
+        if faults:
+            raise InputError(f"params.yaml: /tools/mcp/{self.server.name}{fault}" for fault in faults)
+        if self._known is None and self._lists:
+            self._lists.put(self.origin, None, found)
+        self._known, self._seen = found, True
+
+    @asynccontextmanager
+    async def open(self, prompt: dict[str, Any], sandbox: Any) -> AsyncIterator[Caller]:
+        """A session of the rollout's own, or the one that all share (opened anew when it was lost)."""
+        if self.stateful:
+            async with self._connection() as caller:
+                await caller.check()
+                yield caller
+            return
+        if self._shared is None or not self._shared.alive:
+            self._shared = Keeper(self._connection())
+        keeper = self._shared
+        caller = await keeper.get()
+        try:
+            yield _Shared(keeper, caller)
+        finally:
+            if caller.lost and self._shared is keeper:
+                self._shared = None
+                await keeper.close()
+
+    async def close(self) -> None:
+        """Ends the shared session."""
+        if self._shared:
+            await self._shared.close()
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator["McpCaller"]:
+        async with connected(self.server) as client:
+            yield McpCaller(client, self.server, self)
+
+    @property
+    def known(self) -> list[dict[str, Any]]:
+        """The tools as the model was told."""
+        return self._known or []
+
+
+class McpCaller:
+    """The calls of one session. Those of a rollout's own wait for each other: servers interrupt one for the next."""
+
+    def __init__(self, client: Any, server: McpServer, source: McpTools):
+        self._client, self._server, self._source = client, server, source
+        self._one = asyncio.Lock() if source.stateful else None
+        self.lost = False
+
+    async def tools(self) -> list[dict[str, Any]]:
+        """What the server offers now, of what is allowed, by name."""
+        found, cursor = [], None
+        while True:
+            page = await self._client.list_tools(cursor=cursor, cache_mode="bypass")
+            found += page.tools
+            cursor = page.next_cursor
+            if not cursor:
+                break
+        return sorted((_kept(tool) for tool in found if self._server.allows(tool.name)), key=lambda tool: tool["name"])
+
+    async def check(self) -> None:
+        """Raises SessionLost when the server offers something else than the model was told."""
+        try:
+            async with asyncio.timeout(PROBE_S):
+                found = await self.tools()
+        except Exception as error:
+            raise self._lost(f"is gone: {error}") from None
+        if found != self._source.known:
+            raise self._lost(f"changed its tools: {_difference(self._source.known, found)}")
+
+    async def call(self, name: str, arguments: dict[str, Any]) -> str:
+        """What the tool says; after a tool that may have changed something, also what `then` says."""
+        if self._one is None:
+            return await self._call(name, arguments)
+        async with self._one:
+            return await self._call(name, arguments)
+
+    async def _call(self, name: str, arguments: dict[str, Any]) -> str:
+        said = await self._say(name, arguments)
+        then = self._server.then
+        if then and name != then and not next(tool for tool in self._source.known if tool["name"] == name)["reads"]:
+            said = f"{said.rstrip()}\n{await self._say(then, {})}".lstrip()
+        return said
+
+    async def _say(self, name: str, arguments: dict[str, Any]) -> str:
+        from mcp import MCPError
+
+        try:
+            result = await self._client.call_tool(name, arguments)
+        except MCPError as error:
+            if error.code == LOST:
+                raise self._lost(f"is gone: {error}") from None
+            if error.code != TIMED_OUT:
+                await self.check()  # whoever still offers the tools has answered this call with an error
+            raise ToolError(secrets.redact(str(error))) from None
+        said = mcp_results.text(result, self._server.drop)
+        if result.is_error:
+            if len(said) < 500 and UNKNOWN.search(said):
+                await self.check()
+            raise ToolError(said.removeprefix("Error: "))
+        return said
+
+    def _lost(self, what: str) -> SessionLost:
+        self.lost = True
+        return SessionLost(secrets.redact(f"MCP server '{self._server.name}' {what}"))
+
+
+class _Shared:
+    """The shared session, as one rollout calls it."""
+
+    def __init__(self, keeper: Keeper[McpCaller], caller: McpCaller):
+        self._keeper, self._caller = keeper, caller
+
+    async def call(self, name: str, arguments: dict[str, Any]) -> str:
+        return await self._keeper.use(self._caller.call(name, arguments))
+
+
+def schema(tool: dict[str, Any]) -> dict[str, Any]:
+    """A remembered tool in OpenAI's form. Its name is one that a model can call: dots and slashes become `_`."""
+    parameters = {"type": "object", "properties": {}, **tool["parameters"]}
+    if str(parameters.get("$schema", "")).rstrip("#").endswith(KNOWN_DIALECTS):
+        del parameters["$schema"]  # every request would carry it, and it says nothing
+    function = {
+        "name": NOT_IN_NAMES.sub("_", tool["name"]),
+        "description": tool["description"],
+        "parameters": parameters,
+    }
+    return {"type": "function", "function": function}
+
+
+def _kept(tool: Any) -> dict[str, Any]:
+    hints = tool.annotations
+    return {
+        "name": tool.name,
+        "description": secrets.redact(tool.description or ""),
+        "parameters": tool.input_schema,
+        "reads": bool(hints and hints.read_only_hint),
+    }
+
+
+def _names(tools: list[dict[str, Any]]) -> list[str]:
+    return [tool["name"] for tool in tools]
+
+
+def _faults(tool: dict[str, Any]) -> list[str]:
+    name = tool["name"]
+    fault = arguments.schema_fault(schema(tool)["function"]["parameters"])
+    faults = [f": the schema of its tool '{name}' cannot be used: {fault}; put '{name}' under deny"] if fault else []
+    if len(name) > 64:
+        faults.append(f": the name of its tool '{name}' has more than 64 characters; put it under deny")
+    return faults
+
+
+def _difference(before: list[dict[str, Any]], now: list[dict[str, Any]]) -> str:
+    old, new = ({tool["name"]: tool for tool in tools} for tools in (before, now))
+    words = [f"new: {name}" for name in new if name not in old] + [f"gone: {name}" for name in old if name not in new]
+    words += [f"changed: {name}" for name in old if name in new and old[name] != new[name]]
+    return ", ".join(words)

@@ -1,0 +1,148 @@
+"""All tools of a run: which of them a prompt is offered, and a session of them for each rollout."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Hashable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from distill.records.faults import InputError
+from distill.records.ids import content_id
+from distill.tools import python_source
+from distill.tools.mcp_server import servers
+from distill.tools.mcp_source import McpTools
+from distill.tools.session import Limits, Session
+from distill.tools.source import Offer, Sandboxes, Source
+from distill.tools.tool_lists import ToolLists
+
+
+class Offered(NamedTuple):
+    """The tools of a prompt, each with where it comes from; their schemas; and the content id of these."""
+
+    tools: list[tuple[Source, Offer]]
+    schemas: list[dict[str, Any]]
+    id: str
+
+
+class Toolbox:
+    """The sources in order; `prepare` before anything else. `sessions`: rollouts that may have a server's session or a
+    sandbox of their own at the same time."""
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        limits: Limits,
+        sandboxes: Sandboxes | None = None,
+        sessions: int = 8,
+    ):
+        self._sources, self._limits, self._sandboxes = list(sources), limits, sandboxes
+        self._places = asyncio.Semaphore(sessions)
+        self._offers: dict[tuple[int, Hashable], list[Offer]] = {}
+        self._cases: dict[Hashable, Offered] = {}
+
+    async def prepare(self, prompts: list[dict[str, Any]]) -> None:
+        """Finds out which tools there are for these prompts. Raises InputError with every fault, also when a row names
+        a tool that there is not."""
+        groups = {
+            (id(source), source.group(prompt)): (source, prompt) for prompt in prompts for source in self._sources
+        }
+        await _all_of([self._ask(group, *of) for group, of in groups.items()])
+        faults: list[str] = []
+        for prompt in prompts:
+            known = self.names(prompt)
+            faults += [f"{prompt['source']}: two tools are called '{name}'" for name in _twice(known)]
+            faults += [
+                f"{prompt['source']}: /tools: there is no tool '{name}'; there are: {', '.join(known) or 'none'}"
+                for name in prompt.get("tools") or []
+                if name not in known
+            ]
+        if faults:
+            raise InputError(faults)
+
+    async def ready(self, prompts: list[dict[str, Any]]) -> None:
+        """Makes sure that the tools of these prompts can be had, before anything is bought. Raises InputError."""
+        await _all_of([source.ready(prompts) for source in self._sources])
+
+    async def close(self) -> None:
+        """Gives back what is not of one rollout."""
+        for source in self._sources:
+            await source.close()
+
+    def names(self, prompt: dict[str, Any]) -> list[str]:
+        """The names of all tools that a row like this may ask for."""
+        return [offer.name for _, offer in self._all(prompt)]
+
+    def offered(self, prompt: dict[str, Any]) -> Offered:
+        """The tools that a prompt is offered: all, or those that its row names."""
+        names = prompt.get("tools")
+        case = (names and tuple(names), *(source.group(prompt) for source in self._sources))
+        if case not in self._cases:
+            tools = [tool for tool in self._all(prompt) if names is None or tool[1].name in names]
+            schemas = [offer.schema for _, offer in tools]
+            self._cases[case] = Offered(tools, schemas, content_id(schemas))
+        return self._cases[case]
+
+    @asynccontextmanager
+    async def open(self, prompt: dict[str, Any]) -> AsyncIterator[Session]:
+        """The tools for one rollout of a prompt. Nothing is started before it is needed; everything is closed."""
+        session = Session(prompt, self.offered(prompt).tools, self._limits, self._sandboxes, self._places)
+        try:
+            yield session
+        finally:
+            await session.close()
+
+    async def _ask(self, group: tuple[int, Hashable], source: Source, prompt: dict[str, Any]) -> None:
+        self._offers[group] = await source.offers(prompt)
+
+    def _all(self, prompt: dict[str, Any]) -> list[tuple[Source, Offer]]:
+        found = [
+            (source, offer)
+            for source in self._sources
+            for offer in self._offers.get((id(source), source.group(prompt)), ())
+        ]
+        count = Counter(offer.name for _, offer in found)
+        return [
+            (
+                source,
+                offer.renamed(f"{source.prefix}_{offer.name}") if source.prefix and count[offer.name] > 1 else offer,
+            )
+            for source, offer in found
+        ]
+
+
+@asynccontextmanager
+async def opened(
+    params: dict[str, Any], prompts: list[dict[str, Any]], lists: ToolLists | None = None
+) -> AsyncIterator[Toolbox]:
+    """The toolbox that params.yaml describes, prepared for these prompts; `lists` remembers what servers offer."""
+    toolbox = load(params, lists=lists)
+    try:
+        await toolbox.prepare(prompts)
+        yield toolbox
+    finally:
+        await toolbox.close()
+
+
+def load(params: dict[str, Any], tools_file: Path | str = "tools.py", lists: ToolLists | None = None) -> Toolbox:
+    """The toolbox that params.yaml describes. Raises InputError with every fault of every tool, as `tools.py:line: …`."""
+    agent = params["agent"]
+    sources: list[Source] = [python_source.load(tools_file)]
+    sources += [McpTools(server, lists) for server in servers(params)]
+    limits = Limits(agent["tool_timeout_s"], agent["tool_output_chars"])
+    return Toolbox(sources, limits, sessions=params["runtime"]["tool_sessions"])
+
+
+async def _all_of(works: list[Awaitable[None]]) -> None:
+    """Awaits them side by side. Raises InputError with the faults of all."""
+    ends = await asyncio.gather(*works, return_exceptions=True)
+    for end in ends:
+        if isinstance(end, BaseException) and not isinstance(end, InputError):
+            raise end
+    faults = [fault for end in ends if isinstance(end, InputError) for fault in end.faults]
+    if faults:
+        raise InputError(faults)
+
+
+def _twice(names: list[str]) -> list[str]:
+    return [name for name, count in Counter(names).items() if count > 1]

@@ -1,0 +1,104 @@
+"""`make validate`: everything a person writes, checked without running anything. All faults in one go."""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import SchemaError
+
+from distill import checks as own_checks
+from distill.dataset.prompts import prepare, read_seed
+from distill.records import params, schema
+from distill.records.faults import InputError
+from distill.student import base
+from distill.student.tokenizer import template_file
+from distill.teacher.demonstrations import read_demonstrations
+from distill.tools import mcp_server, python_source, toolbox
+
+
+def check_schemas() -> str:
+    """Every file in schemas/ is a JSON Schema of draft 2020-12."""
+    faults = []
+    paths = sorted(Path("schemas").glob("*.schema.json"))
+    for path in paths:
+        try:
+            Draft202012Validator.check_schema(schema.load(path.name.removesuffix(".schema.json")))
+        except SchemaError as error:
+            faults.append(f"{path}: /{'/'.join(map(str, error.absolute_path))}: {error.message}")
+    if faults:
+        raise InputError(faults)
+    return f"{len(paths)} schemas"
+
+
+def check_params() -> str:
+    """params.yaml fits its schema."""
+    params.load()
+    return "params.yaml"
+
+
+def check_prompts() -> str:
+    """Every seed row is a prompt, and the tools it names are in tools.py."""
+    chosen = params.load()
+    has_judge = chosen["judge"]["model"] is not None
+    prompts = prepare(read_seed("data/seed"), chosen["prompts"]["eval_fraction"], has_judge)
+    servers = mcp_server.servers(chosen)
+    if servers:  # nothing is started here, so what they offer is not known
+        return f"{len(prompts)} prompts, {len(python_source.load('tools.py').tools)} tools, {len(servers)} MCP servers"
+    tools = toolbox.load(chosen)
+    asyncio.run(tools.prepare(prompts))
+    return f"{len(prompts)} prompts, {len({name for prompt in prompts for name in tools.names(prompt)})} tools"
+
+
+def check_own_checks() -> str:
+    """checks.py can be loaded, and its functions take a row."""
+    return f"{len(own_checks.load('checks.py'))} checks of your own"
+
+
+def check_demonstrations() -> str:
+    """The teacher's demonstrations are conversations."""
+    return f"{len(read_demonstrations(params.load()['teacher']['demonstrations']))} messages of demonstrations"
+
+
+def check_student() -> str:
+    """`student.path` and `student.template` name something."""
+    student = params.load()["student"]
+    base.check(student["path"])
+    if student["template"]:
+        template_file(student["template"])
+    return f"student {student['path']}"
+
+
+def check_pipeline() -> str:
+    """dvc.yaml is one that DVC accepts."""
+    listed = subprocess.run([sys.executable, "-m", "dvc", "stage", "list"], capture_output=True, text=True, check=False)
+    if listed.returncode:
+        raise InputError(f"dvc.yaml: {listed.stderr.strip()}")
+    return f"dvc.yaml with {len(listed.stdout.splitlines())} stages"
+
+
+def main() -> None:
+    """Runs every check; prints what is valid and exits with 1 after naming all that is not."""
+    faults: list[str] = []
+    checks: list[Callable[[], str]] = [
+        check_schemas,
+        check_params,
+        check_prompts,
+        check_own_checks,
+        check_demonstrations,
+        check_student,
+        check_pipeline,
+    ]
+    for check in checks:
+        try:
+            print(f"valid: {check()}")
+        except InputError as error:
+            faults += [fault for fault in error.faults if fault not in faults]
+    if faults:
+        sys.exit("\n".join(["error:", *faults]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""Rollouts to training rows.
+
+Reads rollouts/ in any layout. Writes data/converted.jsonl: every finished rollout of a training prompt, with outcome
+columns for the filter. Refuses, by name, a rollout that cannot be read; ends with an error when nothing is converted.
+"""
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from distill.dataset import convert, rollouts
+from distill.records import jsonl, stage
+
+ROLLOUTS = "rollouts"
+CONVERTED = "data/converted.jsonl"
+
+
+def main(params: dict[str, Any], arguments: Sequence[str] | None = None) -> None:
+    options = _options(arguments)
+    include_failed = options.include_failed or params["convert"]["include_failed"]
+    fates: dict[str, int] = {}
+    count = jsonl.write(options.output, convert.rows(rollouts.read(ROLLOUTS), include_failed, fates), "row")
+    print(
+        f"convert: {count} rows of {sum(fates.values())} rollouts -> {options.output}; "
+        f"left out: {fates.get('failed', 0)} failed, {fates.get('eval', 0)} held out for the evaluation"
+    )
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m stages.convert", description="Rollouts to training rows.")
+    parser.add_argument("-o", "--output", default=CONVERTED, metavar="FILE", help=f"default: {CONVERTED}")
+    parser.add_argument("--include-failed", action="store_true", help="convert failed rollouts too")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    stage.run(main)

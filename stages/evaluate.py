@@ -1,0 +1,77 @@
+"""models/adapter/, data/prompts.jsonl, rollouts/ → reports/evaluation.json(l).
+
+Base and student answer the held-out prompts through the agent loop and tools that the teacher had; the teacher's
+answers are in rollouts/; how likely the student finds them is the held-out loss. Prints the table, the share of the gap
+that was closed, and what the splits share.
+"""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from distill.agent.progress import Progress
+from distill.agent.selection import held_out
+from distill.agent.tools_version import tools_version
+from distill.dataset import rollouts as rollout_records
+from distill.records import jsonl, stage
+from distill.student import exam, heldout, score
+from distill.student.open_student import greedy, open_student
+from distill.student.table import table
+from distill.teacher.store import Store
+from distill.tools import toolbox
+from distill.tools.tool_lists import ToolLists
+
+ADAPTER = Path("models/adapter")
+
+
+def main(params: dict[str, Any]) -> None:
+    prompts = list(jsonl.read("data/prompts.jsonl", "prepared_prompt"))
+    exam_prompts = held_out(prompts, params["evaluate"]["n"])
+    rollouts = list(rollout_records.read("rollouts"))
+    trained_on = {rollout["prompt_id"] for rollout in rollouts if rollout["split"] == "train"}
+    taught = {rollout["prompt_id"]: rollout for rollout in rollouts if rollout["split"] == "eval"}
+    exams = asyncio.run(_sit(exam_prompts, params))
+    exams["teacher"] = [exam.from_rollout(taught[prompt["id"]]) for prompt in exam_prompts]
+    exam.settle(exams, exam_prompts, params)
+    right = {who: [bool(record["correct"]) for record in records] for who, records in exams.items()}
+    closed, interval = score.gap_closed(right["base"], right["student"], right["teacher"])
+    gain, gain_ci = score.gain(right["base"], right["student"])
+    evaluation = {
+        "teacher_model": params["model"],
+        "student_model": params["student"]["path"],
+        **{who: score.score(records, exams["teacher"]) for who, records in exams.items()},
+        "gap_closed": closed,
+        "gap_closed_ci": interval,
+        "gain": gain,
+        "gain_ci": gain_ci,
+        "heldout_loss": None
+        if params["runtime"]["student_url"]
+        else heldout.loss([taught[prompt["id"]] for prompt in exam_prompts], params["student"]["path"], ADAPTER),
+        "shared_with_training": score.shared_with_training(
+            exam_prompts, [prompt for prompt in prompts if prompt["id"] in trained_on]
+        ),
+        "by": score.by_metadata(exam_prompts, exams),
+    }
+    jsonl.write("reports/evaluation.jsonl", exams["base"] + exams["student"], "evaluated")
+    jsonl.write_json("reports/evaluation.json", evaluation, "evaluation")
+    print(table(evaluation))
+    print(f"held-out prompts that share a value with training: {evaluation['shared_with_training']}")
+
+
+async def _sit(prompts: list[dict[str, Any]], params: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    exams = {}
+    async with toolbox.opened(params, prompts, ToolLists(Store().root, tools_version(params))) as tools:
+        await tools.ready(prompts)
+        model = open_student(params, ADAPTER)
+        try:
+            for who, scale in (("base", 0.0), ("student", 1.0)):
+                progress = Progress(f"evaluate {who}", len(prompts))
+                sampling = greedy(params["evaluate"]["max_output_tokens"], scale)
+                exams[who] = await exam.sit(who, prompts, model, sampling, tools, params, progress.add)
+        finally:
+            await model.close()
+    return exams
+
+
+if __name__ == "__main__":
+    stage.run(main)

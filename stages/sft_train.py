@@ -1,0 +1,69 @@
+"""data/train.jsonl → models/adapter/, reports/training.json, reports/loss.csv.
+
+Renders the rows with the student's chat template and trains a LoRA adapter on what the assistant said. Refuses rows
+that are too long, cannot be rendered or hold nothing to learn, all of them at once; stops, and writes nothing, when
+loss or gradient is zero or not a number. After a kill it goes on from the last checkpoint and ends in the same bytes.
+Where the machine has several cards it starts itself once per card.
+"""
+
+import csv
+import io
+import sys
+from pathlib import Path
+from typing import Any
+
+from distill.records import jsonl, stage
+from distill.records.atomic import replacing
+from distill.student import adapter, base, checkpoints, examples, launch, lineage, train
+from distill.student.tokenizer import load_tokenizer
+
+ROWS = Path("data/train.jsonl")
+ADAPTER = Path("models/adapter")
+
+
+def main(params: dict[str, Any]) -> None:
+    student = params["student"]
+    tokenizer = load_tokenizer(student["path"], student["template"])
+    teachers: set[str] = set()
+    prepared = examples.prepare(_seen(teachers), str(ROWS), tokenizer, student["max_length"])
+    print(
+        f"sft_train: {prepared.rows} rows, {prepared.tokens} tokens, {prepared.labelled_tokens} of them learned;"
+        f" {prepared.validation_rows} rows held out",
+        flush=True,
+    )
+    if not launch.launched() and launch.processes() > 1:
+        sys.exit(launch.run(launch.command(launch.processes(), student["qlora_rank"] is not None)))
+    model = base.find(student["path"])
+    machine = [train.device_type(), launch.processes()]
+    run = checkpoints.run_id(prepared, student, model.fingerprint, tokenizer.template, machine)
+    with checkpoints.working_folder(run, launch.is_first()) as folder:
+        trained = train.train(prepared, model, student, folder)
+        if not launch.is_first():
+            return
+        report = lineage.report(prepared, trained, model, student, sorted(teachers), lineage.file_hash(ROWS))
+        adapter.save(trained.model, model, tokenizer.template, lineage.card(report, student), ADAPTER, trained.state)
+        _write_loss(trained.log)
+        jsonl.write_json("reports/training.json", report, "training")
+    print(
+        f"sft_train: {report['steps']} steps, loss {report['loss_first']:.3f} -> {report['loss_last']:.3f}, held-out"
+        f" {report['validation_loss']} -> {ADAPTER}\nsft_train: {trained.speed}"
+    )
+
+
+def _seen(teachers: set[str]) -> Any:
+    for line, row in jsonl.read_numbered(ROWS, "row"):
+        teachers.add(row["teacher"])
+        yield line, row
+
+
+def _write_loss(log: list[dict[str, float | None]]) -> None:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(log[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(log)
+    with replacing("reports/loss.csv") as file:
+        file.write(text.getvalue().encode())
+
+
+if __name__ == "__main__":
+    stage.run(main)

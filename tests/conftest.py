@@ -1,0 +1,83 @@
+"""What many tests stand on: the project in a temporary folder, with stores and caches of its own."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+# A shell starts background jobs with SIGINT ignored, and children inherit that: Ctrl-C tests would then wait for ever.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+settings.register_profile("project", deadline=None, derandomize=True, database=None)
+settings.load_profile("project")
+sys.path.insert(0, str(Path(__file__).parent))
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or fills the user's store of answers."""
+    monkeypatch.setenv("DISTILL_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "dvc-site"))
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A copy of the project's files (those in git and new ones, nothing that was made by a run)."""
+    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True)
+    folder = tmp_path / "project"
+    for name in listed.stdout.decode().splitlines():
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    return folder
+
+
+@pytest.fixture
+def run_module(project: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs `python -m <module>` in the project, as a user would."""
+
+    def run(name: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", name, *arguments],
+            cwd=project,
+            text=True,
+            capture_output=True,
+            check=False,
+            env={**os.environ, **environment},
+        )
+
+    return run
+
+
+@pytest.fixture
+def run_stage(run_module: Callable[..., subprocess.CompletedProcess[str]]) -> Callable[..., Any]:
+    """Runs `python -m stages.<name>` in the project."""
+    return lambda name, *arguments, **environment: run_module(f"stages.{name}", *arguments, **environment)
+
+
+@pytest.fixture
+def set_param(project: Path) -> Callable[[str, object], None]:
+    """Sets one dotted key of the project's params.yaml."""
+    import json
+
+    import yaml
+
+    def change(key: str, value: object) -> None:
+        path = project / "params.yaml"
+        params = yaml.safe_load(path.read_text())
+        place = params
+        *parents, last = key.split(".")
+        for parent in parents:
+            place = place[parent]
+        place[last] = value
+        path.write_text(json.dumps(params))
+
+    return change

@@ -1,0 +1,97 @@
+"""Stages as real processes that start at once: a server process has imported everything and forks one per run."""
+
+import multiprocessing
+import os
+import signal
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+FORKED = multiprocessing.get_context("forkserver")
+FORKED.set_forkserver_preload(
+    [
+        "stage_process",
+        "stages.teacher_rollouts",
+        "stages.prompts",
+        "aiohttp",
+        "genai_prices.data",
+        "distill.teacher.endpoint_model",
+        "dvc.cli",
+        "dvc.repo.reproduce",
+        "dvc.repo.experiments.run",
+        "dvc.api",
+        "dvc.commands.repro",
+        "dvc.commands.experiments.run",
+        "dvc_data.index",
+    ]
+)
+
+
+@dataclass
+class Done:
+    """How a stage ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+class Running:
+    """A stage, or `dvc`, that runs. `pid` is there to be killed."""
+
+    def __init__(self, project: Path, stage: str, *arguments: str, **environment: str):
+        self._said = [Path(tempfile.mkstemp(prefix="stage-", suffix=".txt")[1]) for _ in range(2)]
+        told = {**os.environ, **environment}
+        self._process = FORKED.Process(
+            target=_stage, args=(str(project), stage, arguments, told, [*map(str, self._said)])
+        )
+        self._process.start()
+        self.pid = self._process.pid or 0
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        """Sends a signal."""
+        os.kill(self.pid, number)
+
+    def wait(self, timeout: float = 60) -> Done:
+        """How it ended. Fails when it has not after `timeout` seconds."""
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            self.kill()
+            raise AssertionError(f"still running after {timeout} s: {self.stdout}")
+        out, err = (path.read_text(errors="replace") for path in self._said)
+        for path in self._said:
+            path.unlink()
+        return Done(self._process.exitcode, out, err)
+
+    @property
+    def stdout(self) -> str:
+        return self._said[0].read_text(errors="replace")
+
+
+def until(condition, timeout: float = 20) -> None:  # type: ignore[no-untyped-def]
+    """Waits until `condition()` holds."""
+    end = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.005)
+
+
+def _stage(project: str, name: str, arguments: tuple[str, ...], environment: dict[str, str], said: list[str]) -> None:
+    for number, path in enumerate(said, start=1):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_TRUNC), number)
+    os.chdir(project)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = [name, *arguments]
+    if name == "dvc":
+        from dvc.cli import main
+
+        sys.exit(main(list(arguments)))
+
+    import importlib
+
+    from distill.records import stage
+
+    stage.run(importlib.import_module(f"stages.{name}").main)

@@ -1,0 +1,227 @@
+"""Which final answer a conversation gives, and whether it is the expected one."""
+
+import pytest
+from answer_pairs import RIGHT, WRONG
+
+from distill.dataset.answers import correct, extract, faults, mathematics, verdict
+from distill.dataset.answers.exact import fold
+from distill.dataset.answers.number import number
+from distill.records.faults import InputError
+
+
+def judged(text: str, expected, answer_type: str | None = None, **options) -> bool | None:
+    metadata = {"expected_answer": expected, **options} | ({"answer_type": answer_type} if answer_type else {})
+    return correct(extract([{"role": "assistant", "content": text}], metadata), metadata)
+
+
+@pytest.mark.parametrize(
+    ("expected", "text"),
+    [
+        (42, "Answer: 42"),
+        (42, "**Answer:** 42"),
+        (42, "### Final answer: **42**."),
+        (42, "I looked it up.\nanswer:\n\n42\n"),
+        (42, "Answer: 41\nNo, I must add one.\nAnswer: 42"),
+        (44, "Answer: $44"),
+        (44, "Answer: 44.0"),
+        (44, "Answer: 44 USD."),
+        (44, "Answer: \\boxed{44}"),
+        (44, "Answer: 2 * 22 = 44"),
+        (44, "Two kettles at $22 each: 44"),
+        (44, "2 x 22 = 44"),
+        (41, "After 42 tries I got 41."),
+        (15.3, "Item H222 costs $15.30."),
+        (407, "There are 407 S532 in stock"),
+        (1234.5, "Answer: 1,234.50"),
+        ("1,234.50", "Answer: 1234.5"),
+        (1234, "Answer: 1\u202f234"),
+        (-5, "Answer: -5"),
+        (-5, "Answer: \u22125"),
+        (-44, "Answer: -$44"),
+        (1 / 3, "Answer: 0.33333333"),
+        (0, "The balance is 0"),
+        (3e-7, "Answer: 3e-7"),
+        ("44 kg", "The total is 44 kg."),
+        ("44 kg", "Answer: 44,000 g"),
+        ("pembrolizumab", "Answer: Pembrolizumab."),
+        ("tin kettle", 'Answer: the "Tin  Kettle"'),
+        ("Café", "Cafe\u0301"),
+        ("C#", "Answer: c#"),
+        ("42nd Street", "Answer: 42nd street"),
+    ],
+)
+def test_right_answers_are_accepted(expected, text):
+    assert judged(text, expected) is True
+
+
+@pytest.mark.parametrize(
+    ("expected", "text"),
+    [
+        (42, "Answer: 142"),
+        (42, "142"),
+        (42, "Answer: item D42"),
+        (42, "Answer: 42\nAnswer: 43"),
+        (5, "Answer: -5"),
+        (-5, "Answer: 5"),
+        (6, "Answer: 5 or 6"),
+        (6, "It is 5 or 6."),
+        (6, "It is between 5 and 6"),
+        (6, "Answer: 5-6"),
+        (5, "Answer: 5,6"),
+        (2, "It is 1/2"),
+        (25, "2026-01-25"),
+        (3, "Version 1.2.3"),
+        (5, "Answer: 5 million"),
+        (5, "It costs $5 million"),
+        (1, "Answer: 1e9999"),
+        (44, "Answer: not 44"),
+        (44, "It cannot be 44"),
+        (44, "It isn’t 44."),
+        (44, "no answer"),
+        (44, "Answer: no answer"),
+        (44, "Answer:"),
+        (44, "Answer: <number>"),
+        (52, "Answer: 5²"),
+        (1e-7, "Answer: 3e-7"),
+        (12345678, "Answer: 12345679"),
+        (0.333, "Answer: 0.3333"),
+        ("pembrolizumab", "Answer: not pembrolizumab"),
+        ("no", "Answer: unknown"),
+        ("Paris", "Answer: Paris, Texas"),
+        ("C#", "Answer: C"),
+        ("a kettle", "Answer: kettles"),
+        ("44 kg", "Answer: 44 g"),
+        ("5 Main", "Answer: 5"),
+    ],
+)
+def test_wrong_answers_are_rejected(expected, text):
+    assert judged(text, expected) is False
+
+
+def test_answer_type_decides_over_the_form_of_the_expected_answer():
+    assert judged("Answer: 007", "7", "exact") is False
+    assert judged("Answer: 7.0", "7", "number") is True
+    assert judged("Answer: 44 kg", "44 kg", "number") is True
+
+
+def test_types_are_tried_in_order_and_the_one_that_accepts_is_named():
+    metadata = {"expected_answer": "1/2", "answer_type": ["exact", "math"]}
+    assert verdict("1/2", metadata) == (True, "exact")
+    assert verdict("0.5", metadata) == (True, "math")
+    assert verdict("0.4", metadata) == (False, None)
+    assert verdict(None, metadata) == (False, None)
+
+
+def test_a_judge_is_left_to_decide_what_is_not_plainly_right():
+    metadata = {"expected_answer": "Keytruda", "answer_type": "judge"}
+    assert verdict("keytruda", metadata) == (True, "exact")
+    assert verdict("Pembrolizumab, sold as Keytruda", metadata) == (None, None)
+    assert verdict(None, metadata) == (False, None)
+
+
+def test_an_answer_that_keeps_sympy_busy_is_wrong_and_the_next_one_is_judged():
+    child = mathematics.Child(cpu_s=0.2)
+    try:
+        hanging = {
+            "expected": "\\int_0^1 e^{e^{e^{x}}} dx",
+            "answer": "\\sum_{n=1}^{\\infty} \\frac{\\sin(n^{n!})}{n^{\\pi}}",
+        }
+        assert child.ask(hanging) is None
+        assert child.ask({"expected": "1/2", "answer": "0.5"}) is True
+    finally:
+        child.end()
+
+
+def test_without_an_expected_answer_nothing_is_judged():
+    assert judged("Answer: 42", None) is None
+    assert correct(None, {}) is None
+    assert correct(None, {"expected_answer": 42}) is False
+
+
+def test_a_conversation_that_does_not_end_in_text_has_no_answer():
+    calls = [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+    metadata = {"expected_answer": 42}
+    assert extract([{"role": "assistant", "content": "Answer: 42", "tool_calls": calls}], metadata) is None
+    assert extract([{"role": "tool", "tool_call_id": "c", "content": "42"}], metadata) is None
+    assert extract([{"role": "assistant", "content": None, "refusal": "no"}], metadata) is None
+    assert extract([{"role": "assistant", "content": " \n"}], metadata) is None
+
+
+@pytest.mark.parametrize(
+    ("metadata", "says"),
+    [
+        ({"expected_answer": 42, "answer_type": "fuzzy"}, "'fuzzy' is not one of exact, number, choice"),
+        ({"expected_answer": "5 or 6", "answer_type": "number"}, "holds no single number"),
+        ({"expected_answer": ["a", "b"]}, "several expected answers, say list"),
+        ({"expected_answer": True}, "must be a string or a number, not bool"),
+    ],
+)
+def test_metadata_that_makes_no_sense_is_the_users_error(metadata, says):
+    with pytest.raises(InputError, match=r"/metadata/.*" + says):
+        correct("42", metadata)
+
+
+FAULTS = [
+    ({"answer_type": "number"}, "answer_type: says how to compare, but there is no expected_answer"),
+    (
+        {"expected_answer": 5, "answer_tolerence": 1},
+        "answer_tolerence: no such option; did you mean 'answer_tolerance'?",
+    ),
+    (
+        {"expected_answer": "a", "answer_type": "exact", "answer_unit": "kg"},
+        "answer_unit: goes with answer_type number",
+    ),
+    ({"expected_answer": 5, "answer_tolerance": "wide"}, "answer_tolerance: must be a number"),
+    ({"expected_answer": 5, "answer_tolerance": -1}, "answer_tolerance: must be a number"),
+    ({"expected_answer": "5 kg", "answer_type": "number", "answer_unit": "m"}, "another unit than 'm'"),
+    ({"expected_answer": "E", "answer_type": "choice", "answer_choices": ["a", "b"]}, "'E' is none of answer_choices"),
+    ({"expected_answer": "tea", "answer_type": "choice"}, "must be one letter, or give answer_choices"),
+    ({"expected_answer": "A", "answer_type": "choice", "answer_choices": "tea, milk"}, "answer_choices: must be texts"),
+    ({"expected_answer": [], "answer_type": "list"}, "must be an array of strings and numbers"),
+    ({"expected_answer": 5, "answer_type": "set"}, "must be an array of strings and numbers"),
+    ({"expected_answer": "25 January", "answer_type": "date"}, "is no date such as 2026-01-25"),
+    ({"expected_answer": "2026-02-30", "answer_type": "date"}, "is no date such as 2026-01-25"),
+    ({"expected_answer": "2026-02-03", "answer_type": "date", "answer_date_order": "ymd"}, "must be dmy or mdy"),
+    ({"expected_answer": "(a", "answer_type": "regex"}, "is no RE2 pattern: missing )"),
+    ({"expected_answer": "a*", "answer_type": "regex"}, "accepts an empty answer"),
+    ({"expected_answer": "\\", "answer_type": "math"}, "math-verify cannot read"),
+    ({"expected_answer": "x", "answer_type": "judge", "answer_rubric": 5}, "answer_rubric: must be a text"),
+    ({"expected_answer": " ", "answer_type": "judge"}, "expected_answer: must be a string or a number, not empty"),
+    ({"expected_answer": "x", "answer_type": []}, "answer_type: '' is not one of"),
+]
+
+
+@pytest.mark.parametrize(("metadata", "says"), FAULTS, ids=[says[:40] for _, says in FAULTS])
+def test_an_expected_answer_that_no_answer_can_meet_is_named(metadata, says):
+    assert len(found := faults(metadata)) == 1 and says in found[0], found
+
+
+def test_metadata_of_the_users_own_is_no_fault():
+    assert faults({"answer_source": "web", "family": "x", "expected_answer": "5"}) == []
+    assert faults({"note": None, "expected_answer": None}) == []
+
+
+def test_folding_keeps_what_matters():
+    assert fold("The Tin\tKettle!") == "tin kettle"
+    assert fold("-5") == "-5"
+    assert fold("?!") == "?!"
+    assert fold(".5") == ".5" and fold("(5)") == "5"
+
+
+def test_a_long_answer_is_read_in_linear_time():
+    for text in ("5 a" * 20_000, "1,111" * 20_000, "-" * 50_000, "5 or " * 10_000, "1" * 50_000):
+        number(text)
+        judged(text, 42)
+
+
+@pytest.mark.parametrize("kind", RIGHT)
+def test_recall_and_false_positives_on_planted_answers(kind):
+    """Every right answer is accepted, no wrong one."""
+
+    def accepted(pair) -> bool:
+        expected, options, text = pair
+        return judged(text, expected, kind, **options) is True
+
+    missed = [pair for pair in RIGHT[kind] if not accepted(pair)]
+    false = [pair for pair in WRONG[kind] if accepted(pair)]
+    assert (missed, false) == ([], [])

@@ -1,0 +1,206 @@
+"""The batch tier: half the price, and nothing ordered twice, whatever becomes of the batch or of us."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sums
+from batch_server import Batches
+from stage_process import Done, Running, until
+from teacher_server import refused, says, serving
+
+from distill.records import jsonl
+from distill.teacher import batch_model
+
+COST = (11 * 100 + 7 * 1000) / 1e6 / 2
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    return sums.bare(tmp_path)
+
+
+@pytest.fixture
+def ready(project: Path) -> Path:
+    """Six prompts without tools, at a known price, for the batch tier."""
+    sums.make(
+        project,
+        6,
+        runtime__tier="batch",
+        runtime__prices={"scripted": {"input": 100, "output": 1000}},
+        teacher__max_output_tokens=50,
+    )
+    (project / "tools.py").write_text("")
+    assert Running(project, "prompts").wait().returncode == 0
+    return project
+
+
+def run(project: Path, base_url: str, **params: Any) -> Running:
+    sums.set_params(project, teacher__base_url=base_url, **params)
+    return Running(project, "teacher_rollouts", TEACHER_API_KEY="")
+
+
+def finished(project: Path, base_url: str, **params: Any) -> Done:
+    done = run(project, base_url, **params).wait()
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def rollouts(project: Path) -> list[dict[str, Any]]:
+    return sorted(
+        (jsonl.read_json(path, "rollout") for path in (project / "rollouts").iterdir()),
+        key=lambda rollout: rollout["messages"][1]["content"],
+    )
+
+
+def sums_up(body: dict[str, Any]) -> Any:
+    return says(f"Answer: {sums.number(body) + 1}")
+
+
+def test_all_questions_go_out_in_one_batch_at_half_the_price(ready: Path) -> None:
+    batches = Batches(sums_up)
+    with serving(batches.post, gets=batches.get) as books:
+        finished(ready, books.base_url)
+    assert [rollout["messages"][-1]["content"] for rollout in rollouts(ready)] == [f"Answer: {n + 1}" for n in range(6)]
+    assert len(batches.batches) == 1 and rollouts(ready)[0]["cost_usd"] == pytest.approx(COST)
+    line = batches.files["file-0"][0]
+    assert line["method"] == "POST" and line["url"] == "/v1/chat/completions" and line["body"]["max_tokens"] == 50
+
+
+def test_only_what_expired_is_ordered_again(ready: Path) -> None:
+    late = {2, 4}
+
+    def slow(body: dict[str, Any]) -> Any:
+        return None if sums.number(body) in late else sums_up(body)
+
+    batches = Batches(lambda body: slow(body) or late.discard(sums.number(body)))
+    with serving(batches.post, gets=batches.get) as books:
+        finished(ready, books.base_url)
+    assert sorted(batches.ordered.values()) == [1, 1, 1, 1, 2, 2] and set(batches.answered.values()) == {1}
+
+
+def test_what_fails_in_a_batch_is_told_apart(ready: Path) -> None:
+    shaky = [500, 429]
+
+    def answer(body: dict[str, Any]) -> Any:
+        if sums.number(body) == 1:
+            return refused(400, "context_length_exceeded")[:2]
+        return (shaky.pop(), {}) if shaky and sums.number(body) == 3 else sums_up(body)
+
+    batches = Batches(answer)
+    with serving(batches.post, gets=batches.get) as books:
+        finished(ready, books.base_url)
+    assert [rollout["stop_reason"] for rollout in rollouts(ready)] == [
+        "final_answer",
+        "context_full",
+        *["final_answer"] * 4,
+    ]
+    assert sorted(batches.ordered.values()) == [1, 1, 1, 1, 1, 3]
+
+
+@pytest.mark.parametrize("moment", ["while it runs", "before its id is known"])
+def test_a_killed_run_finds_its_batch_again(ready: Path, moment: str) -> None:
+    batches = Batches(sums_up)
+    batches.held = True
+    with serving(batches.post, gets=batches.get) as books:
+        first = run(ready, books.base_url)
+        until(lambda: "requests ordered" in first.stdout)
+        first.kill()
+        first.wait()
+        if moment == "before its id is known":
+            import orjson
+
+            [note] = (ready.parent / "store/batches").glob("*.json")
+            note.write_bytes(orjson.dumps(orjson.loads(note.read_bytes()) | {"id": None}))
+        batches.held = False
+        finished(ready, books.base_url)
+    assert len(batches.batches) == 1 and set(batches.answered.values()) == {1}
+    assert not list((ready.parent / "store/batches").glob("*.json"))
+
+
+def test_ctrl_c_does_not_wait_for_a_batch(ready: Path) -> None:
+    import signal
+
+    batches = Batches(sums_up)
+    batches.held = True
+    with serving(batches.post, gets=batches.get) as books:
+        first = run(ready, books.base_url)
+        until(lambda: "requests ordered" in first.stdout)
+        first.kill(signal.SIGINT)
+        assert first.wait(15).returncode == 1
+        batches.held = False
+        finished(ready, books.base_url)
+    assert set(batches.ordered.values()) == {1}
+
+
+def test_two_runs_order_it_once(ready: Path, tmp_path: Path) -> None:
+    import shutil
+
+    batches = Batches(sums_up)
+    with serving(batches.post, gets=batches.get) as books:
+        sums.set_params(ready, teacher__base_url=books.base_url)
+        other = shutil.copytree(ready, tmp_path / "other")
+        runs = [Running(folder, "teacher_rollouts", TEACHER_API_KEY="") for folder in (ready, other)]
+        assert [each.wait().returncode for each in runs] == [0, 0]
+    assert set(batches.ordered.values()) == {1} and len(batches.ordered) == 6
+
+
+def test_the_budget_holds_for_batches(ready: Path) -> None:
+    """Every request may cost 0.037 and costs 0.004: one goes out at a time, until too little is left."""
+    batches = Batches(sums_up)
+    with serving(batches.post, gets=batches.get) as books:
+        done = run(ready, books.base_url, runtime__budget_usd=0.045).wait()
+        assert done.returncode == 1 and "(budget)" in done.stderr
+        bought = sum(batches.answered.values())
+        assert 0 < bought < 6 and bought * COST <= 0.045
+        finished(ready, books.base_url, runtime__budget_usd=5)
+    assert set(batches.answered.values()) == {1} and len(batches.answered) == 6
+
+
+def test_a_batch_that_is_refused_ends_the_run_with_its_words(ready: Path) -> None:
+    batches = Batches(sums_up, fail_first="invalid_json_line")
+    with serving(batches.post, gets=batches.get) as books:
+        done = run(ready, books.base_url).wait()
+    assert done.returncode == 1 and "invalid_json_line): so it is" in done.stderr
+
+
+@pytest.mark.parametrize(("name", "value"), [("MOST_REQUESTS", 4), ("MOST_BYTES", 700)])
+def test_files_are_split(name: str, value: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import asyncio
+
+    from distill.teacher import chat
+    from distill.teacher.budget import Budget
+    from distill.teacher.halt import Halt
+    from distill.teacher.http import Http
+    from distill.teacher.store import Store
+
+    monkeypatch.setattr(batch_model, name, value)
+    batches = Batches(sums_up, polls=0)
+
+    async def ask(base_url: str) -> list[Any]:
+        store = Store(tmp_path / "here")
+        model = batch_model.BatchModel(
+            chat,
+            {"provider": "x", "api": "chat", "model": "m"},
+            lambda: Http(base_url, {}, 5),
+            find_prices=lambda: None,
+            budget=Budget(None),
+            halt=Halt(),
+            store=store,
+        )
+        questions = [
+            model.request([{"role": "user", "content": f"what is {n} + 1?"}], [], {"max_tokens": 9}, [])
+            for n in range(10)
+        ]
+        answers = await asyncio.gather(
+            *(model.ask(question, store.note(f"{n:064x}")) for n, question in enumerate(questions))
+        )
+        await model.close()
+        return answers
+
+    with serving(batches.post, gets=batches.get) as books:
+        answers = asyncio.run(ask(books.base_url))
+    assert [answer["message"]["content"] for answer in answers] == [f"Answer: {n + 1}" for n in range(10)]
+    files = [batches.files[batch["input_file_id"]] for batch in batches.batches.values()]
+    assert sum(map(len, files)) == 10 and len(files) > 2
+    assert all(len(lines) <= 4 for lines in files)

@@ -1,0 +1,165 @@
+"""Rollouts in every layout become the same rows; a rollout that cannot be read is named, never skipped."""
+
+import json
+from pathlib import Path
+
+import orjson
+import pytest
+from rollout_records import rollout
+
+from distill.dataset import rollouts
+from distill.dataset.convert import row
+from distill.records import jsonl, schema
+from distill.records.faults import InputError
+
+SAMPLES = [rollout(units, sample) for units in (9, 7, 3) for sample in (1, 0)]
+RNOW = {
+    "id": "sample_1",
+    "completed": True,
+    "success": True,
+    "errors": [],
+    "truncated": False,
+    "totalTokens": 10,
+    "promptTokens": 6,
+    "metadata": {"expected_answer": "82"},
+    "conversation": [
+        {"role": "user", "content": "q82"},
+        {"role": "assistant", "content": "", "tool_calls": [
+            {"id": "call_1", "type": "function", "function": {"name": "search", "arguments": '{"q":"x"}'}}]},
+        {"role": "tool", "tool_call_id": "call_1", "content": "82"},
+        {"role": "assistant", "content": "82"},
+    ],
+}  # fmt: skip
+
+
+def as_files(folder: Path, records: list[dict]) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for record in records:
+        (folder / f"20261122_120000_{record['id']}.json").write_bytes(orjson.dumps(record))
+    return folder
+
+
+def as_shards(folder: Path, records: list[dict], shards: int = 2) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(shards):
+        lines = [orjson.dumps(record) + b"\n" for record in records[number::shards]]
+        (folder / f"shard-{number:02}.jsonl").write_bytes(b"\n".join(lines))
+    return folder
+
+
+def rnow(folder: Path, name: str, **changes) -> None:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(RNOW | changes))
+
+
+def test_files_and_shards_give_the_same_rollouts_in_the_same_order(tmp_path):
+    from_files = list(rollouts.read(as_files(tmp_path / "files", SAMPLES)))
+    from_shards = list(rollouts.read(as_shards(tmp_path / "shards", SAMPLES[::-1])))
+    assert from_files == from_shards == sorted(SAMPLES, key=lambda record: (record["prompt_id"], record["sample"]))
+
+
+def test_rnows_nested_and_flat_layouts_are_read(tmp_path):
+    rnow(tmp_path, "rollout_1/sample_1.json")
+    rnow(tmp_path, "rollout_1/sample_2.json", truncated=True)
+    rnow(tmp_path, "20260125_203801_1a2b3c4d.json", id="20260125_203801_1a2b3c4d", completed="error", error="boom")
+    rnow(tmp_path, "20260125_203802_1a2b3c4e.json", completed=False, conversation=RNOW["conversation"][:2])
+    found = {record["key"]: record for record in rollouts.read(tmp_path)}
+    assert {key: (record["status"], record["stop_reason"]) for key, record in found.items()} == {
+        "rnow/rollout_1/sample_1.json": ("completed", "final_answer"),
+        "rnow/rollout_1/sample_2.json": ("failed", "truncated"),
+        "rnow/20260125_203801_1a2b3c4d.json": ("failed", "api_error"),
+        "rnow/20260125_203802_1a2b3c4e.json": ("failed", "api_error"),
+    }
+    assert sorted(record["sample"] for record in found.values()) == [0, 1, 2, 3]
+    assert len({record["id"] for record in found.values()}) == 4
+    converted = row(found["rnow/rollout_1/sample_1.json"])
+    assert converted["messages"] == RNOW["conversation"]
+    assert converted["outcome"]["correct"] is True and converted["outcome"]["tokens"] == 10
+
+
+def test_every_bad_rollout_is_named_before_any_is_used(tmp_path):
+    as_files(tmp_path, SAMPLES)
+    (tmp_path / "cut.json").write_bytes(orjson.dumps(SAMPLES[0])[:-20])
+    (tmp_path / "empty.json").write_bytes(b"")
+    (tmp_path / "list.json").write_bytes(b"[]")
+    (tmp_path / "notes.txt").write_bytes(b"hello")
+    (tmp_path / ".hidden.json.tmp").write_bytes(b"half")
+    as_shards(tmp_path, [rollout(5), rollout(6) | {"status": "odd"}], shards=1)
+    rnow(tmp_path, "rollout_1/sample_1.json", conversation=[{"role": "tool", "content": "x"}])
+    (tmp_path / "twin.json").write_bytes(orjson.dumps(SAMPLES[0]))
+    with pytest.raises(InputError) as error:
+        next(rollouts.read(tmp_path))
+    faults = sorted(fault.removeprefix(f"{tmp_path}/") for fault in error.value.faults)
+    expected = [
+        "cut.json: not valid JSON",
+        "empty.json: not valid JSON",
+        "list.json: /: ",
+        "notes.txt: not a rollout",
+        'rollout_1/sample_1.json: /conversation/0: "tool_call_id"',
+        "shard-00.jsonl:3: /status: ",
+        f"twin.json: /id: rollout {SAMPLES[0]['id']} is also in",
+    ]
+    assert len(faults) == len(expected), faults
+    assert all(fault.startswith(start) for fault, start in zip(faults, expected, strict=True)), faults
+
+
+def test_a_folder_full_of_rubbish_stops_early(tmp_path):
+    for number in range(150):
+        (tmp_path / f"{number:03}.json").write_bytes(b"{")
+    with pytest.raises(InputError, match="more than 100 faults") as error:
+        list(rollouts.read(tmp_path))
+    assert len(error.value.faults) == 101
+
+
+def test_a_row_has_the_conversation_its_tools_and_what_came_out():
+    record = rollout(9)
+    record["messages"][3]["content"] = "error: no such item"
+    converted = row(record)
+    assert not schema.faults("row", converted)
+    assert [converted[key] for key in ("messages", "tools", "metadata")] == [
+        record[key] for key in ("messages", "tools", "metadata")
+    ]
+    assert converted["rollout_id"] == record["id"] and converted["teacher"] == record["model"]
+    assert converted["outcome"] == {
+        "status": "completed", "stop_reason": "final_answer", "answer": "396", "correct": True, "accepted_by": "number",
+        "turns": 3, "tool_calls": 2, "tool_errors": 1, "tokens": 360, "cost_usd": None,
+    }  # fmt: skip
+
+
+def test_the_stage_converts_finished_training_rollouts(project, run_stage):
+    failed = rollout(4, status="failed", stop_reason="max_turns")
+    as_files(project / "rollouts", [*SAMPLES, rollout(8, split="eval"), failed])
+    done = run_stage("convert")
+    assert done.returncode == 0, done.stderr
+    assert "convert: 6 rows of 8 rollouts" in done.stdout and "1 failed, 1 held out" in done.stdout
+    converted = project / "data" / "converted.jsonl"
+    assert [line["rollout_id"] for line in jsonl.read(converted, "row")] == [
+        record["id"] for record in sorted(SAMPLES, key=lambda record: (record["prompt_id"], record["sample"]))
+    ]
+    before = converted.read_bytes()
+    for path in (project / "rollouts").iterdir():
+        path.unlink()
+    as_shards(project / "rollouts", SAMPLES)
+    assert run_stage("convert", "-o", "other/rows.jsonl").returncode == 0
+    assert (project / "other" / "rows.jsonl").read_bytes() == before
+    as_shards(project / "rollouts", [*SAMPLES, failed])
+    assert "convert: 7 rows" in run_stage("convert", "--include-failed").stdout
+
+
+def test_nothing_converted_is_an_error_that_says_why(project, run_stage):
+    output = project / "data" / "converted.jsonl"
+    assert not output.exists()
+    (project / "rollouts").mkdir(exist_ok=True)
+    done = run_stage("convert")
+    assert done.returncode == 1 and "there is no rollout; `dvc repro teacher_rollouts`" in done.stderr
+    failed = [rollout(units, status="failed", stop_reason="max_turns") for units in (2, 3)]
+    as_files(project / "rollouts", [*failed, rollout(8, split="eval")])
+    done = run_stage("convert")
+    assert done.returncode == 1
+    assert "nothing converted of 3 rollouts" in done.stderr and "2 failed (2 max_turns)" in done.stderr
+    assert "1 are held out" in done.stderr and "--include-failed" in done.stderr
+    (project / "rollouts" / "bad.json").write_text("{")
+    done = run_stage("convert")
+    assert done.returncode == 1 and "rollouts/bad.json: not valid JSON" in done.stderr
+    assert not output.exists()

@@ -1,0 +1,76 @@
+"""The stage evaluate, whole, with a small student of transformers' kind: what it writes and what it prints."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny_qwen3
+from rollout_records import rollout
+from tiny_qwen3 import ROW, SHOP
+
+from distill.records import jsonl, params
+from distill.student import heldout
+from stages import evaluate
+
+ASKED = ROW["messages"][:2]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return tiny_qwen3.made(tmp_path_factory.getbasetemp() / "qwen3")
+
+
+def taught(number: int, split: str, **changes: Any) -> dict[str, Any]:
+    """The teacher's rollout on the question of ROW, or one that is worded otherwise."""
+    identity = f"{number:016x}"
+    record = rollout(sample=0, id=identity, key=identity, prompt_id=identity, split=split, tools=ROW["tools"])
+    return record | {"messages": ROW["messages"], "metadata": {"expected_answer": 3}} | changes
+
+
+def prompt(record: dict[str, Any]) -> dict[str, Any]:
+    asked = record["messages"][:2]
+    return {
+        "id": record["prompt_id"],
+        "messages": asked,
+        "metadata": record["metadata"],
+        "split": record["split"],
+        "source": "data/seed/mine.jsonl:1",
+    }
+
+
+def test_base_student_and_teacher_are_compared(project, made, set_param, monkeypatch, capsys):
+    failed = [*ASKED, {"role": "assistant", "content": ""}]
+    teacher = [
+        taught(1, "eval"),
+        taught(2, "eval", messages=failed, status="failed", stop_reason="truncated"),
+        taught(3, "train"),
+    ]
+    (project / "data/prompts.jsonl").write_text("".join(json.dumps(prompt(one)) + "\n" for one in teacher))
+    (project / "rollouts").mkdir()
+    for number, one in enumerate(teacher):
+        (project / f"rollouts/20261122_12000{number}_{one['id']}.json").write_text(json.dumps(one))
+    shutil.copytree(made[1], project / "models/adapter")
+    shutil.copy(SHOP, project / "tools.py")
+    set_param("student.path", str(made[0]))
+    monkeypatch.chdir(project)
+    evaluate.main(params.load())
+    found = jsonl.read_json("reports/evaluation.json", "evaluation")
+    assert [found[who]["accuracy"] for who in ("base", "student", "teacher")] == [0.0, 1.0, 0.5]
+    assert (found["gain"], found["gap_closed"]) == (1.0, 2.0)
+    assert (found["student"]["call_agreement"], found["base"]["tool_agreement"]) == (0.5, 0.5)
+    assert found["by"] == {"answer_type": {"number": {"n": 2, "base": 0.0, "student": 1.0, "teacher": 0.5}}}
+    loss = found["heldout_loss"]
+    assert loss["rollouts"] == 1 and loss["student"] < 0.1 < loss["base"]
+    talks = list(jsonl.read("reports/evaluation.jsonl", "evaluated"))
+    assert [(talk["who"], talk["correct"]) for talk in talks] == [("base", False)] * 2 + [("student", True)] * 2
+    said = capsys.readouterr().out
+    assert "student - base: +100.0%" in said and "loss on 1 held-out rollouts of the teacher" in said
+
+
+def test_without_a_completed_rollout_there_is_no_loss(made):
+    assert heldout.loss([taught(2, "eval", status="failed")], str(made[0]), made[1]) is None
+    broken = json.loads(json.dumps(ROW["messages"]).replace('{\\"sku\\": \\"G101\\"}', "{"))
+    assert broken != ROW["messages"]
+    assert heldout.loss([taught(1, "eval", messages=broken)], str(made[0]), made[1]) is None

@@ -1,0 +1,96 @@
+"""Experiments as the README has them: one, a sweep, and what a check does for the student. The workspace stays as it is.
+
+DVC, git and the commands are real; the stages are replaced by one that scores a learning rate and a check.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+STAGE = """import json, pathlib
+from distill.records.params import load
+params = load()
+rate, check = float(params["student"]["learning_rate"]), params["filter"]["answer"]
+student = 0.5 + (0.25 if check != "off" else 0) + (0.125 if rate == 0.0005 else 0)
+evaluation = json.load(open("evaluation.json"))
+evaluation["student"]["accuracy"] = student
+training = json.load(open("training.json")) | {"rows": 48 if check != "off" else 60}
+metrics = {"student": student}
+pathlib.Path("reports").mkdir(exist_ok=True)
+for name, value in (("evaluation", evaluation), ("training", training), ("metrics", metrics)):
+    json.dump(value, open(f"reports/{name}.json", "w"))
+"""
+
+
+@pytest.fixture
+def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Runs a command in a repository with one finished run, and gives what it said."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "schemas").symlink_to(ROOT / "schemas")
+    for name in ("Makefile", "params.yaml", ".gitignore"):
+        shutil.copy2(ROOT / name, folder)
+    for name in ("evaluation.json", "training.json"):
+        shutil.copy2(ROOT / "reports" / name, folder)
+    (folder / "stage.py").write_text(STAGE)
+    outs = [{f"reports/{name}.json": {"cache": False}} for name in ("evaluation", "training")]
+    stage = {
+        "cmd": f"{sys.executable} stage.py",
+        "deps": ["stage.py"],
+        "params": ["filter", "student"],
+        "outs": outs,
+        "metrics": [{"reports/metrics.json": {"cache": False}}],
+    }
+    (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"all": stage}}))
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "GIT_CONFIG_GLOBAL": "/dev/null",
+        **{f"GIT_{who}_{what}": "test@example.com" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
+    }
+
+    def run(*command: str, fails: bool = False) -> str:
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        assert bool(done.returncode) == fails, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    for command in ("git init -q", "dvc init -q", "dvc config core.analytics false", "dvc repro -q", "git add -A"):
+        run(*command.split())
+    run("git", "commit", "-qm", "start")
+    run.folder = folder  # type: ignore[attr-defined]
+    return run
+
+
+def test_a_sweep_runs_each_value_and_shows_them(experiment):
+    before = (experiment.folder / "params.yaml").read_text()
+    said = experiment("make", "-o", ".venv/.train", "sweep", "SET=student.learning_rate=0.0005,0.002")
+    assert (experiment.folder / "params.yaml").read_text() == before
+    assert "0.0005" in said and "0.002" in said
+    shown = json.loads(experiment("dvc", "exp", "show", "--json"))
+    found = [one["revs"][0]["data"] for one in shown[1]["experiments"]]
+    rates = {
+        one["params"]["params.yaml"]["data"]["student"]["learning_rate"]: one["metrics"]["reports/metrics.json"]["data"]
+        for one in found
+    }
+    assert rates == {0.0005: {"student": 0.875}, 0.002: {"student": 0.75}}
+
+
+def test_ablate_shows_the_student_with_and_without_a_check(experiment):
+    said = experiment("make", "-o", ".venv/.train", "ablate", "CHECK=answer")
+    with_check, without = said.split("filter.answer: ")[-2:]
+    assert with_check.startswith("reject (48 rows trained on, experiment answer-reject)") and " 75.0%" in with_check
+    assert without.startswith("off (60 rows trained on, experiment answer-off)") and " 50.0%" in without
+    assert not experiment("git", "status", "--porcelain")
+    assert {"answer-reject", "answer-off"} <= set(experiment("dvc", "exp", "list", "--name-only").split())
+    experiment("dvc", "exp", "apply", "answer-off")
+    assert "answer: off" in (experiment.folder / "params.yaml").read_text().replace("'", "").replace('"', "")
+    assert "there is no check 'answr'" in experiment("make", "-o", ".venv/.train", "ablate", "CHECK=answr", fails=True)

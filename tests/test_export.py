@@ -1,0 +1,262 @@
+"""Our rows in the formats of others, read by the others' own code or against their published rules; and theirs in ours."""
+
+import json
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import orjson
+import pytest
+from rollout_records import call, rollout
+
+from distill.dataset import convert
+from distill.dataset.export import Unsayable, openai, sharegpt
+from distill.records import jsonl
+
+# Of FineTuneChatRequestInput in OpenAI's API reference: which keys there are, and that nothing else may be there.
+TEXT = {"type": "string"}
+OPENAI_MESSAGE = {
+    "type": "object",
+    "required": ["role"],
+    "properties": {"role": {"enum": ["system", "user", "assistant", "tool"]}},
+    "allOf": [
+        {
+            "if": {"properties": {"role": {"enum": ["system", "user"]}}},
+            "then": {"properties": {"role": {}, "content": TEXT, "name": TEXT}, "required": ["content"],
+                     "additionalProperties": False},
+        },
+        {
+            "if": {"properties": {"role": {"const": "tool"}}},
+            "then": {"properties": {"role": {}, "content": TEXT, "tool_call_id": TEXT},
+                     "required": ["content", "tool_call_id"], "additionalProperties": False},
+        },
+        {
+            "if": {"properties": {"role": {"const": "assistant"}}},
+            "then": {
+                "properties": {
+                    "role": {}, "content": TEXT, "name": TEXT, "refusal": TEXT, "weight": {"enum": [0, 1]},
+                    "tool_calls": {"type": "array", "minItems": 1, "items": {
+                        "type": "object", "required": ["id", "type", "function"], "additionalProperties": False,
+                        "properties": {"id": TEXT, "type": {"const": "function"}, "function": {
+                            "type": "object", "required": ["name", "arguments"], "additionalProperties": False,
+                            "properties": {"name": TEXT, "arguments": TEXT}}}}},
+                },
+                "additionalProperties": False,
+                "anyOf": [{"required": ["content"]}, {"required": ["tool_calls"]}, {"required": ["refusal"]}],
+            },
+        },
+    ],
+}  # fmt: skip
+OPENAI_ROW = {
+    "type": "object",
+    "required": ["messages"],
+    "properties": {
+        "messages": {"type": "array", "minItems": 1, "items": OPENAI_MESSAGE},
+        "parallel_tool_calls": {"type": "boolean"},
+        "tools": {"type": "array", "minItems": 1, "items": {
+            "type": "object", "required": ["type", "function"], "additionalProperties": False,
+            "properties": {"type": {"const": "function"}, "function": {
+                "type": "object", "required": ["name"], "additionalProperties": False,
+                "properties": {"name": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"}, "description": TEXT,
+                               "parameters": {"type": "object"}, "strict": {"type": "boolean"}}}}}},
+    },
+    "additionalProperties": False,
+}  # fmt: skip
+
+
+def rows() -> list[dict[str, Any]]:
+    """Rows of every shape: plain, with reasoning, with a masked turn, with parallel calls, without tools."""
+    found = [convert.row(rollout(units)) for units in range(2, 12)]
+    found[1]["messages"][2]["reasoning_content"] = "I need the price."
+    found[2]["messages"][2]["weight"] = 0
+    talk = found[3]["messages"]
+    talk[2]["tool_calls"] = [call("a", "lookup_item", '{"sku": "D1"}'), call("b", "lookup_item", '{"sku": "D2"}')]
+    talk[3:4] = [{"role": "tool", "tool_call_id": name, "name": "lookup_item", "content": name} for name in "ab"]
+    found[4]["tools"], found[4]["messages"] = [], [found[4]["messages"][1], found[4]["messages"][-1]]
+    found[5]["messages"][2]["content"] = "Let me look."
+    return found
+
+
+@pytest.fixture
+def exported(project: Path, run_module):
+    """Writes rows, exports them in a format, and gives the lines."""
+
+    def export(chosen: str, given: list[dict[str, Any]], file: str) -> tuple[list[dict[str, Any]], str]:
+        jsonl.write(project / "data" / "train.jsonl", given, "row")
+        done = run_module("distill.dataset.export", chosen)
+        assert done.returncode == 0, done.stderr
+        return [orjson.loads(line) for line in (project / "exports" / file).read_bytes().splitlines()], done.stdout
+
+    return export
+
+
+def test_openai_takes_every_row(exported):
+    from openai.types.chat import ChatCompletionMessageParam, ChatCompletionToolParam
+    from pydantic import TypeAdapter
+
+    lines, said = exported("openai", rows(), "openai.jsonl")
+    assert len(lines) == len(rows()) and "10 rows -> exports/openai.jsonl" in said
+    rules = jsonschema_rs.validator_for(OPENAI_ROW)
+    for line, row in zip(lines, rows(), strict=True):
+        assert [error.message for error in rules.iter_errors(line)] == []
+        TypeAdapter(list[ChatCompletionMessageParam]).validate_python(line["messages"])
+        TypeAdapter(list[ChatCompletionToolParam]).validate_python(line.get("tools", []))
+        assert line["messages"][-1]["role"] == "assistant"
+        assert [message.get("weight") for message in line["messages"]] == [
+            message.get("weight") for message in row["messages"]
+        ]
+        assert line.get("parallel_tool_calls") == (True if row["tools"] else None)
+
+
+def test_parallel_tool_calls_is_what_the_dataset_does(exported):
+    lines, said = exported("openai", [rows()[0], rows()[4]], "openai.jsonl")
+    assert [line.get("parallel_tool_calls") for line in lines] == [False, None]
+    assert "OpenAI takes files of 10 rows or more" in said
+
+
+def test_what_openai_would_refuse_is_left_out():
+    unlearnable, unfinished = rows()[:2]
+    for message in unlearnable["messages"]:
+        if message["role"] == "assistant":
+            message["weight"] = 0
+    unfinished["messages"].pop()
+    for bad in (unlearnable, unfinished):
+        with pytest.raises(Unsayable):
+            openai.export(bad, False)
+
+
+def read_as_llama_factory(line: dict[str, Any]) -> tuple[str, list[str]]:
+    """System message and roles, by the rules with which LLaMA-Factory reads ShareGPT; AssertionError where it skips."""
+    turns = line["conversations"]
+    system = turns[0]["value"] if turns[0]["from"] == "system" else ""
+    turns = turns[1:] if system else turns
+    for place, turn in enumerate(turns):
+        assert turn["from"] in (("human", "observation"), ("gpt", "function_call"))[place % 2]
+        if turn["from"] == "function_call":
+            calls = json.loads(turn["value"])
+            for one in calls if isinstance(calls, list) else [calls]:
+                assert set(one) == {"name", "arguments"} and isinstance(one["arguments"], dict)
+    assert len(turns) % 2 == 0
+    assert not line["tools"] or all({"name", "parameters"} <= set(tool) for tool in json.loads(line["tools"]))
+    return system, [turn["from"] for turn in turns]
+
+
+def test_sharegpt_readers_take_every_row_and_what_cannot_be_said_is_counted(exported):
+    lines, said = exported("sharegpt", rows(), "sharegpt.jsonl")
+    read = [read_as_llama_factory(line) for line in lines]
+    usual = ["human", "function_call", "observation", "function_call", "observation", "gpt"]
+    assert read[0] == ("You work in a small shop.", usual) and read[2] == read[0]
+    assert read[3] == ("", ["human", "gpt"]) and lines[3]["tools"] == ""
+    assert [one["name"] for one in json.loads(lines[2]["conversations"][2]["value"])] == ["lookup_item"] * 2
+    assert lines[2]["conversations"][3]["value"] == f"a{sharegpt.JOIN}b"
+    assert (
+        len(lines) == 8 and said.count("left out 1 rows") == 2 and "weight 0" in said and "beside a tool call" in said
+    )
+
+
+@pytest.mark.parametrize("change", [
+    lambda talk: talk.pop(),
+    lambda talk: talk.insert(2, {"role": "user", "content": "Please."}),
+    lambda talk: talk.insert(2, {"role": "system", "content": "Be brief."}),
+    lambda talk: talk[2]["tool_calls"][0]["function"].update(arguments="{"),
+])  # fmt: skip
+def test_rows_that_sharegpt_readers_would_skip_are_left_out(change):
+    row = deepcopy(rows()[0])
+    change(row["messages"])
+    with pytest.raises(Unsayable):
+        sharegpt.export(row)
+
+
+def test_a_hugging_face_dataset_gives_the_rows_back_and_has_a_card(exported, project):
+    datasets = pytest.importorskip("datasets")
+    import yaml
+
+    exported("hf", rows(), "hf/data/train.jsonl")
+    loaded = datasets.load_dataset(str(project / "exports" / "hf"), cache_dir=str(project / "cache"), split="train")
+    for got, row in zip(loaded, rows(), strict=True):
+        said = [{key: value for key, value in message.items() if value is not None} for message in got["messages"]]
+        assert said == row["messages"]
+        assert {key: json.loads(got[key]) for key in ("tools", "metadata", "outcome")} == {
+            key: row[key] for key in ("tools", "metadata", "outcome")
+        }
+    head, text = (project / "exports" / "hf" / "README.md").read_text().removeprefix("---\n").split("\n---\n", 1)
+    assert yaml.safe_load(head)["license"] == "unknown" and yaml.safe_load(head)["size_categories"] == ["n<1K"]
+    for told in ("| conversations | 10 |", "| local/qwen2.5-coder-0.5b-instruct | 10 |", "SHA-256", "## Licence"):
+        assert told in text
+    assert "| conversations with turns of weight 0 | 1 |" in text and "`calculator` (9)" in text
+
+
+def test_trl_prepares_our_rows_and_their_tools(exported, project):
+    """SFTTrainer tokenises the exported dataset with a tiny model; the tools and the calls are in its text."""
+    datasets, trl = pytest.importorskip("datasets"), pytest.importorskip("trl")
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    exported("hf", [row for row in rows() if row["tools"]], "hf/data/train.jsonl")
+    loaded = datasets.load_dataset(str(project / "exports" / "hf"), cache_dir=str(project / "cache"), split="train")
+    letters = {letter: number for number, letter in enumerate(["<end>", *map(chr, range(32, 127)), "\n"])}
+    plain = Tokenizer(models.WordLevel(letters, unk_token="<end>"))
+    plain.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=plain, eos_token="<end>", pad_token="<end>")
+    tokenizer.chat_template = (
+        "{{ tools | tojson }}{% for m in messages %}{{ m.role }}:{{ m.content }}"
+        "{% for c in m.tool_calls or [] %}{{ c.function.name }}{{ c.function.arguments }}{% endfor %}<end>{% endfor %}"
+    )
+    sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=len(letters), **sizes))
+    options = trl.SFTConfig(output_dir=str(project / "out"), report_to=[], use_cpu=True, max_length=None)
+    trainer = trl.SFTTrainer(model, args=options, train_dataset=loaded, processing_class=tokenizer)
+    assert len(trainer.train_dataset) == 9
+    text = "".join(tokenizer.convert_ids_to_tokens(trainer.train_dataset[0]["input_ids"]))
+    assert '"name": "calculator"' in text and 'lookup_item{"sku": "D625"}' in text and "Answer: 88<end>" in text
+
+
+def test_nothing_exported_is_an_error(project, run_module):
+    done = run_module("distill.dataset.export", "hf")
+    assert done.returncode == 1 and "data/train.jsonl: no such file; `make data` writes it" in done.stderr
+    masked = rows()[2]
+    jsonl.write(project / "data" / "train.jsonl", [masked], "row")
+    done = run_module("distill.dataset.export", "sharegpt")
+    assert done.returncode == 1 and "weight 0" in done.stdout and "nothing exported" in done.stderr
+    assert not (project / "exports" / "sharegpt.jsonl").exists()
+
+
+SEED = {
+    "messages": [
+        {"role": "system", "content": "You are a research assistant..."},
+        {"role": "user", "content": "Find info about NCT01234567"},
+        {"role": "assistant", "content": "", "tool_calls": [
+            call("call_1", "browser_navigate", '{"url": "https://clinicaltrials.gov/study/NCT01234567"}')]},
+        {"role": "tool", "tool_call_id": "call_1", "content": "# Study NCT01234567\n\nIntervention: Pembrolizumab..."},
+        {"role": "assistant", "content": "The active ingredient is pembrolizumab."},
+    ],
+    "metadata": {"expected_answer": "pembrolizumab"},
+}  # fmt: skip
+
+
+def test_rows_of_rnows_converter_and_of_openai_load_unchanged(project, run_stage):
+    (project / "rollouts").mkdir(exist_ok=True)
+    theirs = openai.export(rows()[2], True)
+    (project / "rollouts" / "train.jsonl").write_text(f"{json.dumps(SEED)}\n{json.dumps(SEED)}\n{json.dumps(theirs)}\n")
+    done = run_stage("convert")
+    assert done.returncode == 0, done.stderr
+    found = list(jsonl.read(project / "data" / "converted.jsonl", "row"))
+    assert sorted(len(row["messages"]) for row in found) == [5, 5, 7]
+    for row in found:
+        wanted = SEED if len(row["messages"]) == 5 else theirs
+        assert row["messages"] == wanted["messages"] and row["metadata"] == wanted.get("metadata", {})
+        assert row["tools"] == wanted.get("tools", []) and row["outcome"]["status"] == "completed"
+    assert sorted(row["sample"] for row in found if len(row["messages"]) == 5) == [0, 1]
+
+
+def test_a_prompt_among_finished_rows_is_named(project, run_stage):
+    (project / "rollouts").mkdir(exist_ok=True)
+    asked = {"messages": SEED["messages"][:2]}
+    broken = {"messages": [*SEED["messages"][:4], {"role": "assistant"}]}
+    lines = [json.dumps(line) for line in (SEED, asked, broken)]
+    (project / "rollouts" / "train.jsonl").write_text("\n".join(lines))
+    done = run_stage("convert")
+    assert done.returncode == 1
+    assert "rollouts/train.jsonl:2: /messages: no assistant message: prompts belong into data/seed/" in done.stderr
+    assert "rollouts/train.jsonl:3: /messages/4" in done.stderr

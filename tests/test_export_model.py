@@ -1,0 +1,118 @@
+"""`make merge` and `make gguf`: what they write is, to other programs, the student that was trained."""
+
+import asyncio
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny_qwen3
+from conftest import ROOT
+from test_student_base import post
+from tiny_qwen3 import ROW
+from tiny_student import write_gguf
+
+from distill.records.faults import InputError
+from distill.student import adapter, base, export_gguf
+from distill.student.merge import merge
+from distill.student.serve import endpoint
+from distill.student.tokenizer import TEMPLATES, load_tokenizer
+from distill.teacher.llama_server import serve
+
+QUESTION = ROW["messages"][:2]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return tiny_qwen3.made(tmp_path_factory.getbasetemp() / "qwen3")
+
+
+@pytest.fixture
+def trained_project(project: Path, made: tuple[Path, Path], set_param: Callable[[str, object], None]) -> Path:
+    set_param("student.path", str(made[0]))
+    shutil.copytree(made[1], project / "models/adapter")
+    (project / ".venv").symlink_to(ROOT / ".venv")
+    return project
+
+
+def test_merged_and_gguf_students_answer_as_trained(trained_project):
+    command = ["make", "-s", "-o", ".venv/.train", "gguf"]  # merges first
+    said = subprocess.run(command, cwd=trained_project, text=True, capture_output=True, check=False)
+    assert said.stdout.startswith("models/merged -> models/student.gguf ("), said.stderr
+    merged = trained_project / "models/merged"
+    assert {"config.json", "tokenizer.json", "chat_template.jinja", "README.md"} <= {f.name for f in merged.iterdir()}
+    assert call_of_transformers(merged) == {"sku": "G101"}
+    with serve(trained_project / "models/student.gguf", slots=1, context=1024) as endpoint:
+        body = {"messages": QUESTION, "tools": ROW["tools"], "temperature": 0, "max_tokens": 64}
+        answer = post(endpoint, "/v1/chat/completions", **body)["choices"][0]["message"]
+        assert json.loads(answer["tool_calls"][0]["function"]["arguments"]) == {"sku": "G101"}
+        text = "What's 1234 é✓ \n\n  <|im_end|> item G316?"
+        ids = post(endpoint, "/tokenize", content=text, add_special=False, parse_special=True)["tokens"]
+    assert ids == load_tokenizer(str(merged)).encode(text)
+
+
+def call_of_transformers(folder: Path) -> Any:
+    """The arguments that a plain transformers model calls with."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    asked = tokenizer.apply_chat_template(QUESTION, tools=ROW["tools"], add_generation_prompt=True, return_tensors="pt")
+    said = AutoModelForCausalLM.from_pretrained(folder).generate(**asked, max_new_tokens=64)
+    text = tokenizer.decode(said[0, asked["input_ids"].shape[1] :])
+    return json.loads(text.split("<tool_call>")[1].split("</tool_call>")[0])["arguments"]
+
+
+def test_a_student_that_came_as_gguf_is_served_and_goes_out_as_one(tmp_path, monkeypatch):
+    """llama.cpp finds the same next tokens with the file as transformers with the merged model; equal runs, equal bytes."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    monkeypatch.setenv("DISTILL_CACHE", str(tmp_path / "cache"))
+    source = write_gguf(tmp_path / "tiny.gguf")
+    found = base.find(str(source))
+    torch.manual_seed(0)
+    lora = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM", init_lora_weights=False)
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(found.directory), lora)
+    adapter.save(model, found, (TEMPLATES / "smollm2.jinja").read_text(), "A card.", tmp_path / "models/adapter")
+    monkeypatch.chdir(tmp_path)
+    assert asyncio.run(first_token(str(source))) == "assistant"
+    for name in ("one", "two"):
+        merge(str(source), tmp_path / "models/adapter", tmp_path / name)
+        export_gguf.write(tmp_path / name, tmp_path / f"{name}.gguf")
+    assert (tmp_path / "one.gguf").read_bytes() == (tmp_path / "two.gguf").read_bytes()
+    ids = load_tokenizer(str(source), "smollm2").encode("<|im_start|>user\nWhat is the price of item G316?")
+    ours = AutoModelForCausalLM.from_pretrained(tmp_path / "one")(torch.tensor([ids])).logits[0, -1].log_softmax(-1)
+    with serve(tmp_path / "one.gguf", slots=1, context=256) as endpoint:
+        served = post(endpoint, "/completion", prompt=ids, n_predict=1, n_probs=10, temperature=0)
+    for candidate in served["completion_probabilities"][0]["top_logprobs"]:
+        assert ours[candidate["id"]].item() == pytest.approx(candidate["logprob"], abs=0.1)
+
+
+async def first_token(student: str) -> str:
+    """What `make serve` gives a client."""
+    settings = {"student": {"path": student}, "runtime": {"student_url": None, "concurrency": 1}}
+    async with endpoint(settings, 0) as served:
+        body = {"model": "student", "messages": QUESTION, "max_tokens": 1}
+        answer = await asyncio.to_thread(post, served, "/v1/chat/completions", **body)
+    return answer["choices"][0]["message"]["role"]
+
+
+def test_what_cannot_be_merged_or_written_is_named(made, tmp_path):
+    with pytest.raises(InputError, match=r"no adapter is there; run `dvc repro sft_train` first"):
+        merge(str(made[0]), tmp_path, tmp_path / "merged")
+    other = shutil.copytree(made[0], tmp_path / "other")
+    with pytest.raises(InputError, match="was trained over base, not over"):
+        merge(str(other), made[1], tmp_path / "merged")
+    config = json.loads((other / "config.json").read_text())
+    for change, said in (
+        ({"model_type": "gemma3"}, "a gemma3 is none of llama, qwen2, qwen3; try llama.cpp's"),
+        ({"rope_parameters": {"rope_type": "llama3", "rope_theta": 5e5}}, "scaled rotary positions"),
+    ):
+        (other / "config.json").write_text(json.dumps(config | change))
+        with pytest.raises(InputError, match=said):
+            export_gguf.write(other, tmp_path / "x.gguf")
+    assert not list(tmp_path.glob("*.gguf"))

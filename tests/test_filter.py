@@ -1,0 +1,315 @@
+"""Planted faults: each check finds its own, rejects nothing else, and every row goes either here or there."""
+
+import json
+import random
+from collections.abc import Callable, Iterable
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rollout_records import call, rollout, tool
+
+from distill.dataset import filter
+from distill.dataset.checks import CHECKS, modes
+from distill.dataset.checks.context import Context
+from distill.dataset.checks.duplicate import copies
+from distill.dataset.convert import row
+from distill.dataset.verdict import KEEP, Verdict, masked
+from distill.records import jsonl, schema
+from distill.records.faults import InputError
+from distill.student.template import Unrenderable
+
+ON = dict.fromkeys(CHECKS, "reject")
+LONG = "word " * 500
+Row = dict[str, Any]
+
+
+def good(count: int) -> list[Row]:
+    return [row(rollout(units)) for units in range(2, count + 2)]
+
+
+def words(row: Row) -> int:
+    """A tokenizer for tests of the engine: one token a word; it cannot say a call of the tool `unsayable`."""
+    text = json.dumps(row["messages"])
+    if '"unsayable"' in text:
+        raise Unrenderable("/messages/2: no")
+    return len(text.split())
+
+
+def verdicts(rows: list[Row], modes: dict[str, str] = ON) -> list[list[str]]:
+    """The names of the checks that reject each row."""
+    context = Context(copies(rows), words, 300, offer=json.dumps)
+    return [[reason["check"] for reason in found.reasons] for found in filter.judge(rows, modes, context)]
+
+
+def edited(place: int, **changes: Any) -> Callable[[Row], None]:
+    return lambda row: row["messages"][place].update(changes)
+
+
+def outcome(**changes: Any) -> Callable[[Row], None]:
+    return lambda row: row["outcome"].update(changes)
+
+
+def calling(*calls: dict[str, Any]) -> Callable[[Row], None]:
+    return edited(2, tool_calls=list(calls))
+
+
+def without(place: int) -> Callable[[Row], None]:
+    return lambda row: row["messages"].pop(place)
+
+
+def answered_late(row: Row) -> None:
+    row["messages"].insert(5, row["messages"].pop(3))
+
+
+def broken_tool(row: Row) -> None:
+    row["tools"][0]["function"]["parameters"] = {"type": "nonsense"}
+
+
+PLANTED: list[tuple[set[str], Callable[[Row], None]]] = [
+    ({"finished"}, outcome(status="failed", stop_reason="api_error")),
+    ({"finished"}, outcome(stop_reason="truncated")),
+    ({"final_answer"}, edited(6, content="  \n")),
+    ({"final_answer"}, edited(6, content=None, refusal="I cannot help")),
+    ({"final_answer"}, lambda row: row["messages"].append({"role": "user", "content": "and?"})),
+    ({"final_answer"}, without(6)),
+    ({"final_answer", "paired"}, edited(6, tool_calls=[call("call_9", "lookup_item", '{"sku": "D1"}')])),
+    ({"paired"}, without(3)),
+    ({"paired"}, edited(3, tool_call_id="call_7")),
+    ({"paired"}, answered_late),
+    ({"paired"}, lambda row: row["messages"].insert(4, deepcopy(row["messages"][3]))),
+    ({"paired"}, calling(*[call("call_1", "lookup_item", '{"sku": "D625"}')] * 2)),
+    ({"calls"}, calling(call("call_1", "lookup_thing", '{"sku": "D625"}'))),
+    ({"calls"}, calling(call("call_1", "lookup_item", '{"sku": 625}'))),
+    ({"calls"}, calling(call("call_1", "lookup_item", '{"sku": "D625", "sort": "up"}'))),
+    ({"calls"}, calling(call("call_1", "lookup_item", "{}"))),
+    ({"calls"}, calling(call("call_1", "lookup_item", '{"sku": "D625"'))),
+    ({"calls"}, calling(call("call_1", "lookup_item", '["D625"]'))),
+    ({"calls"}, calling(call("call_1", "lookup_item", '{"sku": NaN}'))),
+    ({"calls"}, lambda row: row.update(tools=[])),
+    ({"calls"}, broken_tool),
+    ({"answer"}, outcome(correct=False, answer="41")),
+    ({"answer"}, outcome(correct=False, answer=None)),
+    ({"answer"}, outcome(correct=None)),
+    ({"length"}, edited(3, content=LONG)),
+    ({"calls", "length"}, calling(call("call_1", "unsayable", "{}"))),
+    (
+        {"finished", "final_answer", "answer"},
+        lambda row: (outcome(status="failed", stop_reason="max_turns", correct=False)(row), without(6)(row)),
+    ),
+]
+
+
+@pytest.mark.parametrize(("checks", "plant"), PLANTED)
+def test_a_planted_fault_is_found_by_its_checks_and_by_no_other(checks, plant):
+    rows = good(5)
+    plant(rows[2])
+    assert verdicts(rows) == [[], [], [name for name in CHECKS if name in checks], [], []]
+
+
+def test_good_rows_of_every_shape_are_kept():
+    parallel, plain, unknown, noarguments = good(4)
+    calling(call("a", "lookup_item", '{"sku": "D1"}'), call("b", "lookup_item", '{"sku": "D2"}'))(parallel)
+    parallel["messages"][3:4] = [{"role": "tool", "tool_call_id": name, "content": "1"} for name in "ba"]
+    plain["messages"] = [plain["messages"][1], plain["messages"][-1]]
+    outcome(correct=None, answer=None)(unknown)
+    unknown["metadata"] = {}
+    noarguments["tools"].append(tool("today"))
+    calling(call("call_1", "today", "{}"))(noarguments)
+    again = row(rollout(3))
+    again["rollout_id"] = "0" * 16
+    edited(6, content="It is 132 in all.\nAnswer: 132")(again)
+    assert verdicts([parallel, plain, unknown, noarguments, again]) == [[]] * 5
+
+
+def test_of_the_copies_of_a_row_the_same_one_stays_in_any_order():
+    original, spaced, other_ids, wrong = (row(rollout(9, sample)) for sample in range(4))
+    edited(6, content="answer:  396")(spaced)
+    edited(2, tool_calls=[call("x", "lookup_item", '{"sku":"D625"}')])(other_ids)
+    edited(3, tool_call_id="x")(other_ids)
+    outcome(correct=False)(wrong)
+    rows = [original, spaced, other_ids, wrong, row(rollout(8)), row(rollout(9, 4, tools=[]))]
+    stays = min(rows[:3], key=lambda row: row["rollout_id"])
+    for seed in range(6):
+        random.Random(seed).shuffle(rows)
+        found = copies(rows)
+        assert set(found.values()) == {stays["rollout_id"]}
+        assert set(found) == {row["rollout_id"] for row in (original, spaced, other_ids, wrong) if row is not stays}
+
+
+def test_a_rollout_that_occurs_twice_is_refused():
+    with pytest.raises(InputError, match="occurs twice"):
+        copies([*good(2), *good(1)])
+
+
+def test_the_verdict_on_a_row_does_not_depend_on_the_order_of_the_rows():
+    rows = [*good(30), *(row(rollout(units, 1)) for units in range(2, 12))]
+    for number, (_, plant) in enumerate(PLANTED):
+        plant(rows[number])
+    expected = {row["rollout_id"]: found for row, found in zip(rows, verdicts(rows), strict=True)}
+    random.Random(1).shuffle(rows)
+    assert {row["rollout_id"]: found for row, found in zip(rows, verdicts(rows), strict=True)} == expected
+
+
+def test_a_check_that_is_off_rejects_nothing():
+    for checks, plant in PLANTED:
+        rows = good(1)
+        plant(rows[0])
+        assert verdicts(rows, ON | dict.fromkeys(checks, "off")) == [[]]
+
+
+MASK = ON | {"calls": "mask"}
+
+
+def mask(row: Row) -> Verdict:
+    return next(filter.judge([row], MASK, Context(tokens=words, max_length=300)))
+
+
+def test_a_masked_turn_stays_and_is_not_learned_from():
+    bad = good(1)[0]
+    calling(call("call_1", "lookup_item", '{"sku": 625}'))(bad)
+    found = mask(bad)
+    assert (found.reasons, found.masks, found.turns) == ((), ["calls"], [2])
+    learned = masked(bad, found.turns)
+    assert not schema.faults("row", learned)
+    assert [message.get("weight") for message in learned["messages"]] == [None, None, 0, None, None, None, None]
+    assert learned["messages"][2] == bad["messages"][2] | {"weight": 0} and "weight" not in bad["messages"][2]
+
+
+def test_masking_rejects_what_it_cannot_mend():
+    nothing_left, judged_as_a_whole = good(2)
+    for place in (4, 6):
+        edited(place, weight=0)(nothing_left)
+    for bad in (nothing_left, judged_as_a_whole):
+        calling(call("call_1", "lookup_item", '{"sku": 625}'))(bad)
+    outcome(correct=False)(judged_as_a_whole)
+    assert [[reason["check"] for reason in mask(bad).reasons] for bad in (nothing_left, judged_as_a_whole)] == [
+        ["calls"],
+        ["answer"],
+    ]
+
+
+def test_a_reason_points_at_what_is_wrong():
+    for pointer, plant in (
+        ("/messages/2/tool_calls/0", calling(call("call_1", "lookup_item", '{"sku": 625}'))),
+        ("/messages/2", without(3)),
+        ("/messages/6", edited(6, content=" ")),
+        ("/outcome/answer", outcome(correct=False)),
+    ):
+        bad = good(1)[0]
+        plant(bad)
+        (reason,) = next(filter.judge([bad], ON, Context(tokens=words, max_length=300))).reasons
+        assert reason["pointers"] == [pointer], reason
+
+
+def test_the_report_adds_up():
+    def because(*names: str) -> Verdict:
+        return Verdict([{"check": name, "detail": "x", "pointers": []} for name in names])
+
+    found = filter.report(
+        [KEEP, because("calls"), because("finished", "calls"), because("answer"), Verdict((), ["calls"], [2])], ON
+    )
+    assert not schema.faults("filter_report", found)
+    assert (found["rows"], found["kept"], found["rejected"], found["kept_share"]) == (5, 2, 3, 0.4)
+    assert found["checks"]["calls"] == {"rejected": 2, "alone": 1, "masked": 1}
+    left = {step["check"]: step["left"] for step in found["funnel"]}
+    assert [left[name] for name in ("finished", "paired", "calls", "answer", "length")] == [4, 4, 3, 2, 2]
+
+
+def test_the_names_of_the_checks_are_those_of_the_schemas():
+    reasons = schema.load("rejected")["properties"]["reasons"]["items"]["properties"]["check"]["enum"]
+    counted = schema.load("filter_report")["properties"]["checks"]["propertyNames"]["enum"]
+    described = schema.load("params")["properties"]["filter"]["properties"]
+    assert list(CHECKS) == reasons == counted == [name for name in described if name in CHECKS]
+    assert {name: modes(name) for name in CHECKS} == {name: tuple(described[name]["enum"]) for name in CHECKS}
+
+
+def test_a_long_detail_is_cut():
+    rows = good(1)
+    calling(*[call(f"call_{number}", "lookup_item", json.dumps({"sku": [LONG]})) for number in range(9)])(rows[0])
+    detail = CHECKS["calls"].check(rows[0], Context()).detail
+    assert detail.endswith("more") and len(detail) < 2_000
+
+
+@pytest.fixture
+def student(project: Path, set_param: Callable[[str, object], None]) -> Path:
+    """A folder with a word tokenizer and a chat template, as `student.path`."""
+    from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
+
+    folder = project / "student"
+    folder.mkdir()
+    tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.add_special_tokens([AddedToken("<end>", special=True)])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text('{"eos_token": "<end>"}')
+    (folder / "config.json").write_text("{}")
+    (folder / "chat_template.jinja").write_text(
+        "{{ tools | tojson }}{% for m in messages %}{{ m.role }}: {{ m.content }}"
+        "{% if m.tool_calls %}{{ m.tool_calls | tojson }}{% endif %}<end>\n{% endfor %}"
+        "{% if add_generation_prompt %}assistant: {% endif %}"
+    )
+    set_param("student.path", str(folder))
+    set_param("student.max_length", 400)
+    return folder
+
+
+def write(project: Path, rows: Iterable[Row]) -> None:
+    jsonl.write(project / "data" / "converted.jsonl", rows, "row")
+
+
+def test_the_stage_keeps_the_good_rows_and_says_what_is_wrong_with_the_others(project, run_stage, student):
+    rows = good(12)
+    outcome(correct=False, answer="41")(rows[3])
+    edited(3, content=LONG)(rows[7])
+    outcome(status="failed", stop_reason="max_turns", correct=False)(rows[8])
+    write(project, rows)
+    done = run_stage("filter")
+    assert done.returncode == 0, done.stderr
+    assert "kept 9 of 12 rows" in done.stdout
+    outputs = [project / name for name in ("data/train.jsonl", "data/rejected.jsonl", "reports/filter.json")]
+    kept, rejected = (list(jsonl.read(path, name)) for path, name in zip(outputs, ("row", "rejected"), strict=False))
+    assert kept == [row for number, row in enumerate(rows) if number not in (3, 7, 8)]
+    assert [[reason["check"] for reason in row.pop("reasons")] for row in rejected] == [
+        ["answer"], ["length"], ["finished", "answer"]
+    ]  # fmt: skip
+    assert rejected == [rows[3], rows[7], rows[8]]
+    before = [path.read_bytes() for path in outputs]
+    assert run_stage("filter").returncode == 0
+    assert [path.read_bytes() for path in outputs] == before
+
+
+def test_nothing_kept_is_an_error_that_says_why(project, run_stage, student):
+    rows = good(4)
+    for bad in rows:
+        outcome(correct=False, answer="41")(bad)
+    outcome(status="failed", stop_reason="max_turns")(rows[0])
+    write(project, rows)
+    done = run_stage("filter")
+    assert done.returncode == 1
+    assert "nothing kept of 4 rows" in done.stderr
+    assert done.stderr.index("answer rejected 4: ") < done.stderr.index("finished rejected 1: ")
+    assert not (project / "data" / "train.jsonl").exists()
+    assert len(list(jsonl.read(project / "data" / "rejected.jsonl", "rejected"))) == 4
+
+
+def test_bad_input_is_refused_before_anything_is_written(project, run_stage, set_param):
+    set_param("filter.length", "off")
+    set_param("filter.tools_shown", "off")
+    converted = project / "data" / "converted.jsonl"
+    lines = [json.dumps(row) for row in good(3)]
+    cases = {
+        "no such file": None,
+        "holds no row": "",
+        "converted.jsonl:2: not valid JSON": "\n".join([lines[0], lines[1][:-9], lines[2]]),
+        "converted.jsonl:1: /split: 'eval' rows are held out": lines[0].replace('"split": "train"', '"split": "eval"'),
+        "occurs twice": lines[0] + "\n" + lines[0],
+    }
+    for message, text in cases.items():
+        if text is not None:
+            converted.write_text(text)
+        done = run_stage("filter")
+        assert done.returncode == 1 and message in done.stderr, (message, done.stderr)
+        assert not (project / "data" / "train.jsonl").exists()
+        assert not (project / "data" / "rejected.jsonl").exists()

@@ -1,0 +1,162 @@
+"""Answers that only a judge can compare: asked through the teacher's engine, stored, within the budget, all at once."""
+
+import json
+import threading
+from typing import Any
+
+import pytest
+from chat_server import says, serving
+from rollout_records import rollout
+
+from distill.dataset import convert, judge
+from distill.records import jsonl
+from distill.student import exam
+
+RIGHT, WRONG = "Pembrolizumab, which is sold as Keytruda", "Nivolumab"
+METADATA = {"expected_answer": "Keytruda", "answer_type": "judge", "answer_rubric": "The active ingredient will do."}
+
+
+def row(units: int, answer: str) -> dict[str, Any]:
+    record = rollout(units, metadata=METADATA)
+    record["messages"][-1]["content"] = f"Answer: {answer}"
+    return convert.row(record)
+
+
+def ruling(body: dict[str, Any]) -> dict[str, Any]:
+    told = json.loads(body["messages"][1]["content"])
+    assert set(told) == {"question", "reference", "rubric", "answer"} and told["reference"] == "Keytruda"
+    return says(f"It is about the drug.\nVerdict: {'correct' if told['answer'] == RIGHT else 'wrong'}")
+
+
+@pytest.fixture
+def judged_by(project, set_param):
+    def use(server, **runtime: object) -> None:
+        for key, value in {"model": "some-judge", "base_url": server.base_url}.items():
+            set_param(f"judge.{key}", value)
+        for key, value in {"unknown_price": "allow", **runtime}.items():
+            set_param(f"runtime.{key}", value)
+        set_param("filter.length", "off")
+        set_param("filter.tools_shown", "off")
+
+    return use
+
+
+def write(project, rows: list[dict[str, Any]]) -> None:
+    jsonl.write(project / "data" / "converted.jsonl", rows, "row")
+
+
+def test_the_judge_decides_what_is_open_once_and_its_ruling_is_kept(project, run_stage, judged_by):
+    rows = [row(2, "keytruda"), row(3, RIGHT), row(4, WRONG), convert.row(rollout(5))]
+    write(project, rows)
+    with serving(ruling) as server:
+        judged_by(server)
+        done = run_stage("filter")
+        assert done.returncode == 0, done.stderr
+        assert "filter: 2 answers for the judge some-judge, 2 rulings bought" in done.stdout
+        assert len(server.asked) == 2 and server.asked[0]["temperature"] == 0
+        kept = list(jsonl.read(project / "data" / "train.jsonl", "row"))
+        assert [one["outcome"]["accepted_by"] for one in kept] == ["exact", "judge", "number"]
+        (rejected,) = jsonl.read(project / "data" / "rejected.jsonl", "rejected")
+        assert rejected["outcome"]["correct"] is False and [reason["check"] for reason in rejected["reasons"]] == [
+            "answer"
+        ]
+        before = (project / "data" / "train.jsonl").read_bytes()
+    again = run_stage("filter")  # the server is gone: every ruling comes from the store
+    assert again.returncode == 0 and "0 rulings bought" in again.stdout
+    assert (project / "data" / "train.jsonl").read_bytes() == before
+
+
+def asking(server) -> dict[str, Any]:
+    """What the judge needs of params.yaml."""
+    runtime = {"requests_per_minute": None, "tokens_per_minute": None, "timeout_s": 60, "tier": "standard",
+               "concurrency": 1, "api_concurrency": 64, "budget_usd": None, "prices": {}, "unknown_price": "allow"}  # fmt: skip
+    return {"judge": {"model": "some-judge", "base_url": server.base_url}, "runtime": runtime}
+
+
+def test_all_answers_are_judged_side_by_side():
+    everybody = threading.Barrier(8)
+
+    def together(body: dict[str, Any]) -> dict[str, Any]:
+        everybody.wait(timeout=30)  # breaks, and the run with it, unless all eight are asked at the same time
+        return ruling(body)
+
+    answers = [
+        judge.Question(f"Which drug? {number}", "Keytruda", "-", (RIGHT, WRONG)[number % 2]) for number in range(8)
+    ]
+    with serving(together) as server:
+        found = judge.rulings([None, *answers, *answers], asking(server), "test")
+    assert [found[answer] for answer in answers] == [True, False] * 4
+    assert len(server.asked) == 8
+
+
+def test_a_judge_never_passes_the_budget(project, run_stage, judged_by):
+    write(project, [row(units, f"{RIGHT} {units}") for units in range(2, 6)])
+    with serving(lambda body: says("Verdict: correct")) as server:
+        judged_by(server, prices={"some-judge": {"input": 1_000_000, "output": 1_000_000}}, budget_usd=1)
+        done = run_stage("filter")
+        assert done.returncode == 1 and "the judge some-judge cannot go on (budget)" in done.stderr, done.stderr
+        assert server.asked == [] and not (project / "data" / "train.jsonl").exists()
+
+
+def test_a_judge_that_cannot_be_asked_stops_the_stage_and_one_that_refuses_accepts_nothing(
+    project, run_stage, judged_by
+):
+    write(project, [row(2, RIGHT), row(3, WRONG), row(4, "Keytruda")])
+    with serving(lambda body: (401, {"error": {"message": "no"}}, {})) as server:
+        judged_by(server)
+        done = run_stage("filter")
+        assert done.returncode == 1 and "(key_refused)" in done.stderr
+    with serving(lambda body: (400, {"error": {"message": "this we do not judge"}}, {})) as server:
+        judged_by(server)
+        done = run_stage("filter")
+        assert done.returncode == 0, done.stderr
+    assert len(list(jsonl.read(project / "data" / "rejected.jsonl", "rejected"))) == 2
+
+
+def test_without_a_judge_such_prompts_are_refused_and_such_rows_rejected(project, run_stage, set_param):
+    seed = {"messages": [{"role": "user", "content": "Which drug?"}], "metadata": METADATA}
+    (project / "data" / "seed" / "drugs.jsonl").write_text(json.dumps(seed) + "\n")
+    done = run_stage("prompts")
+    assert done.returncode == 1
+    assert "data/seed/drugs.jsonl:1: /metadata/answer_type: judge, and there is none: set judge.model" in done.stderr
+    set_param("judge.model", "gpt-5-mini")
+    assert run_stage("prompts").returncode == 0
+    set_param("judge.model", None)
+    set_param("filter.length", "off")
+    set_param("filter.tools_shown", "off")
+    write(project, [row(2, RIGHT), row(3, "Keytruda")])
+    assert run_stage("filter").returncode == 0
+    (rejected,) = jsonl.read(project / "data" / "rejected.jsonl", "rejected")
+    assert "no judge has been asked" in rejected["reasons"][0]["detail"]
+
+
+def test_the_evaluation_settles_open_answers_of_all_three():
+    prompt = {"id": "p", "metadata": METADATA, "messages": [{"role": "user", "content": "Which drug?"}]}
+    exams = {}
+    for who, answer in (("base", WRONG), ("student", RIGHT), ("teacher", "keytruda")):
+        talk = [*prompt["messages"], {"role": "assistant", "content": f"Answer: {answer}"}]
+        exams[who] = [{"prompt_id": "p", **exam.judged(talk, METADATA, "completed", [])}]
+    with serving(ruling) as server:
+        exam.settle(exams, [prompt], asking(server))
+    assert {who: records[0]["correct"] for who, records in exams.items()} == {
+        "base": False,
+        "student": True,
+        "teacher": True,
+    }
+    assert len(server.asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("said", "correct"),
+    [
+        ("Same drug.\nVerdict: correct", True),
+        ("**Verdict:** Correct.", True),
+        ("Verdict: wrong", False),
+        ("Verdict: correct? No.\nVerdict: wrong", False),
+        ("It is correct.", False),
+        ("Verdict: incorrect", False),
+        ("", False),
+    ],
+)
+def test_only_a_plain_verdict_counts(said, correct):
+    assert judge._is_correct(said) is correct

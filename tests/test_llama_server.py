@@ -1,0 +1,115 @@
+"""The embedded server, with real weights: it answers, tells its callers apart, switches adapters, and stops."""
+
+import json
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from distill.records.faults import InputError
+from distill.teacher.llama_server import serve
+from distill.teacher.weights import chat_template, gguf_path
+from distill.tools.python_source import load
+
+QUESTION = [{"role": "user", "content": "Name three rivers in Europe."}]
+PROJECT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def smol() -> Path:
+    return fetched("local/smollm2-135m-instruct")
+
+
+def fetched(model: str) -> Path:
+    try:
+        return gguf_path(model)
+    except InputError as error:
+        pytest.skip(f"the weights are neither cached nor to be had: {error}")
+
+
+def post(endpoint, **body) -> dict:
+    """One chat completion, as any OpenAI client asks for it."""
+    request = urllib.request.Request(
+        f"{endpoint.base_url}/chat/completions",
+        json.dumps({"temperature": 0, "max_tokens": 16, **body}).encode(),
+        {"Authorization": f"Bearer {endpoint.api_key}", "Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.load(answer)["choices"][0]["message"]
+
+
+def adapter(path: Path) -> Path:
+    """A LoRA that changes what SmolLM2-135M says: random numbers on the queries of its 30 layers."""
+    import numpy
+    from gguf import GGUFWriter
+
+    random = numpy.random.default_rng(0)
+    writer = GGUFWriter(str(path), "llama")
+    writer.add_type("adapter")
+    writer.add_string("adapter.type", "lora")
+    writer.add_float32("adapter.lora.alpha", 8.0)
+    for layer in range(30):
+        name = f"blk.{layer}.attn_q.weight.lora"
+        writer.add_tensor(f"{name}_a", random.normal(scale=0.05, size=(4, 576)).astype(numpy.float32))
+        writer.add_tensor(f"{name}_b", random.normal(scale=0.5, size=(576, 4)).astype(numpy.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def test_it_answers_its_owner_only_and_leaves_no_server(smol, capfd):
+    with serve(smol, slots=1, context=512) as endpoint:
+        assert endpoint.base_url.startswith("http://127.0.0.1:")
+        assert "1." in post(endpoint, messages=QUESTION)["content"]
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            post(endpoint._replace(api_key="guess"), messages=QUESTION)
+        assert refused.value.code == 401
+    with pytest.raises(urllib.error.URLError):
+        post(endpoint, messages=QUESTION)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_one_server_is_base_and_student(smol, tmp_path):
+    pytest.importorskip("gguf")
+    with serve(smol, slots=1, context=512) as endpoint:
+        alone = post(endpoint, messages=QUESTION)
+    with serve(smol, slots=1, context=512, adapters=[adapter(tmp_path / "lora.gguf")]) as endpoint:
+        student = post(endpoint, messages=QUESTION)
+        base = post(endpoint, messages=QUESTION, lora=[{"id": 0, "scale": 0.0}])
+        student_again = post(endpoint, messages=QUESTION, lora=[{"id": 0, "scale": 1.0}])
+    assert base == alone
+    assert student == student_again != base
+
+
+def test_the_teacher_calls_a_tool_through_the_template():
+    model = "local/qwen2.5-coder-0.5b-instruct"
+    first = json.loads((PROJECT / "data/seed/shop.jsonl").read_text().splitlines()[0])
+    shown = [
+        message
+        for line in (PROJECT / "data/demonstrations.jsonl").read_text().splitlines()
+        for message in json.loads(line)["messages"]
+    ]
+    asked = [first["messages"][0], *shown, *first["messages"][1:]]
+    tools = [tool.schema for tool in load(PROJECT / "tools.py").tools.values()]
+    with serve(fetched(model), slots=1, context=2048, template=chat_template(model)) as endpoint:
+        message = post(endpoint, messages=asked, tools=tools, max_tokens=64)
+    function = message["tool_calls"][0]["function"]
+    assert function["name"] == "lookup_item"
+    assert json.loads(function["arguments"]) == {"sku": first["metadata"]["items"][0], "field": "price"}
+
+
+def test_a_broken_model_or_adapter_is_refused_with_llamas_reason(smol, tmp_path):
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(smol.read_bytes()[:5_000_000])
+    with pytest.raises(InputError, match="broken.gguf: llama.cpp cannot serve it: .*corrupted or incomplete"):
+        with serve(broken, slots=1, context=512):
+            pass
+    with pytest.raises(InputError, match="expect general.type to be 'adapter'"):
+        with serve(smol, slots=1, context=512, adapters=[smol]):
+            pass
+    with pytest.raises(InputError, match="gone.gguf: there is no such file"):
+        with serve(tmp_path / "gone.gguf", slots=1, context=512):
+            pass

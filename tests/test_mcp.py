@@ -1,0 +1,280 @@
+"""MCP servers as tools: real ones, over every transport, well and badly behaved."""
+
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distill.records.faults import InputError
+from distill.records.params import load as load_params
+from distill.tools import toolbox
+from distill.tools.session import Told
+from distill.tools.source import SessionLost
+from distill.tools.tool_lists import ToolLists
+
+SERVER = str(Path(__file__).parent / "mcp_server.py")
+STDIO = {"command": sys.executable, "args": [SERVER, "stdio"]}
+SECRET = "very-secret-value/+1"
+
+
+@pytest.fixture(autouse=True)
+def no_other_tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@contextmanager
+def listening(kind: str) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
+    """The test server on a free port: its address, and its process."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        [sys.executable, SERVER, kind, str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        end = time.monotonic() + 60
+        while socket.socket().connect_ex(("127.0.0.1", port)):
+            assert process.poll() is None and time.monotonic() < end, "the test server did not start"
+            time.sleep(0.02)
+        yield f"localhost:{port}", process
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def http() -> Iterator[str]:
+    with listening("http") as (address, _):
+        yield address
+
+
+def params(timeout_s: float = 30, mcp_url: Any = None, **mcp: Any) -> dict[str, Any]:
+    return {
+        "agent": {"tool_timeout_s": timeout_s, "tool_output_chars": 1000},
+        "runtime": {"tool_sessions": 4},
+        "tools": {"mcp": mcp},
+        "mcp_url": mcp_url,
+    }
+
+
+def with_tools(settings: dict[str, Any], work: Callable[[toolbox.Toolbox], Any], lists: ToolLists | None = None) -> Any:
+    async def run() -> Any:
+        async with toolbox.opened(settings, [{"source": "seed:1"}], lists) as box:
+            return await work(box)
+
+    return asyncio.run(run())
+
+
+async def says(box: toolbox.Toolbox, *calls: tuple[str, dict[str, Any]]) -> list[str]:
+    async with box.open({}) as session:
+        return [(await one(session, name, arguments)).content for name, arguments in calls]
+
+
+async def one(session: Any, name: str, arguments: dict[str, Any]) -> Told:
+    function = {"name": name, "arguments": json.dumps(arguments)}
+    return await session.call({"id": "c", "type": "function", "function": function})
+
+
+def test_results_of_every_kind_become_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEST_SECRET", SECRET)
+    server = STDIO | {"env": {"SECRET_FOR_SERVER": "${TEST_SECRET}"}, "then": "read", "drop": [r"(?m)^at: .*\n?"]}
+
+    async def work(box: toolbox.Toolbox) -> list[str]:
+        calls = [
+            ("plus", {"a": 1}),
+            ("write", {"text": "hi"}),
+            ("picture", {}),
+            ("fail", {}),
+            ("rubbish", {}),
+            ("whisper", {}),
+        ]
+        return await says(box, *calls)
+
+    plus, write, picture, fail, rubbish, whisper = with_tools(params(s=server), work)
+    assert plus == "2", "a tool that only reads is not followed"
+    assert write == "written\nhi", "the time is dropped, the state follows"
+    assert picture == "[image: image/png, 15 bytes, sha256 a8626d27cb132ba0]\nhi"
+    assert fail.startswith("error: ") and "\x1b" not in fail
+    assert rubbish == "done\nhi"
+    assert whisper == f"{SECRET}\nhi"
+    from distill.teacher import secrets
+
+    assert SECRET not in secrets.redact(f"{whisper} at https://x?key=very-secret-value%2F%2B1")
+
+
+@pytest.mark.parametrize("kind", ["http", "sse"])
+def test_servers_that_listen_are_reached_by_their_bare_address(kind: str) -> None:
+    with listening(kind) as (address, process):
+
+        async def work(box: toolbox.Toolbox) -> None:
+            assert await says(box, ("plus", {"a": 41}), ("pid", {})) == ["42", str(process.pid)]
+
+        with_tools(params(mcp_url=address if kind == "http" else f"{address}/sse"), work)
+
+        async def dies(box: toolbox.Toolbox) -> None:
+            async with box.open({}) as session:
+                assert (await one(session, "plus", {"a": 1})).content == "2"
+                with pytest.raises(SessionLost, match="MCP server 'mcp'"):
+                    await one(session, "die", {})
+                with pytest.raises(SessionLost):
+                    await one(session, "plus", {"a": 1})
+
+        with_tools(params(mcp_url=address if kind == "http" else f"{address}/sse"), dies)
+
+
+def test_a_rollout_has_a_session_of_its_own_unless_it_is_shared(http: str) -> None:
+    async def own(box: toolbox.Toolbox) -> list[list[str]]:
+        return list(await asyncio.gather(*(says(box, ("write", {"text": t}), ("read", {}), ("pid", {})) for t in "ab")))
+
+    (_, read_a, pid_a), (_, read_b, pid_b) = with_tools(params(s=STDIO), own)
+    assert (read_a, read_b) == ("a", "b") and pid_a != pid_b
+    (_, _, pid_a), (_, _, pid_b) = with_tools(params(s=STDIO | {"isolation": "shared"}), own)
+    assert pid_a == pid_b, "a shared server is connected once"
+
+
+def test_a_shared_server_that_dies_is_started_again_for_the_next_rollout() -> None:
+    async def work(box: toolbox.Toolbox) -> None:
+        with pytest.raises(SessionLost):
+            await says(box, ("die", {}))
+        assert await says(box, ("plus", {"a": 1})) == ["2"]
+
+    with_tools(params(s=STDIO | {"isolation": "shared"}), work)
+
+
+def test_a_call_that_hangs_costs_its_time_and_a_long_result_is_cut() -> None:
+    async def work(box: toolbox.Toolbox) -> None:
+        hung, after = await says(box, ("sleep", {"seconds": 60}), ("plus", {"a": 1}))
+        assert hung == "error: the tool did not answer within 1.5 s" and after == "2"
+
+    with_tools(params(1.5, s=STDIO), work)
+
+    async def much(box: toolbox.Toolbox) -> None:
+        (text,) = await says(box, ("long", {"megabytes": 4}))
+        assert len(text) < 1100 and text.endswith(f"[cut: the first 1000 of {4 * 2**20} characters]")
+
+    with_tools(params(60, s=STDIO), much)
+
+
+def test_fifty_megabytes_cost_one_message() -> None:
+    async def work(box: toolbox.Toolbox) -> None:
+        flooded, other = await asyncio.gather(says(box, ("long", {"megabytes": 50})), says(box, ("plus", {"a": 1})))
+        assert other == ["2"] and len(flooded[0]) < 1100  # cut, or it took too long: pipes of the SDK are slow
+        assert "[cut: " in flooded[0] or "did not answer within 3 s" in flooded[0]
+
+    with_tools(params(3, s=STDIO), work)
+
+
+def test_a_large_result_comes_through_http(http: str) -> None:
+    async def work(box: toolbox.Toolbox) -> None:
+        (text,) = await says(box, ("long", {"megabytes": 3}))
+        assert text.endswith(f"[cut: the first 1000 of {3 * 2**20} characters]")
+
+    with_tools(params(60, mcp_url=http), work)
+
+
+def test_a_server_that_changes_its_tools_costs_the_rollout() -> None:
+    async def work(box: toolbox.Toolbox) -> None:
+        async with box.open({}) as session:
+            await one(session, "forget", {})
+            with pytest.raises(SessionLost, match="changed its tools: gone: plus"):
+                await one(session, "plus", {"a": 1})
+        assert await says(box, ("plus", {"a": 1})) == ["2"], "the next rollout is not touched"
+
+    with_tools(params(s=STDIO), work)
+
+
+def test_same_names_get_prefixes_and_lists_narrow_the_tools(http: str) -> None:
+    async def work(box: toolbox.Toolbox) -> list[str]:
+        return [*box.names({}), *(await says(box, ("one_plus", {"a": 1}), ("two_plus", {"a": 2})))]
+
+    one_server, two = (
+        STDIO | {"allow": ["p*"], "deny": ["picture"]},
+        {"url": f"http://{http}/mcp", "allow": ["plus", "read"]},
+    )
+    assert with_tools(params(one=one_server, two=two), work) == ["pid", "one_plus", "two_plus", "read", "2", "3"]
+
+
+def test_what_was_offered_is_offered_again_without_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lists = ToolLists(tmp_path, "v1")
+    monkeypatch.setenv("CHANGED_FILE", str(tmp_path / "changed"))
+    server = STDIO | {"env": {"CHANGED": "${CHANGED_FILE}"}}
+
+    async def names(box: toolbox.Toolbox) -> list[str]:
+        return box.names({})
+
+    before = with_tools(params(s=server), names, lists)
+    assert "plus" in before
+    assert with_tools(params(s=server | {"command": "/no/such/program"}), names, lists) == before
+    (tmp_path / "changed").touch()
+    assert with_tools(params(s=server), names, lists) == before
+
+    async def ready(box: toolbox.Toolbox) -> None:
+        await box.ready([{}])
+
+    with pytest.raises(InputError, match=r"tools/mcp/s: its tools are not those .*gone: plus"):
+        with_tools(params(s=server), ready, lists)
+
+
+def test_what_is_wrong_is_said_before_anything_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEST_TOKEN", SECRET)
+
+    async def nothing(box: toolbox.Toolbox) -> None:
+        raise AssertionError
+
+    with pytest.raises(InputError, match=r"params.yaml: /tools/mcp/s: \$\{NOT_SET_ANYWHERE\} is not set"):
+        with_tools(params(s=STDIO | {"env": {"A": "${NOT_SET_ANYWHERE}"}}), nothing)
+    with pytest.raises(InputError, match=r"MCP server 's' cannot be reached") as caught:
+        with_tools(params(s={"url": "http://localhost:9/${TEST_TOKEN}"}, t={"command": "/no/${TEST_TOKEN}"}), nothing)
+    assert len(caught.value.faults) == 2 and SECRET not in str(caught.value)
+    with pytest.raises(InputError, match=r"no luck today"):
+        with_tools(params(s={"command": "sh", "args": ["-c", "echo no luck today >&2; exit 1"]}), nothing)
+
+
+def test_servers_are_written_as_the_schema_says(tmp_path: Path) -> None:
+    import yaml
+
+    good = yaml.safe_load((Path(SERVER).parents[1] / "params.yaml").read_text())
+    path = tmp_path / "params.yaml"
+    for mcp in ({"a": "localhost:8931"}, {"a": {"url": "http://x/mcp", "headers": {"k": "${V}"}}}, {"a": STDIO}):
+        path.write_text(json.dumps(good | {"tools": {**good["tools"], "mcp": mcp}, "mcp_url": ["localhost:8931"]}))
+        load_params(path)
+    for mcp in (
+        {"a": {}},
+        {"a": {"url": "x", "command": "y"}},
+        {"a": {"url": "x", "args": []}},
+        {"a b": "x"},
+        {"a": {"urll": "x"}},
+    ):
+        path.write_text(json.dumps(good | {"tools": {**good["tools"], "mcp": mcp}}))
+        with pytest.raises(InputError):
+            load_params(path)
+
+
+def test_no_schema_makes_us_fetch_anything() -> None:
+    from distill.tools.arguments import parse, schema_fault
+
+    with listening("http") as (address, _):
+        remote = {"type": "object", "properties": {"a": {"$ref": f"http://{address}/schema.json"}}}
+        assert "cannot fetch" in str(schema_fault(remote))
+        offered = [{"type": "function", "function": {"name": "f", "parameters": remote}}]
+        call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
+        assert "is no JSON Schema" in str(parse(call, offered)[1])
+    assert schema_fault({"type": "strin"}) and schema_fault({"type": "array"}) and not schema_fault({"type": "object"})
+
+
+def test_no_server_is_left_behind() -> None:
+    async def work(box: toolbox.Toolbox) -> str:
+        return (await says(box, ("pid", {})))[0]
+
+    pid = int(with_tools(params(s=STDIO), work))
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)

@@ -1,0 +1,251 @@
+"""Law 1, by killing real processes against a server that keeps the books: what was paid for is never lost and never
+bought twice."""
+
+import os
+import random
+import signal
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+import sums
+from stage_process import Running, until
+from teacher_server import Books, serving
+
+from distill.records import jsonl
+
+KILLS = 20
+WINDOW_S = 0.25
+"""The time between the last byte of an answer and its durable file is a few milliseconds; on a busy machine more."""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    return sums.bare(tmp_path)
+
+
+@pytest.fixture
+def ready(project: Path):  # type: ignore[no-untyped-def]
+    """Makes a project of prompts that is ready for its teacher stage."""
+
+    def make(count: int, **params: Any) -> Path:
+        sums.make(project, count, **params)
+        assert Running(project, "prompts").wait().returncode == 0
+        return project
+
+    return make
+
+
+def stored() -> int:
+    return len(list(Path(os.environ["DISTILL_STORE"]).glob("*/*.json")))
+
+
+def rollouts(project: Path) -> list[dict[str, Any]]:
+    return [jsonl.read_json(path, "rollout") for path in sorted((project / "rollouts").iterdir())]
+
+
+def bought_again(books: Books, lives: list[tuple[float, float]]) -> list[float]:
+    """Seconds between the last byte and the kill, for each answer that had arrived and was bought a second time.
+
+    `lives`: when each process began and was killed. Answers that the server finished when who had asked was no longer
+    there are not among them: nobody can keep those.
+    """
+    lost = []
+    for place, (moment, asked) in enumerate(books.answered):
+        if any(later.raw == asked.raw for _, later in books.answered[place + 1 :]):
+            # No process connects in its first 20 ms; what seems to was sent by the one before.
+            killed = next(kill for began, kill in reversed(lives) if began + 0.02 < asked.connected_at)
+            lost += [killed - moment] if moment <= killed else []
+    return lost
+
+
+def test_twenty_kills_lose_nothing_and_buy_nothing_twice(ready) -> None:  # type: ignore[no-untyped-def]
+    """60 rollouts of 3 turns; SIGKILL at 20 random moments, and then the run ends as if nothing had happened."""
+    project = ready(60, runtime__api_concurrency=8)
+    chance = random.Random(3)
+    lives: list[tuple[float, float]] = []
+    with serving(sums.counts_to(3), latency_s=0.06) as books:
+        sums.set_params(project, teacher__base_url=books.base_url)
+        for _ in range(KILLS):
+            began, before = time.monotonic(), len(books.posts)
+            run = Running(project, "teacher_rollouts")
+            until(lambda before=before: len(books.posts) > before)
+            time.sleep(chance.uniform(0, 0.14))
+            run.kill()
+            lives.append((began, time.monotonic()))
+            run.wait()
+            assert not (project / "rollouts").exists()
+        paid_before_the_end = len(books.answered)
+        assert Running(project, "teacher_rollouts").wait().returncode == 0
+    lost = bought_again(books, lives)
+    assert len(books.times_paid) == 180, "each answer was needed once"
+    assert all(seconds < WINDOW_S for seconds in lost), f"lost though answered long before the kill: {lost}"
+    assert paid_before_the_end > 60
+    assert [rollout["status"] for rollout in rollouts(project)] == ["completed"] * 60
+    print(
+        f"\n{KILLS} kills, {paid_before_the_end} answers paid for by then, {len(lost)} lost between last byte and disk "
+        f"{[f'{seconds * 1000:.0f} ms' for seconds in lost]}"
+    )
+
+
+def test_the_window_between_answer_and_disk_is_small(ready) -> None:  # type: ignore[no-untyped-def]
+    """How long an answer is paid for and not yet kept: from the server's last byte to the file's time."""
+    project = ready(30, runtime__api_concurrency=4)
+    with serving(sums.adds, latency_s=0.05) as books:
+        sums.set_params(project, teacher__base_url=books.base_url)
+        assert Running(project, "teacher_rollouts").wait().returncode == 0
+        offset = time.time() - time.monotonic()
+        answered = sorted(moment + offset for moment, _ in books.answered)
+    kept = sorted(path.stat().st_mtime for path in Path(os.environ["DISTILL_STORE"]).glob("*/*.json"))
+    window = statistics.median(late - early for early, late in zip(answered, kept, strict=True))
+    print(f"\nmedian window: {window * 1000:.1f} ms")
+    assert window < 0.1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_lets_what_is_asked_for_arrive(ready, number: signal.Signals) -> None:  # type: ignore[no-untyped-def]
+    project = ready(10, runtime__api_concurrency=5)
+    with serving(sums.adds, latency_s=0.3) as books:
+        sums.set_params(project, teacher__base_url=books.base_url)
+        run = Running(project, "teacher_rollouts")
+        until(lambda: len(books.answered) >= 5 and books.in_flight >= 4)
+        run.kill(number)
+        done = run.wait()
+        assert done.returncode == 1 and f"stopped by {number.name}" in done.stderr, done.stderr
+        assert stored() == len(books.answered) == len(books.posts), "all that was asked for was kept"
+        assert not (project / "rollouts").exists()
+        assert Running(project, "teacher_rollouts").wait().returncode == 0
+        assert max(books.times_paid.values()) == 1 and len(books.posts) == 20
+
+
+def test_a_second_signal_ends_it_at_once(ready) -> None:  # type: ignore[no-untyped-def]
+    project = ready(4)
+    with serving(sums.adds, latency_s=30) as books:
+        sums.set_params(project, teacher__base_url=books.base_url)
+        run = Running(project, "teacher_rollouts")
+        until(lambda: len(books.posts) == 4)
+        run.kill(signal.SIGINT)
+        until(lambda: "again to give it up" in run.stdout)
+        started = time.monotonic()
+        run.kill(signal.SIGINT)
+        assert run.wait().returncode != 0 and time.monotonic() - started < 5
+
+
+def test_going_back_to_a_model_costs_nothing(ready) -> None:  # type: ignore[no-untyped-def]
+    project = ready(5)
+    with serving(sums.adds) as books:
+        for model in ("a", "b", "a"):
+            sums.set_params(project, model=model, teacher__base_url=books.base_url)
+            assert Running(project, "teacher_rollouts").wait().returncode == 0
+        assert len(books.posts) == 20
+
+
+RESTLESS = '''
+import time
+from distill.tools import tool
+
+@tool
+def add(a: int, b: int) -> str:
+    """Adds two numbers, and says when."""
+    return f"{a + b} at {time.time_ns()}"
+'''
+
+
+@pytest.mark.parametrize("kill_after", [1, 3, 4])
+def test_a_crash_in_a_long_rollout_keeps_its_turns(ready, kill_after: int) -> None:  # type: ignore[no-untyped-def]
+    """Five turns with a tool that never says the same twice: the answered turns are free all the same."""
+    project = ready(1)
+    (project / "tools.py").write_text(RESTLESS)
+    with serving(sums.counts_to(5), latency_s=0.2) as books:
+        sums.set_params(project, teacher__base_url=books.base_url)
+        run = Running(project, "teacher_rollouts")
+        until(lambda: len(books.posts) == kill_after + 1)
+        run.kill()
+        run.wait()
+        assert stored() == kill_after
+        until(lambda: not books.in_flight)
+        assert Running(project, "teacher_rollouts").wait().returncode == 0
+        assert len(books.posts) == 5 + 1, "the turn that was cut off is asked again, and no other"
+        first = rollouts(project)
+        assert Running(project, "teacher_rollouts").wait().returncode == 0
+        assert rollouts(project) == first and len(books.posts) == 6
+
+
+def test_what_a_tool_said_counts_only_for_that_tool(ready) -> None:  # type: ignore[no-untyped-def]
+    """A comment in tools.py changes nothing; another behaviour does, and so do other files that it reads."""
+    project = ready(3)
+    (project / "tools.py").write_text(RESTLESS)
+    with serving(sums.adds) as books:
+        sums.set_params(project, teacher__base_url=books.base_url)
+
+        def asked_now() -> int:
+            before = len(books.posts)
+            assert Running(project, "teacher_rollouts").wait().returncode == 0
+            return len(books.posts) - before
+
+        assert asked_now() == 6
+        (project / "tools.py").write_text("# a comment\n" + RESTLESS)
+        assert asked_now() == 0
+        (project / "tools.py").write_text(RESTLESS.replace("at {", "o'clock {"))
+        assert asked_now() == 3, "the first answers are the same, what follows the tool is not"
+        pipeline = project / "dvc.yaml"
+        pipeline.write_text(
+            pipeline.read_text().replace("    - data/prompts.jsonl\n", "    - data/prompts.jsonl\n    - list.txt\n")
+        )
+        (project / "list.txt").write_text("1")
+        assert asked_now() == 3
+        assert asked_now() == 0
+
+
+def test_the_order_in_which_answers_come_does_not_show(ready) -> None:  # type: ignore[no-untyped-def]
+    project = ready(12)
+    chance = random.Random(0)
+
+    def in_any_order(asked: Any) -> Any:
+        time.sleep(chance.uniform(0, 0.01))
+        return sums.adds(asked)
+
+    with serving(in_any_order) as books:
+        sums.set_params(project, teacher__base_url=books.base_url)
+        assert Running(project, "teacher_rollouts").wait().returncode == 0
+    first = {path.name: path.read_bytes() for path in (project / "rollouts").iterdir()}
+    report = (project / "reports/rollouts.json").read_bytes()
+    for concurrency in (1, 7):
+        sums.set_params(project, runtime__api_concurrency=concurrency)
+        assert Running(project, "teacher_rollouts").wait().returncode == 0
+        assert {path.name: path.read_bytes() for path in (project / "rollouts").iterdir()} == first
+        assert (project / "reports/rollouts.json").read_bytes() == report
+
+
+def test_two_runs_at_once_buy_each_answer_once(ready, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    project = ready(15, runtime__api_concurrency=4)
+    with serving(sums.adds, latency_s=0.1) as books:
+        sums.set_params(project, teacher__base_url=books.base_url)
+        import shutil
+
+        other = shutil.copytree(project, tmp_path / "other")
+        runs = [Running(folder, "teacher_rollouts") for folder in (project, other)]
+        assert [run.wait().returncode for run in runs] == [0, 0]
+    assert len(books.posts) == 30 and max(books.times_paid.values()) == 1
+
+
+def test_a_record_gives_back_what_the_store_had(ready) -> None:  # type: ignore[no-untyped-def]
+    """Byte for byte, from the file in rollouts/ to the answers in the store."""
+    from distill.agent.record import known
+    from distill.teacher.store import Store
+    from distill.teacher.tool_results import ToolResults
+
+    project = ready(3)
+    with serving(sums.counts_to(3)) as books:
+        sums.set_params(project, teacher__base_url=books.base_url)
+        assert Running(project, "teacher_rollouts").wait().returncode == 0
+    store = Store()
+    for rollout in rollouts(project):
+        requests = list(known(rollout))
+        assert len(requests) == 3 and [len(request.results) for request in requests] == [1, 1, 0]
+        for request in requests:
+            assert orjson.dumps(request.answer) == orjson.dumps(store.get(request.key))
+            assert request.results == (ToolResults(store.root, rollout["versions"]["tools"]).get(request.key) or [])

@@ -1,0 +1,78 @@
+"""`make new DIR=...` gives a project that is valid and runs, and holds nothing of the example."""
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chat_server import calls, says, serving
+from conftest import ROOT
+
+
+def make_new(folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["make", "new", f"DIR={folder}"], cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def teacher(body: dict[str, Any]) -> dict[str, Any]:
+    """Counts the days with the tool, and says what the tool said."""
+    last = body["messages"][-1]
+    if last["role"] == "tool":
+        return says(f"Answer: {last['content']}")
+    start, end = re.findall(r"\d{4}-\d\d-\d\d", last["content"])
+    return calls(("c1", "days_between", json.dumps({"start": start, "end": end})))
+
+
+@pytest.fixture(scope="module")
+def mine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("new") / "a project of mine"
+    made = make_new(folder)
+    assert made.returncode == 0, made.stderr
+    return folder
+
+
+def run(mine: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    told = {**os.environ, "PATH": f"{ROOT}/.venv/bin:{os.environ['PATH']}", "TEACHER_API_KEY": "key"}
+    return subprocess.run(command, cwd=mine, env=told, capture_output=True, text=True, check=False)
+
+
+def test_nothing_of_the_example_is_left(mine: Path) -> None:
+    names = {str(path.relative_to(mine)) for path in mine.rglob("*") if path.is_file() and ".git" not in path.parts}
+    assert {"tools.py", "data/seed/prompts.jsonl", ".dvc/config", "docs/manual.md", ".ci/run"} <= names
+    assert {name for name in names if name.startswith("data/")} == {"data/seed/prompts.jsonl"}
+    assert not [
+        name for name in names if name.startswith(("tests/", "benchmarks/", "reports/", "template/", "dvc.lock"))
+    ]
+    assert (
+        "data/shop" not in (mine / "dvc.yaml").read_text()
+        and "demonstrations: null" in (mine / "params.yaml").read_text()
+    )
+    tracked = subprocess.run(["git", "ls-files"], cwd=mine, capture_output=True, text=True, check=True).stdout.split(
+        "\n"
+    )
+    assert names == set(filter(None, tracked))
+
+
+def test_it_is_valid_and_runs_down_to_the_filter(mine: Path) -> None:
+    valid = run(mine, "python", "-m", "distill.validate")
+    assert valid.returncode == 0 and "4 prompts, 1 tools" in valid.stdout, valid.stderr
+    params = mine / "params.yaml"
+    with serving(teacher) as server:
+        text = params.read_text().replace("unknown_price: refuse", "unknown_price: allow")
+        text = text.replace("base_url: null", f"base_url: {server.base_url}")
+        params.write_text(re.sub("(?m)^model: .*", "model: scripted", text))
+        done = run(mine, "dvc", "repro", "filter")
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = [json.loads(line) for line in (mine / "data/train.jsonl").read_text().splitlines()]
+    assert len(rows) == 3 and all(row["outcome"]["correct"] for row in rows)
+
+
+def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("all of it")
+    refused = make_new(tmp_path)
+    assert refused.returncode != 0 and "is not an empty folder" in refused.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+    nameless = subprocess.run(["make", "new"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert nameless.returncode != 0 and "make new DIR=../mine" in nameless.stderr

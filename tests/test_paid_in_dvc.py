@@ -1,0 +1,219 @@
+"""Paid answers in the hands of DVC: experiments in temporary folders, queue workers, a killed dvc, fresh clones."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sums
+import yaml
+from conftest import ROOT
+from stage_process import Running, until
+from teacher_server import Books, refused, serving
+
+PARAMS = ["model", "teacher", "agent", "evaluate.n"]
+PIPELINE = {
+    "stages": {
+        "prompts": {
+            "cmd": "python -m stages.prompts",
+            "deps": ["data/seed"],
+            "params": ["prompts"],
+            "outs": ["data/prompts.jsonl"],
+        },
+        "teacher_rollouts": {
+            "cmd": "python -m stages.teacher_rollouts",
+            "deps": ["data/prompts.jsonl", "tools.py", "loop.txt"],
+            "params": PARAMS,
+            "outs": ["rollouts"],
+            "metrics": [{"reports/rollouts.json": {"cache": False}}],
+        },
+        "convert": {
+            "cmd": "python -m stages.convert",
+            "deps": ["rollouts"],
+            "params": ["convert"],
+            "outs": ["data/converted.jsonl"],
+        },
+    }
+}
+NAMES = {f"GIT_{who}_{what}": "test@example.com" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+
+
+class Repository:
+    """A git and DVC repository with a store of its own (or a shared one)."""
+
+    def __init__(self, folder: Path, store: Path, site: Path):
+        self.folder = folder
+        self.environment = {
+            **os.environ,
+            **NAMES,
+            "GIT_CONFIG_GLOBAL": "/dev/null",
+            "DISTILL_STORE": str(store),
+            "DVC_SITE_CACHE_DIR": str(site),
+            "DVC_NO_ANALYTICS": "1",
+            "CI": "1",
+            "TEACHER_API_KEY": "",
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        }
+
+    def git(self, *command: str) -> None:
+        subprocess.run(["git", *command], cwd=self.folder, env=self.environment, capture_output=True, check=True)
+
+    def dvc(self, *command: str, fails: bool = False) -> str:
+        done = self.start(*command).wait(120)
+        assert (done.returncode != 0) == fails, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def experiments(self) -> int:
+        """How many experiments have ended well."""
+        listed = subprocess.run(
+            ["git", "for-each-ref", "refs/exps"], cwd=self.folder, capture_output=True, text=True, check=True
+        )
+        return sum(
+            "/exec/" not in line and "stash" not in line and "celery" not in line for line in listed.stdout.splitlines()
+        )
+
+    def start(self, *command: str) -> Running:
+        return Running(self.folder, "dvc", *command, **self.environment)
+
+    def stage(self, name: str) -> str:
+        done = Running(self.folder, name, **self.environment).wait()
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def commit(self) -> None:
+        self.git("add", "-A")
+        self.git("commit", "-qm", "change")
+
+
+@pytest.fixture(scope="module")
+def origin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Repository, Books]]:
+    """Three rollouts, bought, committed and pushed, and the teacher that sold them."""
+    base = tmp_path_factory.mktemp("paid")
+    folder = base / "origin"
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    for name in listed.stdout.splitlines():
+        if (ROOT / name).is_file() and name.startswith(
+            ("distill/", "stages/", "schemas/", "params.yaml", ".dvc/", ".git")
+        ):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes((ROOT / name).read_bytes())
+    repository = Repository(folder, base / "store", base / "site")
+    with serving(sums.adds, latency_s=0.1) as books:
+        sums.make(folder, 3, teacher__base_url=books.base_url)
+        (folder / "dvc.yaml").write_text(yaml.safe_dump(PIPELINE, sort_keys=False))
+        (folder / "loop.txt").write_text("the agent loop, as it was\n")
+        repository.git("init", "-q")
+        repository.commit()
+        repository.dvc("remote", "add", "-d", "shared", str(base / "remote"))
+        repository.dvc("repro", "-q")
+        repository.commit()
+        repository.dvc("push", "-q")
+        assert len(books.posts) == 6
+        yield repository, books
+
+
+@pytest.fixture
+def clone(origin: tuple[Repository, Books], tmp_path: Path) -> Repository:
+    """A fresh clone on another machine: no store, no cache, nothing pulled."""
+    origin[0].git("clone", "-q", ".", str(tmp_path / "clone"))
+    return Repository(tmp_path / "clone", tmp_path / "other-store", tmp_path / "other-site")
+
+
+def test_a_failed_experiment_in_a_temporary_folder_keeps_its_answers(origin: Any) -> None:
+    repository, _ = origin
+    rich: list[Any] = []
+
+    def runs_dry(asked: Any) -> Any:
+        if len(books.posts) > 4 and not rich:
+            return refused(429, "insufficient_quota")
+        return sums.adds(asked)
+
+    with serving(runs_dry) as books:
+        settings = (
+            "-S",
+            "model=temporary",
+            "-S",
+            f"teacher.base_url={books.base_url}",
+            "-S",
+            "runtime.api_concurrency=1",
+        )
+        said = repository.dvc("exp", "run", "--temp", *settings, "teacher_rollouts", fails=True)
+        assert "quota" in said and len(books.answered) == 4
+        rich.append("again")
+        repository.dvc("exp", "run", "--temp", *settings, "teacher_rollouts")
+        assert len(books.answered) == 6 and max(books.times_paid.values()) == 1
+
+
+@pytest.fixture(scope="module")
+def queue(origin: Any) -> Iterator[Any]:
+    """Two queue workers with two experiments that need the same answers; they take their time, so others go on."""
+    repository = origin[0]
+    with serving(sums.adds, latency_s=0.2) as books:
+        for turns in (3, 4):
+            settings = ("-S", f"teacher.base_url={books.base_url}", "-S", f"agent.max_turns={turns}")
+            repository.dvc("exp", "run", "-q", "--queue", *settings, "teacher_rollouts")
+        before = repository.experiments()
+        repository.dvc("queue", "start", "-q", "-j", "2")
+        yield books, lambda: repository.experiments() == before + 2
+
+
+@pytest.mark.usefixtures("queue")
+def test_a_clone_that_changes_the_code_needs_neither_key_nor_money(origin: Any, clone: Repository) -> None:
+    """Both ways: with only `convert` changed, and with the agent loop changed, so that the stage itself must run."""
+    before = len(origin[1].asked)
+    sums.set_params(clone.folder, convert__include_failed=True)
+    said = clone.dvc("repro", "--pull", "--allow-missing", "convert")
+    assert "Running stage 'convert'" in said and "Running stage 'teacher_rollouts'" not in said
+    assert len((clone.folder / "data/converted.jsonl").read_text().splitlines()) == 3
+    (clone.folder / "loop.txt").write_text("the agent loop, in other words\n")
+    said = clone.dvc("repro", "convert")
+    assert "Running stage 'teacher_rollouts'" in said and "6 answers found behind rollouts/ of dvc.lock" in said
+    assert len(origin[1].asked) == before, "not even the list of models was asked for"
+
+
+def test_a_clone_that_adds_a_prompt_buys_one_rollout(origin: Any, clone: Repository) -> None:
+    before = len(origin[1].posts)
+    sums.add_prompts(clone.folder, range(50, 51))
+    clone.stage("prompts")
+    clone.stage("teacher_rollouts")
+    assert len(origin[1].posts) - before == 2 and len(list((clone.folder / "rollouts").iterdir())) == 4
+
+
+def test_without_a_remote_the_clone_asks_anew(origin: Any, clone: Repository) -> None:
+    clone.git("checkout", "-q", "HEAD~1", "--", ".dvc/config")
+    before = len(origin[1].posts)
+    clone.stage("prompts")
+    said = clone.stage("teacher_rollouts")
+    assert "rollouts/ of dvc.lock is not on this machine, nor in a DVC remote: the teacher is asked instead" in said
+    assert len(origin[1].posts) - before == 6
+
+
+def test_a_killed_dvc_leaves_nobody_who_goes_on_buying(origin: Any, clone: Repository) -> None:
+    with serving(sums.counts_to(5), latency_s=0.4) as books:
+        sums.set_params(clone.folder, model="slow", teacher__base_url=books.base_url, runtime__api_concurrency=1)
+        clone.stage("prompts")
+        dvc = clone.start("repro", "-s", "teacher_rollouts")
+        until(lambda: len(books.posts) == 2)
+        dvc.kill(signal.SIGTERM)
+        dvc.wait()
+        time.sleep(1.2)  # half a second until it is noticed, and the answer that was asked for
+        asked = len(books.posts)
+        time.sleep(1.0)
+        assert len(books.posts) == asked <= 5 and not books.in_flight
+        stored = len(list(Path(clone.environment["DISTILL_STORE"]).glob("*/*.json")))
+        assert stored - len(origin[1].answered[:6]) == len(books.answered) == asked, (
+            "those of the clone's history, and these"
+        )
+
+
+def test_two_queue_workers_buy_each_answer_once(queue: Any) -> None:
+    books, are_done = queue
+    until(are_done, timeout=90)
+    assert len(books.posts) == 6 and max(books.times_paid.values()) == 1

@@ -1,0 +1,132 @@
+"""Records: valid both ways, every fault named with its place, files whole or absent."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from distill.records import ids, jsonl, params, schema
+from distill.records.faults import InputError
+
+PROMPT = b'{"messages": [{"role": "user", "content": "hi"}]}\n'
+
+
+def test_every_fault_of_a_file_is_named_with_line_and_pointer(tmp_path: Path) -> None:
+    path = tmp_path / "seed.jsonl"
+    path.write_bytes(
+        PROMPT
+        + b'{"messages": [{"role": "human", "content": "hi"}]}\n'
+        + b'{"messages": [{"role": "user", "content": "hi"}\n'
+        + b'{"messages": [{"role": "tool", "content": "42"}]}\n'
+        + b'{"mesages": [{"role": "user", "content": "hi"}]}\n'
+    )
+    with pytest.raises(InputError) as caught:
+        list(jsonl.read(path, "prompt"))
+    lines = caught.value.faults
+    assert [line.split(":")[1] for line in lines] == ["2", "3", "4", "5", "5"]
+    assert lines[0].startswith(f'{path}:2: /messages/0/role: "human" is not one of')
+    assert "not valid JSON" in lines[1]
+    assert '/messages/0: "tool_call_id" is a required property' in lines[2]
+    assert "unknown key 'mesages', did you mean 'messages'?" in "".join(lines[3:])
+
+
+def test_a_missing_file_is_named() -> None:
+    with pytest.raises(InputError, match=r"nowhere\.jsonl: no such file"):
+        list(jsonl.read("nowhere.jsonl", "prompt"))
+
+
+@pytest.mark.parametrize("text", [b"\xef\xbb\xbf" + PROMPT, b'{"a": NaN}\n', b'{"a": "\xff"}\n', b'{"a": "\\ud800"}\n'])
+def test_what_is_not_json_is_refused(tmp_path: Path, text: bytes) -> None:
+    path = tmp_path / "seed.jsonl"
+    path.write_bytes(text)
+    with pytest.raises(InputError, match=r"seed\.jsonl:1: .*not valid JSON"):
+        list(jsonl.read(path, "prompt"))
+
+
+def test_a_bad_row_leaves_the_old_file_in_place(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    assert jsonl.write(path, [{"messages": [{"role": "user", "content": "one"}]}], "prompt") == 1
+    before = path.read_bytes()
+    with pytest.raises(InputError, match=r"out\.jsonl:2: .*refused by schemas/prompt"):
+        jsonl.write(path, [{"messages": [{"role": "user", "content": "two"}]}, {"messages": []}], "prompt")
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["out.jsonl"]
+
+
+def test_a_kill_while_writing_leaves_no_half_written_file(tmp_path: Path) -> None:
+    script = (
+        "import sys, time\nfrom distill.records import jsonl\n"
+        "row = {'messages': [{'role': 'user', 'content': 'x' * 10000}]}\n"
+        "def rows():\n    for n in range(10**9):\n        if n == 50: print('writing', flush=True)\n        yield row\n"
+        f"jsonl.write({str(tmp_path / 'out.jsonl')!r}, rows(), 'prompt')\n"
+    )
+    writer = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, cwd=Path(__file__).parents[1])
+    assert writer.stdout is not None
+    writer.stdout.readline()
+    writer.send_signal(signal.SIGKILL)
+    writer.wait()
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_a_full_disk_is_one_clear_error(project: Path) -> None:
+    """The stage runs under a file size limit, which fails writes as a full disk does (EFBIG instead of ENOSPC)."""
+    script = (
+        "import resource, signal, runpy, sys\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))\n"
+        "runpy.run_module('stages.prompts', run_name='__main__')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=project, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "error: data/prompts.jsonl: File too large" in done.stderr and "Traceback" not in done.stderr
+    assert not (project / "data/prompts.jsonl").exists()
+    assert not list((project / "data").glob(".*tmp"))
+
+
+def test_an_id_does_not_depend_on_the_order_of_keys() -> None:
+    assert (
+        ids.content_id({"a": 1, "b": [2]}) == ids.content_id({"b": [2], "a": 1}) != ids.content_id({"a": 1, "b": [3]})
+    )
+
+
+@given(
+    st.one_of(st.integers(-(10**9), 10**9), st.floats(allow_nan=False, allow_infinity=False), st.booleans(), st.none())
+)
+def test_params_read_what_dvc_writes(value: object) -> None:
+    """DVC writes YAML 1.2 through ruamel: what `dvc exp run -S` puts into params.yaml must come back as the same value."""
+    import io
+
+    from ruamel.yaml import YAML
+
+    text = io.StringIO()
+    YAML().dump({"value": value}, text)
+    read = params.parse(text.getvalue())["value"]
+    assert read == value and type(read) is type(value)
+
+
+@pytest.mark.parametrize(("text", "value"), [("2e-05", 2e-05), ("1e-4", 1e-4), ("on", "on"), ("no", "no"), ("010", 10)])
+def test_yaml_is_version_1_2(text: str, value: object) -> None:
+    assert params.parse(f"a: {text}")["a"] == value
+
+
+def test_a_misspelt_param_names_the_right_one(project: Path, run_stage) -> None:  # type: ignore[no-untyped-def]
+    path = project / "params.yaml"
+    text = path.read_text().replace("learning_rate:", "learning_rat:")
+    path.write_text(re.sub("temperature: .*", "temperature: hot", text))
+    done = run_stage("prompts")
+    assert done.returncode == 1
+    assert "params.yaml: /student: unknown key 'learning_rat', did you mean 'learning_rate'?" in done.stderr
+    assert "/teacher/temperature" in done.stderr
+
+
+def test_every_param_is_explained() -> None:
+    """Each parameter has a line in the schema, and a comment in params.yaml stands over it or over its group."""
+    for name, group in schema.load("params")["properties"].items():
+        for key, value in group.get("properties", {name: group}).items():
+            assert value.get("description"), f"{name}.{key} has no description in schemas/params.schema.json"

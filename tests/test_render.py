@@ -1,0 +1,202 @@
+"""Law 4: whatever the conversation, each assistant turn is trained in the context in which it will be served."""
+
+import json
+import urllib.request
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conversations import assert_trained_as_served, conversations, serving, serving_tools, spans
+from families import bundled, own
+from hypothesis import HealthCheck, given, settings
+from tiny_rows import SYSTEM, TOOLS, call, row
+from tiny_student import write_gguf
+
+from distill.records.faults import InputError
+from distill.student.render import IGNORED, count_tokens, render
+from distill.student.template import Unrenderable, compile_template
+from distill.student.tokenizer import TEMPLATES, Tokenizer, load_tokenizer
+from distill.teacher.llama_server import serve
+
+SMOLLM2 = TEMPLATES / "smollm2.jinja"
+# A template that drops what was thought in earlier turns, as Qwen3's does.
+FORGETFUL = """{%- for m in messages -%}
+{{- '<|im_start|>' + m.role + '\n' -}}
+{%- if m.role == 'assistant' and loop.last and not add_generation_prompt %}{{ '<think></think>' }}{% endif -%}
+{{- m.content -}}
+{%- for c in m.tool_calls or [] %}{{ c.function.name }}{{ c.function.arguments | tojson }}{% endfor -%}
+{{- '<|im_end|>\n' -}}
+{%- endfor -%}
+{%- for tool in tools or [] if false %}{% endfor -%}
+{%- if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif -%}"""
+
+
+@pytest.fixture(scope="module")
+def gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_gguf(tmp_path_factory.mktemp("gguf") / "tiny.gguf")
+
+
+@pytest.fixture(scope="module")
+def tokenizer(gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DISTILL_CACHE", str(tmp_path_factory.mktemp("cache")))
+        return load_tokenizer(str(gguf), str(SMOLLM2))
+
+
+def with_template(tokenizer: Tokenizer, text: str) -> Tokenizer:
+    """The same tokenizer with another template."""
+    compiled = compile_template(text)
+    said = lambda m, t, add: compiled(messages=m, tools=t, add_generation_prompt=add)  # noqa: E731
+    return replace(tokenizer, template=text, text=said)
+
+
+@given(conversations())
+@settings(max_examples=150)
+def test_every_turn_is_trained_in_its_serving_context(tokenizer, conversation):
+    assert_trained_as_served(conversation, tokenizer)
+
+
+@given(conversations())
+@settings(max_examples=50)
+def test_also_when_the_template_rewrites_history(tokenizer, conversation):
+    for message in conversation["messages"]:
+        message.pop("weight", None)
+    conversation["tools"] = []
+    forgetful = with_template(tokenizer, FORGETFUL)
+    assert_trained_as_served(conversation, forgetful)
+    assert len(render(conversation, forgetful)) == sum(m["role"] == "assistant" for m in conversation["messages"])
+
+
+@pytest.mark.parametrize(
+    "template",
+    [*(bundled(family) for family in ("smollm2", "qwen3", "llama3", "gemma3")), own("qwen3"), own("qwen2_5")],
+    ids=["smollm2", "qwen3", "llama3", "gemma3", "own qwen3", "own qwen2_5"],
+)
+def test_the_server_renders_the_same_prompt(template, gguf, tokenizer, tmp_path):
+    """llama.cpp's own rendering, byte for byte, of what a client sends before each turn."""
+    (tmp_path / "template.jinja").write_text(template)
+    ours = with_template(tokenizer, template)
+    with serve(gguf, slots=1, context=512, template=tmp_path / "template.jinja") as endpoint:
+
+        @given(conversations())
+        @settings(max_examples=25, suppress_health_check=list(HealthCheck))
+        def compare(conversation: dict[str, Any]) -> None:
+            messages = [{k: v for k, v in m.items() if k != "weight"} for m in conversation["messages"]]
+            prompt = ours.text(serving(messages[:-1]), serving_tools(TOOLS), True)
+            body = json.dumps({"messages": messages[:-1], "tools": TOOLS}).encode()
+            url = endpoint.base_url.removesuffix("/v1") + "/apply-template"
+            request = urllib.request.Request(url, body, {"Authorization": f"Bearer {endpoint.api_key}"})
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                theirs = json.load(answer)["prompt"]
+            assert theirs.removeprefix("<|im_start|>" if "bos_token" in template else "") == prompt
+
+        compare()
+
+
+@given(conversations())
+@settings(max_examples=20)
+def test_transformers_renders_the_same_text(conversation):
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    text = SMOLLM2.read_text()
+    messages = serving(conversation["messages"])
+    theirs, _ = render_jinja_template([messages], tools=TOOLS, chat_template=text, add_generation_prompt=True)
+    assert compile_template(text)(messages=messages, tools=TOOLS, add_generation_prompt=True) == theirs[0]
+
+
+def test_what_is_learned_of_a_row(tokenizer):
+    [sequence] = render(row(3), tokenizer)
+    learned = [sequence.input_ids[start:end] for start, end in spans(sequence)]
+    assert learned == [
+        tokenizer.encode('<call>lookup_item{"sku":"G103"}</call><|im_end|>'),
+        tokenizer.encode("Answer: 5<|im_end|>"),
+    ]
+    assert count_tokens(row(3), tokenizer) == len(sequence.input_ids)
+
+
+def test_weight_0_stays_in_context(tokenizer):
+    masked = row(3)
+    masked["messages"][2]["weight"] = 0
+    [sequence], [plain] = render(masked, tokenizer), render(row(3), tokenizer)
+    assert sequence.input_ids == plain.input_ids
+    assert [sequence.input_ids[a:b] for a, b in spans(sequence)] == [tokenizer.encode("Answer: 5<|im_end|>")]
+
+
+def test_a_row_with_nothing_to_learn_has_no_labels(tokenizer):
+    masked = row(3)
+    for place in (2, 4):
+        masked["messages"][place]["weight"] = 0
+    assert all(label == IGNORED for sequence in render(masked, tokenizer) for label in sequence.labels)
+
+
+def test_a_null_content_is_an_empty_one(tokenizer):
+    silent = row(3)
+    silent["messages"][2]["content"] = None
+    assert render(silent, tokenizer) == render(row(3), tokenizer)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [('{"sku": ', "not JSON"), ('["G1"]', "not a JSON object"), ('{"n": NaN}', "not JSON: NaN is not a JSON number")],
+)
+def test_broken_arguments_are_named(tokenizer, arguments, said):
+    broken = row(3)
+    broken["messages"][2]["tool_calls"] = [call(0, "lookup_item", {"sku": "G1"}), call(1, "lookup_item", arguments)]
+    with pytest.raises(Unrenderable, match=f"^/messages/2/tool_calls/1/function/arguments: {said}"):
+        render(broken, tokenizer)
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        (
+            "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+            "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}",
+            "drops the tools",
+        ),
+        (
+            "{% for t in tools %}{{ t.function.name }}{% endfor %}{% for m in messages %}<|im_start|>{{ m.role }}\n"
+            "{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}",
+            "drops the calls",
+        ),
+        (
+            "{{ tools }}{% for m in messages %}{{ m.role }} {{ m.content }}{{ m.tool_calls }}\n{% endfor %}"
+            "{% if add_generation_prompt %}assistant {% endif %}",
+            "without an end-of-turn token",
+        ),
+        (
+            "{{ tools }}{% for m in messages %}{{ m.role }} {{ m.content }}{{ m.tool_calls }}<|endoftext|>{% endfor %}"
+            "{% if add_generation_prompt %}assistant {% endif %}",
+            "at which no server stops",
+        ),
+        (
+            "{{ tools }}{% for m in messages %}{{ m.role }} {{ m.tool_calls }}<|im_end|>{% endfor %}"
+            "{% if add_generation_prompt %}bot {% endif %}",
+            "does not begin this turn as its generation prompt does",
+        ),
+        ("{{ raise_exception('no tools here') }}", "the chat template refuses: no tools here"),
+        ("{{ messages[0].content.nothing.here }}", "the chat template refuses"),
+    ],
+)
+def test_a_template_that_would_teach_wrongly_is_refused(tokenizer, template, said):
+    with pytest.raises(Unrenderable, match=said):
+        render(row(3), with_template(tokenizer, template))
+
+
+def test_a_template_file_that_is_missing_or_broken_is_named(gguf, tokenizer, tmp_path, monkeypatch):
+    monkeypatch.setenv("DISTILL_CACHE", str(tmp_path))
+    with pytest.raises(InputError, match=r"student/template: nowhere\.jinja: there is no such file"):
+        load_tokenizer(str(gguf), "nowhere.jinja")
+    (tmp_path / "broken.jinja").write_text("\n{% for m in messages %}")
+    with pytest.raises(InputError, match=r"student\.template: line 2"):
+        load_tokenizer(str(gguf), str(tmp_path / "broken.jinja"))
+    with pytest.raises(InputError, match="has no chat template of its own"):
+        load_tokenizer(str(gguf))
+
+
+def test_the_system_text_is_that_of_the_row(tokenizer):
+    assert (
+        tokenizer.text([{"role": "system", "content": SYSTEM}], None, False)
+        == f"<|im_start|>system\n{SYSTEM}<|im_end|>\n"
+    )

@@ -1,0 +1,87 @@
+"""What a template wrote is read back as it was; what a student garbles is kept as it wrote it."""
+
+import json
+from typing import Any
+
+import pytest
+from conversations import conversations, serving
+from families import AT_ONCE, bundled, own, write_tokenizer
+from hypothesis import HealthCheck, given, settings
+
+from distill.records.faults import InputError
+from distill.student.reply import form
+from distill.student.tokenizer import Tokenizer, read_tokenizer
+
+FAMILIES = [(own, name) for name in ("qwen2_5", "qwen3", "qwen3_instruct_2507", "llama3_1", "llama3_2")]
+FAMILIES += [(bundled, name) for name in ("smollm2", "qwen3", "llama3", "gemma3")]
+
+
+@pytest.fixture(scope="module")
+def tokenizers(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    place = tmp_path_factory.mktemp("tokenizers")
+    return lambda kind, name: read_tokenizer(write_tokenizer(place / name, name), kind(name))
+
+
+def turn(tokenizer: Tokenizer, conversation: dict[str, Any], place: int) -> str:
+    """What the student would write as the message at `place`, without the token that ends it."""
+    said = serving(conversation["messages"][: place + 1])
+    prompt = tokenizer.text(said[:-1], conversation["tools"], True)
+    text = tokenizer.text(said, conversation["tools"], False)[len(prompt) :].rstrip()
+    return text[: text.rindex("<")]
+
+
+@pytest.mark.parametrize(("kind", "family"), FAMILIES)
+def test_what_the_template_writes_is_read_back(kind, family, tokenizers):
+    tokenizer = tokenizers(kind, family)
+    reader = form(tokenizer)
+    keeps_text = not family.startswith("llama3_")  # those drop the text beside a call
+
+    @given(conversations(2 if kind is bundled else AT_ONCE.get(family, 2)))
+    @settings(max_examples=40, suppress_health_check=list(HealthCheck))
+    def compare(conversation: dict[str, Any]) -> None:
+        for place, message in enumerate(conversation["messages"]):
+            if message["role"] != "assistant":
+                continue
+            read = reader.read(turn(tokenizer, conversation, place))
+            wanted, given = message.get("tool_calls", []), read.get("tool_calls", [])
+            assert [call["function"]["name"] for call in given] == [call["function"]["name"] for call in wanted]
+            assert [json.loads(call["function"]["arguments"]) for call in given] == [
+                json.loads(call["function"]["arguments"]) for call in wanted
+            ]
+            if keeps_text or not wanted:
+                assert read["content"].strip() == message["content"].strip()
+            if reader.thought:
+                assert read.get("reasoning_content", "").strip() == message.get("reasoning_content", "").strip()
+
+    compare()
+
+
+@pytest.mark.parametrize(
+    ("text", "calls"),
+    [
+        ('<tool_call>{"name":"f","arguments":{"a": 1}}</tool_call>', [("f", '{"a": 1}')]),
+        ('Well.\n<tool_call>\n{"name": "f", "arguments": {"a": }}\n</tool_call>', [("f", '{"a": }')]),
+        ('<tool_call>\n{"name": "f", "arguments": {"a": "1', [("f", '{"a": "1')]),
+        (
+            '<tool_call>\n{"name": "f", "arguments": {}}\n</tool_call>\n<tool_call>{"name": "g", "arguments": {"b": "}"}}',
+            [("f", "{}"), ("g", '{"b": "}"}')],
+        ),
+        ("<tool_call>\nnothing\n</tool_call>", []),
+        ("f(a=1)", []),
+    ],
+)
+def test_garbled_calls_are_kept_as_they_are(text, calls, tokenizers):
+    read = form(tokenizers(own, "qwen3")).read(f"<think>\nHm\n</think>\n\n{text}")
+    assert [tuple(call["function"].values()) for call in read.get("tool_calls", [])] == calls
+    assert read["reasoning_content"] == "Hm"
+    assert [call["id"] for call in read.get("tool_calls", [])] == [f"call_{n + 1}" for n in range(len(calls))]
+
+
+def test_special_tokens_are_no_text(tokenizers):
+    read = form(tokenizers(own, "llama3_1")).read('<|begin_of_text|>{"name": "f", "parameters": {}}')
+    assert read["content"] == "" and read["tool_calls"][0]["function"]["name"] == "f"
+
+
+def test_calls_that_are_not_json_are_refused(tokenizers):
+    with pytest.raises(InputError, match="does not write calls with JSON arguments"):
+        form(tokenizers(own, "qwen3_5_think"))

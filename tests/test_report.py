@@ -1,0 +1,275 @@
+"""The report in a real browser: it shows what there is, it can be found and read, and nothing in it runs."""
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from contrast import contrast
+from report_project import write_project
+from report_records import HOSTILE
+
+from distill.records.faults import InputError
+from distill.report.embed import embedded
+from distill.report.write import write_report
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project after a whole run, whose first rollout is hostile, and its report."""
+    root = tmp_path_factory.mktemp("project")
+    write_project(root, train=230, held_out=20, hostile=True)
+    write_report(root, root / "reports/index.html")
+    return root
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make test installs it")
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine: apt-get install chromium")
+    with playwright.sync_playwright() as started:
+        launched = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def page(browser: Any, project: Path) -> Iterator[Any]:
+    """The report in a new tab. Fails the test on any console message, error, request, or dialog."""
+    tab = browser.new_page(viewport={"width": 1400, "height": 1000})
+    complaints: list[str] = []
+    tab.on("console", lambda message: complaints.append(f"console: {message.text}"))
+    tab.on("pageerror", lambda error: complaints.append(f"error: {error}"))
+    tab.on("dialog", lambda dialog: complaints.append(f"dialog: {dialog.message}"))
+    tab.on(
+        "request",
+        lambda request: complaints.append(request.url) if not request.url.startswith("file:") else None,
+    )
+    tab.goto((project / "reports/index.html").as_uri())
+    yield tab
+    tab.close()
+    assert complaints == []
+
+
+def browse(page: Any) -> None:
+    page.click("#to-browser")
+    page.wait_for_selector(".row")
+
+
+def found(page: Any) -> int:
+    page.wait_for_selector(".row")
+    return int(page.inner_text("#found").split()[0].replace(",", ""))
+
+
+def test_the_same_records_give_the_same_bytes(project: Path, tmp_path: Path) -> None:
+    write_report(project, tmp_path / "again.html")
+    assert (tmp_path / "again.html").read_bytes() == (project / "reports/index.html").read_bytes()
+
+
+def test_each_stage_adds_its_part_to_the_report(project: Path, tmp_path: Path) -> None:
+    outputs = [
+        "data/prompts.jsonl",
+        "rollouts",
+        "data/train.jsonl",
+        "data/rejected.jsonl",
+        "reports/rollouts.json",
+        "reports/filter.json",
+        "reports/loss.csv",
+        "reports/training.json",
+        "reports/evaluation.jsonl",
+        "reports/evaluation.json",
+        "params.yaml",
+    ]
+    sizes = []
+    for name in [None, *outputs]:
+        if name:
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (shutil.copytree if (project / name).is_dir() else shutil.copy)(project / name, tmp_path / name)
+        write_report(tmp_path, tmp_path / "index.html")
+        sizes.append((tmp_path / "index.html").stat().st_size)
+    assert sizes[0] < 100_000
+    assert (tmp_path / "index.html").read_bytes() == (project / "reports/index.html").read_bytes()
+
+
+def test_a_record_that_is_not_valid_is_named(project: Path, tmp_path: Path) -> None:
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "reports/loss.csv").write_text("step,loss\n1,high\n")
+    with pytest.raises(InputError, match=r"loss\.csv:2: /loss: 'high' is not a number"):
+        write_report(tmp_path, tmp_path / "index.html")
+    assert not (tmp_path / "index.html").exists()
+
+
+def test_embedded_json_is_whole_and_cannot_end_its_element() -> None:
+    text = embedded([HOSTILE])
+    assert not re.search(r"[<>&\u2028\u2029]", text)
+    assert json.loads(text) == [HOSTILE]
+
+
+def test_the_overview_says_how_good_the_student_is(page: Any, project: Path) -> None:
+    evaluation = json.loads((project / "reports/evaluation.json").read_text())
+    assert f"{100 * evaluation['student']['accuracy']:g}%" in page.inner_text("h1")
+    assert page.locator("#overview svg[role=img]:not([aria-label])").count() == 0
+    for heading in (
+        "Evaluation",
+        "From prompts to training rows",
+        "The teacher's work",
+        "Training",
+        "What ran",
+    ):
+        assert page.get_by_role("heading", name=heading, exact=True).is_visible()
+
+
+def test_a_number_in_the_overview_leads_to_its_conversations(page: Any, project: Path) -> None:
+    rejected = json.loads((project / "reports/filter.json").read_text())["checks"]["answer"]["rejected"]
+    page.get_by_role("link", name="Wrong answer").click()
+    assert found(page) == rejected
+
+
+def test_filters_narrow_the_list_and_can_be_cleared(page: Any) -> None:
+    browse(page)
+    assert found(page) == 250
+    page.select_option("select[name=split]", "eval")
+    assert found(page) == 20
+    page.select_option("select[name=student]", "correct, teacher wrong")
+    assert 0 < found(page) < 20
+    assert "student correct" in page.locator(".row").first.inner_text()
+    address = page.url
+    page.click("#clear")
+    assert found(page) == 250
+    page.goto(address)
+    assert page.input_value("select[name=split]") == "eval"
+
+
+def test_search_reads_every_message_of_every_conversation(page: Any, project: Path) -> None:
+    browse(page)
+    rows = (project / "data/rejected.jsonl").read_text().splitlines()
+    identity = json.loads(rows[-1])["rollout_id"]
+    page.keyboard.press("/")
+    page.keyboard.type("argument 'sku' is missing")
+    page.wait_for_function("!document.getElementById('found').textContent.includes('searching')")
+    faulty = [path for path in (project / "rollouts").iterdir() if "argument 'sku' is missing" in path.read_text()]
+    assert found(page) == len(faulty)
+    page.fill("#search", identity)
+    page.wait_for_function("document.getElementById('found').textContent.startsWith('1 of')")
+
+
+def test_a_conversation_is_opened_and_left_by_keyboard_alone(page: Any) -> None:
+    page.keyboard.press("/")
+    page.keyboard.press("Escape")
+    assert page.evaluate("document.activeElement.id") == "list"
+    page.keyboard.press("j")
+    first = page.wait_for_selector("#reader .message.user").inner_text()
+    for key in ("ArrowDown", "j", "k"):
+        page.keyboard.press(key)
+    page.wait_for_function("text => document.querySelector('#reader .message.user').innerText !== text", arg=first)
+    assert page.get_attribute("#list", "aria-activedescendant") == "row-1"
+    page.keyboard.press("End")
+    assert page.get_attribute("#list", "aria-activedescendant") == "row-249"
+    page.wait_for_selector("#reader .columns details.call")
+    page.keyboard.press("t")
+    assert page.locator("#reader details.call:not([open])").count() == 0
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "reader"
+    for _ in range(3):
+        page.keyboard.press("Escape")
+    page.wait_for_selector("#overview", state="visible")  # the address changes before its event comes
+
+
+def test_turns_that_were_learned_from_are_highlighted(page: Any) -> None:
+    browse(page)
+    page.select_option("select[name=fate]", "trained")
+    page.keyboard.press("Escape")
+    page.keyboard.press("j")
+    page.wait_for_selector("#reader .message.learned")
+    assert page.locator("#reader .message.assistant:not(.learned, .masked)").count() == 0
+    assert "learned from" in page.locator("#reader .message.learned").first.inner_text()
+
+
+def test_a_rejected_row_says_why(page: Any) -> None:
+    browse(page)
+    page.select_option("select[name=why]", "answer")
+    page.locator(".row").last.click()
+    page.wait_for_selector("#reader .fate.rejected")
+    assert "Wrong answer: answered" in page.inner_text("#reader .fate")
+    assert page.locator("#reader .message.learned").count() == 0
+
+
+def test_a_masked_turn_is_told_from_a_learned_one(page: Any, project: Path) -> None:
+    rows = [json.loads(line) for line in (project / "data/train.jsonl").read_text().split("\n") if line]
+    row = next(row for row in rows if any(message.get("weight") == 0 for message in row["messages"]))
+    page.goto(page.url.split("#")[0] + f"#conversations?open={row['rollout_id']}")
+    page.wait_for_selector("#reader .message.masked")
+    assert "masked: seen, not learned from" in page.inner_text("#reader .message.masked")
+    assert "1 turn of the teacher’s was masked" in page.inner_text("#reader .fate")
+    turns = sum(message["role"] == "assistant" for message in row["messages"])
+    assert page.locator("#reader .message.learned").count() == turns - 1
+
+
+def test_the_turn_that_a_check_found_fault_with_is_marked(page: Any) -> None:
+    browse(page)
+    page.select_option("select[name=why]", "calls")
+    page.locator(".row").first.click()
+    page.wait_for_selector("#reader .message.faulty")
+    assert page.locator("#reader .message.faulty").count() == 1
+    assert "Invalid tool call" in page.inner_text("#reader .message.faulty .tag")
+
+
+def test_failures_are_counted_by_kind(page: Any, project: Path) -> None:
+    failed = json.loads((project / "reports/rollouts.json").read_text())["failed"]
+    table = page.locator("h3", has_text="Failures by kind").locator("xpath=following-sibling::table")
+    assert table.inner_text().split("\t")[1:] == [str(failed)] and "Took too long" in table.inner_text()
+
+
+def test_base_and_student_stand_beside_the_teacher_on_held_out_prompts(page: Any) -> None:
+    browse(page)
+    page.select_option("select[name=split]", "eval")
+    page.locator(".row").first.click()
+    page.wait_for_selector("#reader .columns")
+    assert page.locator("#reader .columns > section h3").all_inner_texts() == ["Student", "Teacher", "Base"]
+    page.get_by_role("checkbox", name="Base").uncheck()
+    assert page.locator("#reader .columns > section:visible").count() == 2
+
+
+def test_a_hostile_rollout_is_only_text(page: Any) -> None:
+    browse(page)
+    page.locator(".row").first.click()
+    page.wait_for_selector("#reader .message.user")
+    page.keyboard.press("t")
+    assert HOSTILE in page.locator("#reader .message.user").text_content()
+    assert HOSTILE in page.locator("#reader .message.assistant .text").last.text_content()
+    assert page.evaluate("window.hacked") is None
+    assert page.locator("img, iframe, object, embed, body style").count() == 0
+    assert page.locator("script").count() == page.locator("script[type='application/json']").count() + 1
+
+
+def test_scripts_other_than_ours_are_refused(browser: Any, project: Path) -> None:
+    tab = browser.new_page()
+    refused: list[str] = []
+    tab.on("console", lambda message: refused.append(message.text))
+    tab.goto((project / "reports/index.html").as_uri())
+    tab.evaluate("document.body.append(Object.assign(document.createElement('script'), {text: 'window.hacked = 3'}))")
+    tab.evaluate("document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"window.hacked = 4\">')")
+    tab.wait_for_timeout(100)
+    assert tab.evaluate("window.hacked") is None
+    assert any("Content Security Policy" in text for text in refused)
+    tab.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_from_its_ground(browser: Any, project: Path, scheme: str) -> None:
+    """WCAG 2.2 AA asks for a contrast of 4.5; every text colour keeps it on every ground."""
+    tab = browser.new_page(color_scheme=scheme)
+    tab.goto((project / "reports/index.html").as_uri())
+    names = ["paper", "card", "sunken", "wash", "ink", "soft", "accent"]
+    style = "getComputedStyle(document.documentElement)"
+    colours = {name: tab.evaluate(f"{style}.getPropertyValue('--{name}').trim()") for name in names}
+    for text in ("ink", "soft", "accent"):
+        for ground in ("paper", "card", "sunken", "wash"):
+            assert contrast(colours[text], colours[ground]) >= 4.5, (scheme, text, ground)
+    tab.close()

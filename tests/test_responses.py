@@ -1,0 +1,208 @@
+"""OpenAI's Responses API, as the agent loop uses it: reasoning replayed untouched, refusals, limits, background."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sums
+from stage_process import Done, Running
+from teacher_server import Asked, Books, function_call, reasoning, refused, response, serving, text
+
+from distill.records import jsonl
+
+BLOB = "gAAAAAB" + "x9+/=" * 40 + "é\u2028"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    return sums.bare(tmp_path)
+
+
+@pytest.fixture
+def asks(project: Path) -> Callable[..., Done]:
+    """A project of two prompts whose teacher is gpt-5.2 behind the Responses API of a server."""
+    sums.make(project, 2, model="gpt-5.2", teacher__api="responses")
+    assert Running(project, "prompts").wait().returncode == 0
+
+    def run(books: Books, *arguments: str, **params: Any) -> Done:
+        sums.set_params(project, teacher__base_url=books.base_url, **params)
+        return Running(project, "teacher_rollouts", *arguments, TEACHER_API_KEY="").wait()
+
+    return run
+
+
+def rollouts(project: Path) -> list[dict[str, Any]]:
+    return sorted(
+        (jsonl.read_json(path, "rollout") for path in (project / "rollouts").iterdir()),
+        key=lambda rollout: rollout["messages"][1]["content"],
+    )
+
+
+def thinker(asked: Asked) -> Any:
+    """Thinks, says something, calls two tools at once, thinks again, and answers."""
+    told = [item for item in asked.body["input"] if item.get("type") == "function_call_output"]
+    if told:
+        return response(reasoning(BLOB + "2", "done"), text("Answer: ", told[0]["output"]))
+    n = sums.number(asked.body)
+    return response(
+        reasoning(BLOB, "first", "then"),
+        text("Let me see."),
+        function_call("a", "add", json.dumps({"a": n, "b": 1})),
+        function_call("b", "add", '{"a": 2,   "b":2}'),
+    )
+
+
+def test_the_body_and_the_replay_are_what_the_api_wants(asks: Callable[..., Done], project: Path) -> None:
+    with serving(thinker) as books:
+        done = asks(books, teacher__reasoning_effort="high")
+    assert done.returncode == 0, done.stderr
+    first, second = (asked.body for asked in books.posts if sums.number(asked.body) == 0)
+    assert first["store"] is False and first["include"] == ["reasoning.encrypted_content"]
+    assert first["reasoning"] == {"effort": "high", "summary": "auto"} and first["max_output_tokens"] == 16384
+    assert "temperature" not in first and "messages" not in first
+    assert (
+        first["tools"][0]["type"] == "function"
+        and first["tools"][0]["name"] == "add"
+        and first["tools"][0]["strict"] is False
+    )
+    sent = thinker(next(asked for asked in books.posts if asked.body == first))["output"]
+    assert second["input"][:2] == first["input"] and second["input"][2:6] == sent
+    assert second["input"][6:] == [
+        {"type": "function_call_output", "call_id": "a", "output": "1"},
+        {"type": "function_call_output", "call_id": "b", "output": "4"},
+    ]
+    assert {asked.path for asked in books.posts} == {"/v1/responses"}
+
+
+def test_the_record_has_what_was_said_and_the_items_beside_it(asks: Callable[..., Done], project: Path) -> None:
+    with serving(thinker) as books:
+        assert asks(books).returncode == 0
+    first = rollouts(project)[0]
+    assert [message["role"] for message in first["messages"]] == [
+        "system",
+        "user",
+        "assistant",
+        "tool",
+        "tool",
+        "assistant",
+    ]
+    assert first["messages"][2]["content"] == "Let me see."
+    assert first["messages"][2]["reasoning_content"] == "first\n\nthen"
+    assert first["messages"][2]["tool_calls"][1]["function"]["arguments"] == '{"a": 2,   "b":2}'
+    assert first["messages"][-1]["content"] == "Answer: \n\n1"
+    assert BLOB not in json.dumps(first["messages"], ensure_ascii=False)
+    assert first["calls"][0]["items"][0]["encrypted_content"] == BLOB
+    assert first["usage"] == {"input_tokens": 200, "output_tokens": 100, "cached_tokens": 80, "reasoning_tokens": 60}
+
+
+@pytest.mark.parametrize(
+    ("reply", "stop_reason"),
+    [
+        (response({**text(), "content": [{"type": "refusal", "refusal": "I will not."}]}), "refused"),
+        (
+            response(text("half an ans"), status="incomplete", incomplete_details={"reason": "max_output_tokens"}),
+            "truncated",
+        ),
+        (response(status="incomplete", incomplete_details={"reason": "content_filter"}), "refused"),
+        (response(status="failed", error={"code": "invalid_prompt", "message": "not allowed"}), "api_error"),
+        (refused(400, "context_length_exceeded"), "context_full"),
+        (refused(400, "invalid_prompt"), "api_error"),
+    ],
+)
+def test_a_bad_answer_is_data(asks: Callable[..., Done], project: Path, reply: Any, stop_reason: str) -> None:
+    with serving(lambda asked: reply if sums.number(asked.body) == 0 else thinker(asked)) as books:
+        done = asks(books)
+        assert done.returncode == 0, done.stderr
+        assert [rollout["stop_reason"] for rollout in rollouts(project)] == [stop_reason, "final_answer"]
+        before, asked = rollouts(project), len(books.posts)
+        assert asks(books).returncode == 0
+        assert rollouts(project) == before and len(books.posts) == asked, "what was refused for good is not asked again"
+
+
+def test_extras_that_an_organisation_does_not_have_are_left_out(asks: Callable[..., Done], project: Path) -> None:
+    def poor(asked: Asked) -> Any:
+        if "summary" in asked.body.get("reasoning", {}):
+            return refused(
+                400,
+                "unsupported_value",
+                "Your organization must be verified to generate reasoning summaries",
+                "reasoning.summary",
+            )
+        if "include" in asked.body:
+            return refused(400, None, "Encrypted content is not supported with this model", "include")
+        return thinker(asked)
+
+    with serving(poor) as books:
+        done = asks(books, runtime__api_concurrency=1)
+    assert done.returncode == 0, done.stderr
+    assert len(books.posts) == 4 + 2, "the first request learns it for all"
+    assert [rollout["status"] for rollout in rollouts(project)] == ["completed"] * 2
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        (
+            {"teacher__temperature": 0.7, "model": "gpt-5"},
+            "/teacher/temperature: gpt-5 takes another temperature than its own never",
+        ),
+        ({"teacher__temperature": 0.7, "teacher__reasoning_effort": "low"}, "only with reasoning_effort none or null"),
+        (
+            {"teacher__reasoning_effort": "minimal", "model": "gpt-5.1"},
+            "gpt-5.1 takes none, low, medium, high, not 'minimal'",
+        ),
+        ({"teacher__reasoning_effort": "low", "model": "gpt-5-pro"}, "gpt-5-pro takes high, not 'low'"),
+        ({"teacher__reasoning_effort": "low", "model": "gpt-4o"}, "gpt-4o does not reason"),
+        ({"teacher__max_output_tokens": 8}, "the Responses API takes 16 or more"),
+        ({"teacher__api": "chat", "model": "gpt-5-pro"}, "served by the Responses API only"),
+        ({"teacher__api": "chat", "model": "gpt-5.6-sol"}, "takes tools in chat only with reasoning_effort none"),
+        ({"runtime__tier": "batch"}, "a batch answers single turns"),
+    ],
+)
+def test_known_rules_are_told_before_a_request_is_sent(
+    asks: Callable[..., Done], params: dict[str, Any], said: str
+) -> None:
+    with serving(thinker) as books:
+        done = asks(books, **params)
+    assert done.returncode == 1 and said in done.stderr and not books.asked
+
+
+def test_unknown_rules_are_told_in_the_servers_words_and_end_the_run(asks: Callable[..., Done], project: Path) -> None:
+    reply = refused(400, "unsupported_value", "Only the default (1) value is supported", "temperature")
+    with serving(lambda asked: reply) as books:
+        done = asks(books)
+    assert done.returncode == 1 and "Only the default (1) value is supported" in done.stderr
+    assert len(books.posts) <= 2 and not (project / "rollouts").exists()
+
+
+class Background:
+    """A server that answers in the background."""
+
+    def __init__(self) -> None:
+        self.made: dict[str, Any] = {}
+        self.polls = 0
+
+    def post(self, asked: Asked) -> Any:
+        assert asked.body["background"] is True
+        name = f"resp_{len(self.made)}"
+        self.made[name] = thinker(asked)
+        return response(status="queued", id=name)
+
+    def get(self, asked: Asked) -> Any:
+        name = asked.path.split("?")[0].rsplit("/", 1)[1]
+        if name not in self.made:
+            return 404, {}, {}
+        self.polls += 1
+        return response(status="in_progress") if self.polls % 2 else self.made[name]
+
+
+def test_pro_models_are_asked_in_the_background(asks: Callable[..., Done], project: Path) -> None:
+    background = Background()
+    with serving(background.post, gets=background.get) as books:
+        done = asks(books, model="gpt-5-pro", runtime__prices={"gpt-5-pro": {"input": 15, "output": 120}})
+    assert done.returncode == 0, done.stderr
+    assert [rollout["status"] for rollout in rollouts(project)] == ["completed"] * 2
+    assert len(books.posts) == 4 and any("include%5B%5D=reasoning.encrypted" in asked.path for asked in books.asked)
+    assert rollouts(project)[0]["cost_usd"] == pytest.approx(2 * (100 * 15 + 50 * 120) / 1e6)

@@ -1,0 +1,124 @@
+"""The numbers of the evaluation, against values worked out by hand."""
+
+import pytest
+
+from distill.student import score
+from distill.student.exam import judged
+from distill.student.table import table
+
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "add",
+        "parameters": {
+            "type": "object",
+            "properties": {"a": {"type": "integer"}},
+            "required": ["a"],
+            "additionalProperties": False,
+        },
+    },
+}
+
+
+def record(prompt: int, correct: bool | None, *arguments: str, valid: int = 0) -> dict:
+    asked = [
+        {"id": f"c{n}", "type": "function", "function": {"name": "add", "arguments": text}}
+        for n, text in enumerate(arguments)
+    ]
+    message = {"role": "assistant", "content": "", **({"tool_calls": asked} if asked else {})}
+    return {
+        "prompt_id": f"{prompt:016x}",
+        "correct": correct,
+        "tool_calls": len(arguments),
+        "valid_calls": valid,
+        "turns": 1,
+        "usage": {"output_tokens": 10},
+        "stop_reason": "final_answer",
+        "messages": [message],
+    }
+
+
+def test_rates_are_shares_of_what_they_say() -> None:
+    teacher = [record(0, True, '{"a": 1}', valid=1), record(1, True, '{"a": 2}', valid=1)]
+    student = [record(0, True, '{"a":1}', valid=1), record(1, False, '{"a": "x"}'), record(2, None)]
+    scores = score.score(student, teacher)
+    assert (scores["n"], scores["correct"], scores["accuracy"]) == (3, 1, 0.5)
+    assert scores["valid_calls"] == 0.5 and scores["tasks_with_call"] == 0.6667
+    assert scores["call_agreement"] == 0.5  # of the two prompts that the teacher answered
+
+
+def test_no_calls_have_no_valid_share() -> None:
+    assert score.score([record(0, False)], [])["valid_calls"] is None
+
+
+def test_wilson_is_the_published_interval() -> None:
+    """Newcombe 1998, table I: 81 of 263 gives 0.2553 to 0.3662, 0 of 20 gives 0 to 0.1611."""
+    assert score.wilson(81, 263) == pytest.approx([0.2553, 0.3662], abs=1e-4)
+    assert score.wilson(0, 20) == pytest.approx([0.0, 0.1611], abs=1e-4)
+    assert score.wilson(0, 0) is None
+
+
+def test_gap_closed_is_the_share_of_the_way() -> None:
+    base, teacher = [False] * 10, [True] * 8 + [False] * 2
+    student = [True] * 6 + [False] * 4
+    closed, interval = score.gap_closed(base, student, teacher)
+    assert closed == 0.75 and interval is not None and interval[0] < 0.75 <= interval[1]
+    assert score.gap_closed(base, student, teacher) == (closed, interval)
+    assert score.gap_closed(base, [True] * 10, teacher)[0] == 1.25  # a student can pass its teacher
+    assert score.gap_closed(teacher, student, base) == (None, None)
+
+
+def test_only_a_completed_conversation_can_be_right() -> None:
+    messages = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "Answer: 4"}]
+    assert judged(messages, {"expected_answer": 4}, "completed", [TOOL])["correct"] is True
+    assert judged(messages, {"expected_answer": 4}, "failed", [TOOL])["correct"] is False
+    assert judged(messages, {}, "completed", [TOOL])["correct"] is None
+
+
+def test_shared_values_are_found_by_key() -> None:
+    trained = [{"messages": [{"content": "a"}], "metadata": {"family": "sum", "items": ["x", "y"]}}]
+    held_out = [
+        {"messages": [{"content": "b"}], "metadata": {"family": "sum", "items": ["z"]}},
+        {"messages": [{"content": "a"}], "metadata": {"family": "sum", "items": ["y", "z"]}},
+    ]
+    assert score.shared_with_training(held_out, trained) == {"family": 1.0, "items": 0.5, "prompt": 0.5}
+
+
+def test_the_table_names_every_number() -> None:
+    who = score.score([record(0, True, '{"a": 1}', valid=1)], [])
+    rates = {"n": 1, "base": 0.0, "student": 0.5, "teacher": 1.0}
+    evaluation: dict = {
+        **dict.fromkeys(("base", "student", "teacher"), who),
+        "gap_closed": 0.9, "gap_closed_ci": [0.8, 1.0], "gain": 0.5, "gain_ci": [0.25, 0.75],
+        "heldout_loss": {"rollouts": 2, "tokens": 30, "base": 2.5, "student": 0.125},
+        "by": {"answer_type": {"number": rates, "exact": rates}},
+    }  # fmt: skip
+    shown = table(evaluation)
+    for part in (
+        "95 % interval", "gap closed: 90% (95 % interval 80% to 100%)", "student - base: +50.0%", "+25.0% to +75.0%",
+        "loss on 2 held-out rollouts of the teacher: 2.500 -> 0.125", "answers of type exact (1): base 0.0%, student 50.0%",
+    ):  # fmt: skip
+        assert part in shown
+    bare = evaluation | {"gap_closed": None, "gap_closed_ci": None, "gain": None, "heldout_loss": None, "by": {}}
+    assert "none to close" in table(bare)
+
+
+def test_the_gain_is_paired() -> None:
+    base, student = [False] * 6 + [True] * 4, [True] * 8 + [False] * 2
+    gained, interval = score.gain(base, student)
+    assert gained == 0.4 and interval is not None and -0.2 <= interval[0] < 0.4 < interval[1] <= 1.0
+    assert score.gain([True, False], [True, False]) == (0.0, [0.0, 0.0])
+    assert score.gain([], []) == (None, None)
+
+
+def test_equal_tools_are_told_from_equal_calls() -> None:
+    scores = score.score([record(0, True, '{"a": 1}'), record(1, True)], [record(0, True, '{"a": 2}'), record(1, True)])
+    assert (scores["tool_agreement"], scores["call_agreement"]) == (1.0, 0.5)
+
+
+def test_accuracy_is_told_by_type_of_answer() -> None:
+    metadata = [{"expected_answer": 4}, {"expected_answer": "x", "answer_type": "exact"}, {}]
+    prompts = [{"id": f"{n:016x}", "metadata": one} for n, one in enumerate(metadata)]
+    exams = {who: [record(0, True), record(1, False)] for who in ("base", "student", "teacher")}
+    number, exact = ({"n": 1} | dict.fromkeys(exams, rate) for rate in (1.0, 0.0))
+    assert score.by_metadata(prompts, exams) == {"answer_type": {"number": number, "exact": exact}}

@@ -1,0 +1,334 @@
+"""A student of transformers' kind behind chat endpoints: in process, over HTTP, from vLLM's command line, and to talk to."""
+
+import asyncio
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+import tiny_qwen3
+from conftest import ROOT
+from tiny_qwen3 import AGENT, ROW, SHOP
+
+from distill.records.faults import InputError
+from distill.student import exam, vllm_server
+from distill.student.in_process import InProcess
+from distill.student.loaded import Loaded
+from distill.student.open_student import greedy, open_student
+from distill.student.served import Served
+from distill.student.template import compile_template
+from distill.student.tokenizer import read_tokenizer
+from distill.teacher import request as requests
+from distill.teacher.errors import ApiError, Fatal
+from distill.teacher.llama_server import Endpoint
+from distill.tools import toolbox
+
+QUESTION = ROW["messages"][:2]
+PROMPT = {"id": "0" * 16, "messages": QUESTION, "metadata": {"expected_answer": 3}, "split": "eval", "source": "mine:1"}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return tiny_qwen3.made(tmp_path_factory.getbasetemp() / "qwen3")
+
+
+@pytest.fixture(scope="module")
+def loaded(made: tuple[Path, Path]) -> Loaded:
+    return Loaded(*made)
+
+
+@pytest.fixture
+def in_process(made: tuple[Path, Path], loaded: Loaded) -> Callable[[], InProcess]:
+    tokenizer = read_tokenizer(made[1], (made[1] / "chat_template.jinja").read_text())
+    return lambda: InProcess("tiny", tokenizer, lambda: loaded)
+
+
+@pytest.fixture
+def served_project(project: Path, made: tuple[Path, Path], set_param: Callable[[str, object], None]) -> Path:
+    """A project whose student is the small one, trained."""
+    set_param("student.path", str(made[0]))
+    shutil.copytree(made[1], project / "models/adapter")
+    shutil.copy(SHOP, project / "tools.py")
+    (project / "data/prompts.jsonl").write_text(json.dumps(PROMPT) + "\n")
+    (project / ".venv").symlink_to(ROOT / ".venv")
+    return project
+
+
+def sit(model: Any, scale: float, *prompts: dict[str, Any]) -> list[dict[str, Any]]:
+    async def run() -> list[dict[str, Any]]:
+        tools = toolbox.load({"agent": AGENT, "runtime": {"tool_sessions": 4}}, SHOP)
+        await tools.prepare(list(prompts))
+        sampling = greedy(64, scale)
+        try:
+            return await exam.sit("student", list(prompts), model, sampling, tools, {"agent": AGENT}, lambda _: None)
+        finally:
+            await model.close()
+
+    return asyncio.run(run())
+
+
+def test_the_exam_runs_in_process_with_and_without_the_adapter(in_process):
+    others = [PROMPT | {"messages": [{"role": "user", "content": "What is " + "more " * n}]} for n in (1, 9)]
+    [right, *_] = sit(in_process(), 1.0, PROMPT, *others)
+    assert right["messages"] == [
+        *QUESTION,
+        {
+            "role": "assistant", "content": "", "tool_calls": [
+                {"id": "call_1", "type": "function", "function": {"name": "lookup_item", "arguments": '{"sku": "G101"}'}},
+            ],
+        },
+        {"role": "tool", "tool_call_id": "call_1", "content": '{"price": 3, "stock": 1}'},
+        {"role": "assistant", "content": "Answer: 3"},
+    ]  # fmt: skip
+    assert (right["correct"], right["valid_calls"], right["status"]) == (True, 1, "completed")
+    [wrong] = sit(in_process(), 0.0, PROMPT)
+    assert wrong["correct"] is False and "G108" in wrong["messages"][2]["tool_calls"][0]["function"]["arguments"]
+
+
+def test_a_batch_says_what_each_would_say_alone(loaded, in_process):
+    tokenizer = in_process().tokenizer
+    prompts = [tokenizer.encode(tokenizer.text(QUESTION[:n], ROW["tools"], True)) for n in (2, 1)]
+    prompts.append(tokenizer.encode("What is"))
+    stops = sorted(tokenizer.stops)
+    together = loaded.generate(prompts, stops, 48, True, 0.0)
+    assert together == [loaded.generate([prompt], stops, 48, True, 0.0)[0] for prompt in prompts]
+    assert tokenizer.decode(together[0]).endswith("</tool_call><|im_end|>")
+    assert max(map(len, together)) <= 48
+
+
+def test_the_prompt_is_the_one_that_was_trained_with(in_process, loaded, monkeypatch):
+    seen: list[list[int]] = []
+    generate = loaded.generate
+    monkeypatch.setattr(loaded, "generate", lambda prompts, *rest: seen.extend(prompts) or generate(prompts, *rest))
+    sit(in_process(), 1.0, PROMPT)
+    from distill.student.render import IGNORED, render
+
+    trained = [
+        s.input_ids[: next(n for n, label in enumerate(s.labels) if label != IGNORED)]
+        for s in render(ROW, in_process().tokenizer)
+    ]
+    assert seen == trained
+
+
+def test_the_loss_is_that_of_the_learned_tokens(loaded, in_process):
+    import torch
+
+    from distill.student.render import IGNORED, render
+
+    sequences = render(ROW, in_process().tokenizer)
+    total = count = 0
+    for sequence in sequences:
+        logits = loaded.model(torch.tensor([sequence.input_ids])).logits[0, :-1]
+        targets = torch.tensor(sequence.labels[1:])
+        total += torch.nn.functional.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="sum").item()
+        count += int((targets != IGNORED).sum())
+    assert loaded.loss(sequences, True) == pytest.approx(total / count, rel=1e-3)
+    assert loaded.loss(sequences, True) < 0.1 < loaded.loss(sequences, False)
+
+
+def test_what_cannot_be_answered_is_an_error_of_its_conversation(in_process):
+    async def ask(messages: list[dict[str, Any]]) -> None:
+        model = in_process()
+        try:
+            await model.ask(requests.build(model.identity, messages, [], greedy(4, 1.0)))
+        finally:
+            await model.close()
+
+    with pytest.raises(ApiError, match="longer than the student's context of 1024"):
+        asyncio.run(ask([{"role": "user", "content": "word " * 2000}]))
+    model = in_process()
+    model.tokenizer = replace(
+        model.tokenizer, text=lambda *_: compile_template("{{ raise_exception('no pictures') }}")()
+    )
+    with pytest.raises(ApiError, match="the student's template refuses: .*no pictures"):
+        asyncio.run(model.complete({"messages": QUESTION}))
+
+
+@pytest.fixture
+def make_serve(served_project: Path) -> Iterator[Callable[..., tuple[subprocess.Popen[str], str, str]]]:
+    """`make serve`: the process, its URL and its key."""
+    running: list[subprocess.Popen[str]] = []
+
+    def start(**environment: str) -> tuple[subprocess.Popen[str], str, str]:
+        process = subprocess.Popen(
+            ["make", "-o", ".venv/.train", "serve"],
+            cwd=served_project,
+            text=True,
+            stdout=subprocess.PIPE,
+            env={**os.environ, **environment},
+            start_new_session=True,
+        )
+        running.append(process)
+        said = ""
+        while "Bearer " not in said:
+            line = process.stdout.readline()
+            assert line, "make serve ended"
+            said += line
+        return process, said.split(": ")[1].split()[0], said.split("Bearer ")[1].split("'")[0]
+
+    yield start
+    for process in running:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+
+
+def test_make_serve_speaks_openai(make_serve):
+    process, url, key = make_serve()
+    client = openai.OpenAI(base_url=url, api_key=key, max_retries=0)
+    asked: dict[str, Any] = {"messages": QUESTION, "tools": ROW["tools"], "max_tokens": 64}
+    answer = client.chat.completions.create(model="student", **asked).choices[0]
+    assert answer.finish_reason == "tool_calls"
+    assert json.loads(answer.message.tool_calls[0].function.arguments) == {"sku": "G101"}
+    base = client.chat.completions.create(model="tiny", **asked).choices[0].message.tool_calls[0].function
+    assert json.loads(base.arguments) == {"sku": "G108"}
+    [chunk] = client.chat.completions.create(model="student", stream=True, **asked)
+    assert chunk.choices[0].delta.tool_calls[0].function.name == "lookup_item"
+    assert client.models.list().data[0].id == "student"
+    with pytest.raises(openai.BadRequestError, match="a list of messages is needed"):
+        client.chat.completions.create(model="student", messages=[])
+    with pytest.raises(openai.AuthenticationError):
+        openai.OpenAI(base_url=url, api_key="guess", max_retries=0).models.list()
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(30) in (0, 2, -2)
+    with pytest.raises(openai.APIConnectionError):
+        client.models.list()
+
+
+def test_make_chat_uses_the_tools(served_project):
+    typed = f"{QUESTION[1]['content']}\n"
+    said = subprocess.run(
+        ["make", "-s", "-o", ".venv/.train", "chat"],
+        cwd=served_project,
+        input=typed,
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+    assert said.returncode == 0, said.stderr
+    assert said.stdout.splitlines() == [
+        f"system: {QUESTION[0]['content']}",
+        '  > lookup_item {"sku": "G101"}',
+        '  = {"price": 3, "stock": 1}',
+        "student: Answer: 3",
+    ]
+
+
+VLLM = """#!{python}
+# Takes vLLM's command line; answers with the right call as `student`, with a wrong one as the base.
+import argparse, json, os, sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+parser = argparse.ArgumentParser()
+for name in ("--served-model-name", "--lora-modules", "--max-lora-rank", "--chat-template", "--tool-call-parser",
+             "--reasoning-parser", "--host", "--port"):
+    parser.add_argument(name, required=True)
+for flag in ("--enable-lora", "--enable-auto-tool-choice"):
+    parser.add_argument(flag, action="store_true", required=True)
+parser.add_argument("command")
+parser.add_argument("base")
+given = parser.parse_args()
+open({record!r}, "w").write(repr(vars(given)) + str(os.getpid()).rjust(12))
+if given.port == "1":
+    sys.exit("no such card")
+skus = {{given.lora_modules.split("=")[0]: "G101", given.served_model_name: "G108"}}
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.answer({{}})
+    def do_POST(self):
+        assert self.headers["Authorization"] == "Bearer " + os.environ["VLLM_API_KEY"]
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        last, message = asked["messages"][-1], {{"role": "assistant", "content": None}}
+        if last["role"] == "tool":
+            message["content"] = "Answer: " + str(json.loads(last["content"])["stock"] + 2)
+        else:
+            function = {{"name": "lookup_item", "arguments": json.dumps({{"sku": skus[asked["model"]]}})}}
+            message["tool_calls"] = [{{"id": "chatcmpl-tool-1f", "type": "function", "function": function}}]
+        self.answer({{"choices": [{{"message": message, "finish_reason": "stop"}}]}})
+    def answer(self, content):
+        data = json.dumps(content).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+HTTPServer((given.host, int(given.port)), Handler).serve_forever()
+"""
+
+
+@pytest.fixture
+def vllm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A `vllm` on the path; the file where it writes what it was given, and its process id."""
+    record, script = tmp_path / "given", tmp_path / "bin/vllm"
+    script.parent.mkdir()
+    script.write_text(VLLM.format(python=sys.executable, record=str(record)))
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{script.parent}:{os.environ['PATH']}")
+    return record
+
+
+def test_the_manuals_command_is_the_one_that_is_run(made):
+    [line] = re.findall(r"(?m)^vllm serve .*$", (ROOT / "README.md").read_text().replace("\\\n", " "))
+    ours = vllm_server.arguments(made[0], "tiny", made[1])
+    ours = ours[: ours.index("--served-model-name")] + ours[ours.index("--enable-lora") :]
+    fixed = [word for word in line.split() if "models/" not in word and word not in ("Qwen/Qwen3-8B", "32")]
+    assert fixed == [word for word in ours if str(made[0].parent) not in word and word != "16"]
+
+
+def test_a_vllm_that_dies_says_why(vllm, made):
+    command = vllm_server.arguments(made[0], "tiny", made[1])
+    with pytest.raises(Fatal, match="vllm ended with 1:\nno such card"):
+        with vllm_server.started(command, 1):
+            pass
+
+
+def test_vllm_is_started_asked_and_ended(vllm, made, monkeypatch):
+    """By the evaluation itself, and, as `runtime.student_url`, by the user."""
+    command = vllm_server.arguments(made[0], "tiny", made[1])
+    settings = {"student": {"path": "tiny"}, "runtime": {"student_url": None}}
+
+    @contextmanager
+    def start(port: int) -> Iterator[Endpoint]:
+        with vllm_server.started(command, port) as endpoint:
+            monkeypatch.setenv("STUDENT_API_KEY", endpoint.api_key)
+            settings["runtime"]["student_url"] = endpoint.base_url
+            [wrong] = sit(open_student(settings, made[1]), 0.0, PROMPT)
+            assert wrong["correct"] is False
+            yield endpoint
+
+    [right] = sit(Served(start, "tiny"), 1.0, PROMPT)
+    given = vllm.read_text()
+    for part in ("'tool_call_parser': 'hermes'", "'reasoning_parser': 'qwen3'", "'max_lora_rank': '16'", "student="):
+        assert part in given
+    assert right["correct"] is True and right["messages"][2]["tool_calls"][0]["id"] == "call_1"
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(given[-12:]), 0)
+
+
+def test_an_adapter_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"adapter_config.json: no such file; run `dvc repro sft_train` first"):
+        open_student({"student": {"path": "Qwen/Qwen3-8B"}, "runtime": {"student_url": None}}, tmp_path)
+
+
+def test_plain_peft_loads_the_adapter(made):
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(made[0]), str(made[1]))
+    tokenizer = AutoTokenizer.from_pretrained(made[1])
+    asked = tokenizer.apply_chat_template(QUESTION, tools=ROW["tools"], add_generation_prompt=True, return_tensors="pt")
+    said = model.generate(**asked, max_new_tokens=64)[0, asked["input_ids"].shape[1] :]
+    assert isinstance(said, torch.Tensor)
+    assert tokenizer.decode(said).endswith(
+        '{"name": "lookup_item", "arguments": {"sku": "G101"}}\n</tool_call><|im_end|>'
+    )

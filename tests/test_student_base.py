@@ -1,0 +1,116 @@
+"""student.path: what is found, what is refused, and that a converted GGUF is the model that llama.cpp serves."""
+
+import json
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_student import write_gguf
+
+from distill.records.faults import InputError
+from distill.student import base
+from distill.teacher.llama_server import Endpoint, serve
+
+PROMPT = "What is the price of item G316? \n\n  12 é <|im_end|>"
+
+
+@pytest.fixture(scope="module")
+def gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_gguf(tmp_path_factory.mktemp("gguf") / "tiny.gguf")
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("DISTILL_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def post(endpoint: Endpoint, path: str, **body: Any) -> dict[str, Any]:
+    request = urllib.request.Request(
+        endpoint.base_url.removesuffix("/v1") + path,
+        json.dumps(body).encode(),
+        {"Authorization": f"Bearer {endpoint.api_key}", "Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.load(answer)
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("models/nothing-here", "could not be fetched from the hub"),
+        ("nothing-here", "neither a folder nor a .gguf file"),
+        ("/nowhere/model", "looked for /nowhere/model"),
+        ("missing.gguf", "neither a folder nor a .gguf file"),
+        ("local/smollm3", "did you mean local/smollm2-135m-instruct?"),
+    ],
+)
+def test_a_path_that_does_not_exist_is_named(path, said, cache, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(InputError, match=r"student/path|model:") as refused:
+        base.find(path)
+    assert said in str(refused.value)
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"holds no config\.json"):
+        base.find(str(tmp_path))
+
+
+def test_an_absolute_path_does_not_become_the_name(gguf, cache):
+    found = base.find(str(gguf), weights=False)
+    assert found.name == "tiny.gguf"
+    assert base.find(str(found.directory)).name == found.directory.name
+
+
+def test_a_file_is_converted_once(gguf, cache):
+    first = base.find(str(gguf))
+    stamp = (first.directory / "model.safetensors").stat().st_mtime_ns
+    (cache / "students" / f"{first.directory.name}.unfinished").mkdir()  # of a conversion that was killed
+    assert base.find(str(gguf)) == first
+    assert (first.directory / "model.safetensors").stat().st_mtime_ns == stamp
+
+
+def test_a_file_that_is_no_gguf_is_refused(tmp_path, cache):
+    (tmp_path / "broken.gguf").write_bytes(b"PK\x03\x04 and more")
+    with pytest.raises(InputError, match="not a GGUF file"):
+        base.find(str(tmp_path / "broken.gguf"))
+    assert not list((cache / "students").glob("broken*v?"))
+
+
+def test_counting_tokens_loads_nothing_heavy(gguf, cache, tmp_path):
+    program = (
+        "import sys; from distill.student.tokenizer import load_tokenizer;"
+        f"print(len(load_tokenizer({str(gguf)!r}, {str(template(tmp_path))!r}).encode('one two')));"
+        "print([m for m in ('torch', 'transformers', 'numpy', 'gguf', 'trl') if m in sys.modules])"
+    )
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert said.splitlines()[1] == "[]"
+
+
+def test_the_converted_model_is_the_served_one(gguf, cache, tmp_path):
+    """Token ids, and the probabilities of the next token, are those of llama.cpp."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from distill.student.tokenizer import load_tokenizer
+
+    torch.set_num_threads(1)
+    found = base.find(str(gguf))
+    ids = load_tokenizer(str(gguf), str(template(tmp_path))).encode(PROMPT)
+    with serve(gguf, slots=1, context=256, template=template(tmp_path)) as endpoint:
+        assert post(endpoint, "/tokenize", content=PROMPT, add_special=False, parse_special=True)["tokens"] == ids
+        served = post(endpoint, "/completion", prompt=ids, n_predict=1, n_probs=20, temperature=0, top_k=0)
+    model = AutoModelForCausalLM.from_pretrained(found.directory)
+    ours = model(torch.tensor([ids])).logits[0, -1].log_softmax(-1)
+    for candidate in served["completion_probabilities"][0]["top_logprobs"]:
+        assert ours[candidate["id"]].item() == pytest.approx(candidate["logprob"], abs=0.05)
+
+
+def template(folder: Path) -> Path:
+    file = folder / "template.jinja"
+    file.write_text((base.Path(base.__file__).parent / "templates" / "smollm2.jinja").read_text())
+    return file

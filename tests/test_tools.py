@@ -1,0 +1,180 @@
+"""Tools: schemas from functions, calls with limits, and errors that a model can read."""
+
+import asyncio
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from distill.records.faults import InputError
+from distill.tools import toolbox
+from distill.tools.arguments import parse
+
+TOOLS = '''
+import asyncio, time
+from typing import Literal
+from pydantic import BaseModel
+from distill.tools import tool
+
+class Place(BaseModel):
+    city: str
+    zip: str | None = None
+
+@tool
+def weather(place: Place, unit: Literal["C", "F"] = "C", days: list[int] | None = None) -> dict:
+    """Tells the weather.
+
+    Args:
+        place: Where.
+        unit: Scale of the answer.
+    """
+    return {"city": place.city, "unit": unit, "days": days}
+
+@tool(timeout=0.2)
+async def slow() -> str:
+    """Takes too long."""
+    await asyncio.sleep(30)
+    return "done"
+
+@tool(timeout=0.2)
+def stuck() -> str:
+    """Blocks its thread."""
+    time.sleep(3)
+    return "done"
+
+@tool
+def shout(text: str) -> str:
+    """Fails, loudly."""
+    raise RuntimeError(text)
+
+@tool
+def long() -> str:
+    """Says a lot."""
+    return "x" * 100000
+
+@tool
+def leaves() -> str:
+    """Tries to end the program."""
+    raise SystemExit(3)
+'''
+
+
+@pytest.fixture(scope="module")
+def box(tmp_path_factory: pytest.TempPathFactory) -> toolbox.Toolbox:
+    path = tmp_path_factory.mktemp("tools") / "tools.py"
+    path.write_text(TOOLS)
+    return opened(path)
+
+
+def opened(path: Path) -> toolbox.Toolbox:
+    box = toolbox.load(
+        {"agent": {"tool_timeout_s": 5, "tool_output_chars": 1000}, "runtime": {"tool_sessions": 4}}, path
+    )
+    asyncio.run(box.prepare([{}]))
+    return box
+
+
+def call(box: toolbox.Toolbox, name: str, arguments: object) -> str:
+    text = arguments if isinstance(arguments, str) else json.dumps(arguments)
+
+    async def one() -> str:
+        async with box.open({}) as session:
+            made = {"id": "c", "type": "function", "function": {"name": name, "arguments": text}}
+            return (await session.call(made)).content
+
+    return asyncio.run(one())
+
+
+def test_the_schema_says_what_the_function_says(box: toolbox.Toolbox) -> None:
+    function = box.offered({"tools": ["weather"]}).schemas[0]["function"]
+    parameters = function["parameters"]
+    assert function["description"] == "Tells the weather."
+    assert parameters["required"] == ["place"] and parameters["additionalProperties"] is False
+    assert parameters["properties"]["unit"] == {
+        "default": "C",
+        "description": "Scale of the answer.",
+        "enum": ["C", "F"],
+        "type": "string",
+    }
+    assert {"type": "null"} in parameters["properties"]["days"]["anyOf"]
+    assert "title" not in json.dumps(parameters)
+
+
+def test_nested_arguments_arrive_as_what_the_function_expects(box: toolbox.Toolbox) -> None:
+    assert json.loads(call(box, "weather", {"place": {"city": "Rome"}, "days": [1]})) == {
+        "city": "Rome",
+        "unit": "C",
+        "days": [1],
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "fault"),
+    [
+        ("wether", "{}", "error: there is no tool 'wether'; the tools are: weather,"),
+        ("weather", "{broken", "error: the arguments are not valid JSON"),
+        ("weather", "[1]", "error: the arguments must be a JSON object"),
+        ("weather", {}, 'error: the arguments do not fit the tool\'s schema: "place" is a required property'),
+        ("weather", {"place": {"city": "Rome"}, "unit": "K"}, "/unit"),
+        ("weather", {"place": {"city": "Rome"}, "zip": 1}, "zip"),
+        ("shout", {"text": "no!"}, "error: RuntimeError: no!"),
+        ("leaves", {}, "error: RuntimeError: SystemExit: 3"),
+    ],
+)
+def test_what_goes_wrong_is_told_to_the_model(box: toolbox.Toolbox, name: str, arguments: object, fault: str) -> None:
+    assert fault in call(box, name, arguments)
+
+
+def test_a_tool_that_hangs_costs_its_timeout_only(box: toolbox.Toolbox) -> None:
+    started = time.monotonic()
+    assert call(box, "slow", {}) == "error: the tool did not answer within 0.2 s"
+    assert call(box, "stuck", {}) == "error: the tool did not answer within 0.2 s"
+    assert time.monotonic() - started < 2.5  # the blocked thread, 3 s, is left behind
+
+
+def test_a_long_result_is_cut_and_says_so(box: toolbox.Toolbox) -> None:
+    assert call(box, "long", {}).endswith("[cut: the first 1000 of 100000 characters]")
+
+
+def test_a_judgement_needs_only_the_schemas(box: toolbox.Toolbox) -> None:
+    offered = box.offered({"tools": ["shout"]}).schemas
+    good = {"id": "c", "type": "function", "function": {"name": "shout", "arguments": '{"text": "a"}'}}
+    assert parse(good, offered) == ({"text": "a"}, None)
+    assert "no tool 'weather'" in str(parse(good | {"function": {"name": "weather", "arguments": "{}"}}, offered)[1])
+
+
+def test_every_fault_of_every_tool_is_named_at_load_time(tmp_path: Path) -> None:
+    path = tmp_path / "tools.py"
+    path.write_text(
+        "from distill.tools import tool\nimport socket\n"
+        "@tool\ndef one(x):\n    '''Has no hint.'''\n"
+        "@tool\ndef two(x: int):\n    pass\n"
+        "@tool\ndef three(*many: int):\n    '''Takes many.'''\n"
+        "@tool\ndef four(s: socket.socket):\n    '''Takes a socket.'''\n"
+    )
+    with pytest.raises(InputError) as caught:
+        opened(path)
+    faults = caught.value.faults
+    assert len(faults) == 4 and all(fault.startswith("tools.py:") for fault in faults)
+    assert "tools.py:3: tool 'one': parameter 'x' has no type hint" in faults[0]
+
+
+def test_a_tools_file_that_cannot_be_loaded_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "tools.py"
+    path.write_text("import no_such_library\n")
+    with pytest.raises(InputError, match=r"tools\.py: cannot be loaded: ModuleNotFoundError"):
+        opened(path)
+
+
+def test_a_tool_name_that_does_not_exist_is_refused_before_anything_is_asked(project: Path, run_stage) -> None:  # type: ignore[no-untyped-def]
+    (project / "data/seed/mine.jsonl").write_text(
+        '{"messages": [{"role": "user", "content": "hi"}], "tools": ["no_such_tool"], "split": "eval"}\n'
+    )
+    for path in (project / "data/seed").glob("shop*.jsonl"):
+        path.unlink()
+    assert run_stage("prompts").returncode == 0
+    done = run_stage("teacher_rollouts", DISTILL_CACHE=str(project / "empty-cache"))
+    assert done.returncode == 1
+    assert "data/seed/mine.jsonl:1: /tools: there is no tool 'no_such_tool'; there are: " in done.stderr
+    assert not (project / "rollouts").exists() and not (project / "empty-cache").exists()

@@ -1,0 +1,294 @@
+"""The adapter: the same bytes every time, also after a kill; nothing at all from rows or losses that are no good."""
+
+import csv
+import json
+import multiprocessing
+import os
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_rows import row
+from training import *  # noqa: F403
+from training import ROWS, TEMPLATE, folder, written
+
+from distill.records.faults import InputError
+from distill.student import memory, packing, watch
+from distill.student.examples import Examples, held_out_prompts
+from distill.student.render import IGNORED, Sequence
+from stages import sft_train
+
+STEPS = 8  # of 16 rows (one is held out), 4 at a time, twice
+STOPS_EARLY = {"early_stopping": 2, "learning_rate": 0.2, "num_epochs": 4}
+FILES = {
+    "README.md", "adapter.gguf", "adapter_config.json", "adapter_model.safetensors", "chat_template.jinja",
+    "generation_config.json", "tokenizer.json", "tokenizer_config.json",
+}  # fmt: skip
+
+
+def test_equal_inputs_give_equal_bytes(uninterrupted, run, tmp_path):
+    assert run("again") == uninterrupted
+    names = {f"models/adapter/{name}" for name in FILES} | {"reports/loss.csv", "reports/training.json"}
+    assert set(uninterrupted) == names
+    assert not [name for name, content in uninterrupted.items() if str(tmp_path.parent).encode() in content]
+    config = json.loads(uninterrupted["models/adapter/adapter_config.json"])
+    assert config["target_modules"] == sorted(config["target_modules"])
+    assert config["base_model_name_or_path"] == "tiny.gguf"
+    assert uninterrupted["models/adapter/chat_template.jinja"] == TEMPLATE.read_bytes()
+
+
+def test_early_stopping_keeps_the_best(run, gguf):
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    from distill.student import base, examples, tokenizer
+
+    report = json.loads(run(**STOPS_EARLY)["reports/training.json"])
+    losses = [point["loss"] for point in report["validation"]]
+    best = losses.index(min(losses))
+    assert report["steps"] == len(losses) == best + 1 + 2 < 16
+    assert report["epochs"] == report["steps"] / 4
+    assert report["validation_loss"] == losses[best] < losses[-1]
+    tuned = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(base.find(str(gguf)).directory), "models/adapter"
+    )
+    encoder = tokenizer.load_tokenizer(str(gguf), str(TEMPLATE))
+    (held_out,) = examples.prepare(enumerate(ROWS), "rows", encoder, 256).validation
+    with torch.no_grad():
+        logits = tuned(torch.tensor([held_out.input_ids])).logits[0, :-1]
+    loss = torch.nn.functional.cross_entropy(logits, torch.tensor(held_out.labels[1:]), ignore_index=IGNORED)
+    assert loss.item() == pytest.approx(losses[best], rel=1e-4)
+
+
+def test_early_stopping_needs_something_to_go_by(run):
+    with pytest.raises(InputError, match="/student/early_stopping: no rows are held out of fewer than 16 prompts"):
+        run(rows=ROWS[:8], early_stopping=1)
+
+
+def test_another_seed_gives_another_adapter(uninterrupted, run):
+    weights = "models/adapter/adapter_model.safetensors"
+    assert run("seed", seed=1)[weights] != uninterrupted[weights]
+
+
+def test_it_learns_and_says_so(run, capsys):
+    files = run()
+    report = json.loads(files["reports/training.json"])
+    loss = list(csv.DictReader(files["reports/loss.csv"].decode().splitlines()))
+    assert list(loss[0]) == ["step", "loss", "grad_norm", "learning_rate", "validation_loss"]
+    assert [int(line["step"]) for line in loss] == list(range(1, STEPS + 1))
+    assert (report["rows"], report["validation_rows"], report["steps"]) == (16, 1, STEPS)
+    assert report["loss_last"] < report["loss_first"] / 2
+    measured = [point["loss"] for point in report["validation"]]
+    assert [point["epoch"] for point in report["validation"]] == [step / 4 for step in range(1, STEPS + 1)]
+    assert [float(line["validation_loss"]) for line in loss] == measured
+    assert measured[-1] == report["validation_loss"] < measured[0]
+    said = capsys.readouterr().out
+    assert f"step {STEPS}/{STEPS}: loss " in said
+    assert re.search(r"sft_train: \d+ s, \d+ tokens/s, \d+% of [\d.]+ TFLOP/s, [\d.]+ GiB at most", said)
+
+
+def in_child(place: str, student: dict[str, Any], progress: Any) -> None:
+    """The stage in a process that tells of each line of progress."""
+    os.chdir(place)
+    os.dup2(progress.fileno(), 1)
+    sft_train.main({"student": student})
+
+
+@pytest.fixture(scope="module")
+def children() -> Iterator[Any]:
+    """Processes that start with the imports done."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["trl", "trl.trainer.sft_trainer", "peft", "datasets", "gguf", "stages.sft_train"])
+    yield context
+
+
+@pytest.mark.parametrize(("step", "changes"), [(1, {}), (4, {}), (STEPS, {}), (6, STOPS_EARLY)])
+def test_a_kill_costs_nothing(step, changes, children, run, params, tmp_path, cache, capfd):
+    uninterrupted = run("uninterrupted", **changes)
+    place = folder(tmp_path / "killed", ROWS)
+    reader, writer = children.Pipe(duplex=False)
+    child = children.Process(target=in_child, args=(str(place), params | changes, writer))
+    child.start()
+    writer.close()
+    with os.fdopen(os.dup(reader.fileno())) as lines:
+        for line in lines:
+            if line.startswith(f"step {step}/"):
+                os.kill(child.pid, signal.SIGKILL)
+                break
+    child.join(60)
+    assert child.exitcode == -signal.SIGKILL
+    assert not (place / "models/adapter").exists()
+    left = len(list((cache / "checkpoints").glob("*/checkpoint-*")))
+    capfd.readouterr()
+    assert run("killed", **changes) == uninterrupted
+    assert ("resuming after step" in capfd.readouterr().out) == bool(left)
+    assert not list((cache / "checkpoints").iterdir())
+
+
+def test_a_checkpoint_that_was_cut_off_is_not_used(tmp_path):
+    from distill.student.checkpoints import mark_complete, newest
+
+    for step in (2, 4, 10):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+    mark_complete(tmp_path, 2)
+    mark_complete(tmp_path, 4)
+    assert newest(tmp_path) == tmp_path / "checkpoint-4"
+    assert not (tmp_path / "checkpoint-10").exists()
+
+
+def test_bad_rows_are_refused_all_at_once(run):
+    masked, broken = row(1), row(2)
+    for place in (2, 4):
+        masked["messages"][place]["weight"] = 0
+    broken["messages"][2]["tool_calls"][0]["function"]["arguments"] = "{"
+    long = row(3)
+    long["messages"][1]["content"] = "How many? " * 90
+    with pytest.raises(InputError) as refused:
+        run(rows=[row(0), masked, broken, long])
+    first, second, third = refused.value.faults
+    assert first.startswith("data/train.jsonl:2: /messages: nothing to learn from")
+    assert second.startswith("data/train.jsonl:3: /messages/2/tool_calls/0/function/arguments: not JSON")
+    assert third.startswith("data/train.jsonl:4: /messages: ") and "more than student.max_length = 256" in third
+    assert not written()
+
+
+def test_no_rows_are_refused(run):
+    with pytest.raises(InputError, match=r"data/train\.jsonl: no rows"):
+        run(rows=[])
+
+
+def test_a_loss_that_is_no_number_stops_and_writes_nothing(run, tmp_path):
+    with pytest.raises(InputError, match=r"training stopped at step \d: (loss|grad_norm) is"):
+        run(learning_rate=1e30)
+    assert not written()
+
+
+@pytest.mark.parametrize(("loss", "norm"), [(0.0, 1.0), (float("nan"), 1.0), (1.0, float("inf")), (1.0, 0.0)])
+def test_what_nothing_can_be_learned_from(loss, norm):
+    with pytest.raises(InputError, match="training stopped at step 3"):
+        watch.refuse_nonsense(loss, norm, 3)
+
+
+def test_a_4_bit_base_needs_its_library(run, monkeypatch):
+    monkeypatch.setattr("transformers.utils.is_bitsandbytes_available", lambda: False)
+    with pytest.raises(InputError, match="/student/qlora_rank: a 4-bit base needs bitsandbytes"):
+        run(qlora_rank=4)
+
+
+def test_a_4_bit_base_is_trained_and_gives_the_same_bytes_again(run, monkeypatch):
+    """On a CPU, in the same code as on a card: the linear layers are really held in 4 bits."""
+    from distill.student import trainer
+
+    build, held = trainer.build, []
+
+    def seen(**how: Any) -> Any:
+        model = how["model"].model
+        held.append((model.layers[0].mlp.up_proj.weight.dtype, model.embed_tokens.weight.dtype))
+        return build(**how)
+
+    monkeypatch.setattr(trainer, "build", seen)
+    files = run("once", qlora_rank=8)
+    assert [str(kind) for kind in held[0]] == ["torch.uint8", "torch.float32"]
+    report = json.loads(files["reports/training.json"])
+    assert report["loss_last"] < report["loss_first"] / 2
+    assert json.loads(files["models/adapter/adapter_config.json"])["r"] == 8
+    assert run("twice", qlora_rank=8) == files
+
+
+def test_a_batch_in_parts_trains_alike(uninterrupted, run, monkeypatch):
+    """Row by row with accumulation, as where memory is short: the same up to rounding."""
+    monkeypatch.setitem(memory.TOKENS_AT_ONCE, "cpu", 1)
+    parts = json.loads(run("parts")["reports/training.json"])
+    whole = json.loads(uninterrupted["reports/training.json"])
+    assert parts["loss_first"] == pytest.approx(whole["loss_first"], rel=1e-4)
+    assert parts["loss_last"] == pytest.approx(whole["loss_last"], rel=1e-2)
+
+
+def rows_of(*pairs: tuple[list[int], int]) -> list[dict[str, list[int]]]:
+    """Rows of tokens of which those from a place on are learned."""
+    return [{"input_ids": ids, "labels": [IGNORED] * start + ids[start:]} for ids, start in pairs]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        rows_of(([5, 6, 7, 8, 9, 10], 4), ([5, 6, 7, 11, 12], 4), ([5, 6, 7, 8, 9, 13, 14], 5)),
+        rows_of(([5, 6, 7, 8, 9], 3), ([5, 6, 7, 10, 11], 3)),  # one prompt, two answers
+        rows_of(([5, 6, 7], 1), ([8, 9, 10, 11], 2)),  # nothing in common
+        rows_of(([5, 6, 7, 8], 2), ([5, 6, 7, 8], 2)),  # the same twice
+        rows_of(([5, 6, 7, 8], 2)),
+    ],
+)
+def test_a_packed_batch_has_the_loss_and_gradient_of_its_rows(rows, gguf):
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from distill.student import base
+
+    model = AutoModelForCausalLM.from_pretrained(base.find(str(gguf)).directory)
+    weight = model.model.layers[0].self_attn.q_proj.weight
+
+    def backward(loss: Any) -> tuple[Any, Any]:
+        model.zero_grad()
+        loss.backward()
+        return loss.detach(), weight.grad.clone()
+
+    def loss(logits: Any, targets: Any) -> Any:
+        return torch.nn.functional.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="sum")
+
+    def alone(one: dict[str, list[int]]) -> Any:
+        return loss(model(torch.tensor([one["input_ids"]])).logits[0, :-1], torch.tensor(one["labels"][1:]))
+
+    batch = packing.pack(rows)
+    targets = batch.pop("shift_labels")[0]
+    del batch["labels"]
+    packed = backward(loss(model(**batch).logits[0], targets))
+    separate = backward(sum(alone(one) for one in rows))
+    torch.testing.assert_close(packed, separate, rtol=1e-4, atol=1e-5)
+    shared = packing.common_context(rows)
+    assert len(targets) == sum(len(one["input_ids"]) for one in rows) - shared * (len(rows) - 1)
+
+
+def test_rows_at_once_fill_but_do_not_pass_the_limit():
+    sequences = [Sequence([1] * 50 + [number] * 50, [IGNORED] * 60 + [number] * 40) for number in range(2, 10)]
+    examples = Examples(sequences, [], 8, 0)
+    assert [memory.rows_at_once(examples, 8, tokens, True) for tokens in (1, 151, 260, 1000)] == [1, 2, 4, 8]
+
+
+def test_all_samples_of_a_prompt_fall_on_one_side():
+    prompts = [f"{number:016x}" for number in range(40)]
+    assert len(held_out_prompts(prompts)) == 2
+    assert held_out_prompts(prompts) == held_out_prompts(reversed(prompts))
+    assert not held_out_prompts(prompts[:15])
+
+
+def test_peft_and_llama_cpp_load_the_adapter_and_agree(run, gguf, cache):
+    import torch
+    from peft import PeftModel
+    from test_student_base import post
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from distill.student import base
+    from distill.teacher.llama_server import serve
+
+    run(num_epochs=4)
+    adapter = Path("models/adapter")
+    plain = AutoModelForCausalLM.from_pretrained(base.find(str(gguf)).directory)
+    tuned = PeftModel.from_pretrained(plain, adapter)
+    messages = ROWS[0]["messages"][:2]
+    tokenizer = AutoTokenizer.from_pretrained(adapter)
+    prompt = tokenizer.apply_chat_template(messages, tools=ROWS[0]["tools"], add_generation_prompt=True)["input_ids"]
+    template = adapter / "chat_template.jinja"
+    with serve(gguf, slots=1, context=256, template=template, adapters=[adapter / "adapter.gguf"]) as endpoint:
+        for scale, model in ((1.0, tuned), (0.0, None)):
+            lora = [{"id": 0, "scale": scale}]
+            served = post(endpoint, "/completion", prompt=prompt, n_predict=1, n_probs=10, temperature=0, lora=lora)
+            with torch.no_grad(), tuned.disable_adapter() if model is None else torch.no_grad():
+                ours = tuned(torch.tensor([prompt])).logits[0, -1].log_softmax(-1)
+            for candidate in served["completion_probabilities"][0]["top_logprobs"]:
+                if candidate["logprob"] > -5:
+                    assert ours[candidate["id"]].item() == pytest.approx(candidate["logprob"], abs=0.1)

@@ -1,0 +1,61 @@
+"""`make validate`: whatever a person wrote wrong is named before anything runs, all of it in one go."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from conftest import ROOT
+
+Change = Callable[[str, object], None]
+
+
+def validate(project: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(project), "PATH": f"{ROOT}/.venv/bin:{os.environ['PATH']}"}
+    command = [sys.executable, "-m", "distill.validate"]
+    return subprocess.run(command, cwd=project, text=True, capture_output=True, check=False, env=environment)
+
+
+def in_git(project: Path) -> Path:
+    """DVC looks at dvc.yaml only inside a repository."""
+    subprocess.run(["git", "init", "-q"], cwd=project, check=True)
+    return project
+
+
+def test_the_example_is_valid(project: Path) -> None:
+    done = validate(in_git(project))
+    assert done.returncode == 0, done.stderr
+    assert "336 prompts" in done.stdout and "dvc.yaml with 7 stages" in done.stdout
+
+
+def test_all_faults_are_named_in_one_go(project: Path, set_param: Change) -> None:
+    set_param("student.path", "models/no/such.gguf")
+    set_param("student.template", "missing.jinja")
+    seed = project / "data/seed/mine.jsonl"
+    user = {"role": "user", "content": "hello"}
+    seed.write_text(
+        json.dumps({"messages": [user], "tools": ["lookup_itme"]})
+        + "\n"
+        + json.dumps({"messages": [{"role": "usr", "content": "hello"}]})
+        + "\n"
+    )
+    schema = project / "schemas/row.schema.json"
+    schema.write_text(schema.read_text().replace('"object"', '"obect"', 1))
+    done = validate(in_git(project))
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    for said in ("/student/path: 'models/no/such.gguf'", "mine.jsonl:2: /messages/0/role", "row.schema.json"):
+        assert said in done.stderr
+    seed.write_text(json.dumps({"messages": [user], "tools": ["lookup_itme"]}) + "\n")
+    set_param("student.path", "local/smollm2-135m-instruct")
+    done = validate(project)
+    for said in ("mine.jsonl:1: /tools", "lookup_item", "/student/template: missing.jinja"):
+        assert said in done.stderr
+
+
+def test_an_unknown_param_is_refused_by_every_stage_and_by_validate(project: Path, set_param: Change) -> None:
+    set_param("student.num_epoch", 3)
+    done = validate(in_git(project))
+    assert done.returncode == 1
+    assert "num_epochs" in done.stderr, done.stderr

@@ -1,0 +1,75 @@
+"""The training stage on a tiny student, in a folder of its own: what several test files stand on."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_rows import row
+from tiny_student import write_gguf
+
+from distill.student.tokenizer import TEMPLATES
+from stages import sft_train
+
+__all__ = ["cache", "converted", "gguf", "params", "run", "uninterrupted"]
+TEMPLATE = TEMPLATES / "smollm2.jinja"
+ROWS = [row(number) for number in range(17)]
+Bytes = dict[str, bytes]
+
+
+@pytest.fixture(scope="module")
+def gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_gguf(tmp_path_factory.mktemp("gguf") / "tiny.gguf")
+
+
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def cache(converted: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    import torch
+
+    torch.set_num_threads(1)
+    monkeypatch.setenv("DISTILL_CACHE", str(converted))
+    shutil.rmtree(converted / "checkpoints", ignore_errors=True)
+    return converted
+
+
+@pytest.fixture
+def params(gguf: Path) -> dict[str, Any]:
+    return {
+        "path": str(gguf), "template": str(TEMPLATE), "lora_rank": 4, "qlora_rank": None, "batch_size": 4,
+        "num_epochs": 2, "learning_rate": 0.01, "max_length": 256, "early_stopping": None, "seed": 0,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def run(tmp_path: Path, params: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Bytes]:
+    """Runs the stage in a folder of its own and returns what it wrote."""
+
+    def run(name: str = "here", rows: list[dict] = ROWS, **changes: Any) -> Bytes:
+        monkeypatch.chdir(folder(tmp_path / name, rows))
+        sft_train.main({"student": {**params, **changes}})
+        return written()
+
+    return run
+
+
+def folder(place: Path, rows: list[dict]) -> Path:
+    (place / "data").mkdir(parents=True, exist_ok=True)
+    (place / "data/train.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
+    return place
+
+
+def written() -> Bytes:
+    found = [file for top in ("models", "reports") for file in Path(top).rglob("*") if file.is_file()]
+    return {file.as_posix(): file.read_bytes() for file in found}
+
+
+@pytest.fixture
+def uninterrupted(run: Callable[..., Bytes]) -> Bytes:
+    return run("uninterrupted")
