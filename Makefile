@@ -55,7 +55,7 @@ $(VENV)/.test: $(VENV)/.train locks/test.lock
 
 .PHONY: models
 models: $(VENV)/.base ## Fetch the embedded models that params.yaml names (checked by hash, cached outside the project)
-	@python -m distill.teacher.weights
+	@python -m distill.models
 
 repro: $(VENV)/.train validate ## dvc repro: run what has changed
 	@dvc repro
@@ -121,7 +121,7 @@ ablate: $(VENV)/.train ## What a filter check does for the student: make ablate 
 
 example-large: $(VENV)/.train ## The larger example, in build/two_step: a 1.5B teacher, four tools, questions in two steps
 	@python examples/workspace.py two_step
-	@cd build/two_step && python -m distill.teacher.weights && dvc repro
+	@cd build/two_step && python -m distill.models && dvc repro
 
 validate: $(VENV)/.base ## Schemas, params.yaml, every seed row, tools.py, dvc.yaml
 	@python -m distill.validate

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from distill.models import named
 from distill.records.faults import InputError
+from distill.records.params import load as load_params
+from distill.records.paths import PROJECT
 from distill.teacher.weights import Weights, chat_template, fetch, gguf_path, known
 
 BYTES = b"GGUF" + bytes(range(256)) * 64
@@ -162,3 +165,12 @@ def test_each_known_model_has_its_files():
         assert weights.template is None or weights.template.is_file(), name
     assert chat_template("local/qwen2.5-coder-0.5b-instruct").name == "qwen2.5-coder.jinja"
     assert chat_template("local/./mine.gguf") is None
+
+
+def test_the_models_of_the_params_are_those_that_are_fetched_beforehand() -> None:
+    params = load_params(PROJECT / "params.yaml")
+    assert named(params) == ["local/qwen2.5-coder-0.5b-instruct", "local/smollm2-135m-instruct"]
+    params["model"], params["judge"]["model"] = "gpt-5.2", "local/qwen2.5-coder-1.5b-instruct"
+    assert named(params) == ["local/qwen2.5-coder-1.5b-instruct", "local/smollm2-135m-instruct"]
+    params["judge"]["model"], params["student"]["path"] = None, "Qwen/Qwen3-8B"
+    assert named(params) == []

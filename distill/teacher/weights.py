@@ -258,16 +258,3 @@ def _locked(path: Path) -> Iterator[BinaryIO]:
 
 def _stderr(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
-
-
-def main(names: list[str]) -> None:
-    """`python -m distill.teacher.weights [name …]`: fetches the models named (default: the example's two)."""
-    for name in names or ["qwen2.5-coder-0.5b-instruct", "smollm2-135m-instruct"]:
-        _stderr(f"{name}: {gguf_path(name)}")
-
-
-if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except InputError as error:
-        sys.exit(f"error: {error}")

@@ -1,0 +1,26 @@
+"""`make models`: fetches the embedded models that params.yaml names, so that no stage has to wait for a download."""
+
+import sys
+from typing import Any
+
+from distill.records import params as configuration
+from distill.records.faults import InputError
+from distill.teacher.weights import gguf_path
+
+
+def named(params: dict[str, Any]) -> list[str]:
+    """The `local/…` models of params.yaml: teacher, judge and student, each once."""
+    models = (params["model"], params["judge"]["model"], params["student"]["path"])
+    return list(dict.fromkeys(model for model in models if model and model.startswith("local/")))
+
+
+def main() -> None:
+    for model in named(configuration.load()):
+        print(f"{model}: {gguf_path(model)}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except InputError as error:
+        sys.exit(f"error: {error}")
