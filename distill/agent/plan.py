@@ -80,7 +80,7 @@ async def plan(wanted: list[tuple[dict[str, Any], int]], setting: Setting) -> Pl
         answers = index.answers(key)
         if not answers or not all(store.has(answer) for answer in answers):
             try:
-                async with setting.toolbox.open(prompt) as unused:
+                async with setting.toolbox.open(prompt, sample) as unused:
                     replay = _Replay(setting, prompt, sample, unused)
                     await run(prompt["messages"], replay.ask, replay.call, setting.params["agent"]["max_turns"])
             except _NotThere:

@@ -41,8 +41,16 @@ class Setting:
         return content_id(self.asked)
 
     def rollout_key(self, prompt: dict[str, Any], sample: int) -> str:
-        """The key of a rollout: its prompt, the tools offered, the teacher, and the sample. 64 hex digits."""
-        tools = self.toolbox.offered(prompt).id
-        return content_id(
-            {"prompt": prompt["id"], "tools": tools, "teacher": self.asked_id, "sample": sample}, length=64
-        )
+        """The key of a rollout: its prompt, the tools offered, the teacher, and the sample; the row where a tool reads
+        it. 64 hex digits."""
+        asked = {"prompt": prompt["id"], "tools": self.toolbox.offered(prompt).id, "teacher": self.asked_id}
+        row = self.row_id(prompt)
+        return content_id({**asked, "sample": sample} | ({"row": row} if row else {}), length=64)
+
+    def row_id(self, prompt: dict[str, Any]) -> str | None:
+        """The content id of what decides the tools' results beside the conversation; None when nothing does: the row's
+        metadata where a tool reads it, and the sandbox that the tools are in."""
+        read = {key: prompt[key] for key in ("docker", "docker_env") if prompt.get(key)}
+        if any(offer.reads_row for _, offer in self.toolbox.offered(prompt).tools):
+            read["metadata"] = prompt["metadata"]
+        return content_id(read) if read else None
