@@ -99,39 +99,48 @@ def test_a_teacher_that_is_told_its_mistake_repairs_its_call(
 
 
 BLOCKS = '''
-import os, time
+import time
 from pathlib import Path
 from distill.tools import tool
 
 @tool
-{kind} add(a: int, b: int) -> int:
-    """Adds two numbers; the sum of 0 has to wait until all others are done."""
-    while a == 0 and not Path("others-are-done").exists():
+{kind} add(a: int, b: int) -> str:
+    """Sleeps until all others are done."""
+    Path("begun").touch()
+    for _ in range(15):
         time.sleep(2)
-    return a + b
+        if Path("others-are-done").exists():
+            return "they went on"
+    return "they waited for me"
+
+@tool
+def wait() -> str:
+    """Returns once the other one sleeps."""
+    while not Path("begun").exists():
+        time.sleep(0.01)
+    return "it sleeps"
 '''
 
 
 @pytest.mark.parametrize("kind", ["def", "async def"])
 def test_a_tool_that_sleeps_holds_up_nobody_else(asks: Asks, project: Path, kind: str) -> None:
-    """Its sleep ends after the other rollouts have: were they held up, it would sleep until its time is over."""
+    """While it sleeps, the other rollouts get a tool's result, ask the teacher once more, and end."""
     (project / "tools.py").write_text(BLOCKS.format(kind=kind))
     ended: set[int] = set()
 
     def teacher(asked: Asked) -> Any:
-        n = number(asked.body)
-        # Async tools share a loop; the teacher's answers do not wait for it.
-        reply = says(f"Answer: {n + 1}") if n and kind == "async def" else adds(asked)
-        if reply["choices"][0]["finish_reason"] == "stop":
-            ended.add(n)
+        n, last = number(asked.body), asked.body["messages"][-1]
+        if last["role"] == "user":
+            return calls(("c", "wait", "{}")) if n else calls(("c", "add", '{"a": 0, "b": 1}'))
+        ended.add(n)
         if len(ended) == 9:
             (project / "others-are-done").touch()
-        return reply
+        return says(f"Answer: {last['content']}")
 
     with serving(teacher) as server:
         asks(server, agent__tool_timeout_s=60)
-    waited = next(message for message in rollouts(project)[0]["messages"] if message["role"] == "tool")
-    assert waited["content"] == "1", "it was woken by the end of the others"
+    answers = [rollout["messages"][-1]["content"] for rollout in rollouts(project)]
+    assert answers == ["Answer: they went on"] + ["Answer: it sleeps"] * 9
 
 
 def test_a_servers_session_starts_while_the_teacher_thinks(asks: Asks, project: Path) -> None:
