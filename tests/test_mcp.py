@@ -290,3 +290,21 @@ def test_no_server_is_left_behind() -> None:
     pid = int(with_tools(params(s=STDIO), work))
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_the_manuals_servers_are_read_as_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import re
+
+    import yaml
+
+    from distill.tools.mcp_server import servers
+
+    root = Path(SERVER).parents[1]
+    (block,) = re.findall(r"(?s)```yaml\n(tools:.*?)```", (root / "README.md").read_text())
+    path = tmp_path / "params.yaml"
+    path.write_text(json.dumps(yaml.safe_load((root / "params.yaml").read_text()) | yaml.safe_load(block)))
+    monkeypatch.setenv("SEARCH_KEY", "key")
+    browser, files, search = servers(load_params(path))
+    assert browser.url == "http://localhost:8931/mcp" and browser.isolation == "rollout"
+    assert files.allows("read_file") and not files.allows("write_file")
+    assert search.isolation == "shared" and search.headers == (("Authorization", "Bearer ${SEARCH_KEY}"),)
