@@ -182,7 +182,7 @@ def _score(right: dict[str, bool], share: float) -> dict[str, Any]:
         "accuracy": round(share, 4),
         "accuracy_ci": [round(max(0.0, share - spread), 4), round(min(1.0, share + spread), 4)],
         "tool_calls": 53 if share else 0,
-        "valid_calls": round(0.86 + share / 7, 4) if share else None,
+        "valid_calls": round(0.86 + share / 8, 4) if share else None,
         "tasks_with_call": 0.975 if share else 0.0,
         "tool_agreement": round(share * 0.95, 4),
         "call_agreement": round(share * 0.95, 4),

@@ -517,3 +517,10 @@ def test_schemas_are_plain_json(tmp_path: Path) -> None:
     text = "@tool\ndef f(place: Place, box: Box = Box(1), tree: Tree | None = None):\n    '''Does.'''"
     (tool,) = load(tmp_path, text).tools.values()
     assert json.loads(json.dumps(tool.schema)) == tool.schema and '"title": {"anyOf"' in json.dumps(tool.schema)
+
+
+def test_a_tool_for_a_sandbox_never_runs_here(tmp_path: Path) -> None:
+    tools = load(tmp_path, "@tool(sandbox=True)\ndef f():\n    '''Does.'''\n    open('ran-here', 'w').close()")
+    with pytest.raises(ToolError, match="'f' runs in a sandbox only"):
+        call(tools, "f")
+    assert not Path("ran-here").exists()

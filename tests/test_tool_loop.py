@@ -214,7 +214,6 @@ def test_another_row_makes_the_tool_run_again_and_the_teacher_answers_only_what_
     (project / "tools.py").write_text(CONTEXT)
     with serving(adds) as server:
         asks(server, teacher__samples=2)
-        before = {rollout["id"] for rollout in rollouts(project)}
         assert sorted(rollout["messages"][-1]["content"] for rollout in rollouts(project))[:2] == [
             "Answer: 1 0",
             "Answer: 1 1",
@@ -225,6 +224,6 @@ def test_another_row_makes_the_tool_run_again_and_the_teacher_answers_only_what_
         path.write_text(path.read_text().replace('"expected_answer": 1}', '"expected_answer": 111}'))
         assert Running(project, "prompts").wait().returncode == 0
         asks(server)
-    changed = [rollout for rollout in rollouts(project) if rollout["id"] not in before]
-    assert sorted(rollout["messages"][-1]["content"] for rollout in changed) == ["Answer: 111 0", "Answer: 111 1"]
+    found = sorted(rollout["messages"][-1]["content"] for rollout in rollouts(project))
+    assert found[:4] == ["Answer: 10 0", "Answer: 10 1", "Answer: 111 0", "Answer: 111 1"] and len(found) == 20
     assert len(server.posts) == 42, "the calls were bought before; what follows from them is new"

@@ -62,6 +62,8 @@ class _Calls:
     async def call(self, name: str, arguments: dict[str, Any]) -> Any:
         """What the function returns. Raises ToolError for arguments that only its types can tell to be wrong."""
         tool = self._tools[name]
+        if tool.sandbox:
+            raise ToolError(f"'{name}' runs in a sandbox only")
         try:
             values = tool.parameters.of(arguments)
         except ValidationError as error:

@@ -27,6 +27,7 @@ class Tool:
     function: Callable[..., Any]
     parameters: Parameters
     timeout_s: float | None
+    sandbox: bool = False
 
 
 class Marked(NamedTuple):
@@ -41,8 +42,9 @@ MARKED: list[Marked] = []
 """Everything that was marked in this process, in order: what is no function, or is hidden by another of its name, is told."""
 
 
-def tool(function: Callable[..., Any] | None = None, *, timeout: float | None = None) -> Any:
-    """Marks a function as a tool: `@tool`, or `@tool(timeout=5)` to give it its own time limit in seconds.
+def tool(function: Callable[..., Any] | None = None, *, timeout: float | None = None, sandbox: bool = False) -> Any:
+    """Marks a function as a tool: `@tool`, `@tool(timeout=5)` to give it its own time limit in seconds, or
+    `@tool(sandbox=True)` to run it inside of the container of the row's `docker`.
 
     The docstring's first part is the tool's description; its `Args:` describe the parameters. A parameter of the type
     `Context` is filled in without the model seeing it. The function stays callable as before. What cannot be offered to
@@ -58,7 +60,7 @@ def tool(function: Callable[..., Any] | None = None, *, timeout: float | None = 
     def mark(marked: Callable[..., Any]) -> Callable[..., Any]:
         MARKED.append(Marked(marked, *where))
         if is_function(marked):
-            marked.__distill_tool__ = {"timeout_s": timeout}  # type: ignore[attr-defined]
+            marked.__distill_tool__ = {"timeout_s": timeout, "sandbox": sandbox}  # type: ignore[attr-defined]
         return marked
 
     return mark if function is None else mark(function)
@@ -80,7 +82,8 @@ def build(function: Callable[..., Any]) -> Tool:
     Raises InputError with every fault: a name that the APIs refuse, no docstring, a time limit that is none, a parameter
     without a type hint or of a type that JSON cannot say, `*args` or `**kwargs`.
     """
-    name, timeout_s = function.__name__, function.__distill_tool__["timeout_s"]  # type: ignore[attr-defined]
+    name, marked = function.__name__, function.__distill_tool__  # type: ignore[attr-defined]
+    timeout_s = marked["timeout_s"]
     documentation = docstring_parser.parse(function.__doc__ or "")
     text = "\n\n".join(part for part in (documentation.short_description, documentation.long_description) if part)
     faults = []
@@ -102,7 +105,7 @@ def build(function: Callable[..., Any]) -> Tool:
     said = plain(taken.model.model_json_schema())
     said.setdefault("properties", {})
     schema = {"type": "function", "function": {"name": name, "description": text, "parameters": said}}
-    return Tool(name, schema, function, taken, timeout_s)
+    return Tool(name, schema, function, taken, timeout_s, marked["sandbox"])
 
 
 def place(function: Callable[..., Any]) -> str:
