@@ -19,7 +19,7 @@ ROW ?= 1
 DIR ?=
 PORT ?=
 
-.PHONY: all install install-data repro data train rollouts plan try evaluate render serve chat merge gguf report export compare sweep ablate example-large new validate lint test bench-dvc bench-training bench-report bench-teacher deps lock clean distclean help
+.PHONY: all install install-data repro data train rollouts plan try evaluate render serve chat merge gguf report export compare sweep ablate example-large new tools validate lint test bench-dvc bench-training bench-report bench-teacher bench-tools deps lock clean distclean help
 
 all: install models repro ## Set up and run the whole pipeline, down to the report
 
@@ -123,6 +123,9 @@ example-large: $(VENV)/.train ## The larger example, in build/two_step: a 1.5B t
 	@python examples/workspace.py two_step
 	@cd build/two_step && python -m distill.models && dvc repro
 
+tools: $(VENV)/.base ## The tools as the teacher is offered them; MCP servers are asked anew
+	@python -m distill.agent.show_tools
+
 validate: $(VENV)/.base ## Schemas, params.yaml, every seed row, tools.py, dvc.yaml
 	@python -m distill.validate
 
@@ -151,6 +154,9 @@ $(INSPECT): | $(BIN)/uv
 
 bench-teacher: $(VENV)/.test $(INSPECT) ## What buying rollouts costs, against an ideal and inspect-ai (ONLY="rollouts wide")
 	@python -m benchmarks.teacher $(ONLY)
+
+bench-tools: $(VENV)/.test ## What the tool loop adds to the waits for teacher and tools
+	@python -m benchmarks.tools
 
 deps: $(VENV)/.base ## Write into dvc.yaml which files each stage's results depend on
 	@python tests/closure.py

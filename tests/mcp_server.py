@@ -1,5 +1,6 @@
 """A real MCP server with tools that behave and tools that do not: `python mcp_server.py stdio|http|sse PORT`.
 
+`$STARTED` names a file that gets a line from each process.
 `$CHANGED` names a file: while it exists, the tool `plus` is gone. `$SECRET_FOR_SERVER` is what `whisper` says.
 """
 
@@ -98,6 +99,9 @@ async def forget(ctx: Context) -> str:
 
 
 if __name__ == "__main__":
+    if os.environ.get("STARTED"):
+        with open(os.environ["STARTED"], "a") as file:
+            file.write(f"{os.getpid()}\n")
     kind, port = sys.argv[1], int((sys.argv[2:] or ["0"])[0])
     if Path(os.environ.get("CHANGED", "/nowhere")).exists():
         server.remove_tool("plus")

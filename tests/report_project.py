@@ -46,6 +46,11 @@ def _rollouts_report(rollouts: list[dict[str, Any]]) -> dict[str, Any]:
         "turns_mean": 2.31,
         "tool_calls": 137,
         "tool_errors": 9,
+        "tools": {
+            "calculate": {"calls": 61, "errors": 0, "p50_ms": 0.3, "p95_ms": 1234.5},
+            "lookup": {"calls": 76, "errors": 9, "p50_ms": 142.0, "p95_ms": 390.2},
+            "never": {"calls": 0, "errors": 0, "p50_ms": None, "p95_ms": None},
+        },
         "usage": {key: sum(rollout["usage"][key] for rollout in rollouts) for key in NO_USAGE},
         "cost_usd": round(sum(rollout["cost_usd"] for rollout in rollouts), 6),
     }
@@ -177,7 +182,7 @@ def _score(right: dict[str, bool], share: float) -> dict[str, Any]:
         "accuracy": round(share, 4),
         "accuracy_ci": [round(max(0.0, share - spread), 4), round(min(1.0, share + spread), 4)],
         "tool_calls": 53 if share else 0,
-        "valid_calls": round(0.86 + share / 7, 4) if share else None,
+        "valid_calls": round(0.86 + share / 8, 4) if share else None,
         "tasks_with_call": 0.975 if share else 0.0,
         "tool_agreement": round(share * 0.95, 4),
         "call_agreement": round(share * 0.95, 4),

@@ -222,6 +222,9 @@ def test_what_was_offered_is_offered_again_without_the_server(tmp_path: Path, mo
 
     with pytest.raises(InputError, match=r"tools/mcp/s: its tools are not those .*gone: plus"):
         with_tools(params(s=server), ready, lists)
+    lists.forget()
+    assert "plus" not in with_tools(params(s=server), names, lists), "what `make tools` does"
+    with_tools(params(s=server), ready, lists)
 
 
 def test_what_is_wrong_is_said_before_anything_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,6 +238,13 @@ def test_what_is_wrong_is_said_before_anything_is_asked(monkeypatch: pytest.Monk
     with pytest.raises(InputError, match=r"MCP server 's' cannot be reached") as caught:
         with_tools(params(s={"url": "http://localhost:9/${TEST_TOKEN}"}, t={"command": "/no/${TEST_TOKEN}"}), nothing)
     assert len(caught.value.faults) == 2 and SECRET not in str(caught.value)
+    with pytest.raises(InputError) as caught:
+        with_tools(params(mcp_url=["localhost:1", "x/${GONE}"], mcp={"url": "y", "drop": ["("]}), nothing)
+    assert caught.value.faults == [
+        "params.yaml: /tools/mcp/mcp/drop: '(' is no pattern: missing ): (",
+        "params.yaml: /mcp_url/1: ${GONE} is not set, neither in the environment nor in .env",
+        "params.yaml: /mcp_url/0: it is called 'mcp', and so is /tools/mcp/mcp; name both under tools.mcp",
+    ]
     with pytest.raises(InputError, match=r"no luck today"):
         with_tools(params(s={"command": "sh", "args": ["-c", "echo no luck today >&2; exit 1"]}), nothing)
 
@@ -247,16 +257,18 @@ def test_servers_are_written_as_the_schema_says(tmp_path: Path) -> None:
     for mcp in ({"a": "localhost:8931"}, {"a": {"url": "http://x/mcp", "headers": {"k": "${V}"}}}, {"a": STDIO}):
         path.write_text(json.dumps(good | {"tools": {**good["tools"], "mcp": mcp}, "mcp_url": ["localhost:8931"]}))
         load_params(path)
-    for mcp in (
-        {"a": {}},
-        {"a": {"url": "x", "command": "y"}},
-        {"a": {"url": "x", "args": []}},
-        {"a b": "x"},
-        {"a": {"urll": "x"}},
+    for mcp, said in (
+        ({"a": {}}, "/a: needs 'url' or 'command'"),
+        ({"a": {"url": "x", "command": "y"}}, "/a: has 'url' and 'command', which exclude each other"),
+        ({"a": {"url": "x", "args": []}}, "/a: "),
+        ({"a b": "x"}, ': "a b" does not match'),
+        ({"a": {"urll": "x"}}, "/a: unknown key 'urll', did you mean 'url'"),
+        ({"a": {"url": "x", "isolation": "none"}}, '/a/isolation: "none" is not one of "rollout" or "shared"'),
     ):
         path.write_text(json.dumps(good | {"tools": {**good["tools"], "mcp": mcp}}))
-        with pytest.raises(InputError):
+        with pytest.raises(InputError) as caught:
             load_params(path)
+        assert f": /tools/mcp{said}" in str(caught.value)
 
 
 def test_no_schema_makes_us_fetch_anything() -> None:
@@ -278,3 +290,21 @@ def test_no_server_is_left_behind() -> None:
     pid = int(with_tools(params(s=STDIO), work))
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_the_manuals_servers_are_read_as_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import re
+
+    import yaml
+
+    from distill.tools.mcp_server import servers
+
+    root = Path(SERVER).parents[1]
+    (block,) = re.findall(r"(?s)```yaml\n(tools:.*?)```", (root / "README.md").read_text())
+    path = tmp_path / "params.yaml"
+    path.write_text(json.dumps(yaml.safe_load((root / "params.yaml").read_text()) | yaml.safe_load(block)))
+    monkeypatch.setenv("SEARCH_KEY", "key")
+    browser, files, search = servers(load_params(path))
+    assert browser.url == "http://localhost:8931/mcp" and browser.isolation == "rollout"
+    assert files.allows("read_file") and not files.allows("write_file")
+    assert search.isolation == "shared" and search.headers == (("Authorization", "Bearer ${SEARCH_KEY}"),)

@@ -27,6 +27,7 @@ STEPS: list[tuple[str, str]] = [
     ("make help", r"(?m)^rollouts +Ask the teacher"),
     ("source .venv/bin/activate", ""),
     ("make validate", r"valid: 336 prompts, 2 tools"),
+    ("make tools", r"lookup_item\(sku, field\)  from tools.py\n    Gives the price"),
     ("make plan MODEL=gpt-5.2", r"gpt-5.2: \d+ rollouts wanted, 0 of them in the store"),
     ("make try MODEL=gpt-5.2", r"lookup_item"),
     ("make rollouts ENTRIES=0-2 MODEL=gpt-5.2", r"(?m)^teacher_rollouts: .*5"),

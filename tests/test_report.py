@@ -226,6 +226,15 @@ def test_failures_are_counted_by_kind(page: Any, project: Path) -> None:
     assert table.inner_text().split("\t")[1:] == [str(failed)] and "Took too long" in table.inner_text()
 
 
+def test_each_tool_has_its_calls_failures_and_times(page: Any, project: Path) -> None:
+    rows = page.locator("section[aria-labelledby=s-teacher] table:has(th:text-is('Tool')) tbody tr").all_inner_texts()
+    assert [row.split("\t") for row in rows] == [
+        ["calculate", "61", "0", "0.3 ms", "1.2 s"],
+        ["lookup", "76", "9", "142 ms", "390 ms"],
+        ["never", "0", "0", "n/a", "n/a"],
+    ]
+
+
 def test_base_and_student_stand_beside_the_teacher_on_held_out_prompts(page: Any) -> None:
     browse(page)
     page.select_option("select[name=split]", "eval")

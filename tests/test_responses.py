@@ -65,7 +65,7 @@ def test_the_body_and_the_replay_are_what_the_api_wants(asks: Callable[..., Done
     assert (
         first["tools"][0]["type"] == "function"
         and first["tools"][0]["name"] == "add"
-        and first["tools"][0]["strict"] is False
+        and first["tools"][0]["strict"] is True
     )
     sent = thinker(next(asked for asked in books.posts if asked.body == first))["output"]
     assert second["input"][:2] == first["input"] and second["input"][2:6] == sent

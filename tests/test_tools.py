@@ -163,7 +163,7 @@ def test_every_fault_of_every_tool_is_named_at_load_time(tmp_path: Path) -> None
 def test_a_tools_file_that_cannot_be_loaded_is_named(tmp_path: Path) -> None:
     path = tmp_path / "tools.py"
     path.write_text("import no_such_library\n")
-    with pytest.raises(InputError, match=r"tools\.py: cannot be loaded: ModuleNotFoundError"):
+    with pytest.raises(InputError, match=r"tools\.py:1: cannot be loaded: ModuleNotFoundError"):
         opened(path)
 
 

@@ -28,7 +28,7 @@ async def collect(
         prompt, sample = item
         talk, turns = await _rollout(prompt, sample, setting)
         if talk.error is None or KINDS[talk.error["kind"]].fate == "fail":
-            finished.add(setting.rollout_key(prompt, sample), turns.all_keys)
+            finished.add(setting.index_key(prompt, sample), turns.all_keys)
         on_done(record(prompt, sample, setting, talk, turns))
 
     await side_by_side(wanted, setting.teacher, one)
@@ -37,7 +37,7 @@ async def collect(
 async def _rollout(prompt: dict[str, Any], sample: int, setting: Setting) -> tuple[Conversation, Turns]:
     """A rollout, made once more when its tools were lost on the way: what the teacher said before is in the store."""
     for _ in range(TRIES):
-        async with setting.toolbox.open(prompt) as session:
+        async with setting.toolbox.open(prompt, sample) as session:
             turns = Turns(setting, prompt, sample, session)
             talk = await run(prompt["messages"], turns.ask, turns.call, setting.params["agent"]["max_turns"])
         if talk.stop_reason != "tool_failure":

@@ -76,11 +76,11 @@ async def plan(wanted: list[tuple[dict[str, Any], int]], setting: Setting) -> Pl
     finished: list[list[str]] = []
     missing: list[Missing] = []
     for prompt, sample in wanted:
-        key = setting.rollout_key(prompt, sample)
+        key = setting.index_key(prompt, sample)
         answers = index.answers(key)
         if not answers or not all(store.has(answer) for answer in answers):
             try:
-                async with setting.toolbox.open(prompt) as unused:
+                async with setting.toolbox.open(prompt, sample) as unused:
                     replay = _Replay(setting, prompt, sample, unused)
                     await run(prompt["messages"], replay.ask, replay.call, setting.params["agent"]["max_turns"])
             except _NotThere:

@@ -30,6 +30,7 @@ KEPT = (
 def record(prompt: dict[str, Any], sample: int, setting: Setting, talk: Conversation, turns: Turns) -> dict[str, Any]:
     """The rollout record of a conversation (schemas/rollout.schema.json)."""
     key = setting.rollout_key(prompt, sample)
+    row = setting.row_id(prompt)
     costs = [answer["cost_usd"] for answer in turns.answers]
     return {
         "id": key[:16],
@@ -45,12 +46,13 @@ def record(prompt: dict[str, Any], sample: int, setting: Setting, talk: Conversa
         "error": talk.error and _error(talk.error, turns.error),
         "messages": talk.messages,
         "tools": turns.offered,
+        "origins": {offer.name: source.origin for source, offer in setting.toolbox.offered(prompt).tools},
         "calls": [_call(*turn) for turn in zip(turns.keys, turns.answers, turns.told, strict=True)],
         "usage": total([answer["usage"] for answer in turns.answers]),
         "cost_usd": None if None in costs else math.fsum(cost for cost in costs if cost is not None),
         "docker": prompt.get("docker"),
         "metadata": prompt["metadata"],
-        "versions": {"loop": LOOP_VERSION, "tools": setting.tools_version},
+        "versions": {"loop": LOOP_VERSION, "tools": setting.tools_version} | ({"row": row} if row else {}),
     }
 
 

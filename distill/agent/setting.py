@@ -6,7 +6,7 @@ from typing import Any
 
 from distill.records.ids import content_id
 from distill.teacher.teacher import Teacher
-from distill.teacher.tool_results import ToolResults
+from distill.teacher.tool_results import RowResults, ToolResults
 from distill.tools.toolbox import Toolbox
 
 
@@ -20,9 +20,12 @@ class Setting:
     tools_version: str
 
     @cached_property
-    def results(self) -> ToolResults:
-        """What these tools said before."""
+    def _results(self) -> ToolResults:
         return ToolResults(self.teacher.store.root, self.tools_version)
+
+    def results(self, prompt: dict[str, Any]) -> RowResults:
+        """What the tools of a prompt said before."""
+        return self._results.of(self.row_id(prompt))
 
     @cached_property
     def asked(self) -> dict[str, Any]:
@@ -46,3 +49,13 @@ class Setting:
         return content_id(
             {"prompt": prompt["id"], "tools": tools, "teacher": self.asked_id, "sample": sample}, length=64
         )
+
+    def index_key(self, prompt: dict[str, Any], sample: int) -> str:
+        """The key of a rollout in the index of finished ones: it is another one where a tool reads another row."""
+        key, row = self.rollout_key(prompt, sample), self.row_id(prompt)
+        return content_id([key, row], length=64) if row else key
+
+    def row_id(self, prompt: dict[str, Any]) -> str | None:
+        """The content id of the metadata that a tool of the prompt reads behind the model's back; None without one."""
+        reads = any(offer.reads_row for _, offer in self.toolbox.offered(prompt).tools)
+        return content_id(prompt["metadata"]) if reads else None

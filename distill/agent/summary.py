@@ -4,7 +4,7 @@ import math
 from collections import Counter
 from typing import Any
 
-from distill.records.tool_error import TOOL_ERROR
+from distill.agent import tool_times
 from distill.teacher.answer import total
 from distill.teacher.errors import KINDS
 
@@ -14,7 +14,8 @@ class Summary:
 
     def __init__(self, model: str):
         self._model = model
-        self._wanted = self._turns = self._tool_calls = self._tool_errors = 0
+        self._wanted = self._turns = 0
+        self._tools = tool_times.ToolTimes()
         self._stops: Counter[str] = Counter()
         self._errors: Counter[str] = Counter()
         self._usage = total([])
@@ -22,16 +23,12 @@ class Summary:
 
     def add(self, rollout: dict[str, Any]) -> None:
         """Counts one rollout."""
-        messages = rollout["messages"]
         self._wanted += 1
         self._stops[rollout["stop_reason"]] += 1
         if rollout["error"]:
             self._errors[rollout["error"]["kind"]] += 1
         self._turns += len(rollout["calls"])
-        self._tool_calls += sum(len(message.get("tool_calls", [])) for message in messages)
-        self._tool_errors += sum(
-            message["role"] == "tool" and message["content"].startswith(TOOL_ERROR) for message in messages
-        )
+        self._tools.add(rollout)
         self._usage = total([self._usage, rollout["usage"]])
         self._costs.append(rollout["cost_usd"])
 
@@ -46,8 +43,9 @@ class Summary:
             "stop_reasons": dict(sorted((reason, count) for reason, count in self._stops.items() if count)),
             "errors": dict(sorted(self._errors.items())),
             "turns_mean": round(self._turns / max(self._wanted, 1), 2),
-            "tool_calls": self._tool_calls,
-            "tool_errors": self._tool_errors,
+            "tool_calls": self._tools.calls,
+            "tool_errors": self._tools.errors,
+            "tools": self._tools.report(),
             "usage": self._usage,
             # fsum is exact, so the order in which rollouts end does not show
             "cost_usd": None if None in self._costs else math.fsum(cost for cost in self._costs if cost is not None),
@@ -83,4 +81,4 @@ def table(report: dict[str, Any]) -> str:
             f"  {count:>6}  {kind:<{wide}}  {advice}"
             for kind, (count, advice) in sorted(failures.items(), key=lambda failure: (-failure[1][0], failure[0]))
         ]
-    return "\n".join(lines)
+    return "\n".join(lines + tool_times.lines(report["tools"]))

@@ -79,7 +79,7 @@ def _put(store: Store, results: dict[str, ToolResults], rollout: dict[str, Any])
     """Puts what a record knows and the store does not; returns how many answers that were."""
     count = 0
     version = rollout["versions"].get("tools", "unknown")
-    said = results.setdefault(version, ToolResults(store.root, version))
+    said = results.setdefault(version, ToolResults(store.root, version)).of(rollout["versions"].get("row"))
     for request in known(rollout):
         if not store.entry(request.key):
             if request.answer:

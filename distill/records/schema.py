@@ -38,6 +38,10 @@ def _line(error: Any, name: str) -> str:
     if unexpected:
         known = _properties_at(name, error.schema_path)
         message = "; ".join(_unknown(key, known) for key in unexpected)
+    elif keys := _one_of_keys(name, error.schema_path):
+        given = [key for key in keys if key in error.instance]
+        names = " and ".join(f"'{key}'" for key in given) if given else " or ".join(f"'{key}'" for key in keys)
+        message = f"has {names}, which exclude each other" if given else f"needs {names}"
     else:
         message = error.message
     if len(message) > LONGEST_MESSAGE:
@@ -50,12 +54,25 @@ def _unknown(key: str, known: list[str]) -> str:
     return f"unknown key '{key}'" + (f", did you mean '{near[0]}'?" if near else "")
 
 
+def _one_of_keys(name: str, steps: list[str | int]) -> list[str]:
+    """The keys of which a record needs exactly one, where `steps` lead to a `oneOf` that says just that."""
+    if steps[-1] != "oneOf":
+        return []
+    branches = _at(name, steps)
+    keys = [branch["required"][0] for branch in branches if len(branch.get("required", ())) == 1 == len(branch)]
+    return keys if len(keys) == len(branches) else []
+
+
 def _properties_at(name: str, steps: list[str | int]) -> list[str]:
     """The property names beside the `additionalProperties` at `steps`; only the shared schema has `$defs`."""
-    place: Any = load(SHARED if steps[0] == "$defs" else name)
-    for step in steps[:-1]:
+    return list(_at(name, steps[:-1]).get("properties", {}))
+
+
+def _at(name: str, steps: list[str | int]) -> Any:
+    place: Any = load(SHARED if list(steps[:1]) == ["$defs"] else name)
+    for step in steps:
         place = place[step]
-    return list(place.get("properties", {}))
+    return place
 
 
 def _escape(step: str) -> str:

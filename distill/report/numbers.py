@@ -25,6 +25,13 @@ def count(number: float | None) -> str:
     return f"{number:,.2f}".rstrip("0").rstrip(".") if number == 0 or abs(number) >= 0.1 else f"{number:.2g}"
 
 
+def milliseconds(time: float | None) -> str:
+    """0.4 as `0.4 ms`, 1234 as `1.2 s`; None as `n/a`."""
+    if time is None:
+        return "n/a"
+    return f"{time:.1f} ms" if time < 100 else f"{time:.0f} ms" if time < 1000 else f"{time / 1000:,.1f} s"
+
+
 def usd(cost: float | None) -> str:
     """Dollars, with as many places as a small sum needs; None as `unknown`."""
     if cost is None:

@@ -26,7 +26,9 @@ def page(report: dict[str, Any]) -> bytes:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {name: getattr(numbers, name) for name in ("percent", "interval", "count", "usd", "place")}
+    environment.filters |= {
+        name: getattr(numbers, name) for name in ("percent", "interval", "count", "milliseconds", "usd", "place")
+    }
     safe = jinja2.filters.Markup
     content = environment.get_template("page.html").render(
         report=report,

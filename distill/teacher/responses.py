@@ -11,6 +11,7 @@ from distill.teacher import errors
 from distill.teacher.answer import Answer, Usage
 from distill.teacher.chat import with_own_ids
 from distill.teacher.errors import Transient
+from distill.teacher.strict import strict
 
 PATH = "/responses"
 PENDING = ("queued", "in_progress")
@@ -37,7 +38,8 @@ def body(request: dict[str, Any], without: frozenset[str] = frozenset()) -> dict
         sampling["reasoning"] = {key: value for key, value in sampling["reasoning"].items() if key != "summary"}
     sent = {"model": request["model"], "input": request["input"], "store": False, **sampling}
     if request["tools"]:
-        sent["tools"] = [{"type": "function", "strict": False, **tool["function"]} for tool in request["tools"]]
+        functions = [tool["function"] for tool in request["tools"]]
+        sent["tools"] = [{"type": "function", "strict": strict(one["parameters"]), **one} for one in functions]
     if "reasoning" in request["sampling"] and "reasoning" not in without:
         sent["include"] = ["reasoning.encrypted_content"]
     return sent

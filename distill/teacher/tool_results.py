@@ -5,9 +5,11 @@ Small and not paid for, so no file and no fsync of their own: a line that a powe
 
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 import orjson
 
+from distill.records.ids import content_id
 from distill.tools.session import Told
 
 
@@ -36,6 +38,10 @@ class ToolResults:
         """Remembers results. The line begins with its newline, so that one cut off by a kill spoils no other."""
         os.write(self._open(), b"\n" + key.encode() + b" " + orjson.dumps([list(one) for one in results]) + b"\n")
 
+    def of(self, row: str | None) -> "RowResults":
+        """Those of rollouts whose tools read a row with this content id; None: they read the conversation only."""
+        return RowResults(self, row)
+
     def _open(self) -> int:
         if self._file is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,3 +65,21 @@ class ToolResults:
             at += len(line)
         self._read_to += whole
         return True
+
+
+class RowResults(NamedTuple):
+    """The results of tools that read the row, too: the same answer may stand before another row tomorrow."""
+
+    results: ToolResults
+    row: str | None
+
+    def get(self, key: str) -> list[Told] | None:
+        """As ToolResults.get."""
+        return self.results.get(self._key(key))
+
+    def put(self, key: str, results: list[Told]) -> None:
+        """As ToolResults.put."""
+        self.results.put(self._key(key), results)
+
+    def _key(self, key: str) -> str:
+        return content_id([key, self.row], length=64) if self.row else key

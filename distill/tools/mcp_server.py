@@ -11,6 +11,8 @@ from distill.records.faults import InputError
 from distill.teacher import secrets
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
+QUIETLY = re2.Options()
+QUIETLY.log_errors = False
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class McpServer:
     isolation: str = "rollout"
     then: str | None = None
     drop: tuple[str, ...] = ()
+    key: str = ""
+    """Where params.yaml has it."""
 
     def allows(self, tool: str) -> bool:
         """Whether the model may see a tool of the server, by the server's own name for it."""
@@ -49,8 +53,16 @@ def servers(params: dict[str, Any]) -> list[McpServer]:
     found = [_server(name, entry) for name, entry in params.get("tools", {}).get("mcp", {}).items()]
     short = params.get("mcp_url") or []
     for number, url in enumerate([short] if isinstance(short, str) else short, start=1):
-        found.append(McpServer("mcp" if number == 1 else f"mcp_{number}", url=with_scheme(url)))
-    faults = [f"params.yaml: /tools/mcp/{server.name}{fault}" for server in found for fault in _faults(server)]
+        key = "/mcp_url" if isinstance(short, str) else f"/mcp_url/{number - 1}"
+        found.append(McpServer("mcp" if number == 1 else f"mcp_{number}", url=with_scheme(url), key=key))
+    faults = [f"params.yaml: {server.key}{fault}" for server in found for fault in _faults(server)]
+    names = [server.name for server in found]
+    faults += [
+        f"params.yaml: {server.key}: it is called '{server.name}', and so is {first.key}; name both under tools.mcp"
+        for place, server in enumerate(found)
+        for first in [found[names.index(server.name)]]
+        if names.index(server.name) != place
+    ]
     if faults:
         raise InputError(faults)
     return found
@@ -91,7 +103,8 @@ def _server(name: str, entry: dict[str, Any] | str) -> McpServer:
     pairs: dict[str, Any] = {key: tuple(sorted((entry.get(key) or {}).items())) for key in ("env", "headers")}
     lists: dict[str, Any] = {key: tuple(entry[key]) for key in ("args", "allow", "deny", "drop") if key in entry}
     plain = {key: entry[key] for key in ("command", "isolation", "then") if key in entry}
-    return McpServer(name, url=with_scheme(entry["url"]) if "url" in entry else None, **plain, **lists, **pairs)
+    url = with_scheme(entry["url"]) if "url" in entry else None
+    return McpServer(name, url=url, **plain, **lists, **pairs, key=f"/tools/mcp/{name}")
 
 
 def _faults(server: McpServer) -> list[str]:
@@ -99,9 +112,10 @@ def _faults(server: McpServer) -> list[str]:
     faults = [f": ${{{name}}} is not set, neither in the environment nor in .env" for name in _missing(texts)]
     for pattern in server.drop:
         try:
-            re2.compile(pattern)
+            re2.compile(pattern, QUIETLY)
         except re2.error as error:
-            faults.append(f"/drop: {pattern!r} is no pattern: {error}")
+            reason = error.args[0].decode() if isinstance(error.args[0], bytes) else error
+            faults.append(f"/drop: {pattern!r} is no pattern: {reason}")
     return faults
 
 

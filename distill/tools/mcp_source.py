@@ -60,7 +60,7 @@ class McpTools:
             async with self._connection() as caller:
                 found = await caller.tools()
         except SessionLost as error:
-            raise InputError(f"params.yaml: /tools/mcp/{self.server.name}: {error}") from None
+            raise InputError(f"params.yaml: {self.server.key}: {error}") from None
         faults = [fault for tool in found for fault in _faults(tool)]
         missing = [self.server.then] if self.server.then and self.server.then not in _names(found) else []
         faults += [f"/then: it has no tool '{name}'" for name in missing]
@@ -70,7 +70,7 @@ class McpTools:
                 "pin the server's version, or type `make tools` to take the new ones, which asks the teacher anew"
             )
         if faults:
-            raise InputError(f"params.yaml: /tools/mcp/{self.server.name}{fault}" for fault in faults)
+            raise InputError(f"params.yaml: {self.server.key}{fault}" for fault in faults)
         if self._known is None and self._lists:
             self._lists.put(self.origin, None, found)
         self._known, self._seen = found, True

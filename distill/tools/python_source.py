@@ -1,55 +1,88 @@
 """The functions under `@tool` in a Python file, as a source of tools."""
 
-import _thread
-import asyncio
 import importlib.util
 import inspect
 import sys
-from collections.abc import AsyncIterator, Callable
+import traceback
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from copy import deepcopy
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+from pydantic import ValidationError
+
 from distill.records.faults import InputError
-from distill.tools.python_tool import Tool, build
-from distill.tools.source import Caller, Offer
+from distill.tools import rnow
+from distill.tools.context import Context
+from distill.tools.python_tool import MARKED, Marked, Tool, bare, build, is_function, place
+from distill.tools.source import Caller, Offer, ToolError
+from distill.tools.threads import LoopThread, in_thread
 
 
 class PythonTools:
-    """Tools that run in this process: async ones in its event loop, the others in threads of their own."""
+    """Tools that run in this process: plain ones in threads of their own, the async ones in an event loop of theirs."""
 
     stateful = False
     prefix = None
 
     def __init__(self, origin: str, tools: dict[str, Tool]):
         self.origin, self.tools = origin, tools
+        self._loop = LoopThread()
 
     def group(self, prompt: dict[str, Any]) -> None:
         """All prompts get the same."""
 
     async def offers(self, prompt: dict[str, Any]) -> list[Offer]:
         """The tools in the order of the file."""
-        return [Offer(tool.schema, tool.timeout_s) for tool in self.tools.values()]
+        return [
+            Offer(tool.schema, tool.timeout_s, reads_row=bool(tool.parameters.context)) for tool in self.tools.values()
+        ]
 
     @asynccontextmanager
     async def open(self, prompt: dict[str, Any], sandbox: Any) -> AsyncIterator[Caller]:
-        """There is nothing to open."""
-        yield self
+        """The tools, with the prompt as their context."""
+        yield _Calls(self.tools, prompt, self._loop)
 
     async def ready(self, prompts: list[dict[str, Any]]) -> None:
         """They always are."""
 
     async def close(self) -> None:
-        """There is nothing to close."""
+        """Ends the event loop of the async tools."""
+        self._loop.close()
+
+
+class _Calls:
+    """The tools as one rollout calls them."""
+
+    def __init__(self, tools: dict[str, Tool], prompt: dict[str, Any], loop: LoopThread):
+        self._tools, self._prompt, self._loop = tools, prompt, loop
 
     async def call(self, name: str, arguments: dict[str, Any]) -> Any:
-        """What the function returns."""
-        tool = self.tools[name]
-        values = tool.arguments.model_validate(arguments)
-        named = {key: getattr(values, key) for key in type(values).model_fields}
+        """What the function returns. Raises ToolError for arguments that only its types can tell to be wrong."""
+        tool = self._tools[name]
+        if tool.sandbox:
+            raise ToolError(f"'{name}' runs in a sandbox only")
+        try:
+            values = tool.parameters.of(arguments)
+        except ValidationError as error:
+            raise ToolError(f"the arguments do not fit: {'; '.join(map(_said, error.errors()))}") from None
+        values |= {parameter: self._context() for parameter in tool.parameters.context}
         if inspect.iscoroutinefunction(tool.function):
-            return await tool.function(**named)
-        return await _in_thread(tool.function, named)
+            return await self._loop.run(tool.function(**values))
+        result = await in_thread(tool.function, values)
+        return await self._loop.run(result) if inspect.isawaitable(result) else result
+
+    def _context(self) -> Context:
+        """A fresh one for each call: what a call leaves in it would be lost when a rollout is gone on with."""
+        prompt = self._prompt
+        return Context(deepcopy(prompt.get("metadata", {})), prompt.get("id", ""), prompt.get("sample", 0))
+
+
+def _said(error: Any) -> str:
+    place = "".join(f"/{step}" for step in error["loc"])
+    return f"{place}: {error['msg']}" if place else error["msg"]
 
 
 def load(path: Path | str) -> PythonTools:
@@ -63,40 +96,67 @@ def load(path: Path | str) -> PythonTools:
     specification = importlib.util.spec_from_file_location("project_tools", path)
     module = importlib.util.module_from_spec(specification)  # type: ignore[arg-type]
     sys.modules["project_tools"] = module
+    before = len(MARKED)
     try:
-        specification.loader.exec_module(module)  # type: ignore[union-attr]
+        with rnow.stand_in():
+            specification.loader.exec_module(module)  # type: ignore[union-attr]
     except Exception as error:
-        raise InputError(f"{path}: cannot be loaded: {type(error).__name__}: {error}") from error
-    tools, faults = {}, []
-    for function in vars(module).values():
-        if hasattr(function, "__distill_tool__"):
-            try:
-                tools[function.__name__] = build(function)
-            except InputError as error:
-                faults += error.faults
+        line = error.lineno if isinstance(error, SyntaxError) else _line(error, path)
+        raise InputError(f"{path}:{line}: cannot be loaded: {type(error).__name__}: {error}") from error
+    return PythonTools(path.name, _tools(module, [one for one in MARKED[before:] if one.file == str(path.absolute())]))
+
+
+def _tools(module: ModuleType, marked: list[Marked]) -> dict[str, Tool]:
+    """The tools of a loaded file, imported ones included, by name. `marked`: what it has under `@tool`."""
+    # Static, since there are objects in the world that do things when they are asked for an attribute.
+    found = {id(bare(one)): one for one in vars(module).values() if _is_marked(one)}
+    faults = [_fault(one, module) for one in marked if id(bare(one.thing)) not in found]
+    tools: dict[str, Tool] = {}
+    for function in found.values():
+        try:
+            made = build(function)
+        except InputError as error:
+            faults += error.faults
+            continue
+        first = tools.setdefault(made.name, made)
+        if first is not made:
+            faults.append(_twice(place(first.function), place(function), made.name))
     if faults:
         raise InputError(faults)
-    return PythonTools(path.name, tools)
+    return tools
 
 
-async def _in_thread(function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
-    """Runs a blocking function in a daemon thread: one that hangs is left behind and does not hold up the exit."""
-    loop = asyncio.get_running_loop()
-    outcome: asyncio.Future[Any] = loop.create_future()
+def _is_marked(thing: Any) -> bool:
+    return (
+        callable(thing) and inspect.getattr_static(thing, "__distill_tool__", None) is not None and is_function(thing)
+    )
 
-    def settle(setter: Callable[[Any], None], value: Any) -> None:
-        if not outcome.done():
-            setter(value)
 
-    def work() -> None:
-        try:
-            result, setter = function(**arguments), outcome.set_result
-        except Exception as error:
-            result, setter = error, outcome.set_exception
-        except BaseException as error:
-            result, setter = RuntimeError(f"{type(error).__name__}: {error}"), outcome.set_exception
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(settle, setter, result)
+def _fault(marked: Marked, module: ModuleType) -> str:
+    """Why something under `@tool` is no tool."""
+    thing = marked.thing
+    if not is_function(thing):
+        kind = "a lambda" if inspect.isfunction(bare(thing)) else "a class" if inspect.isclass(thing) else repr(thing)
+        return f"{Path(marked.file).name}:{marked.line}: @tool stands on {kind}; a tool is a function: `def name(…)`"
+    name, where = thing.__name__, place(thing)
+    if "." in bare(thing).__qualname__:
+        owner = bare(thing).__qualname__.rpartition(".")[0].removesuffix(".<locals>")
+        return f"{where}: tool '{name}' is inside of {owner}; a tool is a function of the file itself"
+    other = vars(module).get(name)
+    if other is not None and _is_marked(other):
+        return _twice(where, place(other), name)
+    return f"{where}: tool '{name}' is gone at the end of the file; put @tool above all other decorators"
 
-    _thread.start_new_thread(work, ())  # Thread.start waits until it runs, and all other rollouts with it
-    return await outcome
+
+def _twice(first: str, second: str, name: str) -> str:
+    return f"{second}: tool '{name}' is there already, from {first}; give one of them another name"
+
+
+def _line(error: BaseException, path: Path) -> int:
+    """The last line of `path` on the way to an error."""
+    lines = [
+        frame.lineno or 0
+        for frame in traceback.extract_tb(error.__traceback__)
+        if Path(frame.filename) == path.absolute()
+    ]
+    return lines[-1] if lines else 1

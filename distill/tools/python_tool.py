@@ -1,15 +1,21 @@
 """`@tool`: a plain or async Python function becomes a tool, its JSON schema made from type hints and docstring."""
 
 import inspect
+import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, NamedTuple
 
 import docstring_parser
-from pydantic import BaseModel, ConfigDict, Field, PydanticSchemaGenerationError, create_model
 
 from distill.records.faults import InputError
+from distill.tools.json_schema import plain
+from distill.tools.python_parameters import Parameters, parameters
+
+NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""What the APIs take as the name of a tool."""
 
 
 @dataclass(frozen=True)
@@ -19,73 +25,90 @@ class Tool:
     name: str
     schema: dict[str, Any]
     function: Callable[..., Any]
-    arguments: type[BaseModel]
+    parameters: Parameters
     timeout_s: float | None
+    sandbox: bool = False
 
 
-def tool(function: Callable[..., Any] | None = None, *, timeout: float | None = None) -> Any:
-    """Marks a function as a tool: `@tool`, or `@tool(timeout=5)` to give it its own time limit in seconds.
+class Marked(NamedTuple):
+    """What stands under `@tool`, and where."""
 
-    The docstring's first part is the tool's description; its `Args:` describe the parameters. The function
-    stays callable as before. What cannot be offered to a model is refused when tools.py is loaded.
+    thing: Any
+    file: str
+    line: int
+
+
+MARKED: list[Marked] = []
+"""Everything that was marked in this process, in order: what is no function, or is hidden by another of its name, is told."""
+
+
+def tool(function: Callable[..., Any] | None = None, *, timeout: float | None = None, sandbox: bool = False) -> Any:
+    """Marks a function as a tool: `@tool`, `@tool(timeout=5)` to give it its own time limit in seconds, or
+    `@tool(sandbox=True)` to run it inside of the container of the row's `docker`.
+
+    The docstring's first part is the tool's description; its `Args:` describe the parameters. A parameter of the type
+    `Context` is filled in without the model seeing it. The function stays callable as before. What cannot be offered to
+    a model is refused when tools.py is loaded.
     """
+    if function is not None and not callable(function):
+        raise TypeError(
+            f"@tool({function!r}): a tool is called as its function is; write `@tool` or `@tool(timeout=5)`"
+        )
+    caller = sys._getframe(1)
+    where = caller.f_code.co_filename, caller.f_lineno
 
     def mark(marked: Callable[..., Any]) -> Callable[..., Any]:
-        marked.__distill_tool__ = {"timeout_s": timeout}  # type: ignore[attr-defined]
+        MARKED.append(Marked(marked, *where))
+        if is_function(marked):
+            marked.__distill_tool__ = {"timeout_s": timeout, "sandbox": sandbox}  # type: ignore[attr-defined]
         return marked
 
     return mark if function is None else mark(function)
 
 
+def is_function(thing: Any) -> bool:
+    """Whether a thing is a function with a name, perhaps under decorators that keep it (`functools.wraps`, `cache`)."""
+    return inspect.isfunction(bare(thing)) and bare(thing).__name__ != "<lambda>" and hasattr(thing, "__name__")
+
+
+def bare(thing: Any) -> Any:
+    """What is under the decorators."""
+    return inspect.unwrap(thing) if callable(thing) else thing
+
+
 def build(function: Callable[..., Any]) -> Tool:
     """The Tool of a function under `@tool`.
 
-    Raises InputError with every fault: no docstring, a parameter without a type hint or of a type that JSON
-    cannot say, `*args` or `**kwargs`.
+    Raises InputError with every fault: a name that the APIs refuse, no docstring, a time limit that is none, a parameter
+    without a type hint or of a type that JSON cannot say, `*args` or `**kwargs`.
     """
-    name, where = function.__name__, _where(function)
+    name, marked = function.__name__, function.__distill_tool__  # type: ignore[attr-defined]
+    timeout_s = marked["timeout_s"]
     documentation = docstring_parser.parse(function.__doc__ or "")
-    described = {entry.arg_name: entry.description for entry in documentation.params}
     text = "\n\n".join(part for part in (documentation.short_description, documentation.long_description) if part)
-    faults = [] if text else [f"{where}: tool '{name}' has no docstring; the model needs one to know what it does"]
+    faults = []
+    if not NAME.fullmatch(name):
+        faults.append("a name has up to 64 letters (a-z), digits, _ and -")
+    if not text:
+        faults.append("it has no docstring; the model needs one to know what it does")
+    if timeout_s is not None and (type(timeout_s) not in (int, float) or not 0 < timeout_s < float("inf")):
+        faults.append(f"timeout={timeout_s!r} is not a number of seconds above 0")
+    if inspect.isgeneratorfunction(bare(function)) or inspect.isasyncgenfunction(bare(function)):
+        faults.append("it yields; a tool returns its result")
+    taken = None
     try:
-        hints = get_type_hints(function, include_extras=True)
-    except NameError as error:
-        raise InputError([*faults, f"{where}: tool '{name}': {error}"]) from None
-    fields: dict[str, Any] = {}
-    for parameter in inspect.signature(function).parameters.values():
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            faults.append(
-                f"{where}: tool '{name}': *{parameter.name} cannot be described to a model; name each parameter"
-            )
-        elif parameter.name not in hints:
-            faults.append(f"{where}: tool '{name}': parameter '{parameter.name}' has no type hint")
-        else:
-            default = ... if parameter.default is parameter.empty else parameter.default
-            fields[parameter.name] = (hints[parameter.name], Field(default, description=described.get(parameter.name)))
-    if faults:
-        raise InputError(faults)
-    try:
-        arguments = create_model(name, __config__=ConfigDict(extra="forbid"), **fields)
-        parameters = _without_titles(arguments.model_json_schema())
-    except (PydanticSchemaGenerationError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{where}: tool '{name}' has a parameter that JSON cannot say: {reason}") from None
-    parameters.setdefault("properties", {})
-    schema = {"type": "function", "function": {"name": name, "description": text, "parameters": parameters}}
-    return Tool(name, schema, function, arguments, function.__distill_tool__["timeout_s"])  # type: ignore[attr-defined]
+        taken = parameters(function, {entry.arg_name: entry.description for entry in documentation.params})
+    except InputError as error:
+        faults += error.faults
+    if faults or taken is None:
+        raise InputError(f"{place(function)}: tool '{name}': {fault}" for fault in faults)
+    said = plain(taken.model.model_json_schema())
+    said.setdefault("properties", {})
+    schema = {"type": "function", "function": {"name": name, "description": text, "parameters": said}}
+    return Tool(name, schema, function, taken, timeout_s, marked["sandbox"])
 
 
-def _where(function: Callable[..., Any]) -> str:
-    code = inspect.unwrap(function).__code__
+def place(function: Callable[..., Any]) -> str:
+    """`tools.py:12`."""
+    code = bare(function).__code__
     return f"{Path(code.co_filename).name}:{code.co_firstlineno}"
-
-
-def _without_titles(schema: Any) -> Any:
-    """pydantic titles every field with its own name; a model pays tokens for it and learns nothing."""
-    if isinstance(schema, list):
-        return [_without_titles(item) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    kept = {key: value for key, value in schema.items() if not (key == "title" and isinstance(value, str))}
-    return {key: _without_titles(value) for key, value in kept.items()}

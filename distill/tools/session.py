@@ -22,7 +22,7 @@ class Limits(NamedTuple):
 
 
 class Told(NamedTuple):
-    """What a tool said (errors begin with `error: `), and how many milliseconds it took when it ran."""
+    """What a tool said (errors begin with `error: `), and how many milliseconds it took; None: it did not run."""
 
     content: str
     ms: float | None
@@ -68,7 +68,7 @@ class Session:
         """
         arguments, fault = parse(call, self.schemas)
         if fault:
-            return Told(TOOL_ERROR + fault, 0.0)
+            return Told(TOOL_ERROR + fault, None)
         self.start()
         if earlier:
             self._restored = self._restored or asyncio.create_task(self._restore(earlier))

@@ -22,6 +22,8 @@ class Offer:
     timeout_s: float | None = None
     own: str = ""
     """What the source calls it, where that is another name than the model's."""
+    reads_row: bool = False
+    """Whether its results depend on the row's metadata, which the conversation does not hold."""
 
     @property
     def name(self) -> str:
@@ -60,7 +62,8 @@ class Source(Protocol):
         """The tools that a (prepared) prompt gets; asked once per group, before the teacher is. Raises InputError."""
 
     def open(self, prompt: dict[str, Any], sandbox: Any) -> AbstractAsyncContextManager[Caller]:
-        """The tools, ready to be called in a rollout of this prompt; `sandbox` is the rollout's own, None without one.
+        """The tools, ready to be called in a rollout of this prompt (its `sample` says in which); `sandbox` is the
+        rollout's own, None without one.
 
         Entered and left in the same task. Raises SessionLost when it cannot be opened.
         """

@@ -30,5 +30,10 @@ class ToolLists:
         with replacing(path) as file:
             file.write(orjson.dumps(tools, option=orjson.OPT_INDENT_2))
 
+    def forget(self) -> None:
+        """Forgets all lists of this version of the tools: the servers are asked again."""
+        for path in self._root.glob(f"{self._version}-*.json"):
+            path.unlink(missing_ok=True)
+
     def _path(self, origin: str, group: Any) -> Path:
         return self._root / f"{self._version}-{content_id([origin, group])}.json"

@@ -84,9 +84,10 @@ class Toolbox:
         return self._cases[case]
 
     @asynccontextmanager
-    async def open(self, prompt: dict[str, Any]) -> AsyncIterator[Session]:
+    async def open(self, prompt: dict[str, Any], sample: int = 0) -> AsyncIterator[Session]:
         """The tools for one rollout of a prompt. Nothing is started before it is needed; everything is closed."""
-        session = Session(prompt, self.offered(prompt).tools, self._limits, self._sandboxes, self._places)
+        offered = self.offered(prompt).tools
+        session = Session(prompt | {"sample": sample}, offered, self._limits, self._sandboxes, self._places)
         try:
             yield session
         finally:

@@ -1,0 +1,56 @@
+"""`make tools`: the tools as the teacher is offered them, with what MCP servers offer now.
+
+What servers offer is remembered with the answers, so that an update of a server does not make every answer be bought
+again unasked; this forgets it.
+"""
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Any
+
+from distill.agent.tools_version import tools_version
+from distill.records import jsonl, params
+from distill.records.faults import InputError
+from distill.teacher.store import Store
+from distill.tools import toolbox
+from distill.tools.source import Offer
+from distill.tools.tool_lists import ToolLists
+
+PROMPTS = Path("data/prompts.jsonl")
+
+
+async def shown(settings: dict[str, Any]) -> str:
+    """Every tool that some prompt is offered: name, origin, description, parameters. Raises InputError."""
+    prompts = list(jsonl.read(PROMPTS, "prepared_prompt")) if PROMPTS.exists() else []
+    lists = ToolLists(Store().root, tools_version(settings))
+    lists.forget()
+    found: dict[str, str] = {}
+    async with toolbox.opened(settings, prompts or [{"source": "no prompts yet"}], lists) as tools:
+        for prompt in prompts or [{}]:
+            for source, offer in tools.offered({**prompt, "tools": None}).tools:
+                found.setdefault(offer.name, _said(source.origin, offer))
+    return (
+        "\n".join(found.values()) or "no tools: write functions under @tool into tools.py, or name servers in tools.mcp"
+    )
+
+
+def _said(origin: str, offer: Offer) -> str:
+    function = offer.schema["function"]
+    asked = function["parameters"]
+    needed = asked.get("required", [])
+    names = ", ".join(name if name in needed else f"[{name}]" for name in asked.get("properties", {}))
+    first = (function.get("description") or "no description").strip().splitlines()[0]
+    return f"{offer.name}({names})  from {origin}\n    {first}"
+
+
+def main() -> None:
+    """Prints them; what is wrong with them in one message."""
+    try:
+        print(asyncio.run(shown(params.load())))
+    except InputError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

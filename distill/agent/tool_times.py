@@ -1,0 +1,81 @@
+"""What each tool of a run was called for: how often, how often in vain, and how long it took."""
+
+from array import array
+from collections.abc import Iterator
+from math import ceil
+from typing import Any
+
+from distill.records.tool_error import TOOL_ERROR
+
+
+class ToolTimes:
+    """Counts the tool calls of rollout records, in any order. `calls`, `errors`: of all, made-up names included."""
+
+    def __init__(self) -> None:
+        self.calls = self.errors = 0
+        self._tools: dict[str, list[int]] = {}
+        self._ms: dict[str, array[float]] = {}
+
+    def add(self, rollout: dict[str, Any]) -> None:
+        """Counts one rollout: what it was offered, and what it called."""
+        for offered in rollout["tools"]:
+            self._tools.setdefault(offered["function"]["name"], [0, 0])
+        for name, result, ms in made(rollout):
+            failed = (result or "").startswith(TOOL_ERROR)
+            self.calls, self.errors = self.calls + 1, self.errors + failed
+            if name in self._tools:
+                self._tools[name][0] += 1
+                self._tools[name][1] += failed
+                if ms:
+                    self._ms.setdefault(name, array("d")).append(ms)
+
+    def report(self) -> dict[str, dict[str, Any]]:
+        """By name, in alphabetical order: {calls, errors, p50_ms, p95_ms}. A call counts as error when the model was told
+        one; times are of the calls that ran, as they were recorded; null where none did."""
+        return {
+            name: {
+                "calls": calls,
+                "errors": errors,
+                "p50_ms": self._percentile(name, 50),
+                "p95_ms": self._percentile(name, 95),
+            }
+            for name, (calls, errors) in sorted(self._tools.items())
+        }
+
+    def _percentile(self, name: str, percent: int) -> float | None:
+        """The smallest time that is not below `percent` of all."""
+        times = sorted(self._ms.get(name, ()))
+        return times[ceil(len(times) * percent / 100) - 1] if times else None
+
+
+def made(rollout: dict[str, Any]) -> Iterator[tuple[str, str | None, float | None]]:
+    """(name, result, ms) of each tool call of the teacher's; calls that stand in the prompt are not its."""
+    messages, turns = rollout["messages"], rollout["calls"]
+    spoken = [place for place, message in enumerate(messages) if message["role"] == "assistant"]
+    for turn, place in zip(turns, spoken[len(spoken) - len(turns) :], strict=True):
+        calls = messages[place].get("tool_calls", [])
+        results = [message.get("content") for message in messages[place + 1 : place + 1 + len(calls)]]
+        times = turn.get("tool_ms", [])
+        for number, call in enumerate(calls):
+            yield (
+                call["function"]["name"],
+                results[number] if number < len(results) else None,
+                times[number] if number < len(times) else None,
+            )
+
+
+def lines(report: dict[str, dict[str, Any]]) -> list[str]:
+    """The tools that were called, as lines for a person."""
+    called = {name: tool for name, tool in report.items() if tool["calls"]}
+    if not called:
+        return []
+    wide = max(4, *(len(name) for name in called))
+    head = f"  {'tool':<{wide}}  {'calls':>7}  {'failed':>7}  {'p50 ms':>8}  {'p95 ms':>8}"
+    return [head] + [
+        f"  {name:<{wide}}  {tool['calls']:>7,}  {tool['errors']:>7,}  {_ms(tool['p50_ms']):>8}  {_ms(tool['p95_ms']):>8}"
+        for name, tool in called.items()
+    ]
+
+
+def _ms(time: float | None) -> str:
+    return "–" if time is None else f"{time:,.1f}" if time < 100 else f"{time:,.0f}"

@@ -1,0 +1,229 @@
+"""Tools inside of real rollouts: calls that are repaired, tools that block, servers that are slow to start, and what is
+recorded of it all."""
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sums
+from stage_process import Done, Running, until
+from sums import adds, number
+from teacher_server import Asked, Books, calls, says, serving
+
+from distill.records import jsonl
+
+Asks = Callable[..., Done]
+MCP = {"command": sys.executable, "args": [str(Path(__file__).parent / "mcp_server.py"), "stdio"]}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    return sums.bare(tmp_path)
+
+
+@pytest.fixture
+def asks(project: Path) -> Asks:
+    """A project of ten prompts `what is N + 1?`, and a function that runs its teacher stage against a server."""
+    sums.make(project, 10, runtime__api_concurrency=16)
+    assert Running(project, "prompts").wait().returncode == 0
+
+    def run(books: Books, **params: Any) -> Done:
+        sums.set_params(project, teacher__base_url=books.base_url, **params)
+        done = Running(project, "teacher_rollouts").wait()
+        assert done.returncode == 0, done.stderr
+        return done
+
+    return run
+
+
+def rollouts(project: Path) -> list[dict[str, Any]]:
+    """By the N of their prompt."""
+    found = [jsonl.read_json(path, "rollout") for path in (project / "rollouts").iterdir()]
+    return sorted(found, key=lambda rollout: int(rollout["messages"][1]["content"].split()[2]))
+
+
+def report(project: Path) -> dict[str, Any]:
+    return jsonl.read_json(project / "reports/rollouts.json", "rollouts_report")
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "told"),
+    [
+        ("plus", '{"a": 3, "b": 1}', "error: there is no tool 'plus'; the tools are: add"),
+        ("add", '{"a": 3, "b": ', "error: the arguments are not valid JSON: "),
+        ("add", "[3, 1]", "error: the arguments must be a JSON object"),
+        ("add", '{"a": 3}', 'error: the arguments do not fit the tool\'s schema: "b" is a required property'),
+        ("add", '{"a": "3", "b": 1}', 'error: the arguments do not fit the tool\'s schema: /a: "3" is not of type'),
+        ("add", '{"a": 3, "b": 1, "c": 1}', "error: the arguments do not fit the tool's schema: Additional properties"),
+    ],
+)
+def test_a_teacher_that_is_told_its_mistake_repairs_its_call(
+    asks: Asks, project: Path, name: str, arguments: str, told: str
+) -> None:
+    def clumsy(asked: Asked) -> Any:
+        if number(asked.body) != 3:
+            return adds(asked)
+        said = [message["content"] for message in asked.body["messages"] if message["role"] == "tool"]
+        if not said:
+            return calls(("bad", name, arguments))
+        if said[1:]:
+            return says(f"Answer: {said[1]}")
+        return calls(("good", "add", '{"a": 3, "b": 1}')) if said[0].startswith(told) else says("I give up.")
+
+    with serving(clumsy) as server:
+        done = asks(server)
+    rollout = rollouts(project)[3]
+    bad, result, good, repaired, last = rollout["messages"][2:]
+    assert bad["tool_calls"][0]["function"] == {"name": name, "arguments": arguments}, "the raw text is kept"
+    assert result["content"].startswith(told) and good["tool_calls"][0]["id"] == "good"
+    assert (repaired["content"], last["content"]) == ("4", "Answer: 4")
+    assert rollout["calls"][0]["tool_ms"] == [None] and rollout["calls"][1]["tool_ms"][0] > 0
+    sent = next(
+        message["tool_calls"][0]["function"]
+        for asked in server.posts
+        for message in asked.body["messages"]
+        if message.get("tool_calls", [{}])[0].get("id") == "bad"
+    )
+    assert isinstance(json.loads(sent["arguments"]), dict), "servers refuse what is no JSON object"
+    tools = report(project)["tools"]
+    assert list(tools) == ["add"] and (tools["add"]["calls"], tools["add"]["errors"]) == (
+        11 - (name != "add"),
+        name == "add",
+    )
+    assert (report(project)["tool_calls"], report(project)["tool_errors"]) == (11, 1)
+    assert "\n  tool    calls   failed    p50 ms    p95 ms\n  add " in done.stdout
+
+
+BLOCKS = '''
+import time
+from pathlib import Path
+from distill.tools import tool
+
+@tool
+{kind} add(a: int, b: int) -> str:
+    """Sleeps until all others are done."""
+    Path("begun").touch()
+    for _ in range(15):
+        time.sleep(2)
+        if Path("others-are-done").exists():
+            return "they went on"
+    return "they waited for me"
+
+@tool
+def wait() -> str:
+    """Returns once the other one sleeps."""
+    while not Path("begun").exists():
+        time.sleep(0.01)
+    return "it sleeps"
+'''
+
+
+@pytest.mark.parametrize("kind", ["def", "async def"])
+def test_a_tool_that_sleeps_holds_up_nobody_else(asks: Asks, project: Path, kind: str) -> None:
+    """While it sleeps, the other rollouts get a tool's result, ask the teacher once more, and end."""
+    (project / "tools.py").write_text(BLOCKS.format(kind=kind))
+    ended: set[int] = set()
+
+    def teacher(asked: Asked) -> Any:
+        n, last = number(asked.body), asked.body["messages"][-1]
+        if last["role"] == "user":
+            return calls(("c", "wait", "{}")) if n else calls(("c", "add", '{"a": 0, "b": 1}'))
+        ended.add(n)
+        if len(ended) == 9:
+            (project / "others-are-done").touch()
+        return says(f"Answer: {last['content']}")
+
+    with serving(teacher) as server:
+        asks(server, agent__tool_timeout_s=60)
+    answers = [rollout["messages"][-1]["content"] for rollout in rollouts(project)]
+    assert answers == ["Answer: they went on"] + ["Answer: it sleeps"] * 9
+
+
+def test_a_servers_session_starts_while_the_teacher_thinks(asks: Asks, project: Path) -> None:
+    """The teacher's first answer waits for the rollout's own server to be there."""
+    started = project / "started"
+
+    def teacher(asked: Asked) -> Any:
+        if asked.body["messages"][-1]["role"] == "user":
+            until(lambda: len(started.read_text().splitlines()) == 2, timeout=60)  # the first was asked for its tools
+            return calls(("c", "plus", '{"a": 1}'))
+        return says(f"Answer: {asked.body['messages'][-1]['content']}")
+
+    with serving(teacher) as server:
+        asks(server, tools__mcp={"s": MCP | {"env": {"STARTED": str(started)}}}, teacher__entries="0")
+    assert rollouts(project)[0]["messages"][-1]["content"] == "Answer: 2"
+
+
+@pytest.mark.parametrize(("isolation", "sessions"), [("shared", 1), ("rollout", 10)])
+def test_a_shared_server_is_connected_once(asks: Asks, project: Path, isolation: str, sessions: int) -> None:
+    def teacher(asked: Asked) -> Any:
+        last = asked.body["messages"][-1]
+        return says(f"Answer: {last['content']}") if last["role"] == "tool" else calls(("c", "pid", "{}"))
+
+    started = project / "started"
+    server = MCP | {"env": {"STARTED": str(started)}, "isolation": isolation}
+    with serving(teacher) as books:
+        asks(books, tools__mcp={"s": server})
+    assert len(started.read_text().splitlines()) == 1 + sessions, "one more is asked for its tools before the run"
+    pids = Counter(rollout["messages"][-1]["content"] for rollout in rollouts(project))
+    assert len(pids) == sessions
+
+
+def test_schemas_are_recorded_with_their_origins_and_reach_the_rows(asks: Asks, project: Path) -> None:
+    with serving(adds) as server:
+        asks(server, tools__mcp={"notes": MCP | {"allow": ["plus", "read"]}})
+    rollout = rollouts(project)[0]
+    sent = server.posts[0].body["tools"]
+    assert rollout["tools"] == sent and [tool["function"]["name"] for tool in sent] == ["add", "plus", "read"]
+    assert rollout["origins"] == {"add": "tools.py", "plus": "notes", "read": "notes"}
+    assert Running(project, "convert").wait().returncode == 0
+    assert all(row["tools"] == sent for row in jsonl.read(project / "data/converted.jsonl", "row"))
+    assert report(project)["tools"]["read"] == {"calls": 0, "errors": 0, "p50_ms": None, "p95_ms": None}
+
+
+def test_times_are_those_of_the_first_run(asks: Asks, project: Path) -> None:
+    with serving(adds) as server:
+        asks(server)
+        first = (project / "reports/rollouts.json").read_bytes()
+        (project / "reports/rollouts.json").unlink()
+        asks(server)
+    assert (project / "reports/rollouts.json").read_bytes() == first and len(server.posts) == 20
+    times = sorted(rollout["calls"][0]["tool_ms"][0] for rollout in rollouts(project))
+    add = report(project)["tools"]["add"]
+    assert (add["calls"], add["p50_ms"], add["p95_ms"]) == (10, times[4], times[9])
+
+
+CONTEXT = '''
+from distill.tools import Context, tool
+
+@tool
+def add(a: int, b: int, row: Context) -> str:
+    """Adds two numbers."""
+    return f"{row.metadata['expected_answer']} {row.sample}"
+'''
+
+
+def test_another_row_makes_the_tool_run_again_and_the_teacher_answers_only_what_is_new(
+    asks: Asks, project: Path
+) -> None:
+    """What a tool reads of the row is not in the conversation that answers are kept under."""
+    (project / "tools.py").write_text(CONTEXT)
+    with serving(adds) as server:
+        asks(server, teacher__samples=2)
+        assert sorted(rollout["messages"][-1]["content"] for rollout in rollouts(project))[:2] == [
+            "Answer: 1 0",
+            "Answer: 1 1",
+        ]
+        assert len(server.posts) == 40
+        assert list(server.posts[0].body["tools"][0]["function"]["parameters"]["properties"]) == ["a", "b"]
+        path = project / "data/seed/sums.jsonl"
+        path.write_text(path.read_text().replace('"expected_answer": 1}', '"expected_answer": 111}'))
+        assert Running(project, "prompts").wait().returncode == 0
+        asks(server)
+    found = sorted(rollout["messages"][-1]["content"] for rollout in rollouts(project))
+    assert found[:4] == ["Answer: 10 0", "Answer: 10 1", "Answer: 111 0", "Answer: 111 1"] and len(found) == 20
+    assert len(server.posts) == 42, "the calls were bought before; what follows from them is new"
