@@ -1,15 +1,15 @@
 """Which rows the student learns from.
 
-Reads data/converted.jsonl. Writes data/train.jsonl, data/rejected.jsonl (each with every reason) and
-reports/filter.json. Refuses held-out rows; ends with an error when nothing is kept, and then writes no
-data/train.jsonl.
+Reads data/converted.jsonl, and data/prompts.jsonl for what is held out. Writes data/train.jsonl, data/rejected.jsonl
+(each with every reason) and reports/filter.json. Refuses held-out rows; ends with an error when nothing is kept, and
+then writes no data/train.jsonl.
 """
 
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from distill.dataset import filter, judge
+from distill.dataset import filter, funnel, judge
 from distill.dataset.verdict import masked
 from distill.records import jsonl, stage
 from distill.records.faults import InputError
@@ -26,10 +26,11 @@ def main(params: dict[str, Any]) -> None:
     def rows() -> Iterator[dict[str, Any]]:
         return judge.ruled(filter.read(CONVERTED), found)
 
-    verdicts = list(filter.judge(rows(), modes, filter.context(params, rows)))
-    if not verdicts:
+    alone = list(filter.judge(rows(), modes, filter.context(params, rows)))
+    if not alone:
         raise InputError(f"{CONVERTED}: holds no row; `dvc repro convert` writes it")
-    report = filter.report(verdicts, modes)
+    verdicts = filter.settle(alone, rows, modes)
+    report = funnel.report([facts for facts, _ in alone], verdicts, modes)
     judged = partial(zip, strict=True)
     rejected = jsonl.write(
         REJECTED,
@@ -37,9 +38,9 @@ def main(params: dict[str, Any]) -> None:
         "rejected",
     )
     jsonl.write_json(REPORT, report, "filter_report")
-    print(filter.table(report))
+    print(funnel.table(report))
     if not report["kept"]:
-        raise InputError(filter.nothing_kept(report))
+        raise InputError(funnel.nothing_kept(report))
     learned = (masked(row, found.turns) for row, found in judged(rows(), verdicts) if not found.reasons)
     kept = jsonl.write(TRAIN, learned, "row")
     if kept + rejected != len(verdicts):

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from rollout_records import call, rollout, tool
 
-from distill.dataset import filter
-from distill.dataset.checks import CHECKS, modes
+from distill.dataset import facts, filter, funnel
+from distill.dataset.checks import CHECKS, CONTESTS, modes
 from distill.dataset.checks.context import Context
 from distill.dataset.checks.duplicate import copies
 from distill.dataset.convert import row
@@ -20,7 +20,7 @@ from distill.records import jsonl, schema
 from distill.records.faults import InputError
 from distill.student.template import Unrenderable
 
-ON = dict.fromkeys(CHECKS, "reject")
+ON = dict.fromkeys(CHECKS, "reject") | {"near_duplicate": "off", "max_per_prompt": None}
 LONG = "word " * 500
 Row = dict[str, Any]
 
@@ -40,7 +40,7 @@ def words(row: Row) -> int:
 def verdicts(rows: list[Row], modes: dict[str, str] = ON) -> list[list[str]]:
     """The names of the checks that reject each row."""
     context = Context(copies(rows), words, 300, offer=json.dumps)
-    return [[reason["check"] for reason in found.reasons] for found in filter.judge(rows, modes, context)]
+    return [[reason["check"] for reason in found.reasons] for _, found in filter.judge(rows, modes, context)]
 
 
 def edited(place: int, **changes: Any) -> Callable[[Row], None]:
@@ -163,7 +163,7 @@ MASK = ON | {"calls": "mask"}
 
 
 def mask(row: Row) -> Verdict:
-    return next(filter.judge([row], MASK, Context(tokens=words, max_length=300)))
+    return next(filter.judge([row], MASK, Context(tokens=words, max_length=300)))[1]
 
 
 def test_a_masked_turn_stays_and_is_not_learned_from():
@@ -199,7 +199,7 @@ def test_a_reason_points_at_what_is_wrong():
     ):
         bad = good(1)[0]
         plant(bad)
-        (reason,) = next(filter.judge([bad], ON, Context(tokens=words, max_length=300))).reasons
+        (reason,) = next(filter.judge([bad], ON, Context(tokens=words, max_length=300)))[1].reasons
         assert reason["pointers"] == [pointer], reason
 
 
@@ -207,9 +207,8 @@ def test_the_report_adds_up():
     def because(*names: str) -> Verdict:
         return Verdict([{"check": name, "detail": "x", "pointers": []} for name in names])
 
-    found = filter.report(
-        [KEEP, because("calls"), because("finished", "calls"), because("answer"), Verdict((), ["calls"], [2])], ON
-    )
+    verdicts = [KEEP, because("calls"), because("finished", "calls"), because("answer"), Verdict((), ["calls"], [2])]
+    found = funnel.report([facts.of(row, {}, None) for row in good(5)], verdicts, ON)
     assert not schema.faults("filter_report", found)
     assert (found["rows"], found["kept"], found["rejected"], found["kept_share"]) == (5, 2, 3, 0.4)
     assert found["checks"]["calls"] == {"rejected": 2, "alone": 1, "masked": 1}
@@ -221,7 +220,8 @@ def test_the_names_of_the_checks_are_those_of_the_schemas():
     reasons = schema.load("rejected")["properties"]["reasons"]["items"]["properties"]["check"]["enum"]
     counted = schema.load("filter_report")["properties"]["checks"]["propertyNames"]["enum"]
     described = schema.load("params")["properties"]["filter"]["properties"]
-    assert list(CHECKS) == reasons == counted == [name for name in described if name in CHECKS]
+    known = CHECKS | CONTESTS
+    assert list(known) == reasons == counted == [name for name in described if name in known]
     assert {name: modes(name) for name in CHECKS} == {name: tuple(described[name]["enum"]) for name in CHECKS}
 
 
@@ -257,6 +257,13 @@ def student(project: Path, set_param: Callable[[str, object], None]) -> Path:
 
 def write(project: Path, rows: Iterable[Row]) -> None:
     jsonl.write(project / "data" / "converted.jsonl", rows, "row")
+
+
+@pytest.fixture(autouse=True)
+def no_prompts(request: pytest.FixtureRequest) -> None:
+    """The stage finds nothing held out."""
+    if "project" in request.fixturenames:
+        (request.getfixturevalue("project") / "data" / "prompts.jsonl").write_text("")
 
 
 def test_the_stage_keeps_the_good_rows_and_says_what_is_wrong_with_the_others(project, run_stage, student):

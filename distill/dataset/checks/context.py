@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from distill.dataset.checks.fault import Fault
+from distill.dataset.held_out import HeldOut
 
 
 def _no_tokenizer(row: dict[str, Any]) -> int:
@@ -29,6 +30,10 @@ class Context:
     """Tool calls of a row that may fail."""
     own: Mapping[str, Callable[[dict[str, Any]], Fault | None]] = field(default_factory=dict)
     """The user's checks, by name."""
+    held_out: HeldOut = field(default_factory=HeldOut)
+    """The prompts that nobody may train on."""
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """prompt_id -> the seed file that the prompt is from."""
     offer: Callable[[list[dict[str, Any]]], str | None] = _no_template
     """The prompt in which the student's template offers these tools; None where there is none,
     or one that takes no bare question."""
