@@ -12,7 +12,7 @@ from distill.records.faults import InputError
 GRAM = 8
 """Words of a sequence that two prompts share; a shorter prompt is one sequence."""
 COVERED = 0.5
-"""Share of an exam prompt's words that lie in sequences of one row (Tülu 3, section 3.2 of arXiv 2411.15124)."""
+"""Share of an exam prompt's own words that lie in sequences of one row (the rule of Tülu 3, arXiv 2411.15124)."""
 WORDING = 2
 """A sequence in more prompts of the exam than this is their common wording, and says nothing about one of them."""
 SHORT = 4
@@ -53,12 +53,16 @@ class HeldOut:
                 self._lengths.add(size)
                 for place, gram in enumerate(_grams(exam.asked.words, size)):
                     found[gram].append((number, place))
-        self._found = {
-            gram: places for gram, places in found.items() if len({number for number, _ in places}) <= WORDING
-        }
-        self._telling: dict[int, set[int]] = defaultdict(set)
-        for places in self._found.values():
-            _cover(self._telling, places, self.exams)
+        self._found = {}
+        own: dict[int, set[int]] = defaultdict(set)
+        wording: dict[int, set[int]] = defaultdict(set)
+        for gram, places in found.items():
+            if len({number for number, _ in places}) > WORDING:
+                _cover(wording, places, self.exams)
+            else:
+                self._found[gram] = places
+                _cover(own, places, self.exams)
+        self._own = {number: places - wording[number] or places for number, places in own.items()}
         self._signs = self._rare_words()
 
     def overlap(self, asked: Question, system: str) -> Overlap | None:
@@ -75,7 +79,7 @@ class HeldOut:
                     _cover(covered, self._found[gram], self.exams)
         given = numbers(asked.words) if covered else frozenset()
         overlaps = [
-            Overlap(exam.where, len(places) / len(self._telling[number]))
+            Overlap(exam.where, len(places & self._own[number]) / len(self._own[number]))
             for number, places in covered.items()
             if numbers((exam := self.exams[number]).asked.words) <= given and not answers_differ(exam.asked, asked)
         ]
@@ -114,7 +118,7 @@ def of_files(paths: Sequence[str]) -> list[Exam]:
     exams: list[Exam] = []
     faults: list[str] = []
     for path in paths:
-        before = len(exams)
+        number = 0
         try:
             for number, row in jsonl.read_numbered(path, "benchmark"):
                 where = f"{path}:{number}"
@@ -125,7 +129,7 @@ def of_files(paths: Sequence[str]) -> list[Exam]:
         except InputError as error:
             faults += [f"{fault} (filter.decontaminate_against in params.yaml)" for fault in error.faults]
         else:
-            if len(exams) == before and not faults:
+            if not number:
                 faults.append(f"{path}: holds no row (filter.decontaminate_against in params.yaml)")
     if faults:
         raise InputError(faults)
