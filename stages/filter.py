@@ -1,8 +1,8 @@
 """Which rows the student learns from.
 
 Reads data/converted.jsonl, and data/prompts.jsonl for what is held out. Writes data/train.jsonl, data/rejected.jsonl
-(each with every reason) and reports/filter.json. Refuses held-out rows; ends with an error when nothing is kept, and
-then writes no data/train.jsonl.
+(each with every reason), and reports/filter.json with its histograms in reports/lengths.csv and reports/turns.csv.
+Refuses held-out rows; ends with an error when nothing is kept, and then writes no data/train.jsonl.
 """
 
 from collections.abc import Iterator
@@ -12,12 +12,14 @@ from typing import Any
 from distill.dataset import filter, funnel, judge
 from distill.dataset.verdict import masked
 from distill.records import jsonl, stage
+from distill.records.atomic import replacing
 from distill.records.faults import InputError
 
 CONVERTED = "data/converted.jsonl"
 TRAIN = "data/train.jsonl"
 REJECTED = "data/rejected.jsonl"
 REPORT = "reports/filter.json"
+LENGTHS, TURNS = "reports/lengths.csv", "reports/turns.csv"
 
 
 def main(params: dict[str, Any]) -> None:
@@ -38,6 +40,9 @@ def main(params: dict[str, Any]) -> None:
         "rejected",
     )
     jsonl.write_json(REPORT, report, "filter_report")
+    for path, counts, what in ((LENGTHS, "by_length", "tokens"), (TURNS, "by_turns", "turns")):
+        with replacing(path) as file:
+            file.write(funnel.csv(report[counts], what).encode())
     print(funnel.table(report))
     if not report["kept"]:
         raise InputError(funnel.nothing_kept(report))

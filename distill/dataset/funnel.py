@@ -2,13 +2,14 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from distill.dataset.checks import CHECKS, CONTESTS, on
 from distill.dataset.facts import Facts
 from distill.dataset.verdict import Verdict
 
+Counts = dict[str, dict[str, int]]
 MOST_NAMED = 50
 """Sources that are named; the rows of all others are counted together."""
 OTHERS = "(others)"
@@ -46,12 +47,18 @@ def report(facts: Sequence[Facts], verdicts: Sequence[Verdict], filters: Mapping
         "cost_per_kept_row_usd": round(cost / left, 9) if cost is not None and left else None,
         "checks": {name: {"rejected": rejected[name], "alone": alone[name], "masked": masked[name]} for name in names},
         "funnel": funnel,
-        "by_source": _counted("source", facts, kept, lambda known: known.source),
-        "by_teacher": _counted("teacher", facts, kept, lambda known: known.teacher),
+        "by_source": _counted(facts, kept, lambda known: known.source),
+        "by_teacher": _counted(facts, kept, lambda known: known.teacher),
         "by_pass_rate": _by_pass_rate(facts, kept),
-        "lengths": _histogram("tokens", facts, kept, lambda known: known.length),
-        "turns": _histogram("turns", facts, kept, lambda known: known.turns),
+        "by_length": _histogram(facts, kept, lambda known: known.length),
+        "by_turns": _histogram(facts, kept, lambda known: known.turns),
     }
+
+
+def csv(counts: Counts, what: str) -> str:
+    """A histogram as a table that `dvc plots` draws: DVC runs lists of one JSON file together."""
+    lines = [f"{number},{found['rows']},{found['kept']}" for number, found in counts.items()]
+    return "\n".join([f"{what},rows,kept", *lines, ""])
 
 
 def table(report: dict[str, Any]) -> str:
@@ -84,36 +91,30 @@ def _cost(facts: Iterable[Facts]) -> float | None:
     return None if None in costs else round(math.fsum(cost for cost in costs if cost is not None), 9)
 
 
-def _counted(
-    what: str, facts: Sequence[Facts], kept: Sequence[Facts], of: Callable[[Facts], str]
-) -> list[dict[str, Any]]:
+def _counted(facts: Sequence[Facts], kept: Sequence[Facts], of: Callable[[Facts], str]) -> Counts:
     """Rows and kept rows by a name, the most frequent first."""
     rows, stayed = Counter(map(of, facts)), Counter(map(of, kept))
     named = sorted(rows, key=lambda name: (-rows[name], name))
-    counts = [{what: name, "rows": rows[name], "kept": stayed[name]} for name in named[:MOST_NAMED]]
+    counts = {name: {"rows": rows[name], "kept": stayed[name]} for name in named[:MOST_NAMED]}
     if others := named[MOST_NAMED:]:
-        counts.append(
-            {what: OTHERS, "rows": sum(rows[name] for name in others), "kept": sum(stayed[name] for name in others)}
-        )
+        counts[OTHERS] = {key: sum(found[name] for name in others) for key, found in (("rows", rows), ("kept", stayed))}
     return counts
 
 
-def _by_pass_rate(facts: Sequence[Facts], kept: Sequence[Facts]) -> list[dict[str, Any]]:
+def _by_pass_rate(facts: Sequence[Facts], kept: Sequence[Facts]) -> Counts:
     """Prompts, rows and kept rows by the share of the prompt's rows that are right."""
     judged = [known for known in facts if known.correct is not None]
     samples = Counter(known.prompt_id for known in judged)
     right = Counter(known.prompt_id for known in judged if known.correct)
 
-    def bucket(prompt: str) -> Hashable:
+    def of(prompt: str) -> str:
         return _pass_rate(right[prompt], samples[prompt])
 
-    prompts = Counter(map(bucket, {known.prompt_id for known in facts}))
-    rows, stayed = (Counter(bucket(known.prompt_id) for known in some) for some in (facts, kept))
-    return [
-        {"right": name, "prompts": prompts[name], "rows": rows[name], "kept": stayed[name]}
-        for name in PASS_RATES
-        if rows[name]
-    ]
+    prompts = Counter(map(of, {known.prompt_id for known in facts}))
+    rows, stayed = (Counter(of(known.prompt_id) for known in some) for some in (facts, kept))
+    return {
+        name: {"prompts": prompts[name], "rows": rows[name], "kept": stayed[name]} for name in PASS_RATES if rows[name]
+    }
 
 
 def _pass_rate(right: int, samples: int) -> str:
@@ -124,18 +125,15 @@ def _pass_rate(right: int, samples: int) -> str:
     return PASS_RATES[1 if 3 * right <= samples else 2 if 3 * right <= 2 * samples else 3]
 
 
-def _histogram(
-    what: str, facts: Sequence[Facts], kept: Sequence[Facts], of: Callable[[Facts], int | None]
-) -> list[dict[str, Any]]:
+def _histogram(facts: Sequence[Facts], kept: Sequence[Facts], of: Callable[[Facts], int | None]) -> Counts:
     """Rows and kept rows by a number, in bins as wide as a power of two; each bin by its smallest number."""
     values = [value for known in facts if (value := of(known)) is not None]
     if not values:
-        return []
+        return {}
     width = 1
     while max(values) // width - min(values) // width >= BINS:
         width *= 2
     rows = Counter(value // width for value in values)
     stayed = Counter(value // width for known in kept if (value := of(known)) is not None)
-    return [
-        {what: place * width, "rows": rows[place], "kept": stayed[place]} for place in range(min(rows), max(rows) + 1)
-    ]
+    bins = range(min(rows), max(rows) + 1)
+    return {str(place * width): {"rows": rows[place], "kept": stayed[place]} for place in bins}
