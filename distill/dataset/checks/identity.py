@@ -16,7 +16,10 @@ _MAKER = (
     r"(?:openai|anthropic|google(?: deepmind)?|deepmind|meta(?: ai)?|deepseek|alibaba(?: cloud)?|mistral(?: ai)?|xai"
     r"|microsoft|moonshot(?: ai)?|zhipu(?: ai)?|cohere)"
 )
-_AI = r"(?:ai|artificial intelligence)(?: (?:language )?model| assistant| chatbot| system)?|(?:large )?language model|machine learning model|chatbot|llm"
+_AI = (
+    r"(?:ai|artificial intelligence)(?: (?:language )?model| assistant| chatbot| system)?|(?:large )?language model"
+    r"|machine learning model|chatbot|llm"
+)
 PATTERN = said.pattern(
     rf"\b(?:as|being) an? (?:{_AI})(?:,| (?:i|created|developed|trained|made|built|by)\b)",
     rf"\bi(?:'m| am) (?:just |only )?an? (?:{_AI})(?:[,.;!]| (?:and|so|that|who|created|developed|trained|made|built|by"

@@ -20,7 +20,8 @@ _CANNOT = (
     r"|i'm (?:not able|unable|not allowed|not permitted|not comfortable|not going)(?: to)?"
 )
 _WHAT = (
-    r"(?:help|assist|comply|fulfil|support|engage|participate|discuss|give advice|provide (?:instructions|guidance|advice|help|that information"
+    r"(?:help|assist|comply|fulfil|support|engage|participate|discuss|give advice"
+    r"|provide (?:instructions|guidance|advice|help|that information"
     r"|assistance|information (?:on|about) (?:how|illegal|harm))|do that|continue with|create (?:that|this)"
     r"|generate (?:that|this|content)|write (?:that|this)|answer that|with that)"
 )
