@@ -150,3 +150,9 @@ def test_the_stage_compares_with_the_eval_split_and_with_files(project, run_stag
         where in detail
         for where, detail in zip(("data/seed/mine.jsonl:3", "data/benchmark.jsonl:1"), details, strict=True)
     ]
+
+
+def test_words_are_the_same_in_every_script_and_grouping():
+    text = "It's 1,234,567 of H_222, not 1,23 - or 3.5!"
+    expected = ["it", "s", "1234567", "of", "h", "222", "not", "1", "23", "or", "3", "5"]
+    assert words(text) == expected and words(text + " \u00e9") == [*expected, "\u00e9"]

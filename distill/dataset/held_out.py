@@ -51,7 +51,7 @@ class HeldOut:
         for number, exam in enumerate(self.exams):
             if (size := min(GRAM, len(exam.asked.words))) >= SHORT:
                 self._lengths.add(size)
-                for place, gram in enumerate(_grams(exam.asked.words, size)):
+                for place, gram in enumerate(_grams(_codes(exam.asked.words), size)):
                     found[gram].append((number, place))
         self._found = {}
         own: dict[int, set[int]] = defaultdict(set)
@@ -73,8 +73,9 @@ class HeldOut:
         if self._signs.isdisjoint(asked.words):
             return None
         covered: dict[int, set[int]] = defaultdict(set)
+        codes = _codes(asked.words)
         for size in self._lengths:
-            for gram in _grams(asked.words, size):
+            for gram in _grams(codes, size):
                 if gram in self._found:
                     _cover(covered, self._found[gram], self.exams)
         given = numbers(asked.words) if covered else frozenset()
@@ -96,9 +97,13 @@ class HeldOut:
         )
 
 
-def _grams(words: Sequence[str], size: int) -> Iterator[int]:
-    """Hashes of all sequences of `size` words; the same in every process."""
-    codes = [crc32(word.encode("utf-8", "surrogatepass")) for word in words]
+def _codes(words: Sequence[str]) -> list[int]:
+    """Hashes of words; the same in every process."""
+    return [crc32(word.encode("utf-8", "surrogatepass")) for word in words]
+
+
+def _grams(codes: Sequence[int], size: int) -> Iterator[int]:
+    """Hashes of all sequences of `size` words."""
     return (hash(tuple(codes[place : place + size])) for place in range(len(codes) - size + 1))
 
 

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 # Scripts that put no spaces between words are compared character by character.
 _SPACELESS = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _WORD = re.compile(rf"[{_SPACELESS}]|[^\W_{_SPACELESS}]+")
-_GROUPED = re.compile(r"(?<=\d),(?=\d{3}\b)")
+_ASCII_WORD = re.compile(r"[a-z0-9]+")
+_GROUPED = re.compile(r",(?<=\d,)(?=\d{3}\b)")
 
 
 class Question(NamedTuple):
@@ -31,7 +32,8 @@ def question(messages: Sequence[dict[str, Any]], metadata: dict[str, Any]) -> Qu
 
 def words(text: str) -> list[str]:
     """The words of a text, without case, punctuation, and commas that group digits."""
-    return _WORD.findall(_GROUPED.sub("", text.casefold()))
+    folded = _GROUPED.sub("", text.casefold())
+    return (_ASCII_WORD if folded.isascii() else _WORD).findall(folded)  # the first is twice as fast
 
 
 def said(messages: Sequence[dict[str, Any]], role: str = "user") -> str:
