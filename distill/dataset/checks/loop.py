@@ -18,7 +18,7 @@ MOST = 2
 
 
 def check(row: dict[str, Any], context: Context) -> Fault | None:
-    if row["outcome"]["tool_calls"] <= MOST:
+    if row["outcome"]["tool_calls"] <= MOST or not _repeats(row["messages"]):
         return None
     seen: dict[tuple[str, bytes, str], list[int]] = defaultdict(list)
     open_calls: dict[str, tuple[str, bytes, int]] = {}
@@ -36,6 +36,12 @@ def check(row: dict[str, Any], context: Context) -> Fault | None:
         if number > MOST
     ]
     return listed(faults) if faults else None
+
+
+def _repeats(messages: list[dict[str, Any]]) -> bool:
+    """Whether any tool is called often enough to be looked at."""
+    names = [call["function"]["name"] for message in messages for call in message.get("tool_calls", ())]
+    return len(names) - len(set(names)) >= MOST and any(names.count(name) > MOST for name in set(names))
 
 
 def _arguments(text: str) -> bytes:

@@ -1,6 +1,6 @@
 """Every text of a row that a person or a tool wrote, with its pointer."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 
@@ -13,6 +13,9 @@ def texts(row: dict[str, Any]) -> Iterator[tuple[str, str]]:
         for number, call in enumerate(message.get("tool_calls", ())):
             if text := call["function"]["arguments"]:
                 yield f"/messages/{place}/tool_calls/{number}/function/arguments", text
+
+
+APART = "\n\0\n"
 
 
 def joined(row: dict[str, Any]) -> str:
