@@ -13,14 +13,13 @@ from rollout_records import call, rollout, tool
 from distill.dataset import facts, filter, funnel
 from distill.dataset.checks import CHECKS, CONTESTS, modes
 from distill.dataset.checks.context import Context
-from distill.dataset.checks.duplicate import copies
 from distill.dataset.convert import row
 from distill.dataset.verdict import KEEP, Verdict, masked
 from distill.records import jsonl, schema
 from distill.records.faults import InputError
 from distill.student.template import Unrenderable
 
-ON = dict.fromkeys(CHECKS, "reject") | {"near_duplicate": "off", "max_per_prompt": None}
+ON = dict.fromkeys(CHECKS, "reject") | {"duplicate": "reject", "near_duplicate": "off", "max_per_prompt": None}
 LONG = "word " * 500
 Row = dict[str, Any]
 
@@ -39,8 +38,8 @@ def words(row: Row) -> int:
 
 def verdicts(rows: list[Row], modes: dict[str, str] = ON) -> list[list[str]]:
     """The names of the checks that reject each row."""
-    context = Context(copies(rows), words, 300, offer=json.dumps)
-    return [[reason["check"] for reason in found.reasons] for _, found in filter.judge(rows, modes, context)]
+    alone = list(filter.judge(rows, modes, Context(words, 300, offer=json.dumps)))
+    return [[reason["check"] for reason in found.reasons] for found in filter.settle(alone, lambda: rows, modes)]
 
 
 def edited(place: int, **changes: Any) -> Callable[[Row], None]:
@@ -133,14 +132,17 @@ def test_of_the_copies_of_a_row_the_same_one_stays_in_any_order():
     stays = min(rows[:3], key=lambda row: row["rollout_id"])
     for seed in range(6):
         random.Random(seed).shuffle(rows)
-        found = copies(rows)
-        assert set(found.values()) == {stays["rollout_id"]}
-        assert set(found) == {row["rollout_id"] for row in (original, spaced, other_ids, wrong) if row is not stays}
+        alone = list(filter.judge(rows, ON | {"answer": "off", "calls": "off"}, Context(words, 300, offer=json.dumps)))
+        found = filter.settle(alone, lambda: rows, ON)
+        gone = {row["rollout_id"]: found.reasons for row, found in zip(rows, found, strict=True) if found.reasons}
+        assert set(gone) == {row["rollout_id"] for row in (original, spaced, other_ids, wrong) if row is not stays}
+        detail = f"the same conversation as rollout {stays['rollout_id']}"
+        assert all(reasons == [{"check": "duplicate", "detail": detail, "pointers": []}] for reasons in gone.values())
 
 
 def test_a_rollout_that_occurs_twice_is_refused():
     with pytest.raises(InputError, match="occurs twice"):
-        copies([*good(2), *good(1)])
+        verdicts([*good(2), *good(1)])
 
 
 def test_the_verdict_on_a_row_does_not_depend_on_the_order_of_the_rows():

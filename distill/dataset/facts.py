@@ -22,12 +22,20 @@ class Facts(NamedTuple):
     cost_usd: float | None
     length: int | None
     """Tokens of the row as the student reads it; None where nobody has counted them."""
+    digest: bytes | None = None
+    """Equal for rows with the same conversation; None where nobody compares them."""
+
+    @classmethod
+    def compact(cls, values: tuple[Any, ...]) -> "Facts":
+        """From the values of another process, with what many rows share held once."""
+        prompt_id, rollout_id, source, teacher, *others = values
+        return cls(intern(prompt_id), rollout_id, intern(source), intern(teacher), *others)
 
 
 UNKNOWN = "unknown"
 
 
-def of(row: dict[str, Any], sources: Mapping[str, str], length: int | None) -> Facts:
+def of(row: dict[str, Any], sources: Mapping[str, str], length: int | None, digest: bytes | None = None) -> Facts:
     """The facts of a row; `sources` has the seed file of each prompt."""
     outcome, named = row["outcome"], row["metadata"].get("source")
     return Facts(
@@ -42,6 +50,7 @@ def of(row: dict[str, Any], sources: Mapping[str, str], length: int | None) -> F
         outcome["tokens"],
         outcome["cost_usd"],
         length,
+        digest,
     )
 
 

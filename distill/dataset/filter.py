@@ -4,6 +4,7 @@ Two steps. Every check that is on judges every row by itself: a reject carries e
 contend with each other, since which of them stay depends on all that stay.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from distill import checks
 from distill.dataset import facts, verdict
-from distill.dataset.checks import CHECKS, CONTESTS, duplicate, on
+from distill.dataset.checks import CHECKS, CONTESTS, duplicate, on, signs, texts
 from distill.dataset.checks.context import Context
 from distill.dataset.facts import Facts
 from distill.dataset.held_out import Exam, HeldOut, of_files, of_prompt
@@ -27,30 +28,23 @@ if TYPE_CHECKING:
 PROMPTS = "data/prompts.jsonl"
 
 
-def read(path: str) -> Iterator[Row]:
-    """The rows of data/converted.jsonl. Raises InputError on a bad row, or on one that is held out."""
-    for number, row in jsonl.read_numbered(path, "row"):
-        if row["split"] != "train":
-            raise InputError(f"{path}:{number}: /split: '{row['split']}' rows are held out and never trained on")
-        yield row
-
-
-def context(params: dict[str, Any], rows: Callable[[], Iterable[Row]]) -> Context:
-    """What the checks that are on need to know beyond a row; `rows()` starts a new pass over all of them."""
+def context(params: dict[str, Any]) -> Context:
+    """What the checks that are on need to know beyond a row."""
     modes, student = params["filter"], params["student"]
-    found = {} if modes["duplicate"] == "off" else duplicate.copies(rows())
     own = {} if modes["own"] == "off" else checks.load("checks.py")
     held_out, sources = _prompts(modes)
-    known = Context(copies=found, own=own, max_tool_errors=modes["max_tool_errors"], held_out=held_out, sources=sources)
+    known = Context(own=own, max_tool_errors=modes["max_tool_errors"], held_out=held_out, sources=sources)
     if modes["length"] == modes["tools_shown"] == "off":
         return known
-    from distill.student.render import count_tokens
+    from distill.dataset.token_counts import opened
     from distill.student.tokenizer import load_tokenizer
 
     tokenizer = load_tokenizer(student["path"], student["template"])
+    counts = opened(student["path"], tokenizer, student["max_length"])
     return replace(
         known,
-        tokens=_once(lambda row: count_tokens(row, tokenizer)),
+        tokens=_once(counts),
+        flush=counts.flush,
         max_length=student["max_length"],
         offer=_offers(tokenizer),
     )
@@ -99,10 +93,17 @@ def _prompts(modes: Mapping[str, Any]) -> tuple[HeldOut, dict[str, str]]:
 
 def judge(rows: Iterable[Row], modes: Mapping[str, Any], context: Context) -> Iterator[tuple[Facts, Verdict]]:
     """The facts of each row and the verdict on it by itself, in order: every check that is on has looked at it."""
-    checks = [(name, CHECKS[name].check) for name in on(modes) if name in CHECKS]
+    chosen = {name: CHECKS[name] for name in on(modes) if name in CHECKS}
+    every = [(name, module.check) for name, module in chosen.items()]
+    without_signs = [(name, module.check) for name, module in chosen.items() if not hasattr(module, "SIGNS")]
+    suspicious = signs.looking_for(module.SIGNS for module in chosen.values() if hasattr(module, "SIGNS"))
+    compares = modes["duplicate"] != "off"
     for row in rows:
+        said = texts.said(row)
+        checks = every if suspicious(row, said) else without_signs
         faults = [(name, fault) for name, check in checks if (fault := check(row, context)) is not None]
-        yield facts.of(row, context.sources, _length(row, modes, context)), verdict.of(row, faults, modes)
+        digest = duplicate.digest(row, said) if compares else None
+        yield facts.of(row, context.sources, _length(row, modes, context), digest), verdict.of(row, faults, modes)
 
 
 def _length(row: Row, modes: Mapping[str, Any], context: Context) -> int | None:
@@ -120,8 +121,15 @@ def _length(row: Row, modes: Mapping[str, Any], context: Context) -> int | None:
 def settle(
     judged: Sequence[tuple[Facts, Verdict]], rows: Callable[[], Iterable[Row]], modes: Mapping[str, Any]
 ) -> list[Verdict]:
-    """The final verdicts: each contest that is on rejects some of the rows that nothing has rejected so far."""
+    """The final verdicts: each contest that is on rejects some of the rows that nothing has rejected so far.
+
+    Raises InputError where a rollout occurs twice.
+    """
     verdicts = [found for _, found in judged]
+    if len({known.rollout_id for known, _ in judged}) < len(judged):
+        counts = Counter(known.rollout_id for known, _ in judged)
+        twice = [identity for identity, count in counts.items() if count > 1]
+        raise InputError(f"/rollout_id: {identity} occurs twice; run convert again" for identity in twice)
     for name in on(modes):
         if name in CONTESTS:
             standing = {place: known for place, (known, _) in enumerate(judged) if not verdicts[place].reasons}

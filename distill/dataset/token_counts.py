@@ -13,12 +13,18 @@ from typing import Any
 import orjson
 
 from distill.records.paths import cache_dir
-from distill.student import render, template
+from distill.student import base, render, template
 from distill.student import tokenizer as tokenizers
 from distill.student.template import Unrenderable
 from distill.student.tokenizer import Tokenizer
 
 FLUSH_EVERY = 2_000
+HUGE = 2**20
+"""Bytes of a row that is looked at before it is tokenised."""
+LONGEST_TOKEN = 128
+"""Characters of a token of ordinary text, at most (runs of spaces)."""
+MANY = 200
+"""Messages of a row whose last turn is looked at first: every turn is rendered with all that is before it."""
 SECONDS = 60
 """How long to wait for another process that writes."""
 
@@ -26,14 +32,16 @@ SECONDS = 60
 class TokenCounts:
     """Counts tokens of rows; what was counted before, by any process, is looked up."""
 
-    def __init__(self, tokenizer: Tokenizer, fingerprint: bytes, path: Path | None = None) -> None:
-        self._tokenizer, self._fingerprint = tokenizer, fingerprint
+    def __init__(self, tokenizer: Tokenizer, fingerprint: bytes, limit: int, path: Path | None = None) -> None:
+        self._tokenizer, self._fingerprint, self._limit = tokenizer, fingerprint, limit
         self._new: dict[bytes, int | str] = {}
         self._database = _opened(path or cache_dir() / "token_counts.sqlite")
 
     def __call__(self, row: dict[str, Any]) -> int:
         """Tokens of the row's longest sequence. Raises Unrenderable."""
         text = orjson.dumps([row["messages"], row["tools"]])
+        if least := self._too_many(row, len(text)):
+            return least
         key = hashlib.blake2b(text, key=self._fingerprint, digest_size=16).digest()
         found = self._known(key)
         if found is None:
@@ -47,6 +55,19 @@ class TokenCounts:
         if isinstance(found, str):
             raise Unrenderable(found)
         return found
+
+    def _too_many(self, row: dict[str, Any], size: int) -> int:
+        """A number of tokens above the limit, where a row is so long that counting it exactly would take minutes, and
+        surely has that many; else 0."""
+        if size > HUGE and size // LONGEST_TOKEN > self._limit:
+            return size // LONGEST_TOKEN
+        if len(row["messages"]) > MANY:
+            try:
+                least = render.count_last_turn(row, self._tokenizer)
+            except Unrenderable:
+                return 0
+            return least if least > self._limit else 0
+        return 0
 
     def flush(self) -> None:
         """Writes what is new."""
@@ -69,6 +90,11 @@ class TokenCounts:
                 return None
             return row[0] if row else None
         return None
+
+
+def opened(student: str, tokenizer: Tokenizer, limit: int) -> TokenCounts:
+    """The counts of `student.path`; beyond `limit` tokens they need not be exact."""
+    return TokenCounts(tokenizer, fingerprint(base.find(student, weights=False).directory, tokenizer), limit)
 
 
 def fingerprint(folder: Path, tokenizer: Tokenizer) -> bytes:

@@ -57,13 +57,18 @@ def more_faults(where: Path | str) -> str:
     return f"{where}: more than {MOST_FAULTS} faults; the rest is not shown"
 
 
+def line(record: dict[str, Any], schema: str, where: str) -> bytes:
+    """A valid record as the line of a file. Raises InputError with every fault."""
+    _check(where, record, schema)
+    return dumps(record) + b"\n"
+
+
 def write(path: Path | str, rows: Iterable[dict[str, Any]], schema: str) -> int:
     """Writes valid rows, one JSON object a line, and returns how many. Raises InputError on the first bad one."""
     count = 0
     with replacing(path) as file:
         for count, row in enumerate(rows, start=1):
-            _check(f"{path}:{count}", row, schema)
-            file.write(dumps(row) + b"\n")
+            file.write(line(row, schema, f"{path}:{count}"))
     return count
 
 

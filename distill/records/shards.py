@@ -30,7 +30,7 @@ def split(path: Path | str, size: int = SIZE) -> Iterator[Shard]:
             while block := file.read(size):
                 rest = b"" if block.endswith(b"\n") else file.readline(lines.LONGEST + 1)
                 ends = block.count(b"\n")
-                if len(rest) + size > lines.LONGEST and len(rest) + len(block) - block.rfind(b"\n") > lines.LONGEST:
+                if len(block) - 1 - block.rfind(b"\n") + len(rest) > lines.LONGEST:
                     raise InputError(f"{path}:{line + ends}: {lines.too_long()}")
                 end = start + len(block) + len(rest)
                 yield Shard(str(path), start, end, line)

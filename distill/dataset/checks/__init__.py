@@ -4,7 +4,8 @@ A check is one module with
 - `check(row, context) -> Fault | None`, pure: what is wrong with the row, and where;
 - `ADVICE`, what to try when it rejects everything;
 - `MASKS = True`, where its mode may be `mask`: then the assistant's turns that the fault points at stay in the context
-  and are not learned from (`weight: 0`). A check that judges the row as a whole leaves it out.
+  and are not learned from (`weight: 0`). A check that judges the row as a whole leaves it out;
+- `SIGNS`, where it looks for a pattern: see signs.py.
 
 A contest compares the rows that all checks let through with each other. It is one module with
 - `losers(standing, rows, filters) -> {place: Fault}`: which of the `standing` rows (place in the file -> facts) go;
@@ -55,12 +56,15 @@ CHECKS: dict[str, ModuleType] = {
     "injection": injection,
     "own": own,
     "contaminated": contaminated,
-    "duplicate": duplicate,
     "tools_shown": tools_shown,
     "length": length,
 }
 
-CONTESTS: dict[str, ModuleType] = {"near_duplicate": near_duplicate, "max_per_prompt": max_per_prompt}
+CONTESTS: dict[str, ModuleType] = {
+    "duplicate": duplicate,
+    "near_duplicate": near_duplicate,
+    "max_per_prompt": max_per_prompt,
+}
 
 
 def on(filters: Mapping[str, Any]) -> list[str]:

@@ -20,8 +20,6 @@ def _no_template(tools: list[dict[str, Any]]) -> None:
 class Context:
     """Everything outside a row that checks depend on; the filter makes one for all rows."""
 
-    copies: Mapping[str, str] = field(default_factory=dict)
-    """rollout_id of each row that repeats another -> rollout_id of the one that stays."""
     tokens: Callable[[dict[str, Any]], int] = _no_tokenizer
     """How many tokens a row has, rendered by the student's template with its tools; raises Unrenderable."""
     max_length: int = 0
@@ -37,3 +35,5 @@ class Context:
     offer: Callable[[list[dict[str, Any]]], str | None] = _no_template
     """The prompt in which the student's template offers these tools; None where there is none,
     or one that takes no bare question."""
+    flush: Callable[[], None] = lambda: None
+    """Keeps what was counted for the next run."""

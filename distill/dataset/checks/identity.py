@@ -33,6 +33,7 @@ PATTERN = said.pattern(
     r"\bmy (?:knowledge|training)(?: data)?(?: only)? (?:cut-?off|ends in|goes up to|was last updated)\b",
     r"\bas of my (?:last|latest|most recent) (?:knowledge |training )?(?:update|cut-?off|training)\b",
 )
+SIGNS = PATTERN
 
 
 def check(row: dict[str, Any], context: Context) -> Fault | None:
