@@ -17,6 +17,8 @@ ADVICE = "training prompts repeat held-out ones: give the rows in data/seed/ a s
 
 
 def check(row: dict[str, Any], context: Context) -> Fault | None:
+    if not context.held_out.exams:
+        return None
     messages = row["messages"]
     found = context.held_out.overlap(question(messages, row["metadata"]), said(messages, "system"))
     if not found:

@@ -43,18 +43,18 @@ def digest(row: dict[str, Any], said: str) -> bytes:
     parts: list[Any] = []
     position: dict[str, int] = {}
     for message in row["messages"]:
-        parts.append((message["role"], "reasoning_content" in message))
+        parts.append(message["role"])
+        if "reasoning_content" in message:
+            parts.append(True)
         if "tool_calls" in message:
             for number, call in enumerate(message["tool_calls"]):
                 function = call["function"]
                 position[call["id"]] = number
-                parts.append((function["name"], _arguments(function["arguments"])))
+                parts += (function["name"], _arguments(function["arguments"]))
         elif "tool_call_id" in message:
             parts.append(position.get(message["tool_call_id"], 0))
-    found = hashlib.blake2b(_fold(said), digest_size=16)
-    found.update(canonical(parts))
-    found.update(_tools(orjson.dumps(row["tools"])))
-    return found.digest()
+    text = b"".join((_fold(said), orjson.dumps(parts), _tools(orjson.dumps(row["tools"]))))
+    return hashlib.sha256(text).digest()[:16]
 
 
 def _fold(text: str) -> bytes:
