@@ -19,7 +19,7 @@ ROW ?= 1
 DIR ?=
 PORT ?=
 
-.PHONY: all install install-data repro data train rollouts plan try evaluate render serve chat merge gguf report export compare sweep ablate example-large new validate lint test bench-dvc bench-training bench-report bench-teacher deps lock clean distclean help
+.PHONY: all install install-data repro data train rollouts plan try evaluate render serve chat merge gguf report export compare sweep ablate example-large new validate lint test bench-dvc bench-training bench-report bench-teacher bench-dataset deps lock clean distclean help
 
 all: install models repro ## Set up and run the whole pipeline, down to the report
 
@@ -151,6 +151,9 @@ $(INSPECT): | $(BIN)/uv
 
 bench-teacher: $(VENV)/.test $(INSPECT) ## What buying rollouts costs, against an ideal and inspect-ai (ONLY="rollouts wide")
 	@python -m benchmarks.teacher $(ONLY)
+
+bench-dataset: $(VENV)/.test ## What filtering costs, against a bare loop of parsing and writing (ROWS=1000000)
+	@python -m benchmarks.dataset $(ROWS)
 
 deps: $(VENV)/.base ## Write into dvc.yaml which files each stage's results depend on
 	@python tests/closure.py
