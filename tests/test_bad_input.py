@@ -3,16 +3,18 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
 import zstandard
 from rollout_records import rollout
 
-from distill.dataset import rollouts
+from distill.dataset import convert, rollouts
 from distill.dataset.prompts import read_seed
-from distill.records import json_text, lines
+from distill.records import json_text, jsonl, lines
 from distill.records.faults import InputError
 
 PROMPTS = [{"messages": [{"role": "user", "content": f"What is {number} + ü?"}]} for number in range(5)]
@@ -181,3 +183,22 @@ def test_rollouts_are_as_strict_and_as_tolerant(tmp_path: Path) -> None:
         "five.json",
         "four.jsonl:1",
     ]
+
+
+def test_a_row_of_ten_thousand_messages_is_judged_in_seconds(project: Path, run_stage: Callable[..., Any]) -> None:
+    """Rendering every turn with all that is before it would take hours; that it is too long is seen from the last."""
+    good = [convert.row(rollout(units)) for units in (2, 3)]
+    long = convert.row(rollout(4))
+    middle = [
+        {"role": "user", "content": "and more"} if place % 2 else {"role": "assistant", "content": f"Yes, {place}."}
+        for place in range(10_000)
+    ]
+    long["messages"][6:6] = middle
+    jsonl.write(project / "data/converted.jsonl", [good[0], long, good[1]], "row")
+    jsonl.write(project / "data/prompts.jsonl", [], "prepared_prompt")
+    (project / "checks.py").unlink()
+    done = run_stage("filter")
+    assert done.returncode == 0, done.stderr
+    (rejected,) = jsonl.read(project / "data/rejected.jsonl", "rejected")
+    assert rejected["rollout_id"] == long["rollout_id"]
+    assert any(reason["check"] == "length" and "tokens" in reason["detail"] for reason in rejected["reasons"])
