@@ -19,7 +19,7 @@ ROW ?= 1
 DIR ?=
 PORT ?=
 
-.PHONY: all install install-data repro data train rollouts plan try evaluate render serve chat merge gguf report export compare sweep ablate example-large new tools validate lint test bench-dvc bench-training bench-report bench-teacher bench-tools deps lock clean distclean help
+.PHONY: $(shell sed -nE 's/^([a-z][a-z-]*):.*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
 all: install models repro ## Set up and run the whole pipeline, down to the report
 
@@ -53,7 +53,6 @@ $(VENV)/.test: $(VENV)/.train locks/test.lock
 	@$(UV) --no-deps --require-hashes -r locks/test.lock
 	@touch $@
 
-.PHONY: models
 models: $(VENV)/.base ## Fetch the embedded models that params.yaml names (checked by hash, cached outside the project)
 	@python -m distill.models
 
@@ -157,6 +156,9 @@ bench-teacher: $(VENV)/.test $(INSPECT) ## What buying rollouts costs, against a
 
 bench-tools: $(VENV)/.test ## What the tool loop adds to the waits for teacher and tools
 	@python -m benchmarks.tools
+
+bench-dataset: $(VENV)/.test ## What filtering costs, against a bare loop of parsing and writing (ROWS=1000000)
+	@python -m benchmarks.dataset $(ROWS)
 
 deps: $(VENV)/.base ## Write into dvc.yaml which files each stage's results depend on
 	@python tests/closure.py

@@ -84,5 +84,6 @@ def _faults(path: Path, name: str, function: Callable[..., Any]) -> list[str]:
 
 def _line(error: BaseException, path: Path) -> int:
     """The last line of `path` on the way to an error."""
-    lines = [frame.lineno or 0 for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
+    frames, path = traceback.extract_tb(error.__traceback__), path.resolve()
+    lines = [frame.lineno or 0 for frame in frames if Path(frame.filename).resolve() == path]
     return lines[-1] if lines else 1

@@ -10,6 +10,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 
 from distill import checks as own_checks
+from distill.dataset.held_out import of_files
 from distill.dataset.prompts import prepare, read_seed
 from distill.records import params, schema
 from distill.records.faults import InputError
@@ -62,6 +63,21 @@ def check_demonstrations() -> str:
     return f"{len(read_demonstrations(params.load()['teacher']['demonstrations']))} messages of demonstrations"
 
 
+def check_benchmarks() -> str:
+    """The files of filter.decontaminate_against hold prompts, and DVC knows that the filter depends on them."""
+    names = params.load()["filter"]["decontaminate_against"]
+    exams = of_files(names)
+    deps = [Path(dep) for dep in params.parse(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]["filter"]["deps"]]
+    missing = [name for name in names if not any(Path(name).is_relative_to(dep) for dep in deps)]
+    if missing:
+        raise InputError(
+            f"dvc.yaml: /stages/filter/deps lacks {name}, which filter.decontaminate_against in params.yaml names: DVC "
+            "would not see it change"
+            for name in missing
+        )
+    return f"{len(exams)} prompts of benchmarks"
+
+
 def check_student() -> str:
     """`student.path` and `student.template` name something."""
     student = params.load()["student"]
@@ -87,6 +103,7 @@ def main() -> None:
         check_params,
         check_prompts,
         check_own_checks,
+        check_benchmarks,
         check_demonstrations,
         check_student,
         check_pipeline,

@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 ROOT = Path(__file__).resolve().parents[1]
 CODE = ("distill/", "stages/", "schemas/")
 ASSETS = (".jinja", ".html", ".css", ".js")
-RECORD_CALLS = {"faults", "load", "read", "read_numbered", "write", "read_json", "write_json"}
+RECORD_CALLS = {"faults", "load", "parse", "line", "read", "read_numbered", "write", "read_json", "write_json"}
 
 
 def closure(script: str) -> set[str]:

@@ -7,11 +7,11 @@ from typing import Any
 
 from report_records import HOSTILE, NO_USAGE, make_exam, make_prompt, make_rollout
 
+from distill.dataset import facts, funnel
 from distill.dataset.convert import row
-from distill.records import jsonl
+from distill.dataset.verdict import Verdict
+from distill.records import jsonl, params
 from distill.records.paths import PROJECT
-
-CHECKS = ("finished", "final_answer", "paired", "calls", "answer", "duplicate", "length")
 
 
 def write_project(root: Path, train: int = 64, held_out: int = 40, hostile: bool = False) -> None:
@@ -80,29 +80,13 @@ def _filter(root: Path, rollouts: list[dict[str, Any]]) -> None:
         (rejected if reasons else kept).append(made | {"reasons": reasons} if reasons else made)
     masked = next(made for made in kept if made["outcome"]["turns"] > 1)
     next(message for message in masked["messages"] if message["role"] == "assistant")["weight"] = 0
-    counts = Counter(reason["check"] for made in rejected for reason in made["reasons"])
-    alone = Counter(made["reasons"][0]["check"] for made in rejected if len(made["reasons"]) == 1)
-    left, funnel = len(kept) + len(rejected), []
-    for check in CHECKS:
-        left -= sum(made["reasons"][0]["check"] == check for made in rejected)
-        funnel.append({"check": check, "left": left, "rejected": counts[check], "alone": alone[check]})
     jsonl.write(root / "data/train.jsonl", kept, "row")
     jsonl.write(root / "data/rejected.jsonl", rejected, "rejected")
-    jsonl.write_json(
-        root / "reports/filter.json",
-        {
-            "rows": len(kept) + len(rejected),
-            "kept": len(kept),
-            "rejected": len(rejected),
-            "kept_share": round(len(kept) / (len(kept) + len(rejected)), 6),
-            "checks": {
-                check: {"rejected": counts[check], "alone": alone[check], "masked": int(check == "calls")}
-                for check in CHECKS
-            },
-            "funnel": funnel,
-        },
-        "filter_report",
-    )
+    verdicts = [Verdict((), ["calls"] if made is masked else ()) for made in kept]
+    verdicts += [Verdict(made["reasons"]) for made in rejected]
+    known = [facts.of(made, {}, 100 + len(str(made["messages"]))) for made in (*kept, *rejected)]
+    report = funnel.report(known, verdicts, params.load(root / "params.yaml")["filter"])
+    jsonl.write_json(root / "reports/filter.json", report, "filter_report")
 
 
 def _train(root: Path) -> None:

@@ -10,17 +10,16 @@ from typing import Any
 import pytest
 from rollout_records import call, rollout, tool
 
-from distill.dataset import filter
-from distill.dataset.checks import CHECKS, modes
+from distill.dataset import facts, filter, funnel
+from distill.dataset.checks import CHECKS, CONTESTS, modes
 from distill.dataset.checks.context import Context
-from distill.dataset.checks.duplicate import copies
 from distill.dataset.convert import row
 from distill.dataset.verdict import KEEP, Verdict, masked
 from distill.records import jsonl, schema
 from distill.records.faults import InputError
 from distill.student.template import Unrenderable
 
-ON = dict.fromkeys(CHECKS, "reject")
+ON = dict.fromkeys(CHECKS, "reject") | {"duplicate": "reject", "near_duplicate": "off", "max_per_prompt": None}
 LONG = "word " * 500
 Row = dict[str, Any]
 
@@ -39,8 +38,8 @@ def words(row: Row) -> int:
 
 def verdicts(rows: list[Row], modes: dict[str, str] = ON) -> list[list[str]]:
     """The names of the checks that reject each row."""
-    context = Context(copies(rows), words, 300, offer=json.dumps)
-    return [[reason["check"] for reason in found.reasons] for found in filter.judge(rows, modes, context)]
+    alone = list(filter.judge(rows, modes, Context(words, 300, offer=json.dumps)))
+    return [[reason["check"] for reason in found.reasons] for found in filter.settle(alone, lambda: rows, modes)]
 
 
 def edited(place: int, **changes: Any) -> Callable[[Row], None]:
@@ -133,14 +132,17 @@ def test_of_the_copies_of_a_row_the_same_one_stays_in_any_order():
     stays = min(rows[:3], key=lambda row: row["rollout_id"])
     for seed in range(6):
         random.Random(seed).shuffle(rows)
-        found = copies(rows)
-        assert set(found.values()) == {stays["rollout_id"]}
-        assert set(found) == {row["rollout_id"] for row in (original, spaced, other_ids, wrong) if row is not stays}
+        alone = list(filter.judge(rows, ON | {"answer": "off", "calls": "off"}, Context(words, 300, offer=json.dumps)))
+        found = filter.settle(alone, lambda: rows, ON)
+        gone = {row["rollout_id"]: found.reasons for row, found in zip(rows, found, strict=True) if found.reasons}
+        assert set(gone) == {row["rollout_id"] for row in (original, spaced, other_ids, wrong) if row is not stays}
+        detail = f"the same conversation as rollout {stays['rollout_id']}"
+        assert all(reasons == [{"check": "duplicate", "detail": detail, "pointers": []}] for reasons in gone.values())
 
 
 def test_a_rollout_that_occurs_twice_is_refused():
     with pytest.raises(InputError, match="occurs twice"):
-        copies([*good(2), *good(1)])
+        verdicts([*good(2), *good(1)])
 
 
 def test_the_verdict_on_a_row_does_not_depend_on_the_order_of_the_rows():
@@ -163,7 +165,7 @@ MASK = ON | {"calls": "mask"}
 
 
 def mask(row: Row) -> Verdict:
-    return next(filter.judge([row], MASK, Context(tokens=words, max_length=300)))
+    return next(filter.judge([row], MASK, Context(tokens=words, max_length=300)))[1]
 
 
 def test_a_masked_turn_stays_and_is_not_learned_from():
@@ -199,7 +201,7 @@ def test_a_reason_points_at_what_is_wrong():
     ):
         bad = good(1)[0]
         plant(bad)
-        (reason,) = next(filter.judge([bad], ON, Context(tokens=words, max_length=300))).reasons
+        (reason,) = next(filter.judge([bad], ON, Context(tokens=words, max_length=300)))[1].reasons
         assert reason["pointers"] == [pointer], reason
 
 
@@ -207,9 +209,8 @@ def test_the_report_adds_up():
     def because(*names: str) -> Verdict:
         return Verdict([{"check": name, "detail": "x", "pointers": []} for name in names])
 
-    found = filter.report(
-        [KEEP, because("calls"), because("finished", "calls"), because("answer"), Verdict((), ["calls"], [2])], ON
-    )
+    verdicts = [KEEP, because("calls"), because("finished", "calls"), because("answer"), Verdict((), ["calls"], [2])]
+    found = funnel.report([facts.of(row, {}, None) for row in good(5)], verdicts, ON)
     assert not schema.faults("filter_report", found)
     assert (found["rows"], found["kept"], found["rejected"], found["kept_share"]) == (5, 2, 3, 0.4)
     assert found["checks"]["calls"] == {"rejected": 2, "alone": 1, "masked": 1}
@@ -221,7 +222,8 @@ def test_the_names_of_the_checks_are_those_of_the_schemas():
     reasons = schema.load("rejected")["properties"]["reasons"]["items"]["properties"]["check"]["enum"]
     counted = schema.load("filter_report")["properties"]["checks"]["propertyNames"]["enum"]
     described = schema.load("params")["properties"]["filter"]["properties"]
-    assert list(CHECKS) == reasons == counted == [name for name in described if name in CHECKS]
+    known = CHECKS | CONTESTS
+    assert list(known) == reasons == counted == [name for name in described if name in known]
     assert {name: modes(name) for name in CHECKS} == {name: tuple(described[name]["enum"]) for name in CHECKS}
 
 
@@ -257,6 +259,13 @@ def student(project: Path, set_param: Callable[[str, object], None]) -> Path:
 
 def write(project: Path, rows: Iterable[Row]) -> None:
     jsonl.write(project / "data" / "converted.jsonl", rows, "row")
+
+
+@pytest.fixture(autouse=True)
+def no_prompts(request: pytest.FixtureRequest) -> None:
+    """The stage finds nothing held out."""
+    if "project" in request.fixturenames:
+        (request.getfixturevalue("project") / "data" / "prompts.jsonl").write_text("")
 
 
 def test_the_stage_keeps_the_good_rows_and_says_what_is_wrong_with_the_others(project, run_stage, student):

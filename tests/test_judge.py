@@ -35,8 +35,8 @@ def judged_by(project, set_param):
             set_param(f"judge.{key}", value)
         for key, value in {"unknown_price": "allow", **runtime}.items():
             set_param(f"runtime.{key}", value)
-        set_param("filter.length", "off")
-        set_param("filter.tools_shown", "off")
+        for check in ("length", "tools_shown", "contaminated"):
+            set_param(f"filter.{check}", "off")
 
     return use
 

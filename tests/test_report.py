@@ -131,6 +131,16 @@ def test_a_number_in_the_overview_leads_to_its_conversations(page: Any, project:
     assert found(page) == rejected
 
 
+def test_the_rows_are_counted_by_what_they_are(page: Any, project: Path) -> None:
+    counted = json.loads((project / "reports/filter.json").read_text())["by_length"]
+    page.get_by_text("What the rows are").click()
+    table = page.get_by_role("region", name="Tokens as the student reads them, from")
+    shown = [row.inner_text().split("\t") for row in table.locator("tbody tr").all()]
+    assert [[int(cell) for cell in row[:3]] for row in shown] == [
+        [int(start), found["rows"], found["kept"]] for start, found in counted.items()
+    ]
+
+
 def test_filters_narrow_the_list_and_can_be_cleared(page: Any) -> None:
     browse(page)
     assert found(page) == 250

@@ -9,7 +9,7 @@ from rollout_records import call, rollout, tool
 
 from distill import checks
 from distill.dataset import convert
-from distill.dataset.checks import CHECKS, said
+from distill.dataset.checks import CHECKS, CONTESTS, said
 from distill.dataset.checks.context import Context
 from distill.dataset.checks.identity import PATTERN as IDENTITY
 from distill.dataset.checks.refusal import PATTERN as REFUSAL
@@ -133,7 +133,7 @@ def found(name: str, row: Row, **known: Any) -> Any:
     return CHECKS[name].check(row, Context(**known))
 
 
-@pytest.mark.parametrize("name", [name for name in CHECKS if name not in ("length", "duplicate")])
+@pytest.mark.parametrize("name", [name for name in CHECKS if name != "length"])
 def test_good_rows_have_no_fault(name):
     assert [found(name, row, offer=json.dumps) for row in good(20)] == [None] * 20
 
@@ -309,14 +309,14 @@ for number in range(3):
 @pytest.mark.parametrize("name", MASKED)
 def test_in_mode_mask_only_the_bad_turns_are_not_learned_from(name):
     row, turns, known = MASKED[name]
-    modes = dict.fromkeys(CHECKS, "off") | {name: "mask"}
-    (verdict,) = judge([row], modes, Context(**known))
+    modes = dict.fromkeys(CHECKS | CONTESTS, "off") | {name: "mask"}
+    ((_, verdict),) = judge([row], modes, Context(**known))
     assert not verdict.reasons and set(verdict.turns) == turns
     weights = {
         place for place, message in enumerate(masked(row, verdict.turns)["messages"]) if message.get("weight") == 0
     }
     assert weights == turns
-    (rejected,) = judge([row], modes | {name: "reject"}, Context(**known))
+    ((_, rejected),) = judge([row], modes | {name: "reject"}, Context(**known))
     assert [reason["check"] for reason in rejected.reasons] == [name]
 
 

@@ -59,3 +59,19 @@ def test_an_unknown_param_is_refused_by_every_stage_and_by_validate(project: Pat
     done = validate(in_git(project))
     assert done.returncode == 1
     assert "num_epochs" in done.stderr, done.stderr
+
+
+def test_a_benchmark_is_readable_and_among_the_deps_of_the_filter(project: Path, set_param: Change) -> None:
+    set_param("filter.decontaminate_against", ["data/benchmarks/sums.jsonl"])
+    done = validate(in_git(project))
+    assert done.returncode == 1 and "data/benchmarks/sums.jsonl: no such file" in done.stderr, done.stderr
+    (project / "data/benchmarks").mkdir()
+    (project / "data/benchmarks/sums.jsonl").write_text('{"question": "How much is 17 times 23?"}\n')
+    done = validate(project)
+    assert done.returncode == 1 and "/stages/filter/deps lacks data/benchmarks/sums.jsonl" in done.stderr, done.stderr
+    pipeline = project / "dvc.yaml"
+    text = pipeline.read_text()
+    for dep in ("data/benchmarks/sums.jsonl", "data/benchmarks"):
+        pipeline.write_text(text.replace("    - data/converted.jsonl\n", f"    - data/converted.jsonl\n    - {dep}\n"))
+        done = validate(project)
+        assert done.returncode == 0 and "1 prompts of benchmarks" in done.stdout, done.stderr

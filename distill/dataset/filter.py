@@ -1,13 +1,22 @@
-"""Which rows the student learns from. Every check that is on judges every row: a reject carries every reason."""
+"""Which rows the student learns from.
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+Two steps. Every check that is on judges every row by itself: a reject carries every reason. Then the rows that stay
+contend with each other, since which of them stay depends on all that stay.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
+from sys import intern
 from typing import TYPE_CHECKING, Any
 
 from distill import checks
-from distill.dataset import verdict
-from distill.dataset.checks import CHECKS, duplicate
+from distill.dataset import facts, verdict
+from distill.dataset.checks import CHECKS, CONTESTS, duplicate, on, signs, texts
 from distill.dataset.checks.context import Context
+from distill.dataset.facts import Facts
+from distill.dataset.held_out import Exam, HeldOut, of_files, of_prompt
 from distill.dataset.verdict import Row, Verdict
 from distill.records import jsonl
 from distill.records.faults import InputError
@@ -16,30 +25,26 @@ from distill.records.ids import canonical
 if TYPE_CHECKING:
     from distill.student.tokenizer import Tokenizer
 
-
-def read(path: str) -> Iterator[Row]:
-    """The rows of data/converted.jsonl. Raises InputError on a bad row, or on one that is held out."""
-    for number, row in jsonl.read_numbered(path, "row"):
-        if row["split"] != "train":
-            raise InputError(f"{path}:{number}: /split: '{row['split']}' rows are held out and never trained on")
-        yield row
+PROMPTS = "data/prompts.jsonl"
 
 
-def context(params: dict[str, Any], rows: Callable[[], Iterable[Row]]) -> Context:
-    """What the checks that are on need to know beyond a row; `rows()` starts a new pass over all of them."""
+def context(params: dict[str, Any]) -> Context:
+    """What the checks that are on need to know beyond a row."""
     modes, student = params["filter"], params["student"]
-    found = {} if modes["duplicate"] == "off" else duplicate.copies(rows())
     own = {} if modes["own"] == "off" else checks.load("checks.py")
-    known = Context(copies=found, own=own, max_tool_errors=modes["max_tool_errors"])
+    held_out, sources = _prompts(modes)
+    known = Context(own=own, max_tool_errors=modes["max_tool_errors"], held_out=held_out, sources=sources)
     if modes["length"] == modes["tools_shown"] == "off":
         return known
-    from distill.student.render import count_tokens
+    from distill.dataset.token_counts import opened
     from distill.student.tokenizer import load_tokenizer
 
     tokenizer = load_tokenizer(student["path"], student["template"])
+    counts = opened(student["path"], tokenizer, student["max_length"])
     return replace(
         known,
-        tokens=lambda row: count_tokens(row, tokenizer),
+        tokens=_once(counts),
+        flush=counts.flush,
         max_length=student["max_length"],
         offer=_offers(tokenizer),
     )
@@ -60,60 +65,74 @@ def _offers(tokenizer: "Tokenizer") -> Callable[[list[dict[str, Any]]], str | No
     return offer
 
 
-def judge(rows: Iterable[Row], modes: dict[str, str], context: Context) -> Iterator[Verdict]:
-    """The verdict on each row, in order: every check that is on has looked at it."""
-    on = [(name, check.check) for name, check in CHECKS.items() if modes[name] != "off"]
+def _once(count: Callable[[Row], int]) -> Callable[[Row], int]:
+    """Counts a row once, though the check and the report both ask."""
+    last: list[tuple[Row, int]] = []
+
+    def counted(row: Row) -> int:
+        if not last or last[0][0] is not row:
+            last[:] = [(row, count(row))]
+        return last[0][1]
+
+    return counted
+
+
+def _prompts(modes: Mapping[str, Any]) -> tuple[HeldOut, dict[str, str]]:
+    """What is held out, and the seed file of each training prompt. Raises InputError where what a check needs is not
+    there; rollouts from elsewhere have no prompts, and need none while `contaminated` is off."""
+    asks = modes["contaminated"] != "off"
+    exams: list[Exam] = of_files(modes["decontaminate_against"]) if asks else []
+    sources: dict[str, str] = {}
+    for prompt in jsonl.read(PROMPTS, "prepared_prompt") if asks or Path(PROMPTS).exists() else ():
+        if prompt["split"] == "train":
+            sources[prompt["id"]] = intern(prompt["source"].rpartition(":")[0])
+        elif asks:
+            exams.append(of_prompt(prompt))
+    return HeldOut(exams), sources
+
+
+def judge(rows: Iterable[Row], modes: Mapping[str, Any], context: Context) -> Iterator[tuple[Facts, Verdict]]:
+    """The facts of each row and the verdict on it by itself, in order: every check that is on has looked at it."""
+    chosen = {name: CHECKS[name] for name in on(modes) if name in CHECKS}
+    every = [(name, module.check) for name, module in chosen.items()]
+    without_signs = [(name, module.check) for name, module in chosen.items() if not hasattr(module, "SIGNS")]
+    suspicious = signs.looking_for(module.SIGNS for module in chosen.values() if hasattr(module, "SIGNS"))
+    compares = modes["duplicate"] != "off"
     for row in rows:
-        faults = [(name, fault) for name, check in on if (fault := check(row, context)) is not None]
-        yield verdict.of(row, faults, modes)
+        said = texts.said(row)
+        checks = every if suspicious(row, said) else without_signs
+        faults = [(name, fault) for name, check in checks if (fault := check(row, context)) is not None]
+        digest = duplicate.digest(row, said) if compares else None
+        yield facts.of(row, context.sources, _length(row, modes, context), digest), verdict.of(row, faults, modes)
 
 
-def report(verdicts: Sequence[Verdict], modes: dict[str, str]) -> dict[str, Any]:
-    """Counts: rows in and out; by check, the rows it rejects, it alone rejects, it masks, and those left after it."""
-    names = [name for name in CHECKS if modes[name] != "off"]
-    rejected, alone, masked, first = (dict.fromkeys(names, 0) for _ in range(4))
-    for found in verdicts:
-        for reason in found.reasons:
-            rejected[reason["check"]] += 1
-        for name in found.masks:
-            masked[name] += 1
-        if found.reasons:
-            first[found.reasons[0]["check"]] += 1
-        if len(found.reasons) == 1:
-            alone[found.reasons[0]["check"]] += 1
-    rows, left, funnel = len(verdicts), len(verdicts), []
-    for name in names:
-        left -= first[name]
-        funnel.append({"check": name, "left": left, "rejected": rejected[name], "alone": alone[name]})
-    return {
-        "rows": rows,
-        "kept": left,
-        "rejected": rows - left,
-        "kept_share": round(left / rows, 6),
-        "checks": {name: {"rejected": rejected[name], "alone": alone[name], "masked": masked[name]} for name in names},
-        "funnel": funnel,
-    }
+def _length(row: Row, modes: Mapping[str, Any], context: Context) -> int | None:
+    """Tokens of the row, where the check `length` counts them and the template can say it."""
+    if modes["length"] == "off":
+        return None
+    from distill.student.template import Unrenderable
+
+    try:
+        return context.tokens(row)
+    except Unrenderable:
+        return None
 
 
-def table(report: dict[str, Any]) -> str:
-    """The funnel as lines of text."""
-    lines = [f"{'check':14}{'rejected':>10}{'alone':>8}{'left':>8}", f"{'(rows in)':32}{report['rows']:>8}"]
-    lines += [
-        f"{step['check']:14}{step['rejected']:>10}{step['alone']:>8}{step['left']:>8}" for step in report["funnel"]
-    ]
-    return "\n".join(lines)
+def settle(
+    judged: Sequence[tuple[Facts, Verdict]], rows: Callable[[], Iterable[Row]], modes: Mapping[str, Any]
+) -> list[Verdict]:
+    """The final verdicts: each contest that is on rejects some of the rows that nothing has rejected so far.
 
-
-def nothing_kept(report: dict[str, Any]) -> str:
-    """Why no row was kept and what to do, the check that rejected most first."""
-    by_count = sorted(report["funnel"], key=lambda step: -step["rejected"])
-    lines = [f"nothing kept of {report['rows']} rows:"]
-    lines += [
-        f"  {step['check']} rejected {step['rejected']}: {CHECKS[step['check']].ADVICE}"
-        for step in by_count
-        if step["rejected"]
-    ]
-    lines.append(
-        "  data/rejected.jsonl has every row with its reasons; filter.<check>: off skips a check (README: Filters)"
-    )
-    return "\n".join(lines)
+    Raises InputError where a rollout occurs twice.
+    """
+    verdicts = [found for _, found in judged]
+    if len({known.rollout_id for known, _ in judged}) < len(judged):
+        counts = Counter(known.rollout_id for known, _ in judged)
+        twice = [identity for identity, count in counts.items() if count > 1]
+        raise InputError(f"/rollout_id: {identity} occurs twice; run convert again" for identity in twice)
+    for name in on(modes):
+        if name in CONTESTS:
+            standing = {place: known for place, (known, _) in enumerate(judged) if not verdicts[place].reasons}
+            for place, fault in CONTESTS[name].losers(standing, rows, modes).items():
+                verdicts[place] = verdict.rejected(name, fault)
+    return verdicts

@@ -10,16 +10,20 @@ from distill.records.faults import InputError
 from distill.records.ids import content_id
 
 ASKED = ("messages", "tools", "docker", "docker_env")
+SUFFIXES = (".jsonl", ".jsonl.zst")
 
 
 def read_seed(folder: Path | str) -> list[tuple[str, dict[str, Any]]]:
-    """Every row of every `*.jsonl` file of a folder, files by name, with its `file:line`.
+    """Every row of every file of a folder, files by name, with its `file:line`. Hidden files are passed over.
 
-    Raises InputError with the faults of all files, and when there is nothing to read.
+    Raises InputError with the faults of all files, those that are no JSON Lines included, and when there is no row.
     """
     rows: list[tuple[str, dict[str, Any]]] = []
     faults: list[str] = []
-    for path in sorted(Path(folder).glob("*.jsonl")):
+    for path in sorted(path for path in Path(folder).glob("*") if not path.name.startswith(".")):
+        if not path.name.endswith(SUFFIXES):
+            faults.append(f"{path}: not read: prompts are in files that end in {' or '.join(SUFFIXES)}, not in folders")
+            continue
         try:
             rows += [(f"{path}:{number}", row) for number, row in jsonl.read_numbered(path, "prompt")]
         except InputError as error:

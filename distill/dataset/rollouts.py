@@ -3,8 +3,10 @@ finished conversations `{messages, tools, metadata}` as rnow's converter and Ope
 
 Streamed in two passes: the first checks every file and notes where each rollout lies, the second hands them out in
 order. So no rollout is used before all are known to be good, and memory grows by a place per rollout, not by its text.
+What is packed is unpacked into a temporary folder between the two.
 """
 
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +15,11 @@ from typing import Any, NamedTuple
 import orjson
 
 from distill.dataset import plain_rows, rnow
-from distill.records import schema
+from distill.records import json_text, lines, schema
 from distill.records.faults import InputError
-from distill.records.jsonl import MOST_FAULTS
+from distill.records.jsonl import MOST_FAULTS, more_faults
+
+SUFFIXES = (".json", ".jsonl", ".jsonl.zst")
 
 
 class _Place(NamedTuple):
@@ -36,18 +40,20 @@ def read(folder: Path | str) -> Iterator[dict[str, Any]]:
     every id that occurs twice. Hidden files are passed over.
     """
     folder = Path(folder)
-    for place in sorted(_survey(folder)):
-        with open(folder / place.path, "rb") as file:
-            file.seek(place.offset)
-            text = file.readline() if place.line else file.read()
-        yield _record(orjson.loads(text), _name(place.path, place.line), place.sample)
+    with tempfile.TemporaryDirectory(prefix="distill-rollouts-") as room:
+        for place in sorted(_survey(folder, Path(room))):
+            name = _name(place.path, place.line)
+            with open(Path(room if lines.is_packed(place.path) else folder) / place.path, "rb") as file:
+                file.seek(place.offset)
+                text = file.readline() if place.line else file.read()
+            yield _record(orjson.loads(text.removeprefix(lines.MARK)), name, place.sample)
 
 
-def _survey(folder: Path) -> list[_Place]:
+def _survey(folder: Path, room: Path) -> list[_Place]:
     places: dict[str, _Place] = {}
     samples: Counter[str] = Counter()
     faults: list[str] = []
-    for path, offset, line, text in _texts(folder, faults):
+    for path, offset, line, text in _texts(folder, room, faults):
         where = f"{folder / path}:{line}" if line else f"{folder / path}"
         record, found = _checked(text, _name(path, line), samples)
         if not found:
@@ -57,14 +63,14 @@ def _survey(folder: Path) -> list[_Place]:
                 found = [f"/id: rollout {record['id']} is also in {folder / twin.path}; delete one of the two"]
         faults += [f"{where}: {fault}" for fault in found]
         if len(faults) >= MOST_FAULTS:
-            faults = [*faults[:MOST_FAULTS], f"{folder}: more than {MOST_FAULTS} faults; the rest is not shown"]
+            faults[MOST_FAULTS:] = [more_faults(folder)]
             break
     if faults:
         raise InputError(faults)
     return list(places.values())
 
 
-def _texts(folder: Path, faults: list[str]) -> Iterator[tuple[str, int, int, bytes]]:
+def _texts(folder: Path, room: Path, faults: list[str]) -> Iterator[tuple[str, int, int, bytes]]:
     """(path under `folder`, byte offset, line, JSON text) of each rollout; line 0: the whole file is one rollout."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; `dvc repro teacher_rollouts` makes it")
@@ -72,21 +78,35 @@ def _texts(folder: Path, faults: list[str]) -> Iterator[tuple[str, int, int, byt
         name = path.relative_to(folder)
         if path.is_dir() or any(part.startswith(".") for part in name.parts):
             continue
-        if path.suffix not in (".json", ".jsonl"):
-            faults.append(f"{path}: not a rollout: only .json and .jsonl files belong here")
+        if not path.name.endswith(SUFFIXES):
+            faults.append(f"{path}: not a rollout: only {', '.join(SUFFIXES)} files belong here")
             continue
         try:
-            with open(path, "rb") as file:
-                if path.suffix == ".json":
-                    yield name.as_posix(), 0, 0, file.read()
-                    continue
-                offset = 0
-                for number, line in enumerate(file, start=1):
-                    if line.strip():
-                        yield name.as_posix(), offset, number, line
-                    offset += len(line)
+            if path.suffix == ".json":
+                yield name.as_posix(), 0, 0, _whole(path)
+                continue
+            if lines.is_packed(path):
+                _unpack(path, room / name)
+            for line in lines.read(path):
+                yield name.as_posix(), line.offset, line.number, line.text
+        except InputError as error:
+            faults += error.faults
         except OSError as error:
             faults.append(f"{path}: cannot be read: {error.strerror}")
+
+
+def _whole(path: Path) -> bytes:
+    with open(path, "rb") as file:
+        text = file.read(lines.LONGEST + 1)
+    if len(text) > lines.LONGEST:
+        raise InputError(f"{path}: {lines.too_long()}")
+    return text.removeprefix(lines.MARK)
+
+
+def _unpack(packed: Path, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "wb") as file:
+        file.writelines(lines.unpacked(packed))
 
 
 def _name(path: str, line: int) -> str:
@@ -96,10 +116,9 @@ def _name(path: str, line: int) -> str:
 
 def _checked(text: bytes, name: str, samples: Counter[str]) -> tuple[dict[str, Any], list[str]]:
     """The record and its faults; `samples` counts the rollouts of a prompt that carry no number."""
-    try:
-        value = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        return {}, [f"not valid JSON: {error}"]
+    value, fault = json_text.parse(text)
+    if fault:
+        return {}, [fault]
     plain = plain_rows.is_plain(value)
     if not plain and not rnow.is_rnow(value):
         return value, schema.faults("rollout", value)

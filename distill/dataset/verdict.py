@@ -1,7 +1,7 @@
 """What becomes of a row: kept, kept with turns that are not learned from, or rejected with every reason."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from distill.dataset.checks.fault import Fault
@@ -24,7 +24,7 @@ class Verdict(NamedTuple):
 KEEP = Verdict()
 
 
-def of(row: Row, faults: Sequence[tuple[str, Fault]], modes: dict[str, str]) -> Verdict:
+def of(row: Row, faults: Sequence[tuple[str, Fault]], modes: Mapping[str, Any]) -> Verdict:
     """The verdict on a row of the (check, fault) pairs found in it.
 
     In mode `mask` a fault costs the assistant turns that it points at. It rejects the row as `reject` does where it
@@ -39,12 +39,17 @@ def of(row: Row, faults: Sequence[tuple[str, Fault]], modes: dict[str, str]) -> 
         for place, message in enumerate(row["messages"])
         if message["role"] == "assistant"
     )
-    reasons = [
-        {"check": check, "detail": fault.detail, "pointers": list(fault.pointers)}
-        for check, fault, turns in found
-        if nothing_left or not turns
-    ]
+    reasons = [_reason(check, fault) for check, fault, turns in found if nothing_left or not turns]
     return Verdict(reasons) if reasons else Verdict((), [check for check, _, _ in found], sorted(masked))
+
+
+def rejected(check: str, fault: Fault) -> Verdict:
+    """The verdict on a row that one check or contest rejects."""
+    return Verdict([_reason(check, fault)])
+
+
+def _reason(check: str, fault: Fault) -> dict[str, Any]:
+    return {"check": check, "detail": fault.detail, "pointers": list(fault.pointers)}
 
 
 def masked(row: Row, turns: Sequence[int]) -> Row:

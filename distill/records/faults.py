@@ -9,3 +9,6 @@ class InputError(Exception):
     def __init__(self, faults: Iterable[str] | str):
         self.faults = [faults] if isinstance(faults, str) else list(faults)
         super().__init__("\n".join(self.faults))
+
+    def __reduce__(self) -> tuple[type["InputError"], tuple[list[str]]]:
+        return type(self), (self.faults,)  # so that it comes whole from another process

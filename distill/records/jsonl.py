@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from distill.records import json_text, lines
 from distill.records import schema as schemas
 from distill.records.atomic import replacing
 from distill.records.faults import InputError
@@ -14,7 +15,7 @@ MOST_FAULTS = 100
 
 
 def dumps(record: Any) -> bytes:
-    """JSON bytes in the order of the keys. Raises TypeError on NaN's kin: what JSON cannot say is not written."""
+    """JSON bytes in the order of the keys. Raises TypeError on lone surrogates and on what has no form in JSON."""
     return orjson.dumps(record)
 
 
@@ -30,17 +31,36 @@ def read(path: Path | str, schema: str) -> Iterator[dict[str, Any]]:
 def read_numbered(path: Path | str, schema: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """As `read`, with the line number (from 1) of each row."""
     found: list[str] = []
-    for number, line in enumerate(_lines(path), start=1):
-        if not line.strip():
-            continue
-        row, faults = _parse(line, schema)
-        if not faults:
-            yield number, row
-        found += [f"{path}:{number}: {fault}" for fault in faults]
-        if len(found) >= MOST_FAULTS:
-            raise InputError([*found[:MOST_FAULTS], f"{path}: more than {MOST_FAULTS} faults; the rest is not shown"])
+    try:
+        for line in lines.read(path):
+            row, faults = parse(line.text, schema)
+            if not faults:
+                yield line.number, row
+            found += [f"{path}:{line.number}: {fault}" for fault in faults]
+            if len(found) >= MOST_FAULTS:
+                found[MOST_FAULTS:] = [more_faults(path)]
+                break
+    except InputError as error:
+        found += error.faults
     if found:
         raise InputError(found)
+
+
+def parse(text: bytes, schema: str) -> tuple[dict[str, Any], list[str]]:
+    """A record and its faults, of its text and against `schema`, as `/pointer: message`."""
+    record, fault = json_text.parse(text)
+    return record, [fault] if fault else schemas.faults(schema, record)
+
+
+def more_faults(where: Path | str) -> str:
+    """The line that ends a list of MOST_FAULTS faults."""
+    return f"{where}: more than {MOST_FAULTS} faults; the rest is not shown"
+
+
+def line(record: dict[str, Any], schema: str, where: str) -> bytes:
+    """A valid record as the line of a file. Raises InputError with every fault."""
+    _check(where, record, schema)
+    return dumps(record) + b"\n"
 
 
 def write(path: Path | str, rows: Iterable[dict[str, Any]], schema: str) -> int:
@@ -48,14 +68,13 @@ def write(path: Path | str, rows: Iterable[dict[str, Any]], schema: str) -> int:
     count = 0
     with replacing(path) as file:
         for count, row in enumerate(rows, start=1):
-            _check(f"{path}:{count}", row, schema)
-            file.write(dumps(row) + b"\n")
+            file.write(line(row, schema, f"{path}:{count}"))
     return count
 
 
 def read_json(path: Path | str, schema: str) -> dict[str, Any]:
     """One JSON record. Raises InputError with every fault."""
-    record, faults = _parse(_bytes(path), schema)
+    record, faults = parse(_bytes(path).removeprefix(lines.MARK), schema)
     if faults:
         raise InputError(f"{path}: {fault}" for fault in faults)
     return record
@@ -72,22 +91,6 @@ def _check(where: str, record: dict[str, Any], schema: str) -> None:
     faults = schemas.faults(schema, record)
     if faults:
         raise InputError(f"{where}: {fault} (refused by schemas/{schema}.schema.json)" for fault in faults)
-
-
-def _parse(text: bytes, schema: str) -> tuple[dict[str, Any], list[str]]:
-    try:
-        record = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        return {}, [f"not valid JSON: {error}"]
-    return record, schemas.faults(schema, record)
-
-
-def _lines(path: Path | str) -> Iterator[bytes]:
-    try:
-        with open(path, "rb") as file:
-            yield from file
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
 
 
 def _bytes(path: Path | str) -> bytes:

@@ -21,7 +21,9 @@ def load(name: str) -> dict[str, Any]:
 @cache
 def _validator(name: str) -> Any:
     shared = [(f"json-schema:///{SHARED}.schema.json", load(SHARED))]
-    return jsonschema_rs.validator_for(load(name), registry=jsonschema_rs.Registry(shared))
+    return jsonschema_rs.validator_for(
+        load(name), registry=jsonschema_rs.Registry(shared), pattern_options=jsonschema_rs.RegexOptions()
+    )
 
 
 def faults(name: str, record: Any) -> list[str]:

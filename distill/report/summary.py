@@ -19,6 +19,7 @@ def summary(report: dict[str, Any]) -> dict[str, Any]:
         "contenders": [(who, *words.WHO[who], evaluation[who]) for who in words.WHO] if evaluation else [],
         "gap": _gap(evaluation),
         "funnel": _funnel(report),
+        "rows_by": _rows_by(report["filter"]),
         "curves": _curves(report["loss"], report["training"]),
         "cost_per_row": _cost_per_row(report),
         "count": len(report["conversations"]),
@@ -59,6 +60,12 @@ def _funnel(report: dict[str, Any]) -> list[dict[str, Any]]:
         if before["unit"] == step["unit"] or step["count"] < before["count"]:
             step["lost"] = before["count"] - step["count"]
     return steps
+
+
+def _rows_by(filtered: dict[str, Any] | None) -> dict[str, dict[str, dict[str, int]]]:
+    """Tables of the rows by what they are, by title; none by what all have in common."""
+    found = {title: filtered[name] for name, title in words.ROWS_BY.items()} if filtered else {}
+    return {title: groups for title, groups in found.items() if len(groups) > 1}
 
 
 def _stops(evaluation: dict[str, Any] | None) -> list[str]:

@@ -59,6 +59,14 @@ def count_tokens(row: dict[str, Any], tokenizer: Tokenizer) -> int:
     return max((len(sequence.input_ids) for sequence in render(row, tokenizer)), default=0)
 
 
+def count_last_turn(row: dict[str, Any], tokenizer: Tokenizer) -> int:
+    """Tokens of the last assistant turn with all that is before it: at most what `count_tokens` finds, for a row of n
+    turns in an n-th of its time. Raises Unrenderable."""
+    messages, tools = list(as_templates_want(row["messages"])), tools_as_served(row.get("tools"))
+    last = max((place for place, message in enumerate(messages) if message["role"] == "assistant"), default=None)
+    return 0 if last is None else sum(len(tokenizer.encode(text)) for text in _turn(messages, last, tools, tokenizer))
+
+
 def offered(tools: list[dict[str, Any]], tokenizer: Tokenizer) -> str | None:
     """The prompt of a bare question with these tools; None where the template does not take it."""
     return _text(tokenizer, [{"role": "user", "content": "-"}], tools, True)

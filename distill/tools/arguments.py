@@ -16,9 +16,10 @@ def parse(call: dict[str, Any], tools: list[dict[str, Any]]) -> tuple[dict[str, 
     for the model, which may repair its call.
     """
     function = call["function"]
-    offered = {tool["function"]["name"]: tool["function"]["parameters"] for tool in tools}
-    if function["name"] not in offered:
-        return {}, f"there is no tool '{function['name']}'; the tools are: {', '.join(offered) or 'none'}"
+    named = [tool["function"] for tool in tools if tool["function"]["name"] == function["name"]]
+    if not named:
+        known = dict.fromkeys(tool["function"]["name"] for tool in tools)
+        return {}, f"there is no tool '{function['name']}'; the tools are: {', '.join(known) or 'none'}"
     try:
         arguments = orjson.loads(function["arguments"] or "{}")
     except orjson.JSONDecodeError as error:
@@ -26,7 +27,8 @@ def parse(call: dict[str, Any], tools: list[dict[str, Any]]) -> tuple[dict[str, 
     if not isinstance(arguments, dict):
         return {}, "the arguments must be a JSON object"
     try:
-        errors = list(_validator(orjson.dumps(offered[function["name"]])).iter_errors(arguments))
+        validator = _validator(orjson.dumps(named[-1]["parameters"]))
+        errors = [] if validator.is_valid(arguments) else list(validator.iter_errors(arguments))
     except ValueError as error:  # rows from elsewhere may bring tools that no server would have taken
         return arguments, f"the schema of '{function['name']}' is no JSON Schema: {str(error).splitlines()[0]}"
     if errors:

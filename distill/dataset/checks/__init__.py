@@ -4,16 +4,25 @@ A check is one module with
 - `check(row, context) -> Fault | None`, pure: what is wrong with the row, and where;
 - `ADVICE`, what to try when it rejects everything;
 - `MASKS = True`, where its mode may be `mask`: then the assistant's turns that the fault points at stay in the context
-  and are not learned from (`weight: 0`). A check that judges the row as a whole leaves it out.
+  and are not learned from (`weight: 0`). A check that judges the row as a whole leaves it out;
+- `SIGNS`, where it looks for a pattern: see signs.py.
+
+A contest compares the rows that all checks let through with each other. It is one module with
+- `losers(standing, rows, filters) -> {place: Fault}`: which of the `standing` rows (place in the file -> facts) go;
+  `rows()` starts a pass over all rows, `filters` is what params.yaml says under `filter`;
+- `ADVICE`, as above. Contests come after the checks, in their order.
 
 A name here is a key of `filter` in params.yaml and a name in schemas/rejected.schema.json.
 """
 
+from collections.abc import Mapping
 from types import ModuleType
+from typing import Any
 
 from distill.dataset.checks import (
     answer,
     calls,
+    contaminated,
     duplicate,
     final_answer,
     finished,
@@ -21,6 +30,8 @@ from distill.dataset.checks import (
     injection,
     length,
     loop,
+    max_per_prompt,
+    near_duplicate,
     own,
     paired,
     pii,
@@ -44,10 +55,21 @@ CHECKS: dict[str, ModuleType] = {
     "pii": pii,
     "injection": injection,
     "own": own,
-    "duplicate": duplicate,
+    "contaminated": contaminated,
     "tools_shown": tools_shown,
     "length": length,
 }
+
+CONTESTS: dict[str, ModuleType] = {
+    "duplicate": duplicate,
+    "near_duplicate": near_duplicate,
+    "max_per_prompt": max_per_prompt,
+}
+
+
+def on(filters: Mapping[str, Any]) -> list[str]:
+    """The names of the checks and contests that are on, in order."""
+    return [name for name in (*CHECKS, *CONTESTS) if filters[name] not in ("off", None)]
 
 
 def modes(name: str) -> tuple[str, ...]:

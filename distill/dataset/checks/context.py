@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from distill.dataset.checks.fault import Fault
+from distill.dataset.held_out import HeldOut
 
 
 def _no_tokenizer(row: dict[str, Any]) -> int:
@@ -19,8 +20,6 @@ def _no_template(tools: list[dict[str, Any]]) -> None:
 class Context:
     """Everything outside a row that checks depend on; the filter makes one for all rows."""
 
-    copies: Mapping[str, str] = field(default_factory=dict)
-    """rollout_id of each row that repeats another -> rollout_id of the one that stays."""
     tokens: Callable[[dict[str, Any]], int] = _no_tokenizer
     """How many tokens a row has, rendered by the student's template with its tools; raises Unrenderable."""
     max_length: int = 0
@@ -29,6 +28,12 @@ class Context:
     """Tool calls of a row that may fail."""
     own: Mapping[str, Callable[[dict[str, Any]], Fault | None]] = field(default_factory=dict)
     """The user's checks, by name."""
+    held_out: HeldOut = field(default_factory=HeldOut)
+    """The prompts that nobody may train on."""
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """prompt_id -> the seed file that the prompt is from."""
     offer: Callable[[list[dict[str, Any]]], str | None] = _no_template
     """The prompt in which the student's template offers these tools; None where there is none,
     or one that takes no bare question."""
+    flush: Callable[[], None] = lambda: None
+    """Keeps what was counted for the next run."""

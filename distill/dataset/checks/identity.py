@@ -17,19 +17,23 @@ _MAKER = (
     r"|microsoft|moonshot(?: ai)?|zhipu(?: ai)?|cohere)"
 )
 _AI = (
-    r"(?:ai|artificial intelligence)(?: (?:language )?model| assistant| chatbot| system)?|(?:large )?language model|llm"
+    r"(?:ai|artificial intelligence)(?: (?:language )?model| assistant| chatbot| system)?|(?:large )?language model"
+    r"|machine learning model|chatbot|llm"
 )
 PATTERN = said.pattern(
-    rf"\bas an? (?:{_AI})(?:,| (?:i|created|developed|trained|made|built|by)\b)",
+    rf"\b(?:as|being) an? (?:{_AI})(?:,| (?:i|created|developed|trained|made|built|by)\b)",
     rf"\bi(?:'m| am) (?:just |only )?an? (?:{_AI})(?:[,.;!]| (?:and|so|that|who|created|developed|trained|made|built|by"
     r"|without|designed|here)\b|$)",
     rf"\bi(?:'m| am) {_MODEL}(?:[,.;!]| (?:and|a|an|the|by|from|created|developed|trained|made|your|here)\b|$)",
     rf"\bmy name is {_MODEL}\b",
+    rf"\byou(?:'re| are) (?:talking|speaking|chatting) (?:to|with) {_MODEL}\b",
+    rf"\b{_MAKER} (?:trained|created|made|built|developed|designed) me\b",
     rf"\bi (?:was|am|have been|'ve been) (?:\w+ )?(?:trained|developed|created|made|built|designed) by {_MAKER}\b",
     rf"\bi'm (?:\w+ )?(?:trained|developed|created|made|built|designed) by {_MAKER}\b",
     r"\bmy (?:knowledge|training)(?: data)?(?: only)? (?:cut-?off|ends in|goes up to|was last updated)\b",
     r"\bas of my (?:last|latest|most recent) (?:knowledge |training )?(?:update|cut-?off|training)\b",
 )
+SIGNS = PATTERN
 
 
 def check(row: dict[str, Any], context: Context) -> Fault | None:

@@ -41,6 +41,7 @@ PATTERN = said.pattern(
     r"\byou are now (?:a|an|in|no longer|acting)\b",
     r"\bdo not (?:tell|inform|mention|reveal|alert)\b.{0,30}\b(?:user|human|this)",
 )
+SIGNS = PATTERN
 _ADDRESS = re2.compile(r"(?i)https?://[^\s\"'<>)\]]+|www\.[^\s\"'<>)\]]+|[\w.+-]+@[\w-]+\.[\w.-]+\w")
 _QUOTED = re2.compile(r"\"([^\"\n]{3,80})\"|'([^'\n]{3,80})'|`([^`\n]{3,80})`|“([^”\n]{3,80})”")
 _SHOUTED = re2.compile(r"\b[A-Z][A-Z0-9_]{4,}\b")

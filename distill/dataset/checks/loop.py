@@ -18,10 +18,10 @@ MOST = 2
 
 
 def check(row: dict[str, Any], context: Context) -> Fault | None:
-    if row["outcome"]["tool_calls"] <= MOST:
+    if row["outcome"]["tool_calls"] <= MOST or not _repeats(row["messages"]):
         return None
-    seen: dict[tuple[str, bytes, str], list[int]] = defaultdict(list)
-    open_calls: dict[str, tuple[str, bytes, int]] = {}
+    seen: dict[tuple[str, str, str], list[int]] = defaultdict(list)
+    open_calls: dict[str, tuple[str, str, int]] = {}
     for place, message in enumerate(row["messages"]):
         for call in message.get("tool_calls", ()):
             function = call["function"]
@@ -38,9 +38,15 @@ def check(row: dict[str, Any], context: Context) -> Fault | None:
     return listed(faults) if faults else None
 
 
-def _arguments(text: str) -> bytes:
+def _repeats(messages: list[dict[str, Any]]) -> bool:
+    """Whether any tool is called often enough to be looked at."""
+    names = [call["function"]["name"] for message in messages for call in message.get("tool_calls", ())]
+    return len(names) - len(set(names)) >= MOST and any(names.count(name) > MOST for name in set(names))
+
+
+def _arguments(text: str) -> str:
     """Equal for equal JSON, whatever its spacing and order."""
     try:
-        return canonical(orjson.loads(text))
-    except orjson.JSONDecodeError:
-        return text.encode("utf-8", "surrogatepass")
+        return canonical(orjson.loads(text)).decode()
+    except (orjson.JSONDecodeError, TypeError):  # TypeError: nested too deeply to be written
+        return text

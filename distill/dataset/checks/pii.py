@@ -11,7 +11,7 @@ import re2
 
 from distill.dataset.checks.context import Context
 from distill.dataset.checks.fault import Fault, listed
-from distill.dataset.checks.texts import joined, texts
+from distill.dataset.checks.texts import texts
 
 ADVICE = "personal data is in the prompts or in what the tools return: make it up instead"
 PATTERN = re2.compile(
@@ -21,14 +21,13 @@ PATTERN = re2.compile(
     r"|(?P<ssn>\b\d{3}-\d{2}-\d{4}\b)"
     r"|(?P<telephone>\+\d{1,3}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d{2,4}(?:[ .-]?\d{2,4}){1,4}\b|\(\d{3}\) ?\d{3}-\d{4}\b)"
 )
+SIGNS = PATTERN
 EXAMPLES = ("example.com", "example.org", "example.net", ".example", ".test", ".invalid", "localhost")
 NAMES = {"email": "an e-mail address", "iban": "an IBAN", "card": "the number of a payment card",
          "ssn": "a social security number", "telephone": "a telephone number"}  # fmt: skip
 
 
 def check(row: dict[str, Any], context: Context) -> Fault | None:
-    if not PATTERN.search(joined(row)):
-        return None
     faults = [(pointer, f"holds {NAMES[kind]}") for pointer, text in texts(row) for kind in sorted(_kinds(text))]
     return listed(faults) if faults else None
 

@@ -15,19 +15,24 @@ OPENING = 200
 """A refusal comes first: characters of a turn that are looked at."""
 _SORRY = r"(?:i'm |i am )?(?:very |so |really )?sorry|i apologi[sz]e|my apologies|unfortunately|i regret"
 _CANNOT = (
-    r"i (?:can't|cannot|can not|won't|will not|could not in good conscience|must decline|have to decline"
+    r"i (?:can't|cannot|can not|(?:won't|will not)(?: be able to)?|must decline|have to decline"
     r"|(?:am|'m) (?:not able|unable|not allowed|not permitted|not comfortable|not going)(?: to)?)"
     r"|i'm (?:not able|unable|not allowed|not permitted|not comfortable|not going)(?: to)?"
 )
 _WHAT = (
-    r"(?:help|assist|comply|fulfil|support|engage|participate|discuss|provide (?:instructions|guidance|advice|help"
+    r"(?:help|assist|comply|fulfil|support|engage|participate|discuss|give advice"
+    r"|provide (?:instructions|guidance|advice|help|that information"
     r"|assistance|information (?:on|about) (?:how|illegal|harm))|do that|continue with|create (?:that|this)"
     r"|generate (?:that|this|content)|write (?:that|this)|answer that|with that)"
 )
 PATTERN = said.pattern(
-    rf"(?:{_CANNOT}) (?:to )?(?:\w+ )?{_WHAT}\b",
+    # Not after a quotation mark: whoever is quoted refuses, not the assistant.
+    rf"(?:^|[\s(*,.;:!-])(?:{_CANNOT}) (?:to )?(?:\w+ )?{_WHAT}\b",
     rf"^(?:{_SORRY})[,.;:!]* (?:but )?(?:{_CANNOT})(?: (?:to )?(?:\w+ )?{_WHAT}|[.!,]|$)",
-    r"\bi (?:must|have to|need to|respectfully) decline\b",
+    r"\bi (?:(?:must|have to|need to) (?:respectfully )?|respectfully )decline\b",
+    r"\bnot something (?:that )?i(?:'m able to| am able to| can) (?:help|assist|do|discuss|provide)\b",
+    r"\b(?:inappropriate|not appropriate|unethical) for me to\b",
+    r"\bi (?:cannot|can't|could not|will not) in good conscience\b",
     r"\b(?:against|violates?) (?:my|our|openai's) (?:guidelines|polic(?:y|ies)|programming|principles|terms)\b",
 )
 
@@ -36,7 +41,7 @@ def check(row: dict[str, Any], context: Context) -> Fault | None:
     faults = []
     for place, text in said.turns(row):
         if found := PATTERN.search(text[:OPENING]):
-            faults.append((f"/messages/{place}/content", f"refuses: {found.group()!r}"))
+            faults.append((f"/messages/{place}/content", f"refuses: {found.group().strip()!r}"))
         elif row["messages"][place].get("refusal"):
             faults.append((f"/messages/{place}/refusal", "refuses"))
     return listed(faults) if faults else None

@@ -8,15 +8,14 @@ from typing import Any
 
 from distill.dataset.checks.context import Context
 from distill.dataset.checks.fault import Fault, listed
-from distill.dataset.checks.texts import joined, texts
+from distill.dataset.checks.texts import texts
 from distill.teacher.secrets import KNOWN
 
 ADVICE = "credentials are in the prompts or in what the tools return: see the pointers, take them out, and revoke them"
+SIGNS = KNOWN
 
 
 def check(row: dict[str, Any], context: Context) -> Fault | None:
-    if not KNOWN.search(joined(row)):
-        return None
     faults = [
         (pointer, f"holds a credential ({found.lastgroup})")
         for pointer, text in texts(row)

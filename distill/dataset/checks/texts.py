@@ -1,7 +1,10 @@
-"""Every text of a row that a person or a tool wrote, with its pointer."""
+"""Every text of a row that a person, a model or a tool wrote, with its pointer."""
 
 from collections.abc import Iterator
 from typing import Any
+
+APART = "\n\0\n"
+"""Between two texts: no pattern goes across it, and it ends a line, a word and a run of spaces as the end of a text does."""
 
 
 def texts(row: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -15,14 +18,17 @@ def texts(row: dict[str, Any]) -> Iterator[tuple[str, str]]:
                 yield f"/messages/{place}/tool_calls/{number}/function/arguments", text
 
 
-def joined(row: dict[str, Any]) -> str:
-    """All of them as one text, to be looked through at once."""
+def said(row: dict[str, Any]) -> str:
+    """All contents and reasoning as one text."""
     parts = []
     for message in row["messages"]:
-        if message.get("content"):
-            parts.append(message["content"])
-        if message.get("reasoning_content"):
-            parts.append(message["reasoning_content"])
-        for call in message.get("tool_calls", ()):
-            parts.append(call["function"]["arguments"])
-    return "\n".join(parts)
+        parts.append(message.get("content") or "")
+        if "reasoning_content" in message:
+            parts.append(message["reasoning_content"] or "")
+    return APART.join(parts)
+
+
+def asked(row: dict[str, Any]) -> str:
+    """The arguments of all calls as one text."""
+    calls = (call for message in row["messages"] if "tool_calls" in message for call in message["tool_calls"])
+    return APART.join([call["function"]["arguments"] for call in calls])

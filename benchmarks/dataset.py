@@ -1,0 +1,132 @@
+"""`make bench-dataset`: what filtering costs, in CPU time, against a bare `orjson.loads` + `dumps` loop over the same file.
+
+The real stage, in a process of its own, over generated rows (dataset_rows.py) in a temporary folder. ROWS=1000000 asks
+for another number; 4 GB of disk for a million, twice.
+"""
+
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from benchmarks.dataset_rows import write
+from distill.records import jsonl, params
+
+ROOT = Path(__file__).resolve().parents[1]
+BARE = "import orjson, sys\nfor line in open(sys.argv[1], 'rb'): orjson.dumps(orjson.loads(line))"
+TOKENISED = 2_000
+
+
+def main() -> None:
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
+    with tempfile.TemporaryDirectory(prefix="distill-bench-") as name:
+        folder = Path(name)
+        (folder / "data").mkdir()
+        source = folder / "data/converted.jsonl"
+        if len(sys.argv) > 2:
+            source.symlink_to(Path(sys.argv[2]).resolve())
+        else:
+            write(source, count)
+        _held_out(folder / "data/prompts.jsonl")
+        print(f"{count} rows, {source.stat().st_size / count:.0f} bytes each")
+        bare = min(_cpu(["-c", BARE, str(source)], folder)[0] for _ in range(2))
+        start = _cpu(["-c", "import distill.dataset.shard_rows, distill.dataset.funnel"], folder)[0]
+        print(f"bare loop: {bare / count * 1e6:.1f} us a row")
+        plain = {"length": "off", "tools_shown": "off", "own": "off"}
+        _told("1 worker", _filter(folder, 1, plain), count, bare, start)
+        _told("2 workers", _filter(folder, 2, plain), count, bare, start)
+        _told(
+            "1 worker, near-duplicates too",
+            _filter(folder, 1, plain | {"near_duplicate": "reject"}),
+            count,
+            bare,
+            start,
+        )
+        if count <= 100_000:
+            _tokenised(folder, source)
+
+
+def _tokenised(folder: Path, source: Path) -> None:
+    """The first rows with the checks that tokenise, and once more with another check changed."""
+    with open(source, "rb") as file:
+        head = [next(file) for _ in range(TOKENISED)]
+    source.unlink()
+    source.write_bytes(b"".join(head))
+    for what, changes in (("tokenised", {}), ("again, another check off", {"loop": "off"})):
+        cpu, wall, peak = _filter(folder, 2, {"own": "off", **changes})
+        print(f"{TOKENISED} rows {what}: {cpu / TOKENISED * 1e3:.2f} ms of CPU a row, {wall:.0f} s, {peak:.0f} MB")
+
+
+def _filter(folder: Path, workers: int, changes: dict[str, Any]) -> tuple[float, float, float]:
+    chosen = params.load(ROOT / "params.yaml")
+    chosen["filter"] |= changes
+    chosen["runtime"]["workers"] = workers
+    (folder / "params.yaml").write_bytes(orjson.dumps(chosen))
+    return _cpu(["-m", "stages.filter"], folder)
+
+
+def _told(what: str, measured: tuple[float, float, float], count: int, bare: float, start: float) -> None:
+    cpu, wall, peak = measured
+    print(
+        f"{what}: {(cpu - start) / count * 1e6:.1f} us of CPU a row, {bare / (cpu - start):.0%} of the bare loop's speed; "
+        f"{wall:.1f} s; {peak:.0f} MB in the largest process",
+        flush=True,
+    )
+
+
+def _cpu(arguments: list[str], folder: Path) -> tuple[float, float, float]:
+    """CPU seconds of a Python process and its children, wall seconds, and the peak MB of the largest of them."""
+    begun, before = time.monotonic(), _children()
+    # A process of its own for the measurement, since the peak of children is that of all that ever were.
+    script = "import resource, subprocess, sys; done = subprocess.run([sys.executable, *sys.argv[1:]]); " \
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr); sys.exit(done.returncode)"  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "DISTILL_CACHE": str(_cache(folder))}
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        sys.exit(done.stderr)
+    return _children() - before, time.monotonic() - begun, int(done.stderr.split()[-1]) / 1024
+
+
+def _cache(folder: Path) -> Path:
+    """A cache with the user's models and counts of its own."""
+    from distill.records.paths import cache_dir
+
+    cache = folder / "cache"
+    if not cache.exists():
+        cache.mkdir()
+        for entry in cache_dir().glob("*"):
+            if not entry.name.startswith("token_counts"):
+                (cache / entry.name).symlink_to(entry)
+    return cache
+
+
+def _children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _held_out(path: Path) -> None:
+    """Two hundred prompts of the eval split, so that contamination has something to look for."""
+    prompts = (
+        {"id": f"{number:016x}", "split": "eval", "source": f"data/seed/a.jsonl:{number + 1}", "metadata": {},
+         "messages": [{"role": "user", "content": f"What does crate {number} of the north wharf weigh, and who sent it?"}]}
+        for number in range(200)
+    )  # fmt: skip
+    jsonl.write(path, prompts, "prepared_prompt")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+"""The row does not ask what a held-out prompt asks: neither one of the eval split of data/prompts.jsonl nor one of the
+files in `filter.decontaminate_against`.
+
+The rule is Tülu 3's: half of the held-out prompt's words lie in sequences of eight words that one row's prompt has, too.
+Compared is what the user says, without case and punctuation. Sequences that more than two held-out prompts share are
+wording that they have from a template, and do not count. Nor is a prompt meant whose numbers and codes are not all
+there, or that expects another answer.
+"""
+
+from typing import Any
+
+from distill.dataset.checks.context import Context
+from distill.dataset.checks.fault import Fault
+from distill.dataset.question import question, said
+
+ADVICE = "training prompts repeat held-out ones: give the rows in data/seed/ a split by hand, or change their wording"
+
+
+def check(row: dict[str, Any], context: Context) -> Fault | None:
+    if not context.held_out.exams:
+        return None
+    messages = row["messages"]
+    found = context.held_out.overlap(question(messages, row["metadata"]), said(messages, "system"))
+    if not found:
+        return None
+    asked = tuple(f"/messages/{place}/content" for place, message in enumerate(messages) if message["role"] == "user")
+    return Fault(f"asks what {found.where} asks, which is held out ({found.share:.0%} of its words)", asked)

@@ -1,0 +1,139 @@
+"""reports/filter.json: what the filter did with the rows, by check and by what the rows are."""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from distill.dataset.checks import CHECKS, CONTESTS, on
+from distill.dataset.facts import Facts
+from distill.dataset.verdict import Verdict
+
+Counts = dict[str, dict[str, int]]
+MOST_NAMED = 50
+"""Sources that are named; the rows of all others are counted together."""
+OTHERS = "(others)"
+BINS = 24
+"""Bars of a histogram, at most."""
+PASS_RATES = ("none", "up to a third", "up to two thirds", "below all", "all", UNJUDGED := "not judged")
+"""Shares of a prompt's rows that are right."""
+
+
+def report(facts: Sequence[Facts], verdicts: Sequence[Verdict], filters: Mapping[str, Any]) -> dict[str, Any]:
+    """What reports/filter.json says of rows and the verdicts on them."""
+    names = on(filters)
+    rejected, alone, masked, first = (dict.fromkeys(names, 0) for _ in range(4))
+    for found in verdicts:
+        for reason in found.reasons:
+            rejected[reason["check"]] += 1
+        for name in found.masks:
+            masked[name] += 1
+        if found.reasons:
+            first[found.reasons[0]["check"]] += 1
+        if len(found.reasons) == 1:
+            alone[found.reasons[0]["check"]] += 1
+    rows, left, funnel = len(verdicts), len(verdicts), []
+    for name in names:
+        left -= first[name]
+        funnel.append({"check": name, "left": left, "rejected": rejected[name], "alone": alone[name]})
+    kept = [known for known, found in zip(facts, verdicts, strict=True) if not found.reasons]
+    cost = _cost(facts)
+    return {
+        "rows": rows,
+        "kept": left,
+        "rejected": rows - left,
+        "kept_share": round(left / rows, 6),
+        "cost_usd": cost,
+        "cost_per_kept_row_usd": round(cost / left, 9) if cost is not None and left else None,
+        "checks": {name: {"rejected": rejected[name], "alone": alone[name], "masked": masked[name]} for name in names},
+        "funnel": funnel,
+        "by_source": _counted(facts, kept, lambda known: known.source),
+        "by_teacher": _counted(facts, kept, lambda known: known.teacher),
+        "by_pass_rate": _by_pass_rate(facts, kept),
+        "by_length": _histogram(facts, kept, lambda known: known.length),
+        "by_turns": _histogram(facts, kept, lambda known: known.turns),
+    }
+
+
+def csv(counts: Counts, what: str) -> str:
+    """A histogram as a table that `dvc plots` draws: DVC runs lists of one JSON file together."""
+    lines = [f"{number},{found['rows']},{found['kept']}" for number, found in counts.items()]
+    return "\n".join([f"{what},rows,kept", *lines, ""])
+
+
+def table(report: dict[str, Any]) -> str:
+    """The funnel as lines of text."""
+    lines = [f"{'check':14}{'rejected':>10}{'alone':>8}{'left':>8}", f"{'(rows in)':32}{report['rows']:>8}"]
+    lines += [
+        f"{step['check']:14}{step['rejected']:>10}{step['alone']:>8}{step['left']:>8}" for step in report["funnel"]
+    ]
+    return "\n".join(lines)
+
+
+def nothing_kept(report: dict[str, Any]) -> str:
+    """Why no row was kept and what to do, the check that rejected most first."""
+    by_count = sorted(report["funnel"], key=lambda step: -step["rejected"])
+    lines = [f"nothing kept of {report['rows']} rows:"]
+    lines += [
+        f"  {step['check']} rejected {step['rejected']}: {(CHECKS | CONTESTS)[step['check']].ADVICE}"
+        for step in by_count
+        if step["rejected"]
+    ]
+    lines.append(
+        "  data/rejected.jsonl has every row with its reasons; filter.<check>: off skips a check (README: Filters)"
+    )
+    return "\n".join(lines)
+
+
+def _cost(facts: Iterable[Facts]) -> float | None:
+    """US dollars that all rows cost; None where one's cost is not known."""
+    costs = [known.cost_usd for known in facts]
+    return None if None in costs else round(math.fsum(cost for cost in costs if cost is not None), 9)
+
+
+def _counted(facts: Sequence[Facts], kept: Sequence[Facts], of: Callable[[Facts], str]) -> Counts:
+    """Rows and kept rows by a name, the most frequent first."""
+    rows, stayed = Counter(map(of, facts)), Counter(map(of, kept))
+    named = sorted(rows, key=lambda name: (-rows[name], name))
+    counts = {name: {"rows": rows[name], "kept": stayed[name]} for name in named[:MOST_NAMED]}
+    if others := named[MOST_NAMED:]:
+        counts[OTHERS] = {key: sum(found[name] for name in others) for key, found in (("rows", rows), ("kept", stayed))}
+    return counts
+
+
+def _by_pass_rate(facts: Sequence[Facts], kept: Sequence[Facts]) -> Counts:
+    """Prompts, rows and kept rows by the share of the prompt's rows that are right."""
+    judged = [known for known in facts if known.correct is not None]
+    samples = Counter(known.prompt_id for known in judged)
+    right = Counter(known.prompt_id for known in judged if known.correct)
+
+    def of(prompt: str) -> str:
+        return _pass_rate(right[prompt], samples[prompt])
+
+    prompts = Counter(map(of, {known.prompt_id for known in facts}))
+    rows, stayed = (Counter(of(known.prompt_id) for known in some) for some in (facts, kept))
+    return {
+        name: {"prompts": prompts[name], "rows": rows[name], "kept": stayed[name]} for name in PASS_RATES if rows[name]
+    }
+
+
+def _pass_rate(right: int, samples: int) -> str:
+    if not samples:
+        return UNJUDGED
+    if right in (0, samples):
+        return PASS_RATES[4 if right else 0]
+    return PASS_RATES[1 if 3 * right <= samples else 2 if 3 * right <= 2 * samples else 3]
+
+
+def _histogram(facts: Sequence[Facts], kept: Sequence[Facts], of: Callable[[Facts], int | None]) -> Counts:
+    """Rows and kept rows by a number, in bins as wide as a power of two; each bin by its smallest number."""
+    values = [value for known in facts if (value := of(known)) is not None]
+    if not values:
+        return {}
+    width = 1
+    while max(values) // width - min(values) // width >= BINS:
+        width *= 2
+    rows = Counter(value // width for value in values)
+    stayed = Counter(value // width for known in kept if (value := of(known)) is not None)
+    bins = range(min(rows), max(rows) + 1)
+    return {str(place * width): {"rows": rows[place], "kept": stayed[place]} for place in bins}

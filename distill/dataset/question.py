@@ -1,0 +1,59 @@
+"""What a prompt asks, in a form in which it can be compared with others.
+
+Only what the user says counts: system messages are shared by many prompts. Two prompts that differ in a number or a
+code, or that expect different answers, ask different things however alike their wording is: prompts that are written by
+program are like that.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+# Scripts that put no spaces between words are compared character by character.
+_SPACELESS = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+_WORD = re.compile(rf"[{_SPACELESS}]|[^\W_{_SPACELESS}]+")
+_ASCII_WORD = re.compile(r"[a-z0-9]+")
+_GROUPED = re.compile(r",(?<=\d,)(?=\d{3}\b)")
+
+
+class Question(NamedTuple):
+    """A prompt, to be compared."""
+
+    words: Sequence[str]
+    """Without case and punctuation."""
+    expected: str | None
+    """The expected answer, if there is one."""
+
+
+def question(messages: Sequence[dict[str, Any]], metadata: dict[str, Any]) -> Question:
+    """What a conversation asks."""
+    return Question(words(said(messages)), _expected(metadata.get("expected_answer")))
+
+
+def words(text: str) -> list[str]:
+    """The words of a text, without case, punctuation, and commas that group digits."""
+    folded = _GROUPED.sub("", text.casefold())
+    return (_ASCII_WORD if folded.isascii() else _WORD).findall(folded)  # the first is twice as fast
+
+
+def said(messages: Sequence[dict[str, Any]], role: str = "user") -> str:
+    """All that one role says."""
+    return "\n".join(message.get("content") or "" for message in messages if message["role"] == role)
+
+
+def numbers(words: Sequence[str]) -> frozenset[str]:
+    """The words with a digit in them: numbers, codes, dates."""
+    return frozenset(word for word in words if not word.isalpha() and any(map(str.isdigit, word)))
+
+
+def answers_differ(one: Question, other: Question) -> bool:
+    """Whether both expect an answer, and not the same."""
+    return one.expected is not None and other.expected is not None and one.expected != other.expected
+
+
+def _expected(answer: Any) -> str | None:
+    if answer is None:
+        return None
+    if isinstance(answer, int | float):
+        return f"{answer:.9g}"
+    return " ".join(str(answer).casefold().split())

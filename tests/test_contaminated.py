@@ -1,0 +1,158 @@
+"""Held-out prompts in training rows: what is found of planted ones, and that templates are let through."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT
+from planted import measure
+from test_contests import VOCABULARY, row, sentences
+
+from distill.dataset import held_out
+from distill.dataset.checks import contaminated
+from distill.dataset.checks.context import Context
+from distill.dataset.held_out import Exam, HeldOut
+from distill.dataset.prompts import prepare, read_seed, split_of
+from distill.dataset.question import Question, words
+from distill.records import jsonl
+from distill.records.faults import InputError
+
+Row = dict[str, Any]
+PREFIX = "Answer the question below with the help of the tools and end with your final answer on a line of its own. "
+
+
+def exam(text: str, expected: Any = None, where: str = "exam.jsonl:1") -> Exam:
+    return Exam(where, Question(words(text), expected), "You work in a shop.")
+
+
+def found(row: Row, *exams: Exam) -> Any:
+    return contaminated.check(row, Context(held_out=HeldOut(exams)))
+
+
+def swapped(text: str, draw: random.Random) -> str:
+    return " ".join(draw.choice(VOCABULARY) if draw.random() < 0.1 else word for word in text.split())
+
+
+PLANTED = {
+    "verbatim": (1.0, lambda text, draw: text),
+    "in a longer prompt": (1.0, lambda text, draw: f"{' '.join(sentences(draw, 60))} {text} {' '.join(sentences(draw, 60))}"),
+    "case and punctuation": (1.0, lambda text, draw: text.upper().replace(" ", ", ") + "?!"),
+    "a tenth of the words changed": (0.6, swapped),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", PLANTED)
+@pytest.mark.parametrize("prefix", ["", PREFIX], ids=["bare", "same wording before each"])
+def test_planted_prompts_of_the_exam_are_found_and_no_others(kind, prefix):
+    draw = random.Random(7)
+    texts = [prefix + " ".join(sentences(draw, draw.randrange(6, 60))) for _ in range(200)]
+    held = HeldOut(exam(text) for text in texts)
+    recall, plant = PLANTED[kind]
+    planted = [row(plant(text, draw)) for text in texts]
+    clean = [row(prefix + " ".join(sentences(draw, draw.randrange(6, 60)))) for _ in range(1_000)]
+    measured = measure(lambda one: contaminated.check(one, Context(held_out=held)), planted, clean)
+    assert measured.recall >= recall and measured.false <= 0.002, measured
+
+
+TEMPLATE = "A pallet holds {} bags of garden soil. How many bags are there on {} pallets in all?"
+
+
+def test_a_template_is_not_the_question():
+    text = TEMPLATE.format(162, 20)
+    assert found(row(text), exam(text))
+    assert found(row(TEMPLATE.format(17, 20)), exam(text)) is None
+    names = "Which of our two warehouses, the old or the new, holds most of the stock of {} that we sell?"
+    assert found(row(names.format("kettles")), exam(names.format("teapots"))), "nothing tells them apart"
+    known = row(names.format("kettles"))
+    known["metadata"]["expected_answer"] = "old"
+    assert found(known, exam(names.format("teapots"), "new")) is None
+    assert found(known, exam(names.format("teapots"), "old"))
+    several = [exam(names.format(thing), where=f"exam.jsonl:{thing}") for thing in ("teapots", "lamps", "rakes")]
+    assert found(row(names.format("kettles")), *several) is None
+    assert "exam.jsonl:rakes" in found(row(names.format("rakes")), *several).detail
+
+
+def test_short_prompts():
+    assert found(row("Tell me, please: what does item H222 cost today?"), exam("What does item H222 cost?"))
+    assert found(row("What does item H223 cost?"), exam("What does item H222 cost?")) is None
+    assert found(row("Hello, what is the price of H222?"), exam("Hello")) is None
+    assert found(row("hello!"), exam("Hello"))
+    assert found(row("hello!", system="Translate into French."), exam("Hello")) is None
+
+
+def test_tool_results_and_answers_do_not_count():
+    text = TEMPLATE.format(162, 20)
+    seen = row("What does the page say?")
+    seen["messages"][3]["content"] = seen["messages"][6]["content"] = text
+    assert found(seen, exam(text)) is None
+
+
+@pytest.mark.parametrize("answers", [True, False], ids=["with answers", "without"])
+def test_nothing_of_the_example_is_contaminated(answers):
+    """Neither by its own split nor by one at random, which separates no template from itself."""
+    prompts = prepare(read_seed(ROOT / "data" / "seed"), 0.2)
+    for at_random in (False, True):
+        for prompt in prompts:
+            prompt["split"] = split_of(prompt["id"], 0.2) if at_random else prompt["split"]
+            prompt["metadata"] = prompt["metadata"] if answers else {}
+        held = HeldOut(held_out.of_prompt(prompt) for prompt in prompts if prompt["split"] == "eval")
+        rows = [
+            row(prompt["messages"][-1]["content"]) | {"metadata": prompt["metadata"]}
+            for prompt in prompts
+            if prompt["split"] == "train"
+        ]
+        assert len(held.exams) > 50 and len(rows) > 200
+        assert [found for one in rows if (found := contaminated.check(one, Context(held_out=held)))] == []
+
+
+def test_files_of_benchmarks_are_read_in_the_forms_they_have(tmp_path: Path):
+    text = TEMPLATE.format(162, 20)
+    said = [{"role": "system", "content": "x"}, {"role": "user", "content": text}]
+    forms = [{key: text} for key in ("prompt", "question", "problem", "instruction", "text")]
+    for number, form in enumerate([*forms, {"messages": said}, {"prompt": said, "answer": "3240"}]):
+        path = tmp_path / f"{number}.jsonl"
+        path.write_text(json.dumps(form) + "\n")
+        assert found(row(text), *held_out.of_files([str(path)])), form
+
+
+def test_files_of_benchmarks_that_cannot_be_read_are_named_all_at_once(tmp_path: Path):
+    bad, empty = tmp_path / "bad.jsonl", tmp_path / "empty.jsonl"
+    bad.write_text('{"question": "What?"}\n{"query": "What?"}\n{"question": 5}\n{"messages": [{"content": "x"}]}\n')
+    empty.write_text("\n")
+    with pytest.raises(InputError) as error:
+        held_out.of_files([str(bad), str(tmp_path / "none.jsonl"), str(empty)])
+    said = str(error.value)
+    for fault in ("bad.jsonl:2: holds no prompt", "bad.jsonl:3: /question", "bad.jsonl:4: /messages/0", "none.jsonl: no such",
+                  "empty.jsonl: holds no row"):  # fmt: skip
+        assert fault in said, said
+
+
+def test_the_stage_compares_with_the_eval_split_and_with_files(project, run_stage, set_param):
+    for check in ("length", "tools_shown"):
+        set_param(f"filter.{check}", "off")
+    texts = [TEMPLATE.format(number, 7) for number in range(10, 14)]
+    jsonl.write(project / "data" / "converted.jsonl", [row(text) for text in texts], "row")
+    done = run_stage("filter")
+    assert done.returncode == 1 and "data/prompts.jsonl: no such file" in done.stderr
+    messages = [{"role": "user", "content": texts[1]}]
+    prompt = {"id": "0" * 16, "split": "eval", "source": "data/seed/mine.jsonl:3", "messages": messages, "metadata": {}}
+    jsonl.write(project / "data" / "prompts.jsonl", [prompt], "prepared_prompt")
+    (project / "data" / "benchmark.jsonl").write_text(json.dumps({"question": texts[3]}) + "\n")
+    set_param("filter.decontaminate_against", ["data/benchmark.jsonl"])
+    done = run_stage("filter")
+    assert done.returncode == 0, done.stderr
+    rejected = list(jsonl.read(project / "data" / "rejected.jsonl", "rejected"))
+    assert [one["messages"][1]["content"] for one in rejected] == [texts[1], texts[3]]
+    details = [reason["detail"] for one in rejected for reason in one["reasons"]]
+    assert [
+        where in detail
+        for where, detail in zip(("data/seed/mine.jsonl:3", "data/benchmark.jsonl:1"), details, strict=True)
+    ]
+
+
+def test_words_are_the_same_in_every_script_and_grouping():
+    text = "It's 1,234,567 of H_222, not 1,23 - or 3.5!"
+    expected = ["it", "s", "1234567", "of", "h", "222", "not", "1", "23", "or", "3", "5"]
+    assert words(text) == expected and words(text + " \u00e9") == [*expected, "\u00e9"]
