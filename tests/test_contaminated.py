@@ -74,6 +74,12 @@ def test_a_template_is_not_the_question():
     assert "exam.jsonl:rakes" in found(row(names.format("rakes")), *several).detail
 
 
+def test_a_prompt_that_is_held_out_many_times_is_found():
+    text = TEMPLATE.format(162, 20)
+    repeated = [exam(text, answer)._replace(system=f"You are clerk {answer}.") for answer in (1, 2, 3, 4)]
+    assert found(row(text), *repeated)
+
+
 def test_short_prompts():
     assert found(row("Tell me, please: what does item H222 cost today?"), exam("What does item H222 cost?"))
     assert found(row("What does item H223 cost?"), exam("What does item H222 cost?")) is None

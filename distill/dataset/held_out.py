@@ -57,7 +57,7 @@ class HeldOut:
         own: dict[int, set[int]] = defaultdict(set)
         wording: dict[int, set[int]] = defaultdict(set)
         for gram, places in found.items():
-            if len({number for number, _ in places}) > WORDING:
+            if len({tuple(self.exams[number].asked.words) for number, _ in places}) > WORDING:
                 _cover(wording, places, self.exams)
             else:
                 self._found[gram] = places
