@@ -19,7 +19,7 @@ ROW ?= 1
 DIR ?=
 PORT ?=
 
-.PHONY: all install install-data repro data train rollouts plan try evaluate render serve chat merge gguf report export compare sweep ablate example-large new validate lint test bench-dvc bench-training bench-report bench-teacher deps lock clean distclean help
+.PHONY: all install install-data repro data train rollouts plan try evaluate render serve chat merge gguf report export compare sweep ablate example-large browser-example new validate lint test bench-dvc bench-training bench-report bench-teacher deps lock clean distclean help
 
 all: install models repro ## Set up and run the whole pipeline, down to the report
 
@@ -122,6 +122,10 @@ ablate: $(VENV)/.train ## What a filter check does for the student: make ablate 
 example-large: $(VENV)/.train ## The larger example, in build/two_step: a 1.5B teacher, four tools, questions in two steps
 	@python examples/workspace.py two_step
 	@cd build/two_step && python -m distill.teacher.weights && dvc repro
+
+browser-example: $(VENV)/.base ## A teacher with a real browser, in build/browser, down to data/train.jsonl (takes MODEL, too)
+	@python examples/workspace.py browser $(if $(MODEL),model=$(MODEL))
+	@cd build/browser && python -m browser.server --install && dvc repro filter
 
 validate: $(VENV)/.base ## Schemas, params.yaml, every seed row, tools.py, dvc.yaml
 	@python -m distill.validate
