@@ -19,7 +19,7 @@ ROW ?= 1
 DIR ?=
 PORT ?=
 
-.PHONY: all install install-data repro data train rollouts plan try evaluate render serve chat merge gguf report export compare sweep ablate example-large browser-example new validate lint test bench-dvc bench-training bench-report bench-teacher deps lock clean distclean help
+.PHONY: all install install-data repro data train rollouts plan try evaluate render serve chat merge gguf report export compare sweep ablate example-large browser-example new validate lint test bench-dvc bench-training bench-report bench-teacher bench-browser deps lock clean distclean help
 
 all: install models repro ## Set up and run the whole pipeline, down to the report
 
@@ -155,6 +155,9 @@ $(INSPECT): | $(BIN)/uv
 
 bench-teacher: $(VENV)/.test $(INSPECT) ## What buying rollouts costs, against an ideal and inspect-ai (ONLY="rollouts wide")
 	@python -m benchmarks.teacher $(ONLY)
+
+bench-browser: $(VENV)/.test ## Memory and CPU of 1, 2, 4 and 8 browsers side by side
+	@python -m benchmarks.browser
 
 deps: $(VENV)/.base ## Write into dvc.yaml which files each stage's results depend on
 	@python tests/closure.py

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -84,13 +84,14 @@ async def does(session: Any, name: str, **arguments: str) -> str:
     return (await session.call({"id": "c", "type": "function", "function": function})).content
 
 
-def children(pid: int | None = None) -> list[psutil.Process]:
-    return psutil.Process(pid).children(recursive=True)
-
-
-def running(name: str, pid: int | None = None) -> list[psutil.Process]:
-    """The processes below `pid` (this one) whose program is called so."""
-    return [process for process in children(pid) if name in Path((process.cmdline() or [""])[0]).name]
+def running(name: str) -> list[psutil.Process]:
+    """The processes below this one whose program is called so."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):  # it may be gone by now
+            if name in Path((process.cmdline() or [""])[0]).name:
+                found.append(process)
+    return found
 
 
 @contextmanager
@@ -195,25 +196,22 @@ def test_calls_of_one_turn_wait_for_each_other(here: Path) -> None:
 
 
 @pytest.mark.parametrize("program", ["node", "chrom"])
-def test_a_crash_costs_one_rollout(here: Path, program: str) -> None:
+def test_a_crash_costs_its_own_rollout_at_most(here: Path, program: str) -> None:
     struck: list[str] = []
 
     def strikes(asked: Asked) -> dict[str, Any]:
         question, told = conversation(asked)
         if told and not struck:
-            struck.append(question)
             for process in running(program):
                 process.kill()
-        if told and question in struck and len(told) > 1:
-            return says("Answer: it broke")
-        return looks_up(asked)
+                struck.append(question)
+        return says("Answer: it broke") if told and told[-1].startswith("error: ") else looks_up(asked)
 
     first, second = rollouts(here, strikes, 10, 13, api_concurrency=1)
-    assert struck and second["messages"][-1]["content"] == "Answer: Brisbane"
-    if program == "node":
-        assert (first["status"], first["stop_reason"]) == ("failed", "tool_failure")
-    else:  # Playwright is there to say it
-        assert first["messages"][-2]["content"].startswith("error: ")
+    assert set(struck) == {first["messages"][1]["content"]}
+    # Without its server a rollout is played again; without its browser, Playwright's server says so to the teacher.
+    assert first["messages"][-1]["content"] == ("Answer: Tromsø" if program == "node" else "Answer: it broke")
+    assert second["messages"][-1]["content"] == "Answer: Brisbane"
 
 
 # Without

@@ -72,6 +72,7 @@ ELSEWHERE = {
     "make ablate": "tests/test_experiments.py::test_ablate_shows_the_student_with_and_without_a_check",
     "dvc exp apply": "tests/test_experiments.py::test_ablate_shows_the_student_with_and_without_a_check",
     "make example-large": "tests/test_example.py::test_the_larger_example_is_a_valid_project_of_its_own",
+    "make browser-example": "tests/test_browser.py::test_a_teacher_reads_a_page_clicks_and_answers",
     "make chat": "tests/test_serving.py::test_make_chat_uses_the_tools",
     "make serve": "tests/test_serving.py::test_make_serve_speaks_openai",
     "make merge": "tests/test_export_model.py::test_merged_and_gguf_students_answer_as_trained",
@@ -81,6 +82,7 @@ ELSEWHERE = {
 }
 NOT_HERE = {
     "make lint": "runs on every push, in .ci/run",
+    "make bench-browser": "takes minutes, and a machine that does nothing else",
     "make bench-training": "takes minutes, and a machine that does nothing else",
     "dvc commit -f sft_train": "belongs to a training on several machines",
     "make test": "runs this",
