@@ -82,7 +82,6 @@ ELSEWHERE = {
 }
 NOT_HERE = {
     "make lint": "runs on every push, in .ci/run",
-    "make bench-browser": "takes minutes, and a machine that does nothing else",
     "make bench-training": "takes minutes, and a machine that does nothing else",
     "dvc commit -f sft_train": "belongs to a training on several machines",
     "make test": "runs this",
