@@ -125,6 +125,10 @@ example-large: $(VENV)/.train ## The larger example, in build/two_step: a 1.5B t
 tools: $(VENV)/.base ## The tools as the teacher is offered them; MCP servers are asked anew
 	@python -m distill.agent.show_tools
 
+browser-example: $(VENV)/.base ## A teacher with a real browser, in build/browser, down to data/train.jsonl (takes MODEL, too)
+	@python examples/workspace.py browser $(if $(MODEL),model=$(MODEL))
+	@cd build/browser && python -m browser.server --install && dvc repro filter
+
 validate: $(VENV)/.base ## Schemas, params.yaml, every seed row, tools.py, dvc.yaml
 	@python -m distill.validate
 
@@ -159,6 +163,9 @@ bench-tools: $(VENV)/.test ## What the tool loop adds to the waits for teacher a
 
 bench-dataset: $(VENV)/.test ## What filtering costs, against a bare loop of parsing and writing (ROWS=1000000)
 	@python -m benchmarks.dataset $(ROWS)
+
+bench-browser: $(VENV)/.test ## Memory and CPU of 1, 2, 4 and 8 browsers side by side
+	@python -m benchmarks.browser
 
 deps: $(VENV)/.base ## Write into dvc.yaml which files each stage's results depend on
 	@python tests/closure.py

@@ -1,8 +1,6 @@
 """aimock, a fake of OpenAI's API by other people: what passes here does not pass only by our own idea of the API."""
 
-import hashlib
 import json
-import shutil
 import subprocess
 import time
 import urllib.request
@@ -11,33 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from distill.records.paths import cache_dir
+from npm_packages import installed
 
 HERE = Path(__file__).parent / "aimock"
-
-
-def installed() -> Path:
-    """The folder with aimock, installed by npm as its lock file says, once, outside of the project. Skips without npm."""
-    if shutil.which("npm") is None or shutil.which("node") is None:
-        pytest.skip("aimock needs node and npm, which are not here")
-    lock = (HERE / "package-lock.json").read_bytes()
-    folder = cache_dir() / f"aimock-{hashlib.sha256(lock).hexdigest()[:12]}"
-    if not (folder / "done").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(HERE, folder)
-        done = subprocess.run(
-            ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            pytest.skip(f"aimock cannot be installed: {done.stderr.strip().splitlines()[-1:]}")
-        (folder / "done").touch()
-    return folder
 
 
 class Aimock:
@@ -67,7 +41,7 @@ class Aimock:
 @contextmanager
 def serving(folder: Path, fixtures: list[dict[str, Any]]) -> Iterator[Aimock]:
     """aimock on a free port with these fixtures; a request that none of them matches is refused."""
-    program = installed() / "node_modules/@copilotkit/aimock/dist/aimock-cli.js"
+    program = installed(HERE) / "node_modules/@copilotkit/aimock/dist/aimock-cli.js"
     (folder / "fixtures.json").write_text(json.dumps({"fixtures": fixtures}))
     (folder / "aimock.json").write_text(json.dumps({"port": 0, "strict": True, "llm": {"fixtures": "./fixtures.json"}}))
     with (

@@ -12,7 +12,9 @@ from distill.teacher.errors import Fatal
 from distill.teacher.http import Http
 from distill.teacher.store import Note
 
-CONTEXT_TOKENS = 2048
+CONTEXT_TOKENS = 8192
+"""Of one conversation: a few tool results as long as `agent.tool_output_chars` allows, such as web pages. A token takes
+12 kB of memory in the 0.5B teacher and 28 kB in the 1.5B one, in each slot, whether it is used or not."""
 TIMEOUT_S = 900.0
 
 

@@ -58,11 +58,12 @@ class McpTools:
             return
         try:
             async with self._connection() as caller:
-                found = await caller.tools()
+                offered = await caller.offered()
         except SessionLost as error:
             raise InputError(f"params.yaml: {self.server.key}: {error}") from None
+        found = caller.allowed(offered)
         faults = [fault for tool in found for fault in _faults(tool)]
-        missing = [self.server.then] if self.server.then and self.server.then not in _names(found) else []
+        missing = [self.server.then] if self.server.then and self.server.then not in _names(offered) else []
         faults += [f"/then: it has no tool '{name}'" for name in missing]
         if self._known is not None and found != self._known:
             faults.append(
@@ -118,8 +119,8 @@ class McpCaller:
         self._one = asyncio.Lock() if source.stateful else None
         self.lost = False
 
-    async def tools(self) -> list[dict[str, Any]]:
-        """What the server offers now, of what is allowed, by name."""
+    async def offered(self) -> list[dict[str, Any]]:
+        """All that the server offers now, by name."""
         found, cursor = [], None
         while True:
             page = await self._client.list_tools(cursor=cursor, cache_mode="bypass")
@@ -127,13 +128,17 @@ class McpCaller:
             cursor = page.next_cursor
             if not cursor:
                 break
-        return sorted((_kept(tool) for tool in found if self._server.allows(tool.name)), key=lambda tool: tool["name"])
+        return sorted(map(_kept, found), key=lambda tool: tool["name"])
+
+    def allowed(self, offered: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Those that the model may see; `then` need not be one of them."""
+        return [tool for tool in offered if self._server.allows(tool["name"])]
 
     async def check(self) -> None:
         """Raises SessionLost when the server offers something else than the model was told."""
         try:
             async with asyncio.timeout(PROBE_S):
-                found = await self.tools()
+                found = self.allowed(await self.offered())
         except Exception as error:
             raise self._lost(f"is gone: {error}") from None
         if found != self._source.known:
