@@ -7,7 +7,7 @@ import pytest
 import sums
 from batch_server import Batches
 from stage_process import Done, Running, until
-from teacher_server import refused, says, serving
+from teacher_server import Asked, refused, says, serving
 
 from distill.records import jsonl
 from distill.teacher import batch_model
@@ -204,3 +204,18 @@ def test_files_are_split(name: str, value: int, monkeypatch: pytest.MonkeyPatch,
     files = [batches.files[batch["input_file_id"]] for batch in batches.batches.values()]
     assert sum(map(len, files)) == 10 and len(files) > 2
     assert all(len(lines) <= 4 for lines in files)
+
+
+def test_a_batch_that_was_cancelled_is_not_ordered_again(ready: Path) -> None:
+    batches = Batches(lambda body: None if sums.number(body) == 2 else sums_up(body))
+
+    def get(asked: Asked) -> Any:
+        found = batches.get(asked)
+        return (
+            found | {"status": "cancelled"} if isinstance(found, dict) and found.get("status") == "expired" else found
+        )
+
+    with serving(batches.post, gets=get) as books:
+        done = run(ready, books.base_url).wait()
+        assert done.returncode == 1 and "was cancelled; what it had answered is kept" in done.stderr
+        assert len(batches.batches) == 1

@@ -88,6 +88,7 @@ class BatchModel:
         assert note is not None, "a batch needs the key of its requests"
         if self._http is None:
             self._prices = self._find_prices()
+            self.budget.unpriced = self._prices is None
             self._http = self._connect()
             self.halt.on_stop(self._give_up)
         body = orjson.dumps(self.adapter.body(request))
@@ -213,6 +214,8 @@ class BatchModel:
         for key in silent:
             self._not_answered(key, Transient("server", f"batch {batch.id} is {now['status']} without this answer"))
         self._open.close(batch)
+        if now["status"] == "cancelled":  # by a person, at the provider: that is no reason to order it again
+            raise errors.error("batch_failed", f"batch {batch.id} was cancelled; what it had answered is kept")
 
     async def _failed(self, batch: Batch, now: dict[str, Any]) -> None:
         found = (now.get("errors") or {}).get("data") or [{}]
@@ -239,7 +242,7 @@ class BatchModel:
             return
         answer["tier"] = "batch"
         if self._prices:
-            answer["cost_usd"] = self._prices.cost(answer["usage"], "batch")
+            answer["cost_usd"] = self._prices.charged(answer["usage"], "batch")
         await self.store.keep(key, None, answer)
         if key in self._bills:
             self._bills.pop(key).settle(answer["cost_usd"])
