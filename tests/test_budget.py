@@ -2,14 +2,16 @@
 
 import os
 import re
+import shutil
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sums
 from stage_process import Done, Running
-from teacher_server import Asked, Books, calls, completion, response, serving, text
+from teacher_server import Asked, Books, calls, completion, refused, response, serving, text
 
 from distill.agent.progress import Progress
 from distill.records import jsonl
@@ -220,7 +222,7 @@ def test_flex_without_room_falls_back_only_if_told_to(asks: Callable[..., Done],
 
 
 def test_a_warning_tells_of_a_model_that_will_be_switched_off(asks: Callable[..., Done]) -> None:
-    from datetime import UTC, datetime, timedelta
+    from datetime import timedelta
 
     last = (datetime.now(UTC) + timedelta(days=19)).date().isoformat()
     listed = {"data": [{"id": "scripted", "shutdown_date": last}, {"id": "other"}]}
@@ -240,6 +242,83 @@ def test_progress_and_the_last_lines_tell_money_and_advice(asks: Callable[..., D
     assert re.search(r"8 of 10 rollouts completed, .* tool calls \(6 failed\)", said)
     assert re.search(r"1  truncated +raise teacher.max_output_tokens", said)
     assert re.search(r"1  max_turns +raise agent.max_turns", said)
+
+
+@pytest.mark.parametrize("argument", ["", "--try"])
+def test_on_a_terminal_one_line_is_kept_and_nothing_runs_into_it(
+    asks: Callable[..., Done], project: Path, argument: str
+) -> None:
+    """On one of 60 columns, with a warning and conversations in between, and an end that comes early."""
+    import subprocess
+    import sys
+
+    def broke(asked: Asked) -> Any:
+        return sums.adds(asked) if len(books.posts) < 6 else refused(429, "insufficient_quota")
+
+    listed = {"data": [{"id": "scripted", "shutdown_date": datetime.now(UTC).date().isoformat()}]}
+    ours, theirs = os.openpty()
+    with serving(broke, latency_s=0.3, gets=lambda asked: listed) as books:
+        sums.set_params(project, teacher__base_url=books.base_url, runtime__api_concurrency=1)
+        environment = {**os.environ, "PYTHONPATH": str(sums.ROOT), "TEACHER_API_KEY": "", "COLUMNS": "60"}
+        command = [sys.executable, "-m", "stages.teacher_rollouts", *filter(None, [argument])]
+        with subprocess.Popen(command, cwd=project, env=environment, stdout=theirs, stderr=subprocess.PIPE):
+            os.close(theirs)
+            said = b""
+            try:
+                while part := os.read(ours, 65536):
+                    said += part
+            except OSError:  # Linux's end of a terminal
+                pass
+    os.close(ours)
+    # What stands on each line in the end: what was written after it was last wiped.
+    lines = [line.split("\r\x1b[K") for line in said.decode().replace("\r\n", "\n").split("\n")]
+    states = [state for line in lines for state in line if " done, " in state]
+    assert len(states) > 2 and all(re.fullmatch(r"\d+/\d+ done, [^─]*", state) for state in states), said
+    assert max(map(len, states)) < 60
+    shown = [line[-1] for line in lines]
+    assert any(line.startswith("warning: scripted shuts down") for line in shown)
+    assert any(line.startswith("── ") for line in shown) == bool(argument)
+    assert re.match(r"teacher_rollouts: \d answers bought", shown[-2]) and re.match(r"\d+/\d+ done", shown[-3])
+
+
+def test_nothing_is_bought_that_a_full_disk_could_not_keep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import asyncio
+
+    from distill.teacher import chat, store
+    from distill.teacher.budget import Budget
+    from distill.teacher.endpoint_model import EndpointModel
+    from distill.teacher.halt import Halt
+    from distill.teacher.http import Http
+    from distill.teacher.teacher import Teacher
+    from distill.teacher.throttle import Throttle
+
+    async def ask(base_url: str) -> None:
+        halt = Halt()
+        model = EndpointModel(
+            chat,
+            {"provider": base_url, "api": "chat", "model": "m"},
+            lambda: Http(base_url, {}, 5),
+            find_prices=lambda: None,
+            throttle=Throttle(1, halt),
+            budget=Budget(None),
+            halt=halt,
+        )
+        teacher = Teacher(model, store.Store(tmp_path / "here"), {"max_tokens": 9}, [], halt)
+        question = [{"role": "user", "content": "what is 1 + 1?"}]
+        try:
+            await teacher.ask(question, [], seed=0, sample=0, earlier=[])
+        finally:
+            await model.close()
+
+    with serving(sums.adds) as books:
+        asyncio.run(ask(books.base_url))
+        assert len(books.posts) == 1
+        monkeypatch.setattr(store, "ROOM", 1 << 60)
+        asyncio.run(ask(books.base_url))
+        shutil.rmtree(tmp_path / "here")
+        with pytest.raises(OSError, match="No space left on device"):
+            asyncio.run(ask(books.base_url))
+        assert len(books.posts) == 1
 
 
 @pytest.mark.parametrize("more", ["", "$1 spent"])

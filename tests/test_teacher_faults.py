@@ -94,6 +94,7 @@ def test_what_does_not_pass_fails_its_rollout_and_is_asked_again_by_the_next_run
     with serving(teacher) as books:
         done = asks(books)
         assert done.returncode == 0 and "the server fails: run again later" in done.stdout
+        assert "1 of these may pass; to DVC the stage is done, so type: dvc repro -f -s teacher_rollouts" in done.stdout
         bad = rollouts(project)[2]
         assert (bad["stop_reason"], bad["error"]["kind"], bad["error"]["http_status"]) == ("api_error", "server", 500)
         assert bad["error"]["retryable"] and len(books.posts) == 6 + 6

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from distill.records.ids import content_id
+from distill.records.terminal import say
 from distill.teacher import errors
 from distill.teacher.answer import Answer
 from distill.teacher.budget import Bill, Budget
@@ -122,6 +123,8 @@ class BatchModel:
             self.halt.stop(error)
         except ApiError as error:
             self.halt.stop(Fatal(error.kind, error.message, error.http_status))
+        except Exception as error:  # a full disk, a fault of ours: nobody awaits this task
+            self.halt.stop(Fatal("interrupted", f"stopped by an error: {error!r}"))
         finally:
             self._give_up()
 
@@ -187,7 +190,7 @@ class BatchModel:
             known = (await self._at.post("/batches", order)).content["id"]
         batch.id = known
         self._open.write(batch)
-        print(f"batch {batch.id}: {len(batch.keys)} requests ordered; it goes on if this run is stopped", flush=True)
+        say(f"batch {batch.id}: {len(batch.keys)} requests ordered; it goes on if this run is stopped")
 
     async def _fetch(self, batch: Batch, wait: bool) -> None:
         """Stores what a batch brought, once it is over; nobody waits for one that an earlier run ordered in vain."""

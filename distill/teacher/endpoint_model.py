@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from distill.records.terminal import say
 from distill.teacher import responses
 from distill.teacher.answer import Answer
 from distill.teacher.budget import Budget
@@ -110,7 +111,7 @@ class EndpointModel:
         assert self._http is not None
         warning = await shutdown_warning(self._http, self.identity["model"])
         if warning:
-            print(f"warning: {warning}", flush=True)
+            say(f"warning: {warning}")
 
     async def _repaired(self, request: dict[str, Any], tier: str, note: Note | None) -> Answer:
         for _ in REPAIRS:
