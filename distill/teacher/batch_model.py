@@ -140,9 +140,7 @@ class BatchModel:
         """Finds the ids of batches that a killed run ordered without living to see the answer, or orders them now."""
         for batch in self._open.all():
             if batch.id is None:
-                listed = (await self._steadily(lambda: self._at.get("/batches?limit=100"))).content["data"]
-                found = [known["id"] for known in listed if (known.get("metadata") or {}).get("distill") == batch.name]
-                await self._place(batch, found[0] if found else None)
+                await self._place(batch, await self._found(batch))
 
     async def _order(self) -> None:
         """Orders what waits and is not ordered, as far as the budget reaches."""
@@ -187,10 +185,35 @@ class BatchModel:
                     "metadata": {"distill": batch.name},
                 }
             )
-            known = (await self._at.post("/batches", order)).content["id"]
+            known = await self._steadily(lambda: self._ordered(batch, order))
         batch.id = known
         self._open.write(batch)
         say(f"batch {batch.id}: {len(batch.keys)} requests ordered; it goes on if this run is stopped")
+
+    async def _ordered(self, batch: Batch, order: bytes) -> str:
+        """The id of a batch that is ordered now. What the server refused for a while may be ordered again; when its
+        answer was lost, that is for the next run, which will find the batch if there is one by then."""
+        try:
+            return str((await self._at.post("/batches", order)).content["id"])
+        except Transient as error:
+            if error.maybe_billed:
+                raise ApiError(error.kind, error.message, error.http_status) from None
+            if found := await self._found(batch):
+                return found
+            raise
+
+    async def _found(self, batch: Batch) -> str | None:
+        """The id of a batch that was ordered before, by the name that went along; None when the server knows none."""
+        after = ""
+        while True:
+            ask = f"/batches?limit=100{after}"
+            listed = (await self._steadily(lambda ask=ask: self._at.get(ask))).content  # type: ignore[misc]
+            for known in listed["data"]:
+                if (known.get("metadata") or {}).get("distill") == batch.name:
+                    return str(known["id"])
+            if not listed.get("has_more") or not listed["data"]:
+                return None
+            after = f"&after={listed['data'][-1]['id']}"
 
     async def _fetch(self, batch: Batch, wait: bool) -> None:
         """Stores what a batch brought, once it is over; nobody waits for one that an earlier run ordered in vain."""
