@@ -22,6 +22,7 @@ from distill.agent.summary import Summary, table
 from distill.agent.tools_version import tools_version
 from distill.agent.transcript import transcript
 from distill.records import jsonl, stage
+from distill.records.terminal import say
 from distill.teacher.demonstrations import read_demonstrations
 from distill.teacher.halt import Halt
 from distill.teacher.open_model import longest_answer, open_model, price_of, sampling
@@ -40,7 +41,7 @@ def main(params: dict[str, Any]) -> None:
     if options.plan:
         print(asyncio.run(_plan(chosen, params)))
     elif options.trial:
-        asyncio.run(_buy(chosen[:TRIED], params, lambda rollout: print(transcript(rollout), flush=True)))
+        asyncio.run(_buy(chosen[:TRIED], params, lambda rollout: say(transcript(rollout))))
     else:
         _write(chosen, params)
 

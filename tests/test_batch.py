@@ -7,7 +7,7 @@ import pytest
 import sums
 from batch_server import Batches
 from stage_process import Done, Running, until
-from teacher_server import refused, says, serving
+from teacher_server import Asked, Cut, refused, says, serving
 
 from distill.records import jsonl
 from distill.teacher import batch_model
@@ -204,3 +204,51 @@ def test_files_are_split(name: str, value: int, monkeypatch: pytest.MonkeyPatch,
     files = [batches.files[batch["input_file_id"]] for batch in batches.batches.values()]
     assert sum(map(len, files)) == 10 and len(files) > 2
     assert all(len(lines) <= 4 for lines in files)
+
+
+def test_a_batch_that_was_cancelled_is_not_ordered_again(ready: Path) -> None:
+    batches = Batches(lambda body: None if sums.number(body) == 2 else sums_up(body))
+
+    def get(asked: Asked) -> Any:
+        found = batches.get(asked)
+        return (
+            found | {"status": "cancelled"} if isinstance(found, dict) and found.get("status") == "expired" else found
+        )
+
+    with serving(batches.post, gets=get) as books:
+        done = run(ready, books.base_url).wait()
+        assert done.returncode == 1 and "was cancelled; what it had answered is kept" in done.stderr
+        assert len(batches.batches) == 1
+
+
+def test_an_order_that_is_refused_for_a_while_is_placed_once(ready: Path) -> None:
+    batches, busy = (
+        Batches(sums_up),
+        iter([refused(503, "server_is_overloaded", retry_after="0"), refused(500, "server")]),
+    )
+
+    def post(asked: Asked) -> Any:
+        return (asked.path == "/v1/batches" and next(busy, None)) or batches.post(asked)
+
+    with serving(post, gets=batches.get) as books:
+        finished(ready, books.base_url)
+    assert len(batches.batches) == 1 and set(batches.ordered.values()) == {1}
+
+
+def test_a_lost_order_is_found_behind_a_hundred_others(ready: Path) -> None:
+    """The answer to the order breaks off; meanwhile others have ordered a lot, and the list comes in pages."""
+    batches, broken = Batches(sums_up), [True]
+
+    def post(asked: Asked) -> Any:
+        found = batches.post(asked)
+        return Cut(found, 10) if asked.path == "/v1/batches" and broken and broken.pop() else found
+
+    def get(asked: Asked) -> Any:
+        if asked.path == "/v1/batches?limit=100":
+            return {"data": [{"id": f"other-{n}", "metadata": None} for n in range(100)], "has_more": True}
+        return batches.get(asked)
+
+    with serving(post, gets=get) as books:
+        assert run(ready, books.base_url).wait().returncode == 1
+        finished(ready, books.base_url)
+    assert len(batches.batches) == 1 and set(batches.answered.values()) == {1}

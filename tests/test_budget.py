@@ -2,14 +2,16 @@
 
 import os
 import re
+import shutil
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sums
 from stage_process import Done, Running
-from teacher_server import Asked, Books, calls, completion, response, serving, text
+from teacher_server import Asked, Books, calls, completion, refused, response, serving, text
 
 from distill.agent.progress import Progress
 from distill.records import jsonl
@@ -100,6 +102,53 @@ def test_an_answer_that_may_have_been_billed_counts_as_its_worst_case(asks: Call
     assert done.returncode == 1 and "(budget)" in done.stderr and len(books.posts) <= 2
 
 
+def test_a_server_that_counts_no_tokens_is_as_dear_as_can_be(asks: Callable[..., Done]) -> None:
+    with serving(lambda asked: sums.adds(asked) | {"usage": None}) as books:
+        done = asks(books, runtime__budget_usd=0.2)
+    assert done.returncode == 1 and "(budget)" in done.stderr and len(books.posts) <= 2
+
+
+def test_a_server_without_a_flex_tier_cannot_pass_the_budget(asks: Callable[..., Done]) -> None:
+    """Every answer costs 0.09 at the standard price, and may be charged at that."""
+
+    def dear(asked: Asked) -> Any:
+        return sums.adds(asked) | {"usage": {"prompt_tokens": 400, "completion_tokens": 50}}
+
+    with serving(dear) as books:
+        done = asks(books, runtime__tier="flex", runtime__budget_usd=0.3)
+    assert done.returncode == 1 and "(budget)" in done.stderr and 0 < len(books.posts) * 0.09 <= 0.3
+
+
+def test_the_standard_tier_is_asked_for_where_a_project_may_have_a_dearer_one() -> None:
+    """OpenAI's `auto`, which a request without a tier means, can be `priority`."""
+    import asyncio
+
+    from distill.teacher import chat
+    from distill.teacher.budget import Budget
+    from distill.teacher.endpoint_model import EndpointModel
+    from distill.teacher.halt import Halt
+    from distill.teacher.http import Http
+    from distill.teacher.throttle import Throttle
+
+    async def ask(provider: str, base_url: str) -> None:
+        model = EndpointModel(
+            chat,
+            {"provider": provider, "api": "chat", "model": "m"},
+            lambda: Http(base_url, {}, 5),
+            find_prices=lambda: None,
+            throttle=Throttle(1, Halt()),
+            budget=Budget(None),
+            halt=Halt(),
+        )
+        await model.ask(model.request([{"role": "user", "content": "what is 1 + 1?"}], [], {"max_tokens": 9}, []))
+        await model.close()
+
+    with serving(sums.adds) as books:
+        for provider in ("openai", books.base_url):
+            asyncio.run(ask(provider, books.base_url))
+    assert [asked.body.get("service_tier") for asked in books.posts] == ["default", None]
+
+
 def test_a_plan_tells_what_is_missing_and_asks_nothing(asks: Callable[..., Done], project: Path) -> None:
     with serving(sums.adds) as books:
         done = asks(books, "--plan")
@@ -141,7 +190,7 @@ def test_a_trial_shows_conversations_and_its_answers_are_kept(asks: Callable[...
         assert asks(books).returncode == 0 and len(books.posts) == 20
 
 
-@pytest.mark.parametrize(("tiers", "paid"), [(["flex"], 0.5), (["default"], 1.0)])
+@pytest.mark.parametrize(("tiers", "paid"), [(["flex"], 0.5), (["default"], 1.0), ([None], 1.0)])
 def test_flex_is_half_the_price_where_the_server_says_so(
     asks: Callable[..., Done], project: Path, tiers: list[str], paid: float
 ) -> None:
@@ -173,7 +222,7 @@ def test_flex_without_room_falls_back_only_if_told_to(asks: Callable[..., Done],
 
 
 def test_a_warning_tells_of_a_model_that_will_be_switched_off(asks: Callable[..., Done]) -> None:
-    from datetime import UTC, datetime, timedelta
+    from datetime import timedelta
 
     last = (datetime.now(UTC) + timedelta(days=19)).date().isoformat()
     listed = {"data": [{"id": "scripted", "shutdown_date": last}, {"id": "other"}]}
@@ -193,6 +242,83 @@ def test_progress_and_the_last_lines_tell_money_and_advice(asks: Callable[..., D
     assert re.search(r"8 of 10 rollouts completed, .* tool calls \(6 failed\)", said)
     assert re.search(r"1  truncated +raise teacher.max_output_tokens", said)
     assert re.search(r"1  max_turns +raise agent.max_turns", said)
+
+
+@pytest.mark.parametrize("argument", ["", "--try"])
+def test_on_a_terminal_one_line_is_kept_and_nothing_runs_into_it(
+    asks: Callable[..., Done], project: Path, argument: str
+) -> None:
+    """On one of 60 columns, with a warning and conversations in between, and an end that comes early."""
+    import subprocess
+    import sys
+
+    def broke(asked: Asked) -> Any:
+        return sums.adds(asked) if len(books.posts) < 6 else refused(429, "insufficient_quota")
+
+    listed = {"data": [{"id": "scripted", "shutdown_date": datetime.now(UTC).date().isoformat()}]}
+    ours, theirs = os.openpty()
+    with serving(broke, latency_s=0.3, gets=lambda asked: listed) as books:
+        sums.set_params(project, teacher__base_url=books.base_url, runtime__api_concurrency=1)
+        environment = {**os.environ, "PYTHONPATH": str(sums.ROOT), "TEACHER_API_KEY": "", "COLUMNS": "60"}
+        command = [sys.executable, "-m", "stages.teacher_rollouts", *filter(None, [argument])]
+        with subprocess.Popen(command, cwd=project, env=environment, stdout=theirs, stderr=subprocess.PIPE):
+            os.close(theirs)
+            said = b""
+            try:
+                while part := os.read(ours, 65536):
+                    said += part
+            except OSError:  # Linux's end of a terminal
+                pass
+    os.close(ours)
+    # What stands on each line in the end: what was written after it was last wiped.
+    lines = [line.split("\r\x1b[K") for line in said.decode().replace("\r\n", "\n").split("\n")]
+    states = [state for line in lines for state in line if " done, " in state]
+    assert len(states) > 2 and all(re.fullmatch(r"\d+/\d+ done, [^─]*", state) for state in states), said
+    assert max(map(len, states)) < 60
+    shown = [line[-1] for line in lines]
+    assert any(line.startswith("warning: scripted shuts down") for line in shown)
+    assert any(line.startswith("── ") for line in shown) == bool(argument)
+    assert re.match(r"teacher_rollouts: \d answers bought", shown[-2]) and re.match(r"\d+/\d+ done", shown[-3])
+
+
+def test_nothing_is_bought_that_a_full_disk_could_not_keep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import asyncio
+
+    from distill.teacher import chat, store
+    from distill.teacher.budget import Budget
+    from distill.teacher.endpoint_model import EndpointModel
+    from distill.teacher.halt import Halt
+    from distill.teacher.http import Http
+    from distill.teacher.teacher import Teacher
+    from distill.teacher.throttle import Throttle
+
+    async def ask(base_url: str) -> None:
+        halt = Halt()
+        model = EndpointModel(
+            chat,
+            {"provider": base_url, "api": "chat", "model": "m"},
+            lambda: Http(base_url, {}, 5),
+            find_prices=lambda: None,
+            throttle=Throttle(1, halt),
+            budget=Budget(None),
+            halt=halt,
+        )
+        teacher = Teacher(model, store.Store(tmp_path / "here"), {"max_tokens": 9}, [], halt)
+        question = [{"role": "user", "content": "what is 1 + 1?"}]
+        try:
+            await teacher.ask(question, [], seed=0, sample=0, earlier=[])
+        finally:
+            await model.close()
+
+    with serving(sums.adds) as books:
+        asyncio.run(ask(books.base_url))
+        assert len(books.posts) == 1
+        monkeypatch.setattr(store, "ROOM", 1 << 60)
+        asyncio.run(ask(books.base_url))
+        shutil.rmtree(tmp_path / "here")
+        with pytest.raises(OSError, match="No space left on device"):
+            asyncio.run(ask(books.base_url))
+        assert len(books.posts) == 1
 
 
 @pytest.mark.parametrize("more", ["", "$1 spent"])
@@ -223,6 +349,8 @@ def test_no_secret_is_written_or_sent(asks: Callable[..., Done], project: Path) 
         assert asked.headers["authorization"] == f"Bearer {key}"
         if sums.number(asked.body) == 3:
             return 400, {"error": {"message": f"I do not like {key}"}}, {}
+        if sums.number(asked.body) == 5:
+            return 400, {"error": {"message": "." * 990 + key}}, {}
         return sums.adds(asked)
 
     with serving(teacher) as books:
@@ -234,6 +362,7 @@ def test_no_secret_is_written_or_sent(asks: Callable[..., Done], project: Path) 
         path for folder in (project, Path(os.environ["DISTILL_STORE"])) for path in folder.rglob("*") if path.is_file()
     ]
     assert not [path for path in written if key.encode() in path.read_bytes()] and key not in done.stdout + done.stderr
+    assert not [path for path in written if key[:9].encode() in path.read_bytes()], "nor a part of it"
     assert not [asked for asked in books.posts if key.encode() in asked.raw or b"A1b2C3d4" in asked.raw]
     told = {
         message["content"]
@@ -244,10 +373,32 @@ def test_no_secret_is_written_or_sent(asks: Callable[..., Done], project: Path) 
     assert "1, my key is [secret] and theirs is [secret]" in told
 
 
+def test_a_bad_answer_is_quoted_without_its_secrets() -> None:
+    from distill.teacher import chat
+    from distill.teacher.errors import Transient
+
+    with pytest.raises(Transient) as caught:
+        chat.parse({"error": "." * 920 + "who is sk-proj-" + "A1b2C3d4" * 6}, 0.0)
+    assert str(caught.value).endswith("who is [secret]'}") and caught.value.message == str(caught.value)
+
+
+def test_a_key_with_a_line_break(asks: Callable[..., Done], project: Path) -> None:
+    with serving(sums.adds) as books:
+        sums.set_params(project, teacher__base_url=books.base_url, teacher__n=1)
+        assert Running(project, "teacher_rollouts", TEACHER_API_KEY="an-odd-key\n").wait().returncode == 0
+        assert {asked.headers["authorization"] for asked in books.posts} == {"Bearer an-odd-key"}
+        sums.set_params(project, teacher__n=2)
+        done = Running(project, "teacher_rollouts", TEACHER_API_KEY="an-odd-\nkey").wait()
+    assert done.returncode == 1 and "TEACHER_API_KEY (or" in done.stderr and "odd-" not in done.stderr
+
+
 def test_a_key_in_a_url_is_refused(asks: Callable[..., Done], project: Path) -> None:
     sums.set_params(project, teacher__base_url="https://me:secret@example.com/v1")
     done = Running(project, "teacher_rollouts").wait()
     assert done.returncode == 1 and "holds a credential" in done.stderr
+    sums.set_params(project, teacher__base_url="https://example.com/v1?key=secret")
+    done = Running(project, "teacher_rollouts").wait()
+    assert done.returncode == 1 and "no ? and no #" in done.stderr
 
 
 def test_responses_are_priced_by_what_the_server_counted(asks: Callable[..., Done], project: Path) -> None:

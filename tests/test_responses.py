@@ -105,6 +105,7 @@ def test_the_record_has_what_was_said_and_the_items_beside_it(asks: Callable[...
             response(text("half an ans"), status="incomplete", incomplete_details={"reason": "max_output_tokens"}),
             "truncated",
         ),
+        (response(text("half"), status="incomplete", incomplete_details={"reason": "steered"}), "truncated"),
         (response(status="incomplete", incomplete_details={"reason": "content_filter"}), "refused"),
         (response(status="failed", error={"code": "invalid_prompt", "message": "not allowed"}), "api_error"),
         (refused(400, "context_length_exceeded"), "context_full"),
@@ -206,3 +207,23 @@ def test_pro_models_are_asked_in_the_background(asks: Callable[..., Done], proje
     assert [rollout["status"] for rollout in rollouts(project)] == ["completed"] * 2
     assert len(books.posts) == 4 and any("include%5B%5D=reasoning.encrypted" in asked.path for asked in books.asked)
     assert rollouts(project)[0]["cost_usd"] == pytest.approx(2 * (100 * 15 + 50 * 120) / 1e6)
+
+
+def test_a_response_that_is_not_finished_is_no_answer(asks: Callable[..., Done], project: Path) -> None:
+    early = iter([response(status="in_progress")])
+    with serving(lambda asked: next(early, None) or thinker(asked)) as books:
+        assert asks(books).returncode == 0
+    assert [rollout["messages"][-1]["content"] for rollout in rollouts(project)] == ["Answer: \n\n1", "Answer: \n\n2"]
+    assert len(books.posts) == 4 + 1
+
+
+def test_a_background_answer_that_was_lost_may_have_been_billed(asks: Callable[..., Done]) -> None:
+    with serving(lambda asked: response(status="queued", id="resp_0")) as books:
+        done = asks(
+            books,
+            model="gpt-5-pro",
+            runtime__prices={"gpt-5-pro": {"input": 15, "output": 120}},
+            teacher__max_output_tokens=1000,
+            runtime__budget_usd=0.2,
+        )
+    assert done.returncode == 1 and "(budget)" in done.stderr and len(books.posts) == 1

@@ -15,7 +15,8 @@ from distill.records import jsonl
 from distill.teacher.errors import KINDS, Fatal, Transient, error
 from distill.teacher.halt import Halt
 from distill.teacher.refusal import refused as classified
-from distill.teacher.throttle import Throttle, duration_s
+from distill.teacher.throttle import Throttle
+from distill.teacher.waits import duration_s, retry_after_s, used_up_s
 
 
 @pytest.fixture
@@ -93,6 +94,7 @@ def test_what_does_not_pass_fails_its_rollout_and_is_asked_again_by_the_next_run
     with serving(teacher) as books:
         done = asks(books)
         assert done.returncode == 0 and "the server fails: run again later" in done.stdout
+        assert "1 of these may pass; to DVC the stage is done, so type: dvc repro -f -s teacher_rollouts" in done.stdout
         bad = rollouts(project)[2]
         assert (bad["stop_reason"], bad["error"]["kind"], bad["error"]["http_status"]) == ("api_error", "server", 500)
         assert bad["error"]["retryable"] and len(books.posts) == 6 + 6
@@ -233,6 +235,12 @@ def test_open_reasoning_is_recorded_and_sent_back(asks: Callable[..., Done], pro
             {"error": {"code": "rate_limit_exceeded", "message": "Request too large for gpt-5 on tokens per min"}},
             "bad_request",
         ),
+        (
+            400,
+            {"message": '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set'},
+            "parameter_refused",
+        ),
+        (403, {"error": {"message": "Your input was flagged", "code": 403}}, "content_policy"),
         (502, b"<html>", "server"),
         (529, b"", "overloaded"),
         (413, b"too large", "bad_request"),
@@ -249,8 +257,106 @@ def test_the_fates_are_types() -> None:
     assert isinstance(error("rate_limit", ""), Transient) and isinstance(error("quota", ""), Fatal)
 
 
-def test_durations_as_openai_writes_them() -> None:
+def test_durations_as_servers_write_them() -> None:
     assert [duration_s(text) for text in ("120ms", "6m0s", "1h2m3s", "1s", "")] == [0.12, 360, 3723, 1, 0]
+    assert [duration_s(text) for text in ("12.5", "1.2.3s", "1790000000", "soon", "5 s", "nan")] == [
+        12.5,
+        0,
+        0,
+        0,
+        0,
+        0,
+    ]
+
+
+def test_a_refusal_without_retry_after_waits_for_what_is_used_up() -> None:
+    reset = {"x-ratelimit-reset-requests": "1s", "x-ratelimit-reset-tokens": "6m0s"}
+    assert retry_after_s(reset | {"x-ratelimit-remaining-requests": "0", "x-ratelimit-remaining-tokens": "9"}) == 1
+    assert retry_after_s(reset | {"x-ratelimit-remaining-tokens": "0", "retry-after": "2"}) == 2
+    assert retry_after_s(reset) is None and used_up_s(reset) == 0
+    day = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "23h59m"}
+    assert classified(429, day, b"{}").kind == "long_wait"
+    assert classified(500, {"retry-after": "86400"}, b"{}").kind == "long_wait"
+
+
+def test_a_reset_that_is_hours_away_or_rubbish_does_not_hold_up_what_is_not_refused(asks: Callable[..., Done]) -> None:
+    for reset in ("23h59m", "1.2.3s"):
+        headers = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": reset}
+        with serving(lambda asked, told=headers: (200, sums.adds(asked), told)) as books:
+            done = asks(books, model=f"resets-in-{reset}", runtime__api_concurrency=1)
+        assert done.returncode == 0, done.stderr
+
+
+def changed(**more: Any) -> Callable[[Any], None]:
+    return lambda answer: answer.update(more)
+
+
+def in_choice(**more: Any) -> Callable[[Any], None]:
+    return lambda answer: answer["choices"][0].update(more)
+
+
+def in_message(**more: Any) -> Callable[[Any], None]:
+    return lambda answer: answer["choices"][0]["message"].update(more)
+
+
+UNTYPED: dict[str, tuple[Callable[[Any], None], str]] = {
+    "a number for an id": (changed(id=5), "final_answer"),
+    "a number for a model": (changed(model=7), "final_answer"),
+    "a number for a reason": (in_choice(finish_reason=3), "final_answer"),
+    "an object for a refusal": (in_message(refusal={"why": "no"}), "refused"),
+    "a number for a call's id": (
+        in_message(tool_calls=[{"id": 3, "function": {"name": "add", "arguments": "{}"}}]),
+        "max_turns",
+    ),
+    "fewer than no tokens": (changed(usage={"prompt_tokens": -5, "completion_tokens": -7}), "final_answer"),
+    "no usage": (changed(usage=None), "final_answer"),
+    "length in other words": (in_choice(finish_reason="model_length"), "truncated"),
+    "half an emoji": (in_message(content="Answer: 1 \ud83d"), "final_answer"),
+}
+
+
+@pytest.mark.parametrize("name", UNTYPED)
+def test_what_was_paid_for_can_be_recorded_whatever_its_types(
+    asks: Callable[..., Done], project: Path, name: str
+) -> None:
+    change, stop_reason = UNTYPED[name]
+
+    def careless(asked: Asked) -> Any:
+        answer = says("Answer: 1")
+        change(answer)
+        return 200, json.dumps(answer).encode(), {}
+
+    with serving(careless) as books:
+        done = asks(books, agent__max_turns=1)
+    assert done.returncode == 0, done.stderr
+    assert {rollout["stop_reason"] for rollout in rollouts(project)} == {stop_reason} and len(books.posts) == 4
+
+
+def test_an_answer_that_broke_off_is_no_answer(asks: Callable[..., Done], project: Path) -> None:
+    broken = completion({"role": "assistant", "content": "Answ"}, "error")
+    with serving(once(broken)) as books:
+        assert asks(books).returncode == 0
+    assert {rollout["messages"][-1]["content"] for rollout in rollouts(project)} == {
+        f"Answer: {n + 1}" for n in range(4)
+    }
+
+
+def test_an_endpoint_that_cannot_be_reached_ends_the_run(asks: Callable[..., Done], project: Path) -> None:
+    with serving(sums.adds) as books:
+        pass
+    done = asks(books)
+    assert done.returncode == 1 and "(unreachable): no connection to" in done.stderr, done.stderr
+    assert not (project / "rollouts").exists()
+
+
+@pytest.mark.parametrize("status", [301, 308])
+def test_a_redirect_is_told_and_not_followed(asks: Callable[..., Done], status: int) -> None:
+    with (
+        serving(sums.adds) as elsewhere,
+        serving(lambda asked: (status, b"", {"location": elsewhere.base_url})) as books,
+    ):
+        done = asks(books)
+    assert done.returncode == 1 and f"is at {elsewhere.base_url}" in done.stderr and not elsewhere.asked
 
 
 # The throttle, against a clock that is not this machine's

@@ -137,6 +137,14 @@ def test_a_long_result_is_cut_and_says_so(box: toolbox.Toolbox) -> None:
     assert call(box, "long", {}).endswith("[cut: the first 1000 of 100000 characters]")
 
 
+def test_no_half_of_a_key_is_left_where_a_result_is_cut(box: toolbox.Toolbox) -> None:
+    said = call(box, "shout", {"text": "." * 940 + " sk-proj-" + "A1b2C3d4" * 6 + "." * 100})
+    assert (
+        said.startswith("error: RuntimeError: .....") and "[secret]" in said and "sk-" not in said and "A1b" not in said
+    )
+    assert "sk-" not in call(box, "shout", {"text": "." * 960 + " sk-proj-" + "A1b2C3d4" * 6})
+
+
 def test_a_judgement_needs_only_the_schemas(box: toolbox.Toolbox) -> None:
     offered = box.offered({"tools": ["shout"]}).schemas
     good = {"id": "c", "type": "function", "function": {"name": "shout", "arguments": '{"text": "a"}'}}

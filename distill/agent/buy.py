@@ -12,6 +12,7 @@ from distill.agent.setting import Setting
 from distill.agent.stopping import stopping
 from distill.agent.warm import warm
 from distill.records.faults import InputError
+from distill.records.terminal import say
 from distill.teacher.errors import KINDS, Fatal
 from distill.teacher.teacher import Teacher
 
@@ -34,7 +35,7 @@ async def buy(
     missing = (await plan(chosen, setting)).missing
     told = warm(teacher.store) if missing else None
     if told:
-        print(f"{NAME}: {told}", flush=True)
+        say(f"{NAME}: {told}")
     if missing:
         await setting.toolbox.ready([rollout.prompt for rollout in missing])
     progress = Progress(NAME, len(chosen), lambda: _money(teacher))
@@ -55,8 +56,10 @@ async def buy(
         ) from error
     finally:
         ticking.cancel()
+        progress.close()
         await teacher.model.close()
-        print(f"{NAME}: {teacher.bought} answers bought, the rest was in the store", flush=True)
+        rest = ", the rest was in the store" if progress.done == len(chosen) else ""
+        say(f"{NAME}: {teacher.bought} answers bought{rest}")
 
 
 async def _tick(progress: Progress) -> None:
@@ -69,10 +72,14 @@ def _money(teacher: Teacher) -> str:
     """What a run at an API has spent and has in flight; nothing for one on this machine."""
     budget, throttle = getattr(teacher.model, "budget", None), getattr(teacher.model, "throttle", None)
     parts = []
-    if budget:
+    if budget and budget.unpriced:
+        parts.append("price unknown, no budget is kept")
+    elif budget:
         parts.append(
             f"${budget.spent:.4f} spent" + (f" of ${budget.limit_usd:g}" if budget.limit_usd is not None else "")
         )
     if throttle:
         parts.append(f"{throttle.in_flight} of {int(throttle.limit)} in flight")
+        if throttle.pause_s >= 1:
+            parts.append(f"the server asks to wait {throttle.pause_s:.0f} s")
     return ", ".join(parts)

@@ -16,6 +16,8 @@ def estimate(found: Plan, params: dict[str, Any], prices: Prices | None, max_out
     ]
     if not found.missing:
         return f"{lines[0]}: nothing to buy"
+    if found.held_out:
+        lines.append(f"{found.held_out} of them are of held-out prompts, the teacher's own exam (evaluate.n)")
     one = found.typical
     basis = (
         f"as in {found.measured_on} stored rollouts" if found.measured_on else "a guess, as nothing of it is stored yet"

@@ -28,12 +28,15 @@ class Missing(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """`typical`: tokens (input, cached, output) of one answer and answers per rollout, over `measured_on` rollouts."""
+    """`held_out`: how many of all are of the teacher's own exam.
+
+    `typical`: tokens (input, cached, output) of one answer and answers per rollout, over `measured_on` rollouts."""
 
     finished: int
     missing: list[Missing]
     typical: "Typical"
     measured_on: int
+    held_out: int
 
     @property
     def answers(self) -> int:
@@ -90,7 +93,8 @@ async def plan(wanted: list[tuple[dict[str, Any], int]], setting: Setting) -> Pl
             index.add(key, answers)
         finished.append(answers)
     typical, measured_on = _typical(finished, missing, setting)
-    return Plan(len(finished), missing, typical, measured_on)
+    held_out = sum(prompt["split"] == "eval" for prompt, _ in wanted)
+    return Plan(len(finished), missing, typical, measured_on, held_out)
 
 
 def expected_usd(found: Plan, prices: Prices, tier: str) -> float:

@@ -1,9 +1,10 @@
 """How a run is doing: a live line on a terminal, a line now and then elsewhere."""
 
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
+
+from distill.records import terminal
 
 EVERY_S = 10.0
 LIVE_S = 0.2
@@ -19,7 +20,8 @@ class Progress:
         self.name, self.total = name, total
         self.done = self.failed = self.tokens = 0
         self._more = more
-        self._live = sys.stdout.isatty()
+        self._live = terminal.is_live()
+        self._standing = False
         self.started = self._printed = time.monotonic()
 
     def add(self, record: dict[str, Any]) -> None:
@@ -34,17 +36,39 @@ class Progress:
         now = time.monotonic()
         if self.done == self.total or now - self._printed >= (LIVE_S if self._live else EVERY_S):
             self._printed = now
-            start, end = ("\r\x1b[K", "\n" if self.done == self.total else "") if self._live else ("", "\n")
-            print(f"{start}{self.line(now)}", end=end, flush=True)
+            if self._live:
+                print(f"{terminal.CLEAR}{self._fitting(now)}", end="", flush=True)
+                self._standing = True
+            else:
+                print(self.line(now), flush=True)
+        if self.done == self.total:
+            self.close()
+
+    def close(self) -> None:
+        """Leaves the live line as it is and goes on below it."""
+        if self._standing:
+            print(flush=True)
+            self._standing = False
 
     def line(self, now: float) -> str:
         """The line at a time of the monotonic clock."""
+        return f"{self.name}: {', '.join(self._parts(now))}"
+
+    def _fitting(self, now: float) -> str:
+        """The line for a terminal: without what is least missed, where it is narrow."""
+        parts, wide = self._parts(now), terminal.width()
+        for place in (2, -2):  # tokens/s, then the time so far
+            if len(", ".join(parts)) > wide:
+                del parts[place]
+        return ", ".join(parts)[:wide]
+
+    def _parts(self, now: float) -> list[str]:
         spent = max(now - self.started, 1e-9)
         left = f"{_time(spent / self.done * (self.total - self.done))} left" if self.done else "no end in sight yet"
         parts = [f"{self.done}/{self.total} done", f"{self.failed} failed", f"{self.tokens / spent:.0f} tokens/s"]
         if self._more and (more := self._more()):
             parts.append(more)
-        return f"{self.name}: {', '.join([*parts, _time(spent), left])}"
+        return [*parts, _time(spent), left]
 
 
 def _time(seconds: float) -> str:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from distill.records.terminal import say
 from distill.teacher.errors import Fatal
 from distill.teacher.halt import Halt
 
@@ -32,7 +33,7 @@ async def stopping(halt: Halt) -> AsyncIterator[None]:
     def stop(number: signal.Signals) -> None:
         for known in signals:
             loop.remove_signal_handler(known)
-        print(f"\n{number.name}: what is already asked for still arrives and is kept; again to give it up", flush=True)
+        say(f"{number.name}: what is already asked for still arrives and is kept; again to give it up")
         halt.stop(Fatal("interrupted", f"stopped by {number.name}"))
 
     for number in signals:

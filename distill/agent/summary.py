@@ -52,6 +52,7 @@ class Summary:
         }
 
 
+AGAIN = "dvc repro -f -s teacher_rollouts"
 STOPS = {
     "max_turns": "raise agent.max_turns, or see in rollouts/ what keeps the teacher from an answer",
     "truncated": "raise teacher.max_output_tokens",
@@ -81,4 +82,7 @@ def table(report: dict[str, Any]) -> str:
             f"  {count:>6}  {kind:<{wide}}  {advice}"
             for kind, (count, advice) in sorted(failures.items(), key=lambda failure: (-failure[1][0], failure[0]))
         ]
+    passing = sum(count for kind, count in report["errors"].items() if kind in KINDS and KINDS[kind].fate == "retry")
+    if passing:
+        lines.append(f"{passing} of these may pass; to DVC the stage is done, so type: {AGAIN} (asks nothing but them)")
     return "\n".join(lines + tool_times.lines(report["tools"]))

@@ -8,7 +8,6 @@ would make the rest be bought again. So results are kept with the answer that ca
 from typing import Any
 
 from distill.agent.setting import Setting
-from distill.teacher import secrets
 from distill.teacher.answer import Answer
 from distill.teacher.errors import ApiError
 from distill.teacher.request import seed
@@ -66,14 +65,13 @@ class Turns:
         return self.keys + ([self.error.request] if self.error and self.error.request else [])
 
     async def call(self, call: dict[str, Any]) -> str:
-        """What the tool says, credentials replaced: what it said last time, if that is known. Raises SessionLost."""
+        """What the tool says: what it said last time, if that is known. Raises SessionLost."""
         calls = self.answers[-1]["message"]["tool_calls"]
         place = next(place for place, known in enumerate(calls) if known is call)
         if self.told[-1]:
             self._replayed.append(call)
             return self.told[-1][place].content
-        told = await self._session.call(call, self._replayed)
-        self._fresh[place] = told = Told(secrets.redact(told.content), told.ms)
+        self._fresh[place] = told = await self._session.call(call, self._replayed)
         if len(self._fresh) == len(calls):
             self.told[-1] = [self._fresh[place] for place in range(len(calls))]
             self._results.put(self.keys[-1], self.told[-1])

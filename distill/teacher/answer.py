@@ -32,6 +32,16 @@ class Answer(TypedDict):
     """Responses API only: the output items as they came, encrypted reasoning included, to be sent back untouched."""
 
 
+def word(value: Any) -> str:
+    """A name, an id or a reason as text, whatever JSON a server made it; empty for null."""
+    return value if isinstance(value, str) else "" if value is None else str(value)
+
+
+def count(value: Any) -> int:
+    """A number of tokens, 0 for null. Raises ValueError or TypeError when it is no number."""
+    return max(0, int(value or 0))
+
+
 def total(usages: list[Usage]) -> Usage:
     """The sum of usages, key by key."""
     return Usage(

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from distill.records.ids import content_id
+from distill.records.terminal import say
 from distill.teacher import errors
 from distill.teacher.answer import Answer
 from distill.teacher.budget import Bill, Budget
@@ -88,6 +89,7 @@ class BatchModel:
         assert note is not None, "a batch needs the key of its requests"
         if self._http is None:
             self._prices = self._find_prices()
+            self.budget.unpriced = self._prices is None
             self._http = self._connect()
             self.halt.on_stop(self._give_up)
         body = orjson.dumps(self.adapter.body(request))
@@ -121,6 +123,8 @@ class BatchModel:
             self.halt.stop(error)
         except ApiError as error:
             self.halt.stop(Fatal(error.kind, error.message, error.http_status))
+        except Exception as error:  # a full disk, a fault of ours: nobody awaits this task
+            self.halt.stop(Fatal("interrupted", f"stopped by an error: {error!r}"))
         finally:
             self._give_up()
 
@@ -136,9 +140,7 @@ class BatchModel:
         """Finds the ids of batches that a killed run ordered without living to see the answer, or orders them now."""
         for batch in self._open.all():
             if batch.id is None:
-                listed = (await self._steadily(lambda: self._at.get("/batches?limit=100"))).content["data"]
-                found = [known["id"] for known in listed if (known.get("metadata") or {}).get("distill") == batch.name]
-                await self._place(batch, found[0] if found else None)
+                await self._place(batch, await self._found(batch))
 
     async def _order(self) -> None:
         """Orders what waits and is not ordered, as far as the budget reaches."""
@@ -183,10 +185,35 @@ class BatchModel:
                     "metadata": {"distill": batch.name},
                 }
             )
-            known = (await self._at.post("/batches", order)).content["id"]
+            known = await self._steadily(lambda: self._ordered(batch, order))
         batch.id = known
         self._open.write(batch)
-        print(f"batch {batch.id}: {len(batch.keys)} requests ordered; it goes on if this run is stopped", flush=True)
+        say(f"batch {batch.id}: {len(batch.keys)} requests ordered; it goes on if this run is stopped")
+
+    async def _ordered(self, batch: Batch, order: bytes) -> str:
+        """The id of a batch that is ordered now. What the server refused for a while may be ordered again; when its
+        answer was lost, that is for the next run, which will find the batch if there is one by then."""
+        try:
+            return str((await self._at.post("/batches", order)).content["id"])
+        except Transient as error:
+            if error.maybe_billed:
+                raise ApiError(error.kind, error.message, error.http_status) from None
+            if found := await self._found(batch):
+                return found
+            raise
+
+    async def _found(self, batch: Batch) -> str | None:
+        """The id of a batch that was ordered before, by the name that went along; None when the server knows none."""
+        after = ""
+        while True:
+            ask = f"/batches?limit=100{after}"
+            listed = (await self._steadily(lambda ask=ask: self._at.get(ask))).content  # type: ignore[misc]
+            for known in listed["data"]:
+                if (known.get("metadata") or {}).get("distill") == batch.name:
+                    return str(known["id"])
+            if not listed.get("has_more") or not listed["data"]:
+                return None
+            after = f"&after={listed['data'][-1]['id']}"
 
     async def _fetch(self, batch: Batch, wait: bool) -> None:
         """Stores what a batch brought, once it is over; nobody waits for one that an earlier run ordered in vain."""
@@ -213,6 +240,8 @@ class BatchModel:
         for key in silent:
             self._not_answered(key, Transient("server", f"batch {batch.id} is {now['status']} without this answer"))
         self._open.close(batch)
+        if now["status"] == "cancelled":  # by a person, at the provider: that is no reason to order it again
+            raise errors.error("batch_failed", f"batch {batch.id} was cancelled; what it had answered is kept")
 
     async def _failed(self, batch: Batch, now: dict[str, Any]) -> None:
         found = (now.get("errors") or {}).get("data") or [{}]
@@ -239,7 +268,7 @@ class BatchModel:
             return
         answer["tier"] = "batch"
         if self._prices:
-            answer["cost_usd"] = self._prices.cost(answer["usage"], "batch")
+            answer["cost_usd"] = self._prices.charged(answer["usage"], "batch")
         await self.store.keep(key, None, answer)
         if key in self._bills:
             self._bills.pop(key).settle(answer["cost_usd"])

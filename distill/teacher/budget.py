@@ -15,8 +15,8 @@ class Bill:
         self._budget, self._worst = budget, worst
 
     def settle(self, cost: float | None) -> None:
-        """The request was answered, for `cost` USD (None: unknown, so nothing is counted)."""
-        self._budget._end(self._worst, cost or 0.0)
+        """The request was answered, for `cost` USD (None: nobody knows, so its worst case counts as spent)."""
+        self._budget._end(self._worst, self._worst if cost is None else cost)
 
     def release(self, maybe_billed: bool) -> None:
         """The request failed. When the server may have charged it all the same, its worst case counts as spent."""
@@ -28,6 +28,8 @@ class Budget:
 
     def __init__(self, limit_usd: float | None):
         self.limit_usd = limit_usd
+        self.unpriced = False
+        """Nobody knows what the model costs, and the user has said yes to that."""
         self.spent = 0.0
         self.reserved = 0.0
         self._changed = asyncio.Event()

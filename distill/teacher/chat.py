@@ -8,11 +8,13 @@ from typing import Any
 import orjson
 
 from distill.teacher import request as requests
-from distill.teacher.answer import Answer, Usage
+from distill.teacher.answer import Answer, Usage, count, word
 from distill.teacher.errors import Transient
 from distill.teacher.http import Http
 
 PATH = "/chat/completions"
+CUT_OFF = {"max_tokens", "model_length"}
+"""What some servers say for `length`."""
 NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_-]")
 
 
@@ -50,20 +52,22 @@ def parse(content: Any, latency_ms: float) -> Answer:
     """The Answer in a chat completion. Raises Transient when the body is not one (some proxies answer 200 on errors)."""
     try:
         choice, used = content["choices"][0], content.get("usage") or {}
+        finish_reason = word(choice["finish_reason"]) or "stop"
+        if finish_reason == "error":  # so OpenRouter passes on that a provider failed half-way
+            raise Transient("server", f"the answer broke off: {choice.get('error')}", maybe_billed=True)
         message = _message(choice["message"])
-        finish_reason = choice["finish_reason"] or "stop"
         usage = _usage(used)
     except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
         raise Transient(
-            "broken_answer", f"the answer is not a chat completion: {str(content)[:200]}", maybe_billed=True
+            "broken_answer", f"the answer is not a chat completion: {content}", maybe_billed=True
         ) from error
     answer = Answer(
         message=message,
-        finish_reason="tool_calls" if message.get("tool_calls") and finish_reason == "stop" else finish_reason,
+        finish_reason=_finish_reason(finish_reason, bool(message.get("tool_calls"))),
         usage=usage,
         cost_usd=None,
-        model=content.get("model") or "",
-        response_id=content.get("id"),
+        model=word(content.get("model")),
+        response_id=word(content.get("id")) or None,
         created_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         latency_ms=round(latency_ms, 1),
         attempts=1,
@@ -73,16 +77,22 @@ def parse(content: Any, latency_ms: float) -> Answer:
     return answer
 
 
+def _finish_reason(said: str, calls: bool) -> str:
+    if said in CUT_OFF:
+        return "length"
+    return "tool_calls" if calls and said == "stop" else said
+
+
 def _usage(used: dict[str, Any]) -> Usage:
     asked = used.get("prompt_tokens_details") or {}
     usage = Usage(
-        input_tokens=int(used.get("prompt_tokens") or 0),
-        output_tokens=int(used.get("completion_tokens") or 0),
-        cached_tokens=int(asked.get("cached_tokens") or 0),
-        reasoning_tokens=int((used.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0),
+        input_tokens=count(used.get("prompt_tokens")),
+        output_tokens=count(used.get("completion_tokens")),
+        cached_tokens=count(asked.get("cached_tokens")),
+        reasoning_tokens=count((used.get("completion_tokens_details") or {}).get("reasoning_tokens")),
     )
     if asked.get("cache_write_tokens"):
-        usage["cache_write_tokens"] = int(asked["cache_write_tokens"])
+        usage["cache_write_tokens"] = count(asked["cache_write_tokens"])
     return usage
 
 
@@ -92,16 +102,16 @@ def _message(raw: dict[str, Any]) -> dict[str, Any]:
     if isinstance(reasoning, str) and reasoning:
         message["reasoning_content"] = reasoning
     if raw.get("refusal"):
-        message["refusal"] = raw["refusal"]
+        message["refusal"] = word(raw["refusal"])
     if raw.get("tool_calls"):
         message["tool_calls"] = with_own_ids(
             [
                 {
-                    "id": call.get("id") or "",
+                    "id": word(call.get("id")),
                     "type": "function",
                     "function": {
-                        "name": str(call["function"]["name"]),
-                        "arguments": _text(call["function"].get("arguments")),
+                        "name": word(call["function"]["name"]),
+                        "arguments": arguments_text(call["function"].get("arguments")),
                     },
                 }
                 for call in raw["tool_calls"]
@@ -129,7 +139,8 @@ def _plain(content: Any) -> str:
     return content or ""
 
 
-def _text(arguments: Any) -> str:
+def arguments_text(arguments: Any) -> str:
+    """The arguments of a call as the model wrote them; as JSON where a server has parsed them."""
     return arguments if isinstance(arguments, str) else orjson.dumps(arguments or {}).decode()
 
 

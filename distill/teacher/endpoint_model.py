@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from distill.records.terminal import say
 from distill.teacher import responses
 from distill.teacher.answer import Answer
 from distill.teacher.budget import Budget
@@ -23,6 +24,8 @@ from distill.teacher.throttle import Throttle
 REPAIRS = {"summary_refused": "summary", "reasoning_refused": "reasoning"}
 FLEX_TRIES = 3
 """Refusals of flex capacity after which `flex_or_standard` pays the standard price."""
+CONNECTION_TRIES = 3
+"""Failures to connect, with a server that has never said a word, after which the run ends."""
 USUAL_ANSWER = 500
 """Output tokens that an answer is taken to have before any was seen, for runtime.tokens_per_minute."""
 BYTES_PER_TOKEN = 4
@@ -76,12 +79,13 @@ class EndpointModel:
         """One answer, tried again while the failure may pass. Raises ApiError."""
         if self._http is None:
             self._prices = self._find_prices()
+            self.budget.unpriced = self._prices is None
             self._http = self._connect()
             self._warning = asyncio.create_task(self._warn())
-        refused = 0
+        refused = unheard = 0
 
         async def once() -> Answer:
-            nonlocal refused
+            nonlocal refused, unheard
             tier = self.tier
             if tier == "flex_or_standard":
                 tier = "flex" if refused < FLEX_TRIES else "standard"
@@ -89,6 +93,9 @@ class EndpointModel:
                 return await self._repaired(request, tier, note)
             except ApiError as error:
                 refused += error.kind == "flex_busy"
+                unheard += error.kind == "connection"
+                if unheard == CONNECTION_TRIES and self._http and not self._http.heard:
+                    raise Fatal("unreachable", error.message) from None
                 raise
 
         return await until_answered(once, self.halt)
@@ -104,7 +111,7 @@ class EndpointModel:
         assert self._http is not None
         warning = await shutdown_warning(self._http, self.identity["model"])
         if warning:
-            print(f"warning: {warning}", flush=True)
+            say(f"warning: {warning}")
 
     async def _repaired(self, request: dict[str, Any], tier: str, note: Note | None) -> Answer:
         for _ in REPAIRS:
@@ -118,12 +125,14 @@ class EndpointModel:
         body = self.adapter.body(request, self._without)
         if tier == "flex":
             body["service_tier"] = "flex"
+        elif self.identity["provider"] == "openai":
+            body["service_tier"] = "default"  # else the project's own setting decides, and it may be a dearer one
         if self.background:
             body["background"] = True
         data = orjson.dumps(body)
         async with self.throttle.place(len(data) // BYTES_PER_TOKEN + self._usual_answer()):
             # No text has more tokens than bytes, and the body holds all of the conversation.
-            bill = await self.budget.reserve(self._worst(len(data), request, tier))
+            bill = await self.budget.reserve(self._worst(len(data), request))
             try:
                 self.halt.check()
                 answer = await self._sent(data, note)
@@ -134,8 +143,8 @@ class EndpointModel:
                 bill.release(maybe_billed=True)
                 raise
             if self._prices:
-                charged = answer.get("tier", tier)
-                answer["cost_usd"] = self._prices.cost(answer["usage"], "flex" if charged == "flex" else "standard")
+                charged = "flex" if answer.get("tier") == "flex" else "standard"
+                answer["cost_usd"] = self._prices.charged(answer["usage"], charged)
             bill.settle(answer["cost_usd"])
         self._answers += 1
         self._answer_tokens += answer["usage"]["output_tokens"]
@@ -160,10 +169,10 @@ class EndpointModel:
         """
         assert self._http is not None
         begun = note.read() if note else None
-        reply = Reply({"status": "queued"}, {})
+        reply, ours = Reply({"status": "queued"}, {}), begun is None
         if begun is None:
-            reply = await self._http.post(self.adapter.PATH, data)
-            begun = str(reply.content.get("id"))
+            reply = _begun(await self._http.post(self.adapter.PATH, data))
+            begun = str(reply.content["id"])
             if note:
                 note.write(begun)
         pause, failures = FIRST_POLL_S, 0
@@ -171,24 +180,34 @@ class EndpointModel:
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, LONGEST_POLL_S)
             try:
-                reply = await self._http.get(f"{self.adapter.PATH}/{begun}?include[]=reasoning.encrypted_content")
+                reply = _begun(
+                    await self._http.get(f"{self.adapter.PATH}/{begun}?include[]=reasoning.encrypted_content")
+                )
                 failures = 0
             except Transient as error:
                 failures += 1
                 if failures == POLL_FAILURES:
-                    raise ApiError(error.kind, error.message, error.http_status) from None
+                    raise ApiError(error.kind, error.message, error.http_status, maybe_billed=ours) from None
             except Fatal as error:
                 if error.kind != "not_found" or note is None:
                     raise
                 note.clear()  # the server keeps answers for ten minutes
-                raise Transient("server", "the server no longer has the answer", 404) from None
+                raise Transient("server", "the server no longer has the answer", 404, maybe_billed=ours) from None
         return reply
 
-    def _worst(self, data_bytes: int, request: dict[str, Any], tier: str) -> float:
+    def _worst(self, data_bytes: int, request: dict[str, Any]) -> float:
+        """At the standard price: a server may have no flex tier, and not say so before it has answered."""
         if self._prices is None:
             return 0.0
         longest = next(value for name, value in request["sampling"].items() if name.startswith("max_"))
-        return self._prices.worst(data_bytes, longest, tier)
+        return self._prices.worst(data_bytes, longest, "standard")
 
     def _usual_answer(self) -> int:
         return self._answer_tokens // self._answers if self._answers else USUAL_ANSWER
+
+
+def _begun(reply: Reply) -> Reply:
+    """A reply that is a response with an id. Raises Transient when it is something else."""
+    if not isinstance(reply.content, dict) or not reply.content.get("id"):
+        raise Transient("broken_answer", f"the answer is not a response: {reply.content}", maybe_billed=True)
+    return reply

@@ -6,6 +6,11 @@ what was refused. fail: this rollout ends here, the run goes on. stop: no other 
 
 from typing import Literal, NamedTuple
 
+from distill.teacher import secrets
+
+SHOWN = 1000
+"""Characters of a server's words that are kept."""
+
 
 class Kind(NamedTuple):
     """The fate of an error, and what a person can do about it."""
@@ -20,6 +25,7 @@ KINDS = {
     "flex_busy": Kind("retry", "no flex capacity: run again later, or set runtime.tier to flex_or_standard"),
     "server": Kind("retry", "the server fails: run again later"),
     "timeout": Kind("retry", "raise runtime.timeout_s, or run again later"),
+    "unreachable": Kind("stop", "check the network and teacher.base_url, and run again"),
     "connection": Kind("retry", "check the network and teacher.base_url, and run again"),
     "broken_answer": Kind("retry", "the server sends what is no answer: look at the endpoint, and run again"),
     "summary_refused": Kind("repair", "the organisation gets no reasoning summaries: asked again without"),
@@ -27,13 +33,15 @@ KINDS = {
     "tool_session": Kind("retry", "a tool server or sandbox was lost: see the rollout's error, and run again"),
     "bad_request": Kind("fail", "the server refuses this conversation; its words are in the rollout's error"),
     "content_policy": Kind("fail", "the provider's policy refuses this prompt: change or remove it"),
-    "context_full": Kind("fail", "shorten the prompt, or lower agent.tool_output_chars or agent.max_turns"),
+    "context_full": Kind(
+        "fail", "shorten the prompt, or lower agent.tool_output_chars, agent.max_turns or teacher.max_output_tokens"
+    ),
     "no_key": Kind("stop", "put the key into .env (see .env.example) or the environment"),
     "key_refused": Kind("stop", "check the key in .env or the environment"),
     "forbidden": Kind("stop", "the key may not use this model: check the project's settings at the provider"),
     "not_found": Kind("stop", "check model and teacher.base_url, and teacher.api (responses or chat)"),
     "quota": Kind("stop", "add credit or raise the limit at the provider, and run again"),
-    "parameter_refused": Kind("stop", "change the parameter in params.yaml that the server names"),
+    "parameter_refused": Kind("stop", "change what the server names, in params.yaml or where the server is started"),
     "long_wait": Kind("stop", "a daily limit is reached: run again later"),
     "budget": Kind("stop", "raise runtime.budget_usd, and run again to go on"),
     "unknown_price": Kind("stop", "give the price in runtime.prices, or set runtime.unknown_price to allow"),
@@ -45,7 +53,10 @@ KINDS = {
 
 
 class ApiError(Exception):
-    """A request that got no usable answer. `maybe_billed`: the server may have finished and charged it."""
+    """A request that got no usable answer. `maybe_billed`: the server may have finished and charged it.
+
+    `message` may quote a server: credentials in it are replaced here, before it is cut, so that no part of one is left.
+    """
 
     def __init__(
         self,
@@ -55,9 +66,9 @@ class ApiError(Exception):
         retry_after_s: float | None = None,
         maybe_billed: bool = False,
     ):
-        super().__init__(message)
+        self.message = secrets.redact(message)[:SHOWN]
+        super().__init__(self.message)
         self.kind = kind
-        self.message = message
         self.http_status = http_status
         self.retry_after_s = retry_after_s
         self.maybe_billed = maybe_billed

@@ -1,5 +1,6 @@
 """HTTP to one endpoint. The openai SDK is not used: its import costs 1.5 CPU seconds and each request three times as much."""
 
+import json
 import os
 import ssl
 from collections.abc import Mapping
@@ -8,7 +9,6 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from distill.teacher import secrets
 from distill.teacher.errors import Transient
 from distill.teacher.refusal import refused
 
@@ -31,6 +31,7 @@ class Http:
         self.base_url, self.timeout_s = base_url.rstrip("/"), timeout_s
         self._headers = headers
         self._session: Any = None
+        self.heard = False  # whether the server has ever said anything
 
     async def post(self, path: str, data: bytes) -> Reply:
         """The answer to a JSON body. Raises the ApiError that a refusal, a timeout or a broken answer means."""
@@ -64,8 +65,13 @@ class Http:
         if self._session is None:
             self._session = self._connect()
         try:
-            async with self._session.request(method, self.base_url + path, **request) as response:
+            # A redirected POST is sent again as a GET, or without the key: better say where it should have gone.
+            follow = method == "GET"
+            async with self._session.request(
+                method, self.base_url + path, allow_redirects=follow, **request
+            ) as response:
                 content = await response.read()
+                self.heard = True
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise Transient("connection", f"no connection to {self.base_url}: {_plain(error)}") from None
         except TimeoutError:
@@ -77,8 +83,8 @@ class Http:
         if raw:
             return Reply(content, response.headers)
         try:
-            return Reply(orjson.loads(content), response.headers)
-        except orjson.JSONDecodeError as error:
+            return Reply(_json(content), response.headers)
+        except ValueError as error:
             raise Transient("broken_answer", f"the answer is not valid JSON: {error}", maybe_billed=True) from None
 
     def _connect(self) -> Any:
@@ -95,5 +101,18 @@ class Http:
         )
 
 
+def _json(content: bytes) -> Any:
+    """JSON, half an emoji (`\\ud83d`, where an answer was cut) included: as `?`, since no text can hold it.
+
+    Raises ValueError.
+    """
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError:
+        if b"\\ud" not in content.lower():
+            raise
+        return orjson.loads(json.dumps(json.loads(content), ensure_ascii=False).encode("utf-8", "replace"))
+
+
 def _plain(error: Exception) -> str:
-    return secrets.redact(str(error) or type(error).__name__)
+    return str(error) or type(error).__name__

@@ -87,6 +87,8 @@ def api_of(params: dict[str, Any]) -> str:
         )
     if teacher["base_url"] and (urlsplit(teacher["base_url"]).username or urlsplit(teacher["base_url"]).password):
         raise InputError("params.yaml: /teacher/base_url: holds a credential; put it into .env as TEACHER_API_KEY")
+    if teacher["base_url"] and ("?" in teacher["base_url"] or "#" in teacher["base_url"]):
+        raise InputError("params.yaml: /teacher/base_url: ends at the path, such as https://host/v1; no ? and no #")
     if teacher["api"] != "auto":
         return teacher["api"]
     return "chat" if teacher["base_url"] else "responses"
@@ -125,6 +127,8 @@ def connect(params: dict[str, Any]) -> Http:
     if base_url is None:
         own = {"OpenAI-Organization": secrets.get("OPENAI_ORG_ID"), "OpenAI-Project": secrets.get("OPENAI_PROJECT_ID")}
         headers |= {header: value for header, value in own.items() if value}
+    if not all(value.isprintable() for value in headers.values()):
+        raise Fatal("key_refused", f"{name} (or an OPENAI_ id) holds a line break or another control character")
     timeout_s = params["runtime"]["timeout_s"]
     if params["runtime"]["tier"].startswith("flex"):
         timeout_s = max(timeout_s, FLEX_TIMEOUT_S)

@@ -32,6 +32,12 @@ class Prices(NamedTuple):
         ) / MILLION
         return round(dollars * TIER_FACTOR.get(tier, 1.0), 9)
 
+    def charged(self, usage: Usage, tier: str) -> float | None:
+        """`cost`; None when the server did not count the tokens, so that nobody knows it."""
+        if self.input + self.output and not usage["input_tokens"] + usage["output_tokens"]:
+            return None
+        return self.cost(usage, tier)
+
     def worst(self, input_tokens: int, output_tokens: int, tier: str) -> float:
         """USD that a request cannot exceed, when it has at most so many tokens."""
         prices = self._for(input_tokens)

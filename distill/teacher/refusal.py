@@ -1,15 +1,14 @@
 """What a status that is not 2xx means. The codes are OpenAI's; other servers use the same ones, or only the status."""
 
-import email.utils
 import re
-import time
 from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
-from distill.teacher import errors, secrets
-from distill.teacher.errors import ApiError
+from distill.teacher import errors
+from distill.teacher.errors import KINDS, ApiError
+from distill.teacher.waits import LONGEST_WAIT_S, retry_after_s
 
 QUOTA = {
     "insufficient_quota",
@@ -27,8 +26,9 @@ CONTEXT_WORDS = re.compile(r"maximum context length|context window|context size"
 ABOUT_THE_PARAMETERS = re.compile(
     r"^(model|temperature|top_p|reasoning|max_\w*tokens|service_tier|store|tools|parallel)"
 )
-LONGEST_WAIT_S = 600.0
-"""A longer `retry-after` is a daily limit: waiting for it is not this run's business."""
+ABOUT_THE_SERVER = re.compile(r"tool choice requires|enable-auto-tool-choice|tool-call-parser|requires --jinja")
+"""vLLM and llama.cpp that were not started for tools: true of every conversation, and of none once they are."""
+MOVED = {301, 302, 303, 307, 308}
 BY_STATUS = {
     401: "key_refused",
     402: "quota",
@@ -41,20 +41,24 @@ BY_STATUS = {
     503: "overloaded",
     529: "overloaded",
 }
-SHOWN = 1000
 
 
 def refused(status: int, headers: Mapping[str, str], content: bytes) -> ApiError:
-    """The error that a refusal is, with the server's own words, credentials replaced."""
+    """The error that a refusal is, with the server's own words."""
     details = _details(content)
     code = str(details.get("code") or details.get("type") or "")
-    words = str(details.get("message") or content[:300].decode("utf-8", "replace") or "no reason given")
+    words = str(details.get("message") or content.decode("utf-8", "replace") or "no reason given")
     kind = _kind(status, {code, str(details.get("type"))}, str(details.get("param") or ""), words)
     wait = retry_after_s(headers)
-    if kind in ("rate_limit", "overloaded", "flex_busy") and wait is not None and wait > LONGEST_WAIT_S:
+    if status in MOVED:
+        kind, words = (
+            "not_found",
+            f"what is asked for is at {headers.get('location')}, so that belongs into teacher.base_url",
+        )
+    if KINDS[kind].fate == "retry" and wait is not None and wait > LONGEST_WAIT_S:
         kind, words = "long_wait", f"{words} (the server asks to wait {wait / 3600:.1f} h)"
-    message = f"HTTP {status}{f' ({code})' if code else ''}: {words[:SHOWN]}"
-    return errors.error(kind, secrets.redact(message), http_status=status, retry_after_s=wait)
+    message = f"HTTP {status}{f' ({code})' if code else ''}: {words}"
+    return errors.error(kind, message, http_status=status, retry_after_s=wait)
 
 
 def refused_in_batch(line: dict[str, Any]) -> ApiError:
@@ -63,18 +67,7 @@ def refused_in_batch(line: dict[str, Any]) -> ApiError:
     if response:
         return refused(response["status_code"], {}, orjson.dumps(response.get("body")))
     kind = "server" if found.get("code") in ("batch_expired", "batch_cancelled", None) else "bad_request"
-    return errors.error(kind, secrets.redact(f"{found.get('code')}: {found.get('message')}"))
-
-
-def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a server asks to wait: `retry-after-ms`, or `retry-after` in seconds or as a date; None if neither."""
-    for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
-        try:
-            return max(0.0, float(headers.get(name, "")) / unit)
-        except ValueError:
-            continue
-    date = email.utils.parsedate_tz(headers.get("retry-after", ""))
-    return None if date is None else max(0.0, email.utils.mktime_tz(date) - time.time())
+    return errors.error(kind, f"{found.get('code')}: {found.get('message')}")
 
 
 def _kind(status: int, codes: set[str], parameter: str, words: str) -> str:  # noqa: PLR0911 - one line per rule
@@ -82,8 +75,10 @@ def _kind(status: int, codes: set[str], parameter: str, words: str) -> str:  # n
         return "quota"
     if codes & CONTEXT or (status in (400, 413, 422) and CONTEXT_WORDS.search(words)):
         return "context_full"
-    if codes & POLICY:
+    if codes & POLICY or (status == 403 and "flagged" in words):  # so OpenRouter words it
         return "content_policy"
+    if ABOUT_THE_SERVER.search(words):
+        return "parameter_refused"
     if parameter == "reasoning.summary" or "reasoning summar" in words:
         return "summary_refused"
     if parameter == "include" or "ncrypted content is not supported" in words:

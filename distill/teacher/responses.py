@@ -8,14 +8,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from distill.teacher import errors
-from distill.teacher.answer import Answer, Usage
-from distill.teacher.chat import with_own_ids
+from distill.teacher.answer import Answer, Usage, count, word
+from distill.teacher.chat import arguments_text, with_own_ids
 from distill.teacher.errors import Transient
 from distill.teacher.strict import strict
 
 PATH = "/responses"
 PENDING = ("queued", "in_progress")
-INCOMPLETE = {"max_output_tokens": "length", "content_filter": "content_filter"}
+OVER = ("completed", "incomplete")
 PASSING = {"server_error", "rate_limit_exceeded"}
 
 
@@ -50,24 +50,26 @@ def parse(content: Any, latency_ms: float) -> Answer:
     try:
         if content["status"] in ("failed", "cancelled"):
             raise _failure(content)
+        if content["status"] not in OVER:
+            raise ValueError("not finished")
         items = content["output"]
         message = _message(items)
         usage = _usage(content.get("usage") or {})
         reason = (content.get("incomplete_details") or {}).get("reason")
     except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
         raise Transient(
-            "broken_answer", f"the answer is not a response: {str(content)[:200]}", maybe_billed=True
+            "broken_answer", f"the answer is not a finished response: {content}", maybe_billed=True
         ) from error
     finish_reason = "tool_calls" if message.get("tool_calls") else "stop"
     if content["status"] == "incomplete":
-        finish_reason = INCOMPLETE.get(str(reason), str(reason))
+        finish_reason = "content_filter" if reason == "content_filter" else "length"
     answer = Answer(
         message=message,
         finish_reason=finish_reason,
         usage=usage,
         cost_usd=None,
-        model=content.get("model") or "",
-        response_id=content.get("id"),
+        model=word(content.get("model")),
+        response_id=word(content.get("id")) or None,
         created_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         latency_ms=round(latency_ms, 1),
         attempts=1,
@@ -85,13 +87,13 @@ def _message(items: list[dict[str, Any]]) -> dict[str, Any]:
         kind = item["type"]
         if kind == "message":
             texts += [part["text"] for part in item["content"] if part["type"] == "output_text"]
-            refusals += [part["refusal"] for part in item["content"] if part["type"] == "refusal"]
+            refusals += [word(part["refusal"]) for part in item["content"] if part["type"] == "refusal"]
         elif kind == "function_call":
             calls.append(
                 {
-                    "id": item["call_id"],
+                    "id": word(item["call_id"]),
                     "type": "function",
-                    "function": {"name": item["name"], "arguments": item["arguments"]},
+                    "function": {"name": word(item["name"]), "arguments": arguments_text(item["arguments"])},
                 }
             )
         elif kind == "reasoning":
@@ -109,13 +111,13 @@ def _message(items: list[dict[str, Any]]) -> dict[str, Any]:
 def _usage(used: dict[str, Any]) -> Usage:
     asked = used.get("input_tokens_details") or {}
     usage = Usage(
-        input_tokens=int(used.get("input_tokens") or 0),
-        output_tokens=int(used.get("output_tokens") or 0),
-        cached_tokens=int(asked.get("cached_tokens") or 0),
-        reasoning_tokens=int((used.get("output_tokens_details") or {}).get("reasoning_tokens") or 0),
+        input_tokens=count(used.get("input_tokens")),
+        output_tokens=count(used.get("output_tokens")),
+        cached_tokens=count(asked.get("cached_tokens")),
+        reasoning_tokens=count((used.get("output_tokens_details") or {}).get("reasoning_tokens")),
     )
     if asked.get("cache_write_tokens"):
-        usage["cache_write_tokens"] = int(asked["cache_write_tokens"])
+        usage["cache_write_tokens"] = count(asked["cache_write_tokens"])
     return usage
 
 

@@ -62,7 +62,7 @@ def get(name: str) -> str | None:
     """
     if name not in ALLOWED:
         raise ValueError(f"{name} is not one of the names that may be read: {', '.join(ALLOWED)}")
-    return os.environ.get(name) or _file().get(name) or None
+    return (os.environ.get(name) or _file().get(name) or "").strip() or None
 
 
 def redact(text: str) -> str:

@@ -7,6 +7,7 @@ the same one.
 """
 
 import asyncio
+import errno
 import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -22,6 +23,8 @@ from distill.teacher.answer import Answer
 from distill.teacher.errors import ApiError
 from distill.teacher.lease import Lease
 
+ROOM = 64 << 20
+"""Bytes that have to be free before an answer is bought: what hundreds of requests in flight may bring home."""
 WRITERS = 16
 """Threads that wait for the disk: one fsync takes milliseconds, many at once take hardly longer."""
 
@@ -65,6 +68,16 @@ class Store:
     def put(self, key: str, request: dict[str, Any] | None, answer: Answer, durable: bool = True) -> None:
         """Writes the answer; `durable`: it is on disk when this returns. Raises OSError when the disk does not take it."""
         self._write(key, ".json", orjson.dumps({"request": request, "answer": answer}), durable)
+
+    def check_room(self) -> None:
+        """Raises OSError when the disk is so full that an answer bought now might not be kept."""
+        try:
+            found = os.statvfs(self.root)
+        except FileNotFoundError:
+            os.makedirs(self.root, exist_ok=True)
+            found = os.statvfs(self.root)
+        if found.f_bavail * found.f_frsize < ROOM:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.root))
 
     async def keep(self, key: str, request: dict[str, Any] | None, answer: Answer) -> None:
         """As `put`, while the event loop goes on."""

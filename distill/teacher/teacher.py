@@ -83,6 +83,7 @@ class Teacher:
             return _known(self.store.entry(key)) or await self._bought(key, request)
 
     async def _bought(self, key: str, request: dict[str, Any]) -> Answer:
+        self.store.check_room()
         self._asking += 1
         note = self.store.note(key)
         try:

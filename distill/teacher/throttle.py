@@ -3,20 +3,18 @@ by each one, and nothing is sent while the server asks to wait. Optional ceiling
 """
 
 import asyncio
-import re
 from collections import deque
 from collections.abc import Mapping
 
 from distill.teacher.errors import ApiError
 from distill.teacher.halt import Halt
+from distill.teacher.waits import LONGEST_WAIT_S, used_up_s
 
 START = 64
 """Requests in flight before anything is known."""
 CUT = 0.75
 SUCCESSES_PER_STEP = 25
 CONGESTION = {"rate_limit", "overloaded", "flex_busy", "timeout", "connection"}
-DURATION = re.compile(r"([\d.]+)(ms|s|m|h|d)")
-UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 class Throttle:
@@ -45,10 +43,18 @@ class Throttle:
         return Place(self, tokens)
 
     def seen(self, headers: Mapping[str, str]) -> None:
-        """Reads `x-ratelimit-*`: when nothing remains, nothing is sent until the reset."""
-        for what in ("requests", "tokens"):
-            if headers.get(f"x-ratelimit-remaining-{what}") == "0":
-                self._block(duration_s(headers.get(f"x-ratelimit-reset-{what}", "")))
+        """Reads `x-ratelimit-*`: when nothing remains, nothing is sent until the reset.
+
+        A reset that is hours away is when all of a daily limit is back; the next refusal says when the next request is.
+        """
+        wait = used_up_s(headers)
+        if 0 < wait <= LONGEST_WAIT_S:
+            self._block(wait)
+
+    @property
+    def pause_s(self) -> float:
+        """Seconds until the next request may be sent, 0.0 if one may be sent now."""
+        return max(0.0, self._free_at - asyncio.get_running_loop().time())
 
     def _leave(self) -> None:
         self.in_flight -= 1
@@ -129,8 +135,3 @@ class Place:
         elif isinstance(error, ApiError):
             self._throttle._refused(error, self._started)
         self._throttle._leave()
-
-
-def duration_s(text: str) -> float:
-    """Seconds in `6m0s`, `120ms` or `1h2m`; 0.0 for anything else."""
-    return sum(float(number) * UNIT_S[unit] for number, unit in DURATION.findall(text))

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from distill.records.tool_error import TOOL_ERROR
+from distill.teacher import secrets
 from distill.tools.arguments import parse
 from distill.tools.keeper import Keeper, explain
 from distill.tools.source import Caller, Offer, Sandboxes, SessionLost, Source, ToolError
@@ -22,7 +23,10 @@ class Limits(NamedTuple):
 
 
 class Told(NamedTuple):
-    """What a tool said (errors begin with `error: `), and how many milliseconds it took; None: it did not run."""
+    """What a tool said (errors begin with `error: `), credentials replaced, and how many milliseconds it took.
+
+    None: it did not run.
+    """
 
     content: str
     ms: float | None
@@ -68,7 +72,7 @@ class Session:
         """
         arguments, fault = parse(call, self.schemas)
         if fault:
-            return Told(TOOL_ERROR + fault, None)
+            return Told(self._cut(TOOL_ERROR + fault), None)
         self.start()
         if earlier:
             self._restored = self._restored or asyncio.create_task(self._restore(earlier))
@@ -127,7 +131,7 @@ class Session:
             yield caller
 
     def _cut(self, text: str) -> str:
-        longest = self._limits.output_chars
+        text, longest = secrets.redact(text), self._limits.output_chars  # in this order: half a key is no known key
         if len(text) <= longest:
             return text
         return f"{text[:longest]}\n[cut: the first {longest} of {len(text)} characters]"
