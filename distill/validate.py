@@ -44,10 +44,10 @@ def check_prompts() -> str:
     chosen = params.load()
     has_judge = chosen["judge"]["model"] is not None
     prompts = prepare(read_seed("data/seed"), chosen["prompts"]["eval_fraction"], has_judge)
-    servers = mcp_server.servers(chosen)
+    servers, tools = mcp_server.servers(chosen), toolbox.load(chosen)
+    tools.refuse(prompts)
     if servers:  # nothing is started here, so what they offer is not known
         return f"{len(prompts)} prompts, {len(python_source.load('tools.py').tools)} tools, {len(servers)} MCP servers"
-    tools = toolbox.load(chosen)
     asyncio.run(tools.prepare(prompts))
     return f"{len(prompts)} prompts, {len({name for prompt in prompts for name in tools.names(prompt)})} tools"
 

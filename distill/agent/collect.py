@@ -28,7 +28,7 @@ async def collect(
         prompt, sample = item
         talk, turns = await _rollout(prompt, sample, setting)
         if talk.error is None or KINDS[talk.error["kind"]].fate == "fail":
-            finished.add(setting.rollout_key(prompt, sample), turns.all_keys)
+            finished.add(setting.index_key(prompt, sample), turns.all_keys)
         on_done(record(prompt, sample, setting, talk, turns))
 
     await side_by_side(wanted, setting.teacher, one)

@@ -76,7 +76,7 @@ async def plan(wanted: list[tuple[dict[str, Any], int]], setting: Setting) -> Pl
     finished: list[list[str]] = []
     missing: list[Missing] = []
     for prompt, sample in wanted:
-        key = setting.rollout_key(prompt, sample)
+        key = setting.index_key(prompt, sample)
         answers = index.answers(key)
         if not answers or not all(store.has(answer) for answer in answers):
             try:

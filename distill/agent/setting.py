@@ -1,6 +1,6 @@
 """What all rollouts of a run share."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -18,11 +18,19 @@ class Setting:
     toolbox: Toolbox
     params: dict[str, Any]
     tools_version: str
+    _results: dict[str, ToolResults] = field(default_factory=dict, init=False)
 
-    @cached_property
-    def results(self) -> ToolResults:
+    def version(self, prompt: dict[str, Any]) -> str:
+        """The version of the tools of one prompt: of one with a sandbox also what that is made of. 12 hex digits."""
+        sandbox = self.toolbox.sandbox_version(prompt)
+        return content_id([self.tools_version, sandbox], length=12) if sandbox else self.tools_version
+
+    def results(self, prompt: dict[str, Any]) -> ToolResults:
         """What these tools said before."""
-        return ToolResults(self.teacher.store.root, self.tools_version)
+        version = self.version(prompt)
+        if version not in self._results:
+            self._results[version] = ToolResults(self.teacher.store.root, version)
+        return self._results[version]
 
     @cached_property
     def asked(self) -> dict[str, Any]:
@@ -39,6 +47,11 @@ class Setting:
     def asked_id(self) -> str:
         """The content id of `asked`."""
         return content_id(self.asked)
+
+    def index_key(self, prompt: dict[str, Any], sample: int) -> str:
+        """The key of a rollout in the index of finished ones, which is one of this version of the tools."""
+        key, sandbox = self.rollout_key(prompt, sample), self.toolbox.sandbox_version(prompt)
+        return content_id([key, sandbox], length=64) if sandbox else key
 
     def rollout_key(self, prompt: dict[str, Any], sample: int) -> str:
         """The key of a rollout: its prompt, the tools offered, the teacher, and the sample. 64 hex digits."""

@@ -20,7 +20,7 @@ class Turns:
     the answers' calls) grow with the turns."""
 
     def __init__(self, setting: Setting, prompt: dict[str, Any], sample: int, session: Session):
-        self._teacher, self._session, self._results = setting.teacher, session, setting.results
+        self._teacher, self._session, self._results = setting.teacher, session, setting.results(prompt)
         self.offered = session.schemas
         self._seed, self._sample = seed(prompt["id"], sample), sample
         self._replayed: list[dict[str, Any]] = []

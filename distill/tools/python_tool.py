@@ -21,17 +21,19 @@ class Tool:
     function: Callable[..., Any]
     arguments: type[BaseModel]
     timeout_s: float | None
+    sandbox: bool = False
 
 
-def tool(function: Callable[..., Any] | None = None, *, timeout: float | None = None) -> Any:
-    """Marks a function as a tool: `@tool`, or `@tool(timeout=5)` to give it its own time limit in seconds.
+def tool(function: Callable[..., Any] | None = None, *, timeout: float | None = None, sandbox: bool = False) -> Any:
+    """Marks a function as a tool: `@tool`, `@tool(timeout=5)` to give it its own time limit in seconds, or
+    `@tool(sandbox=True)` to run it inside of the container of the row's `docker`.
 
     The docstring's first part is the tool's description; its `Args:` describe the parameters. The function
     stays callable as before. What cannot be offered to a model is refused when tools.py is loaded.
     """
 
     def mark(marked: Callable[..., Any]) -> Callable[..., Any]:
-        marked.__distill_tool__ = {"timeout_s": timeout}  # type: ignore[attr-defined]
+        marked.__distill_tool__ = {"timeout_s": timeout, "sandbox": sandbox}  # type: ignore[attr-defined]
         return marked
 
     return mark if function is None else mark(function)
@@ -73,7 +75,8 @@ def build(function: Callable[..., Any]) -> Tool:
         raise InputError(f"{where}: tool '{name}' has a parameter that JSON cannot say: {reason}") from None
     parameters.setdefault("properties", {})
     schema = {"type": "function", "function": {"name": name, "description": text, "parameters": parameters}}
-    return Tool(name, schema, function, arguments, function.__distill_tool__["timeout_s"])  # type: ignore[attr-defined]
+    marked = function.__distill_tool__  # type: ignore[attr-defined]
+    return Tool(name, schema, function, arguments, marked["timeout_s"], marked["sandbox"])
 
 
 def _where(function: Callable[..., Any]) -> str:

@@ -22,10 +22,12 @@ class Limits(NamedTuple):
 
 
 class Told(NamedTuple):
-    """What a tool said (errors begin with `error: `), and how many milliseconds it took when it ran."""
+    """What a tool said (errors begin with `error: `), how many milliseconds it took when it ran, and the id of the image
+    of the rollout's sandbox, if there was one."""
 
     content: str
     ms: float | None
+    image: str | None = None
 
 
 class Session:
@@ -89,6 +91,7 @@ class Session:
         source, offer = self._offered[name]
         keeper = self._kept[id(source)]
         caller = await keeper.get()
+        image = (await self._sandbox.get()).image if self._sandbox else None
         limit = offer.timeout_s or self._limits.timeout_s
         started = time.perf_counter()
         try:
@@ -103,7 +106,7 @@ class Session:
             content = self._cut(f"{TOOL_ERROR}{error}")
         except Exception as error:  # a tool is the user's code: whatever it raises is the model's to read
             content = self._cut(f"{TOOL_ERROR}{explain(error)}")
-        return Told(content, round((time.perf_counter() - started) * 1000, 1))
+        return Told(content, round((time.perf_counter() - started) * 1000, 1), image)
 
     async def _restore(self, earlier: Sequence[dict[str, Any]]) -> None:
         for call in earlier:

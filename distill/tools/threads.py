@@ -1,0 +1,60 @@
+"""Where a user's functions run: never in the event loop that asks the teacher, so that none of them can stall it."""
+
+import _thread
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+
+async def in_thread(function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+    """Runs a blocking function in a daemon thread: one that hangs is left behind and does not hold up the exit."""
+    loop = asyncio.get_running_loop()
+    outcome: asyncio.Future[Any] = loop.create_future()
+
+    def settle(setter: Callable[[Any], None], value: Any) -> None:
+        if not outcome.done():
+            setter(value)
+
+    def work() -> None:
+        try:
+            result, setter = function(**arguments), outcome.set_result
+        except Exception as error:
+            result, setter = error, outcome.set_exception
+        except BaseException as error:
+            result, setter = RuntimeError(f"{type(error).__name__}: {error}"), outcome.set_exception
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(settle, setter, result)
+
+    _thread.start_new_thread(work, ())  # Thread.start waits until it runs, and all other rollouts with it
+    return await outcome
+
+
+class LoopThread:
+    """An event loop in a daemon thread of its own, begun when it is first needed: all async tools share it, so what they
+    keep between calls (a client, a lock) stays with one loop, and one that blocks holds up the others only."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def run(self, work: Awaitable[Any]) -> Any:
+        """What `work` returns. It is cancelled with the caller; whatever it raises is an Exception here."""
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            threading.Thread(target=self._loop.run_forever, name="async tools", daemon=True).start()
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_guarded(work), self._loop))
+
+    def close(self) -> None:
+        """Ends the loop; what still runs in it is left behind."""
+        if self._loop:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._loop = None
+
+
+async def _guarded(work: Awaitable[Any]) -> Any:
+    try:
+        return await work
+    except Exception:
+        raise
+    except BaseException as error:  # SystemExit would end the loop, CancelledError the rollout
+        raise RuntimeError(f"{type(error).__name__}: {error}") from None
