@@ -17,7 +17,8 @@ class Exec:
 
     def __init__(self, client: Any, container: str, command: Sequence[str]):
         self._api, self._container, self._command = client.api, container, list(command)
-        self._raw: Any = None
+        self._raw: Any = None  # what the SDK reads from, and the socket under it
+        self._socket: Any = None
         self._id = ""
         self._closed = False
         self._lock = threading.Lock()
@@ -27,10 +28,11 @@ class Exec:
         """Raises what the docker SDK raises."""
         self._id = self._api.exec_create(self._container, self._command, stdin=True)["Id"]
         raw = self._api.exec_start(self._id, socket=True)
-        getattr(raw, "_sock", raw).settimeout(None)
         with self._lock:
-            self._raw = raw
-        if self._closed:
+            self._raw, self._socket = raw, getattr(raw, "_sock", raw)
+            self._socket.settimeout(None)
+            late = self._closed
+        if late:
             self.close()
 
     def write(self, data: bytes) -> None:
@@ -66,12 +68,9 @@ class Exec:
         """Closes its input and output."""
         with self._lock:
             self._closed = True
-            if self._raw is not None:
+            if self._socket is not None:
                 with contextlib.suppress(OSError):
                     self._socket.shutdown(socket.SHUT_RDWR)
                 with contextlib.suppress(OSError):
                     self._raw.close()
-
-    @property
-    def _socket(self) -> Any:
-        return getattr(self._raw, "_sock", self._raw)
+                    self._socket.close()

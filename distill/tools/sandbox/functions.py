@@ -21,7 +21,8 @@ from distill.tools.sandbox.sandboxes import Sandboxes
 from distill.tools.source import Caller, Offer, SessionLost, ToolError
 from distill.tools.threads import in_thread
 
-RUN = ["python3", "-c", inspect.getsource(runner)]
+RUN = ["python3", "-c", "import json, sys; exec(json.loads(sys.stdin.buffer.readline()))"]
+RUNNER = json.dumps(inspect.getsource(runner)).encode() + b"\n"
 LOADING_S = 30.0
 
 
@@ -108,7 +109,7 @@ def _answer(program: Exec, line: bytes, box: Box) -> bytes:
     said = None
     try:
         program.start()
-        program.write(line)
+        program.write(RUNNER + line)
         said = program.line()
     except (DockerException, OSError) as raised:
         error = raised

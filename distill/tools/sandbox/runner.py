@@ -124,7 +124,9 @@ def main() -> None:
         said += data
         if not data and not (0 in ready and os.read(0, 1)):
             break
-    if not said.endswith(b"\n"):
+    if said.endswith(b"\n"):
+        os.waitpid(child, 0)
+    else:
         try:
             os.killpg(child, signal.SIGKILL)
         except OSError:

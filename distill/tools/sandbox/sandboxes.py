@@ -32,7 +32,6 @@ class Sandboxes:
         self._boxes: set[Box] = set()
         self._client: Any = None
         self._one = asyncio.Lock()
-        atexit.register(self._remove_all)
 
     def content(self, docker: str) -> str:
         """What the image is made of (see image.content), as it was when this run first looked."""
@@ -109,6 +108,7 @@ class Sandboxes:
         async with self._one:
             if self._client is None:
                 self._client = await in_thread(engine.connect, {})
+                atexit.register(self._remove_all)
                 for gone in await in_thread(owner.reap, {"client": self._client}):
                     print(f"sandbox: {gone} was left behind by a run that was killed, and is removed", flush=True)
             if docker not in self._images:
