@@ -8,7 +8,6 @@ import os
 import socket
 import subprocess
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ PREFIX = "distill."
 HOST, BOOT, PROCESS, STARTED = (PREFIX + name for name in ("host", "boot", "process", "started"))
 
 
-@cache
 def labels() -> dict[str, str]:
     """The labels of this process's containers."""
     return {HOST: _host(), BOOT: _boot(), PROCESS: str(os.getpid()), STARTED: _started(os.getpid()) or ""}
