@@ -13,7 +13,14 @@ from distill.tools.sandbox import dockerfile, engine, name, owner
 
 @pytest.mark.parametrize(
     "docker",
-    ["local/playwright", "local/py-3.12_x", "python:3.12-slim", "ghcr.io/a/b:1", "localhost:5000/x", f"a@sha256:{'0' * 64}"],
+    [
+        "local/playwright",
+        "local/py-3.12_x",
+        "python:3.12-slim",
+        "ghcr.io/a/b:1",
+        "localhost:5000/x",
+        f"a@sha256:{'0' * 64}",
+    ],
 )
 def test_names_of_images(docker: str) -> None:
     assert name.fault(docker) is None
@@ -21,7 +28,21 @@ def test_names_of_images(docker: str) -> None:
 
 @pytest.mark.parametrize(
     "docker",
-    ["local/../../x", "local/", "local/a/b", "local/.x", "local/X", "local/a..", "-v", "a b", "../x", "/x", "x;y", "", "a:"],
+    [
+        "local/../../x",
+        "local/",
+        "local/a/b",
+        "local/.x",
+        "local/X",
+        "local/a..",
+        "-v",
+        "a b",
+        "../x",
+        "/x",
+        "x;y",
+        "",
+        "a:",
+    ],
 )
 def test_what_is_no_name(docker: str) -> None:
     assert name.fault(docker)

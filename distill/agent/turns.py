@@ -73,7 +73,7 @@ class Turns:
             self._replayed.append(call)
             return self.told[-1][place].content
         told = await self._session.call(call, self._replayed)
-        self._fresh[place] = told = Told(secrets.redact(told.content), told.ms)
+        self._fresh[place] = told = told._replace(content=secrets.redact(told.content))
         if len(self._fresh) == len(calls):
             self.told[-1] = [self._fresh[place] for place in range(len(calls))]
             self._results.put(self.keys[-1], self.told[-1])

@@ -13,7 +13,7 @@ from pathlib import Path
 from distill.tools.sandbox.exec import Exec
 
 CHUNK = 65536
-WAIT_S = 60
+WAIT_S = 30
 """How long the server may take to listen after its container was started."""
 
 # Waits until somebody listens (state 0A; the kernel's own list, so nothing has to be installed), then connects.
@@ -61,7 +61,7 @@ class Door:
     def __init__(self, folder: Path, port: int, run: Callable[[Sequence[str]], Exec]):
         self.path = str(folder / str(port))
         self.why = ""
-        self._port, self._run, self._reached = port, run, False
+        self._port, self._run, self._waited = port, run, False
         self._open: set[Exec] = set()
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(self.path)
@@ -85,20 +85,20 @@ class Door:
             threading.Thread(target=self._serve, args=(here,), name=f"through door {self._port}", daemon=True).start()
 
     def _serve(self, here: socket.socket) -> None:
-        # Who was there once and is not any more has died: no need to wait for it.
-        tries = 1 if self._reached else WAIT_S * 10
+        # Who was there once and is not any more has died, and who did not come will not: no need to wait again.
+        tries = 1 if self._waited else WAIT_S * 10
         program = self._run(["sh", "-c", INSIDE, "door", str(self._port), str(tries)])
         self._open.add(program)
         try:
             program.start()
             threading.Thread(target=self._send, args=(here, program), daemon=True).start()
             for data in program.read():
-                self._reached = True
+                self._waited = True
                 here.sendall(data)
         except Exception as error:  # the engine's and the client's alike: the connection is over
             self.why = str(error)
         finally:
-            self.why = program.said.strip() or self.why
+            self._waited, self.why = True, program.said.strip() or self.why
             self._open.discard(program)
             program.close()
             with contextlib.suppress(OSError):

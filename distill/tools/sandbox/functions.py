@@ -24,6 +24,7 @@ from distill.tools.threads import in_thread
 RUN = ["python3", "-c", "import json, sys; exec(json.loads(sys.stdin.buffer.readline()))"]
 RUNNER = json.dumps(inspect.getsource(runner)).encode() + b"\n"
 LOADING_S = 30.0
+NOT_THERE = (126, 127)
 
 
 class SandboxTools:
@@ -119,6 +120,7 @@ def _answer(program: Exec, line: bytes, box: Box) -> bytes:
     if gone:
         raise SessionLost(gone)
     why = " ".join(f"{program.said} {error or ''}".split())
-    if not why or "not found" in why or "no such file" in why.lower():
-        why = f"the image has no python3, which @tool(sandbox=True) needs ({why or 'it did not start'})"
-    raise ToolError(why[-800:])
+    code = None if error else program.exit_code
+    if "not found" in why or "no such file" in why.lower() or code in NOT_THERE:
+        raise ToolError(f"the image has no python3, which @tool(sandbox=True) needs: {why}")
+    raise ToolError(f"its process ended with exit code {code}: {why}" if code else why or "its process is gone")
