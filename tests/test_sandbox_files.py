@@ -1,12 +1,15 @@
 """What a sandbox is made of, before any engine is asked: names, Dockerfiles, whose containers are whose."""
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from test_validate import in_git, validate
 
+from distill.records import jsonl
 from distill.records.faults import InputError
 from distill.tools.sandbox import dockerfile, engine, name, owner
 
@@ -89,8 +92,6 @@ def test_a_container_is_known_to_be_left_behind_only_when_its_process_is_gone() 
     assert not owner.is_gone(mine), "this process lives"
     asked = "from distill.tools.sandbox import owner; import json; print(json.dumps(owner.labels()))"
     told = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
-    import json
-
     gone = json.loads(told.stdout)
     assert owner.is_gone(gone)
     assert owner.is_gone(mine | {owner.STARTED: "1"}), "its number belongs to another process now"
@@ -106,3 +107,53 @@ def test_where_no_engine_answers_it_says_so(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.delenv("DOCKER_HOST")
     monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/7")
     assert "unix:///run/user/7/podman/podman.sock" in engine.hosts() and "unix:///var/run/docker.sock" in engine.hosts()
+
+
+def test_validate_names_what_is_wrong_with_sandboxes(project: Path) -> None:
+    """`project` is a copy of this one."""
+    rows = [
+        {"docker": "local/../../x"},
+        {"docker": "local/none"},
+        {"docker": "local/playwright", "docker_network": "host"},
+        {"docker_env": {"A": "b"}},
+    ]
+    seed = project / "data/seed/mine.jsonl"
+
+    def write(*rows: dict[str, object]) -> None:
+        told = [{"messages": [{"role": "user", "content": f"{place}"}], **row} for place, row in enumerate(rows)]
+        seed.write_text("".join(json.dumps(row) + "\n" for row in told))
+
+    in_git(project)
+    write(*rows[2:])
+    said = validate(project).stderr
+    assert "mine.jsonl:1: /docker_network" in said and "mine.jsonl:2: " in said
+    write(rows[0], rows[0])
+    said = validate(project).stderr
+    assert all(f"mine.jsonl:{line}: /docker: 'local/../../x': the name after local/" in said for line in (1, 2))
+    write(rows[1], {"docker": "local/bad"})
+    (project / "Dockerfile.bad").write_text("FROM a\nCOPY .. /\n")
+    said = validate(project).stderr
+    assert "mine.jsonl:1: /docker: 'local/none': Dockerfile.none: there is no such file" in said
+    assert "mine.jsonl:2: /docker: 'local/bad': Dockerfile.bad:2: COPY ..: leads out" in said
+    write({"docker": "local/playwright"})
+    said = validate(project).stderr
+    for stage in ("teacher_rollouts", "evaluate"):
+        assert f"dvc.yaml: /stages/{stage}/deps: add Dockerfile.playwright" in said
+    pipeline = (project / "dvc.yaml").read_text()
+    (project / "dvc.yaml").write_text(
+        pipeline.replace("    - tools.py\n", "    - tools.py\n    - Dockerfile.playwright\n")
+    )
+    done = validate(project)
+    assert done.returncode == 0, done.stderr
+
+
+def test_chat_takes_the_usual_sandbox(tmp_path: Path) -> None:
+    from distill.student.talk import usual_sandbox
+
+    prompt = {"id": "0" * 16, "split": "train", "source": "s:1", "messages": [{"role": "user", "content": "x"}]}
+    rows = [{"docker": "a"}, {"docker": "b", "docker_env": {"X": "1"}}, {"docker": "b"}]
+    path = tmp_path / "prompts.jsonl"
+    jsonl.write(path, [prompt | row | {"metadata": {}} for row in rows], "prepared_prompt")
+    assert usual_sandbox(path) == {"docker": "b", "docker_env": {"X": "1"}}
+    jsonl.write(path, [prompt | {"metadata": {}}], "prepared_prompt")
+    assert usual_sandbox(path) == usual_sandbox(tmp_path / "none") == {}
