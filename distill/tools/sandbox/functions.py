@@ -114,12 +114,12 @@ def _answer(program: Exec, line: bytes, box: Box) -> bytes:
         said = program.line()
     except (DockerException, OSError) as raised:
         error = raised
-    if said is not None:
+    if said and said.startswith(b"{"):
         return said
     gone = box.end()
     if gone:
         raise SessionLost(gone)
-    why = " ".join(f"{program.said} {error or ''}".split())
+    why = " ".join(f"{(said or b'').decode(errors='replace')} {program.said} {error or ''}".split())
     code = None if error else program.exit_code
     if "not found" in why or "no such file" in why.lower() or code in NOT_THERE:
         raise ToolError(f"the image has no python3, which @tool(sandbox=True) needs: {why}")
