@@ -5,11 +5,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 
 from distill import checks as own_checks
+from distill.agent import dvc_files
 from distill.dataset.held_out import of_files
 from distill.dataset.prompts import prepare, read_seed
 from distill.records import params, schema
@@ -18,6 +20,8 @@ from distill.student import base
 from distill.student.tokenizer import template_file
 from distill.teacher.demonstrations import read_demonstrations
 from distill.tools import mcp_server, python_source, toolbox
+from distill.tools.sandbox import dockerfile
+from distill.tools.sandbox.name import dockerfile as dockerfile_name
 
 
 def check_schemas() -> str:
@@ -45,12 +49,27 @@ def check_prompts() -> str:
     chosen = params.load()
     has_judge = chosen["judge"]["model"] is not None
     prompts = prepare(read_seed("data/seed"), chosen["prompts"]["eval_fraction"], has_judge)
-    servers = mcp_server.servers(chosen)
+    servers, tools = mcp_server.servers(chosen), toolbox.load(chosen)
+    tools.refuse(prompts)
+    _check_sandbox_deps(prompts)
     if servers:  # nothing is started here, so what they offer is not known
         return f"{len(prompts)} prompts, {len(python_source.load('tools.py').tools)} tools, {len(servers)} MCP servers"
-    tools = toolbox.load(chosen)
     asyncio.run(tools.prepare(prompts))
     return f"{len(prompts)} prompts, {len({name for prompt in prompts for name in tools.names(prompt)})} tools"
+
+
+def _check_sandbox_deps(prompts: list[dict[str, Any]]) -> None:
+    """DVC knows of every file that a sandbox is made of, so that a changed one makes the stages run again."""
+    text = Path("dvc.yaml").read_text(encoding="utf-8") if Path("dvc.yaml").is_file() else ""
+    names = {dockerfile_name(prompt["docker"]): None for prompt in prompts if prompt.get("docker")}
+    files = {file: None for name in names if name for file in dockerfile.read(name, Path()).files}
+    faults = []
+    for stage in ("teacher_rollouts", "evaluate"):
+        listed = dvc_files.dependencies(text, stage)
+        missing = [file for file in files if not any(Path(file).is_relative_to(dep) for dep in listed)]
+        faults += [f"dvc.yaml: /stages/{stage}/deps: add {file}, which a sandbox is made of" for file in missing]
+    if faults:
+        raise InputError(faults)
 
 
 def check_own_checks() -> str:

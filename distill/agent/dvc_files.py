@@ -8,9 +8,9 @@ STAGE = "teacher_rollouts"
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, where PyYAML was built with it
 
 
-def dependencies(text: str) -> list[str]:
+def dependencies(text: str, stage: str = STAGE) -> list[str]:
     """The dependencies that a dvc.yaml lists for the stage."""
-    deps = _stage(text).get("deps") or []
+    deps = _stage(text, stage).get("deps") or []
     return [next(iter(dep)) if isinstance(dep, dict) else dep for dep in deps]
 
 
@@ -20,6 +20,6 @@ def output_hash(text: str, folder: str) -> str | None:
     return outs.get(folder)
 
 
-def _stage(text: str) -> dict[str, Any]:
+def _stage(text: str, stage: str = STAGE) -> dict[str, Any]:
     content = yaml.load(text, Loader=LOADER) or {}
-    return (content.get("stages") or {}).get(STAGE) or {}
+    return (content.get("stages") or {}).get(stage) or {}

@@ -50,9 +50,9 @@ def record(prompt: dict[str, Any], sample: int, setting: Setting, talk: Conversa
         "calls": [_call(*turn) for turn in zip(turns.keys, turns.answers, turns.told, strict=True)],
         "usage": total([answer["usage"] for answer in turns.answers]),
         "cost_usd": None if None in costs else math.fsum(cost for cost in costs if cost is not None),
-        "docker": prompt.get("docker"),
+        "docker": _docker(prompt, turns),
         "metadata": prompt["metadata"],
-        "versions": {"loop": LOOP_VERSION, "tools": setting.tools_version} | ({"row": row} if row else {}),
+        "versions": {"loop": LOOP_VERSION, "tools": setting.version(prompt)} | ({"row": row} if row else {}),
     }
 
 
@@ -77,7 +77,8 @@ def known(rollout: dict[str, Any]) -> Iterator[Known]:
                 break
             results.append(message["content"])
         times = call.get("tool_ms", [None] * len(results))
-        told = [Told(*one) for one in zip(results, times, strict=True)]
+        image = (rollout["docker"] or {}).get("id")
+        told = [Told(*one, image) for one in zip(results, times, strict=True)]
         yield Known(call["request"], cast(Answer, answer), None, told)
     error = rollout["error"]
     if error and error.get("request"):
@@ -87,6 +88,14 @@ def known(rollout: dict[str, Any]) -> Iterator[Known]:
 def _call(key: str, answer: Answer, told: list[Told]) -> dict[str, Any]:
     call = {"request": key} | {name: answer[name] for name in KEPT if name in answer}  # type: ignore[literal-required]
     return call | ({"tool_ms": [one.ms for one in told]} if told else {})
+
+
+def _docker(prompt: dict[str, Any], turns: Turns) -> dict[str, Any] | None:
+    """The sandbox: the image as the row has it, and the id of what that was when the tools first ran in it."""
+    if not prompt.get("docker"):
+        return None
+    ids = [one.image for told in turns.told for one in told if one.image]
+    return {"image": prompt["docker"], "id": ids[0] if ids else None}
 
 
 def _error(found: dict[str, Any], error: ApiError | None) -> dict[str, Any]:

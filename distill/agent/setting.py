@@ -1,6 +1,6 @@
 """What all rollouts of a run share."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -18,14 +18,19 @@ class Setting:
     toolbox: Toolbox
     params: dict[str, Any]
     tools_version: str
+    _results: dict[str, ToolResults] = field(default_factory=dict, init=False)
 
-    @cached_property
-    def _results(self) -> ToolResults:
-        return ToolResults(self.teacher.store.root, self.tools_version)
+    def version(self, prompt: dict[str, Any]) -> str:
+        """The version of the tools of one prompt: of one with a sandbox also what that is made of. 12 hex digits."""
+        sandbox = self.toolbox.sandbox_version(prompt)
+        return content_id([self.tools_version, sandbox], length=12) if sandbox else self.tools_version
 
     def results(self, prompt: dict[str, Any]) -> RowResults:
         """What the tools of a prompt said before."""
-        return self._results.of(self.row_id(prompt))
+        version = self.version(prompt)
+        if version not in self._results:
+            self._results[version] = ToolResults(self.teacher.store.root, version)
+        return self._results[version].of(self.row_id(prompt))
 
     @cached_property
     def asked(self) -> dict[str, Any]:
@@ -51,9 +56,10 @@ class Setting:
         )
 
     def index_key(self, prompt: dict[str, Any], sample: int) -> str:
-        """The key of a rollout in the index of finished ones: it is another one where a tool reads another row."""
-        key, row = self.rollout_key(prompt, sample), self.row_id(prompt)
-        return content_id([key, row], length=64) if row else key
+        """The key of a rollout in the index of finished ones, which is one of this version of the tools: it is another
+        one where a tool reads another row, or in another sandbox."""
+        key, row, sandbox = self.rollout_key(prompt, sample), self.row_id(prompt), self.toolbox.sandbox_version(prompt)
+        return content_id([key, row, sandbox], length=64) if row or sandbox else key
 
     def row_id(self, prompt: dict[str, Any]) -> str | None:
         """The content id of the metadata that a tool of the prompt reads behind the model's back; None without one."""

@@ -9,8 +9,8 @@ from distill.agent import dvc_files
 from distill.records.ids import content_id
 from distill.tools import mcp_server
 
-OURS = ("distill/", "stages/", "schemas/", "data/prompts.jsonl")
-"""Dependencies of the stage that tools do not read."""
+OURS = ("distill/", "stages/", "schemas/", "data/prompts.jsonl", "Dockerfile.")
+"""Dependencies of the stage that tools do not read. A Dockerfile is part of the version of its own rows' tools only."""
 
 
 def tools_version(params: dict[str, Any], root: Path | str = ".") -> str:

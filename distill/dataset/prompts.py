@@ -8,8 +8,9 @@ from distill.dataset import answers
 from distill.records import jsonl
 from distill.records.faults import InputError
 from distill.records.ids import content_id
+from distill.tools.sandbox import name
 
-ASKED = ("messages", "tools", "docker", "docker_env")
+ASKED = ("messages", "tools", "docker", "docker_env", "docker_network")
 SUFFIXES = (".jsonl", ".jsonl.zst")
 
 
@@ -49,7 +50,7 @@ def prepare(
     for source, row in rows:
         filled = _filled(row)
         metadata = row.get("metadata") or {}
-        problems = _faults(filled["messages"]) + answers.faults(metadata)
+        problems = _faults(filled["messages"]) + answers.faults(metadata) + _docker_faults(row)
         if not problems and not has_judge and answers.needs_judge(metadata):
             problems = ["/metadata/answer_type: judge, and there is none: set judge.model in params.yaml"]
         faults += [f"{source}: {problem}" for problem in problems]
@@ -66,6 +67,12 @@ def prepare(
     if faults:
         raise InputError(faults)
     return list(prepared.values())
+
+
+def _docker_faults(row: dict[str, Any]) -> list[str]:
+    """What is wrong with the name of the sandbox's image; whether there is one is for the stage that starts it."""
+    problem = name.fault(row["docker"]) if row.get("docker") is not None else None
+    return [f"/docker: {problem}"] if problem else []
 
 
 def split_of(identity: str, eval_fraction: float) -> str:

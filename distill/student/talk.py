@@ -32,6 +32,15 @@ def usual_system(prompts: Path) -> list[dict[str, Any]]:
     return [{"role": "system", "content": text}] if text else []
 
 
+def usual_sandbox(prompts: Path) -> dict[str, Any]:
+    """`docker` and what goes with it of most prompts of the project, for tools that run in a sandbox only."""
+    rows = list(jsonl.read(prompts, "prepared_prompt")) if prompts.is_file() else []
+    found = Counter(prompt.get("docker") for prompt in rows)
+    usual = found.most_common(1)[0][0] if found else None
+    first = next((prompt for prompt in rows if usual and prompt.get("docker") == usual), {})
+    return {key: value for key, value in first.items() if key.startswith("docker")}
+
+
 async def chat(settings: dict[str, Any], base: bool) -> None:
     """Reads lines until the input ends; prints calls, results and answers. `base`: the student before training.
 
@@ -42,7 +51,7 @@ async def chat(settings: dict[str, Any], base: bool) -> None:
     messages = usual_system(PROMPTS)
     for message in messages:
         print(f"system: {message['content']}")
-    prompt = {"messages": messages, "metadata": {}, "source": "make chat"}
+    prompt = {"messages": messages, "metadata": {}, "source": "make chat", **usual_sandbox(PROMPTS)}
     try:
         async with toolbox.opened(settings, [prompt]) as tools, tools.open(prompt) as session:
 

@@ -23,8 +23,8 @@ SAID = 400
 
 
 @asynccontextmanager
-async def connected(server: McpServer, url: str | None = None) -> AsyncIterator[Any]:
-    """A `mcp.Client` of the server; `url` in place of its own. Raises SessionLost when it does not come about."""
+async def connected(server: McpServer, door: str | None = None) -> AsyncIterator[Any]:
+    """A `mcp.Client` of the server; `door`: a Unix socket that leads to it. Raises SessionLost when it does not come about."""
     for name in ("mcp", "mcp.client.streamable_http", "mcp.client.sse", "mcp.client.stdio", "httpx2"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # they write tracebacks, and URLs with their secrets
     async with AsyncExitStack() as stack:
@@ -33,7 +33,7 @@ async def connected(server: McpServer, url: str | None = None) -> AsyncIterator[
                 if server.command is not None:
                     client = await _stdio(stack, server)
                 else:
-                    client = await _http(stack, server, url or server.url or "")
+                    client = await _http(stack, server, door)
         except TimeoutError:
             raise _lost(server, f"it did not answer within {CONNECT_S:g} s") from None
         yield client
@@ -57,18 +57,15 @@ async def _stdio(stack: AsyncExitStack, server: McpServer) -> Any:
         raise _lost(server, f"{explain(error)}{': ' + words if words else ''}") from None
 
 
-async def _http(stack: AsyncExitStack, server: McpServer, url: str) -> Any:
-    import httpx2
+async def _http(stack: AsyncExitStack, server: McpServer, door: str | None) -> Any:
     from mcp.client.streamable_http import streamable_http_client
 
-    target = secrets.expand(url)
+    target = secrets.expand(server.url or "")
     headers = {name: secrets.expand(value) for name, value in server.headers}
     error: Exception | None = None
     if not urlsplit(target).path.rstrip("/").endswith("/sse"):
         # Nothing is read while a tool works, so only the call's own time limit may end the wait.
-        http = await stack.enter_async_context(
-            httpx2.AsyncClient(headers=headers, timeout=httpx2.Timeout(CONNECT_S, read=None))
-        )
+        http = await stack.enter_async_context(_client(headers, door))
         try:
             return await _entered(
                 stack, streamable_http_client(target, http_client=http, max_sse_event_size=LARGEST_EVENT)
@@ -78,15 +75,27 @@ async def _http(stack: AsyncExitStack, server: McpServer, url: str) -> Any:
             if "ConnectError" in explain(refused):
                 raise _lost(server, explain(refused)) from None
     try:
-        return await _entered(stack, _sse(target, headers))
+        return await _entered(stack, _sse(target, headers, door))
     except Exception as refused:
         raise _lost(server, explain(error or refused)) from None
 
 
-def _sse(url: str, headers: dict[str, str]) -> Any:
+def _sse(url: str, headers: dict[str, str], door: str | None) -> Any:
     from mcp.client.sse import sse_client
 
-    return sse_client(url, headers=headers, timeout=CONNECT_S, sse_read_timeout=24 * 3600)
+    def client(headers: dict[str, str] | None = None, timeout: Any = None, auth: Any = None) -> Any:
+        return _client(headers or {}, door)
+
+    return sse_client(url, headers=headers, httpx_client_factory=client)
+
+
+def _client(headers: dict[str, str], door: str | None) -> Any:
+    import httpx2
+
+    transport = httpx2.AsyncHTTPTransport(uds=door) if door else None
+    return httpx2.AsyncClient(
+        headers=headers, timeout=httpx2.Timeout(CONNECT_S, read=None), transport=transport, follow_redirects=True
+    )
 
 
 async def _entered(stack: AsyncExitStack, transport: Any) -> Any:

@@ -44,6 +44,12 @@ class McpServer:
         """Whether its URL is on this machine (or, for a row with a sandbox, inside of that)."""
         return self.url is not None and urlsplit(self.url).hostname in LOOPBACK
 
+    @property
+    def port(self) -> int:
+        """Where its URL listens."""
+        parts = urlsplit(self.url or "")
+        return parts.port or (443 if parts.scheme == "https" else 80)
+
 
 def servers(params: dict[str, Any]) -> list[McpServer]:
     """The servers of `tools.mcp`, then those of `mcp_url` (the seed's short form), which are called mcp, mcp_2, ….

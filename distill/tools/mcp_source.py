@@ -2,8 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Hashable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 from distill.records.faults import InputError
@@ -32,24 +32,32 @@ class McpTools:
         self.origin = self.prefix = server.name
         self.server, self.stateful = server, server.isolation == "rollout"
         self._lists = lists
+        self._group: Hashable = None
         self._known: list[dict[str, Any]] | None = None
         self._shared: Keeper[McpCaller] | None = None
         self._seen = False
 
-    def group(self, prompt: dict[str, Any]) -> None:
-        """All prompts get the same."""
+    def group(self, prompt: dict[str, Any]) -> Hashable:
+        """All prompts get the same; one with a sandbox gets what listens inside of that (sandbox/mcp.py), not this."""
+        return bool(self.server.on_loopback and prompt.get("docker"))
 
     async def offers(self, prompt: dict[str, Any]) -> list[Offer]:
         """The tools by name. Raises InputError when the server cannot be reached, or offers what no model can be told."""
+        if self.group(prompt):
+            return []
+        return await self._offers()
+
+    async def _offers(self) -> list[Offer]:
         if self._known is None and self._lists:
-            self._known = self._lists.get(self.origin, None)
+            self._known = self._lists.get(self.origin, self._group)
         if self._known is None:
             await self.check()
         return [Offer(schema(tool), own=tool["name"]) for tool in self._known or []]
 
     async def ready(self, prompts: list[dict[str, Any]]) -> None:
         """As `check`."""
-        await self.check()
+        if not all(self.group(prompt) for prompt in prompts):
+            await self.check()
 
     async def check(self) -> None:
         """Asks the server, unless it was asked in this run. Raises InputError: it must be reachable, its tools must be
@@ -73,14 +81,14 @@ class McpTools:
         if faults:
             raise InputError(f"params.yaml: {self.server.key}{fault}" for fault in faults)
         if self._known is None and self._lists:
-            self._lists.put(self.origin, None, found)
+            self._lists.put(self.origin, self._group, found)
         self._known, self._seen = found, True
 
     @asynccontextmanager
     async def open(self, prompt: dict[str, Any], sandbox: Any) -> AsyncIterator[Caller]:
         """A session of the rollout's own, or the one that all share (opened anew when it was lost)."""
         if self.stateful:
-            async with self._connection() as caller:
+            async with self._session(sandbox) as caller:
                 await caller.check()
                 yield caller
             return
@@ -100,9 +108,12 @@ class McpTools:
         if self._shared:
             await self._shared.close()
 
+    def _session(self, sandbox: Any) -> AbstractAsyncContextManager["McpCaller"]:
+        return self._connection()
+
     @asynccontextmanager
-    async def _connection(self) -> AsyncIterator["McpCaller"]:
-        async with connected(self.server) as client:
+    async def _connection(self, door: str | None = None) -> AsyncIterator["McpCaller"]:
+        async with connected(self.server, door) as client:
             yield McpCaller(client, self.server, self)
 
     @property

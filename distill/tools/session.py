@@ -23,13 +23,12 @@ class Limits(NamedTuple):
 
 
 class Told(NamedTuple):
-    """What a tool said (errors begin with `error: `), credentials replaced, and how many milliseconds it took.
-
-    None: it did not run.
-    """
+    """What a tool said (errors begin with `error: `), credentials replaced; how many milliseconds it took, None when it
+    did not run; and the id of the image of the rollout's sandbox, if there was one."""
 
     content: str
     ms: float | None
+    image: str | None = None
 
 
 class Session:
@@ -93,6 +92,7 @@ class Session:
         source, offer = self._offered[name]
         keeper = self._kept[id(source)]
         caller = await keeper.get()
+        image = (await self._sandbox.get()).image if self._sandbox else None
         limit = offer.timeout_s or self._limits.timeout_s
         started = time.perf_counter()
         try:
@@ -107,7 +107,7 @@ class Session:
             content = self._cut(f"{TOOL_ERROR}{error}")
         except Exception as error:  # a tool is the user's code: whatever it raises is the model's to read
             content = self._cut(f"{TOOL_ERROR}{explain(error)}")
-        return Told(content, round((time.perf_counter() - started) * 1000, 1))
+        return Told(content, round((time.perf_counter() - started) * 1000, 1), image)
 
     async def _restore(self, earlier: Sequence[dict[str, Any]]) -> None:
         for call in earlier:

@@ -76,7 +76,20 @@ class Source(Protocol):
 
 
 class Sandboxes(Protocol):
-    """Opens the sandbox of a rollout."""
+    """Opens the sandbox of a rollout (sandbox/sandboxes.py)."""
 
     def open(self, prompt: dict[str, Any]) -> AbstractAsyncContextManager[Any]:
-        """The sandbox of a prompt with `docker`; the value of the block is what the sources get as `sandbox`."""
+        """The sandbox of a prompt with `docker`; the value of the block is what the sources get as `sandbox`. Its
+        `image` is the image's id."""
+
+    def faults(self, prompts: list[dict[str, Any]]) -> list[str]:
+        """What is wrong with the rows, without starting anything."""
+
+    def version(self, prompt: dict[str, Any]) -> str | None:
+        """A hash of what the results of a row's tools depend on, because they ran in its sandbox; None without one."""
+
+    async def ready(self, prompts: list[dict[str, Any]]) -> None:
+        """Makes sure that these prompts can have their sandboxes. Raises InputError."""
+
+    async def close(self) -> None:
+        """Gives back what is left."""

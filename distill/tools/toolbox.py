@@ -12,6 +12,11 @@ from distill.records.ids import content_id
 from distill.tools import python_source
 from distill.tools.mcp_server import servers
 from distill.tools.mcp_source import McpTools
+from distill.tools.python_source import PythonTools
+from distill.tools.sandbox.box import Limits as BoxLimits
+from distill.tools.sandbox.functions import SandboxTools
+from distill.tools.sandbox.mcp import SandboxMcp
+from distill.tools.sandbox.sandboxes import Sandboxes as ContainerSandboxes
 from distill.tools.session import Limits, Session
 from distill.tools.source import Offer, Sandboxes, Source
 from distill.tools.tool_lists import ToolLists
@@ -44,6 +49,7 @@ class Toolbox:
     async def prepare(self, prompts: list[dict[str, Any]]) -> None:
         """Finds out which tools there are for these prompts. Raises InputError with every fault, also when a row names
         a tool that there is not."""
+        self.refuse(prompts)
         groups = {
             (id(source), source.group(prompt)): (source, prompt) for prompt in prompts for source in self._sources
         }
@@ -60,14 +66,28 @@ class Toolbox:
         if faults:
             raise InputError(faults)
 
+    def refuse(self, prompts: list[dict[str, Any]]) -> None:
+        """Raises InputError for rows whose sandbox cannot be one, whatever is installed here."""
+        faults = self._sandboxes.faults(prompts) if self._sandboxes else []
+        if faults:
+            raise InputError(faults)
+
+    def sandbox_version(self, prompt: dict[str, Any]) -> str | None:
+        """As Sandboxes.version."""
+        return self._sandboxes.version(prompt) if self._sandboxes else None
+
     async def ready(self, prompts: list[dict[str, Any]]) -> None:
         """Makes sure that the tools of these prompts can be had, before anything is bought. Raises InputError."""
+        if self._sandboxes:
+            await self._sandboxes.ready(prompts)
         await _all_of([source.ready(prompts) for source in self._sources])
 
     async def close(self) -> None:
         """Gives back what is not of one rollout."""
         for source in self._sources:
             await source.close()
+        if self._sandboxes:
+            await self._sandboxes.close()
 
     def names(self, prompt: dict[str, Any]) -> list[str]:
         """The names of all tools that a row like this may ask for."""
@@ -128,10 +148,21 @@ async def opened(
 def load(params: dict[str, Any], tools_file: Path | str = "tools.py", lists: ToolLists | None = None) -> Toolbox:
     """The toolbox that params.yaml describes. Raises InputError with every fault of every tool, as `tools.py:line: …`."""
     agent = params["agent"]
-    sources: list[Source] = [python_source.load(tools_file)]
-    sources += [McpTools(server, lists) for server in servers(params)]
+    own = python_source.load(tools_file)
+    boxed = {name: tool for name, tool in own.tools.items() if tool.sandbox}
+    here = {name: tool for name, tool in own.tools.items() if not tool.sandbox}
+    file = Path(tools_file)
+    sandboxes = ContainerSandboxes(BoxLimits(**params.get("tools", {}).get("sandbox", {})), Path.cwd(), tuple(boxed))
+    sources: list[Source] = [
+        PythonTools(own.origin, here),
+        SandboxTools(file, boxed, agent["tool_timeout_s"], sandboxes),
+    ]
+    for server in servers(params):
+        sources.append(McpTools(server, lists))
+        if server.on_loopback:
+            sources.append(SandboxMcp(server, lists, sandboxes))
     limits = Limits(agent["tool_timeout_s"], agent["tool_output_chars"])
-    return Toolbox(sources, limits, sessions=params["runtime"]["tool_sessions"])
+    return Toolbox(sources, limits, sandboxes, params["runtime"]["tool_sessions"])
 
 
 async def _all_of(works: list[Awaitable[None]]) -> None:

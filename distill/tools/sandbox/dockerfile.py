@@ -1,0 +1,134 @@
+"""A Dockerfile with the files that it copies: all that the engine gets to build an image, and all that its hash covers.
+
+Not the whole folder: that holds models, data and `.env`, and its hash would change with every run.
+"""
+
+import hashlib
+import io
+import re
+import shlex
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+
+from distill.records.faults import InputError
+
+HEREDOC = re.compile(r"<<-?([\"']?)(\w+)\1")
+ELSEWHERE = re.compile(r"(?:https?|ftp|ssh|git)://|git@")
+BOUND = re.compile(r"--mount=(\S+)")
+WHOLE = (".", "./", "/", "*", "./*")
+IGNORED = ("__pycache__", ".git", ".DS_Store")
+
+
+@dataclass(frozen=True)
+class Context:
+    """What is sent to the engine: paths as the Dockerfile has them, and where they are."""
+
+    dockerfile: str
+    files: dict[str, Path]
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 over names, contents and who may execute; 64 hex digits."""
+        listed = [
+            [name, hashlib.sha256(path.read_bytes()).hexdigest(), _executable(path)]
+            for name, path in sorted(self.files.items())
+        ]
+        return hashlib.sha256(orjson.dumps([self.dockerfile, listed])).hexdigest()
+
+    def tar(self) -> io.BytesIO:
+        """The files as a tar that is the same for the same contents, so that the engine finds its layers again."""
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w") as archive:
+            for name, path in sorted(self.files.items()):
+                content = path.read_bytes()
+                entry = tarfile.TarInfo(name)
+                entry.size, entry.mode = len(content), 0o755 if _executable(path) else 0o644
+                archive.addfile(entry, io.BytesIO(content))
+        packed.seek(0)
+        return packed
+
+
+def read(name: str, root: Path) -> Context:
+    """The Dockerfile `name` of the project in `root`. Raises InputError with every fault, as `Dockerfile.x:line: …`."""
+    path = root / name
+    if not path.is_file():
+        raise InputError(f"{name}: there is no such file in the project's folder")
+    files, faults = {name: path}, []
+    for line, word, rest in _instructions(path.read_text(encoding="utf-8")):
+        for source in _sources(word, rest):
+            found, fault = _found(source, root)
+            files |= found
+            faults += [f"{name}:{line}: {word} {source}: {fault}"] if fault else []
+    if faults:
+        raise InputError(faults)
+    return Context(name, files)
+
+
+def _instructions(text: str) -> Iterator[tuple[int, str, str]]:
+    """(line, instruction, what follows it), continued lines joined, comments and here-documents left out."""
+    lines = iter(enumerate(text.splitlines(), start=1))
+    for number, line in lines:
+        whole = line.strip()
+        if not whole or whole.startswith("#"):
+            continue
+        while whole.endswith("\\"):
+            _, more = next(lines, (0, ""))
+            whole = whole if more.strip().startswith("#") else whole[:-1] + " " + more.strip()
+        word, _, rest = whole.partition(" ")
+        yield number, word.upper(), rest.strip()
+        if word.upper() in ("RUN", "COPY", "ADD"):
+            for _, end in HEREDOC.findall(rest):
+                for _, body in lines:
+                    if body.strip() == end:
+                        break
+
+
+def _sources(word: str, rest: str) -> list[str]:
+    """The files of the project that an instruction takes."""
+    if word == "RUN":
+        mounts = [dict(part.partition("=")[::2] for part in mount.split(",")) for mount in BOUND.findall(rest)]
+        bound = [mount for mount in mounts if mount.get("type", "bind") == "bind" and "from" not in mount]
+        return [mount.get("source") or mount.get("src") or "." for mount in bound]
+    if word not in ("COPY", "ADD"):
+        return []
+    flags, paths = [], rest
+    while paths.startswith("--"):
+        flag, _, paths = paths.partition(" ")
+        flags.append(flag)
+        paths = paths.strip()
+    if any(flag.startswith("--from=") for flag in flags):
+        return []
+    try:
+        parts = orjson.loads(paths) if paths.startswith("[") else shlex.split(paths)
+    except ValueError:
+        return []  # the engine says it better
+    return [part for part in parts[:-1] if not ELSEWHERE.match(part) and not part.startswith("<<")]
+
+
+def _found(source: str, root: Path) -> tuple[dict[str, Path], str | None]:
+    """The files of a source, by their path in the project; and what is wrong with it."""
+    if "$" in source:
+        return {}, "which files these are must not depend on a variable; write their names"
+    if source in WHOLE:
+        return {}, "the project's folder holds data, models and keys; name the files that the image needs"
+    relative = source.lstrip("/")
+    if ".." in Path(relative).parts:
+        return {}, "leads out of the project's folder"
+    matches = sorted(root.glob(relative)) if re.search(r"[*?\[]", relative) else [root / relative]
+    files = {}
+    for match in matches:
+        inside = sorted(match.rglob("*")) if match.is_dir() else [match]
+        for path in inside:
+            if path.is_file() and not any(part in IGNORED for part in path.relative_to(root).parts):
+                files[path.relative_to(root).as_posix()] = path
+    if any(path.name == ".env" for path in files.values()):
+        return {}, "would put .env, with its keys, into the image"
+    return files, None if files else "there is no such file in the project's folder"
+
+
+def _executable(path: Path) -> bool:
+    return bool(path.stat().st_mode & 0o100)

@@ -1,0 +1,71 @@
+"""The container engine: whatever speaks Docker's API, which Docker, Podman and their like do."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from distill.records.faults import InputError
+
+TIMEOUT_S = 120
+CONNECTIONS = 128
+ADVICE = (
+    "start Docker, or Podman's API (`systemctl --user start podman.socket`, as root without --user; or "
+    "`podman system service --time 0 unix:///tmp/podman.sock`), or set DOCKER_HOST to where one listens"
+)
+
+
+def connect() -> Any:
+    """A `docker.DockerClient` of the engine that DOCKER_HOST names; else of Docker's current context, else of the first
+    that answers at the sockets of Docker and Podman. Raises InputError that says what was tried.
+    """
+    import docker
+    from docker.errors import DockerException
+
+    tried = []
+    for host in hosts():
+        try:
+            if host == os.environ.get("DOCKER_HOST"):
+                client = docker.from_env(timeout=TIMEOUT_S, max_pool_size=CONNECTIONS)  # with its TLS settings
+            else:
+                client = docker.DockerClient(base_url=host, timeout=TIMEOUT_S, max_pool_size=CONNECTIONS)
+            client.ping()
+            return client
+        except (DockerException, OSError, ValueError) as error:
+            tried.append(f"{host} ({_reason(error)})")
+    raise InputError(f"no container engine answers at {', '.join(tried)}: {ADVICE}")
+
+
+def hosts() -> list[str]:
+    """Where an engine may listen, the likeliest first; only the one of DOCKER_HOST when that is set."""
+    named = os.environ.get("DOCKER_HOST")
+    if named:
+        return [named]
+    runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
+    sockets = [
+        "/var/run/docker.sock",
+        f"{runtime}/docker.sock",
+        str(Path("~/.docker/run/docker.sock").expanduser()),
+        f"{runtime}/podman/podman.sock",
+        "/run/podman/podman.sock",
+    ]
+    found = [f"unix://{path}" for path in sockets]
+    return list(dict.fromkeys([*_context(), *found]))
+
+
+def _context() -> list[str]:
+    """The host of `docker context use …`, if there is one."""
+    from docker.context import ContextAPI
+
+    try:
+        host = ContextAPI.get_current_context().Host
+    except Exception:  # whatever is wrong with ~/.docker/config.json, the sockets may still answer
+        return []
+    return [host] if host else []
+
+
+def _reason(error: BaseException) -> str:
+    if "No such file" in str(error):
+        return "no such socket"
+    if "Permission denied" in str(error):
+        return "permission denied: this user may not use it"
+    return str(error).splitlines()[0][:200]

@@ -1,0 +1,159 @@
+"""What a sandbox is made of, before any engine is asked: names, Dockerfiles, whose containers are whose."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from test_validate import in_git, validate
+
+from distill.records import jsonl
+from distill.records.faults import InputError
+from distill.tools.sandbox import dockerfile, engine, name, owner
+
+
+@pytest.mark.parametrize(
+    "docker",
+    [
+        "local/playwright",
+        "local/py-3.12_x",
+        "python:3.12-slim",
+        "ghcr.io/a/b:1",
+        "localhost:5000/x",
+        f"a@sha256:{'0' * 64}",
+    ],
+)
+def test_names_of_images(docker: str) -> None:
+    assert name.fault(docker) is None
+
+
+@pytest.mark.parametrize(
+    "docker",
+    [
+        "local/../../x",
+        "local/",
+        "local/a/b",
+        "local/.x",
+        "local/X",
+        "local/a..",
+        "-v",
+        "a b",
+        "../x",
+        "/x",
+        "x;y",
+        "",
+        "a:",
+    ],
+)
+def test_what_is_no_name(docker: str) -> None:
+    assert name.fault(docker)
+
+
+def test_a_dockerfile_takes_what_it_names(tmp_path: Path) -> None:
+    for path in ("a.txt", "data/b.txt", "data/deep/c.txt", "data/__pycache__/x.pyc", "d1.py", "d2.py", "e", "unused"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(path)
+    (tmp_path / "Dockerfile.x").write_text(
+        "# COPY nothing /\nFROM python:3 AS base\nCOPY --chown=1:1 a.txt \\\n  # why\n  data /srv/\n"
+        'COPY ["d1.py", "d2.py", "/srv/"]\ncopy --from=base /etc/passwd /\nADD https://example.org/x /x\n'
+        "RUN --mount=type=bind,source=e,target=/e cat /e && echo <<END\nCOPY missing /\nEND\n"
+    )
+    context = dockerfile.read("Dockerfile.x", tmp_path)
+    assert set(context.files) == {"Dockerfile.x", "a.txt", "data/b.txt", "data/deep/c.txt", "d1.py", "d2.py", "e"}
+    before, packed = context.hash, context.tar().getvalue()
+    (tmp_path / "unused").write_text("other")
+    os.utime(tmp_path / "a.txt", (1, 1))
+    assert dockerfile.read("Dockerfile.x", tmp_path).hash == before
+    assert dockerfile.read("Dockerfile.x", tmp_path).tar().getvalue() == packed
+    (tmp_path / "data/deep/c.txt").write_text("other")
+    changed = dockerfile.read("Dockerfile.x", tmp_path).hash
+    (tmp_path / "d1.py").chmod(0o755)
+    assert len({before, changed, dockerfile.read("Dockerfile.x", tmp_path).hash}) == 3
+
+
+def test_all_faults_of_a_dockerfile_are_named(tmp_path: Path) -> None:
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf/.env").write_text("KEY=1")
+    (tmp_path / "Dockerfile.x").write_text(
+        "FROM a\nCOPY . /srv\nCOPY ../up /srv\nCOPY nope.txt $X /srv/\nADD conf /srv\nRUN --mount=type=bind,target=/s ls\n"
+    )
+    with pytest.raises(InputError) as caught:
+        dockerfile.read("Dockerfile.x", tmp_path)
+    lines = [fault.split(": ")[0] for fault in caught.value.faults]
+    assert lines == [f"Dockerfile.x:{line}" for line in (2, 3, 4, 4, 5, 6)], caught.value.faults
+    with pytest.raises(InputError, match=r"Dockerfile\.y: there is no such file"):
+        dockerfile.read("Dockerfile.y", tmp_path)
+
+
+def test_a_container_is_known_to_be_left_behind_only_when_its_process_is_gone() -> None:
+    mine = owner.labels()
+    assert not owner.is_gone(mine), "this process lives"
+    asked = "from distill.tools.sandbox import owner; import json; print(json.dumps(owner.labels()))"
+    told = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    gone = json.loads(told.stdout)
+    assert owner.is_gone(gone)
+    assert owner.is_gone(mine | {owner.STARTED: "1"}), "its number belongs to another process now"
+    assert owner.is_gone(mine | {owner.BOOT: "another"})
+    assert not owner.is_gone(gone | {owner.HOST: "elsewhere"}), "what runs on another machine cannot be judged here"
+    assert not owner.is_gone({}) and not owner.is_gone({owner.HOST: mine[owner.HOST], owner.PROCESS: "x"})
+
+
+def test_where_no_engine_answers_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///no/such/engine.sock")
+    with pytest.raises(InputError, match=r"no container engine answers at unix:///no/such/engine.sock .*start Docker"):
+        engine.connect()
+    monkeypatch.delenv("DOCKER_HOST")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/7")
+    assert "unix:///run/user/7/podman/podman.sock" in engine.hosts() and "unix:///var/run/docker.sock" in engine.hosts()
+
+
+def test_validate_names_what_is_wrong_with_sandboxes(project: Path) -> None:
+    """`project` is a copy of this one."""
+    rows = [
+        {"docker": "local/../../x"},
+        {"docker": "local/none"},
+        {"docker": "local/playwright", "docker_network": "host"},
+        {"docker_env": {"A": "b"}},
+    ]
+    seed = project / "data/seed/mine.jsonl"
+
+    def write(*rows: dict[str, object]) -> None:
+        told = [{"messages": [{"role": "user", "content": f"{place}"}], **row} for place, row in enumerate(rows)]
+        seed.write_text("".join(json.dumps(row) + "\n" for row in told))
+
+    in_git(project)
+    write(*rows[2:])
+    said = validate(project).stderr
+    assert "mine.jsonl:1: /docker_network" in said and "mine.jsonl:2: " in said
+    write(rows[0], rows[0])
+    said = validate(project).stderr
+    assert all(f"mine.jsonl:{line}: /docker: 'local/../../x': the name after local/" in said for line in (1, 2))
+    write(rows[1], {"docker": "local/bad"})
+    (project / "Dockerfile.bad").write_text("FROM a\nCOPY .. /\n")
+    said = validate(project).stderr
+    assert "mine.jsonl:1: /docker: 'local/none': Dockerfile.none: there is no such file" in said
+    assert "mine.jsonl:2: /docker: 'local/bad': Dockerfile.bad:2: COPY ..: leads out" in said
+    write({"docker": "local/playwright"})
+    said = validate(project).stderr
+    for stage in ("teacher_rollouts", "evaluate"):
+        assert f"dvc.yaml: /stages/{stage}/deps: add Dockerfile.playwright" in said
+    pipeline = (project / "dvc.yaml").read_text()
+    (project / "dvc.yaml").write_text(
+        pipeline.replace("    - tools.py\n", "    - tools.py\n    - Dockerfile.playwright\n")
+    )
+    done = validate(project)
+    assert done.returncode == 0, done.stderr
+
+
+def test_chat_takes_the_usual_sandbox(tmp_path: Path) -> None:
+    from distill.student.talk import usual_sandbox
+
+    prompt = {"id": "0" * 16, "split": "train", "source": "s:1", "messages": [{"role": "user", "content": "x"}]}
+    rows = [{"docker": "a"}, {"docker": "b", "docker_env": {"X": "1"}}, {"docker": "b"}]
+    path = tmp_path / "prompts.jsonl"
+    jsonl.write(path, [prompt | row | {"metadata": {}} for row in rows], "prepared_prompt")
+    assert usual_sandbox(path) == {"docker": "b", "docker_env": {"X": "1"}}
+    jsonl.write(path, [prompt | {"metadata": {}}], "prepared_prompt")
+    assert usual_sandbox(path) == usual_sandbox(tmp_path / "none") == {}
