@@ -15,6 +15,10 @@ from hypothesis import settings
 # A shell starts background jobs with SIGINT ignored, and children inherit that: Ctrl-C tests would then wait for ever.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Under `make test` a `make` inside of a test would take itself for a part of that one, and say so in its output.
+for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):
+    os.environ.pop(name, None)
+
 settings.register_profile("project", deadline=None, derandomize=True, database=None)
 settings.load_profile("project")
 sys.path.insert(0, str(Path(__file__).parent))

@@ -22,11 +22,19 @@ from distill.student.render import IGNORED, Sequence
 from stages import sft_train
 
 STEPS = 8  # of 16 rows (one is held out), 4 at a time, twice
-STOPS_EARLY = {"early_stopping": 2, "learning_rate": 0.2, "num_epochs": 4}
+STOPS_EARLY = {"early_stopping": 2, "learning_rate": 0.1, "num_epochs": 4}
 FILES = {
     "README.md", "adapter.gguf", "adapter_config.json", "adapter_model.safetensors", "chat_template.jinja",
     "generation_config.json", "tokenizer.json", "tokenizer_config.json",
 }  # fmt: skip
+
+
+def unlike(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows, but the held-out one is answered as no other is: the better the others are learned, the less likely it
+    seems."""
+    chosen = held_out_prompts(row["prompt_id"] for row in rows)
+    words = [{"role": "assistant", "content": "zyx wvu tsr qpo nml kji hgf edc ba " * 3}]
+    return [row | {"messages": row["messages"][:2] + words} if row["prompt_id"] in chosen else row for row in rows]
 
 
 def test_equal_inputs_give_equal_bytes(uninterrupted, run, tmp_path):
@@ -47,7 +55,8 @@ def test_early_stopping_keeps_the_best(run, gguf):
 
     from distill.student import base, examples, tokenizer
 
-    report = json.loads(run(**STOPS_EARLY)["reports/training.json"])
+    rows = unlike(ROWS)
+    report = json.loads(run(rows=rows, **STOPS_EARLY)["reports/training.json"])
     losses = [point["loss"] for point in report["validation"]]
     best = losses.index(min(losses))
     assert report["steps"] == len(losses) == best + 1 + 2 < 16
@@ -57,7 +66,7 @@ def test_early_stopping_keeps_the_best(run, gguf):
         AutoModelForCausalLM.from_pretrained(base.find(str(gguf)).directory), "models/adapter"
     )
     encoder = tokenizer.load_tokenizer(str(gguf), str(TEMPLATE))
-    (held_out,) = examples.prepare(enumerate(ROWS), "rows", encoder, 256).validation
+    (held_out,) = examples.prepare(enumerate(rows), "rows", encoder, 256).validation
     with torch.no_grad():
         logits = tuned(torch.tensor([held_out.input_ids])).logits[0, :-1]
     loss = torch.nn.functional.cross_entropy(logits, torch.tensor(held_out.labels[1:]), ignore_index=IGNORED)
@@ -106,10 +115,11 @@ def children() -> Iterator[Any]:
     yield context
 
 
-@pytest.mark.parametrize(("step", "changes"), [(1, {}), (4, {}), (STEPS, {}), (6, STOPS_EARLY)])
+@pytest.mark.parametrize(("step", "changes"), [(1, {}), (4, {}), (STEPS, {}), (2, STOPS_EARLY)])
 def test_a_kill_costs_nothing(step, changes, children, run, params, tmp_path, cache, capfd):
-    uninterrupted = run("uninterrupted", **changes)
-    place = folder(tmp_path / "killed", ROWS)
+    rows = unlike(ROWS) if "early_stopping" in changes else ROWS
+    uninterrupted = run("uninterrupted", rows, **changes)
+    place = folder(tmp_path / "killed", rows)
     reader, writer = children.Pipe(duplex=False)
     child = children.Process(target=in_child, args=(str(place), params | changes, writer))
     child.start()
@@ -124,7 +134,7 @@ def test_a_kill_costs_nothing(step, changes, children, run, params, tmp_path, ca
     assert not (place / "models/adapter").exists()
     left = len(list((cache / "checkpoints").glob("*/checkpoint-*")))
     capfd.readouterr()
-    assert run("killed", **changes) == uninterrupted
+    assert run("killed", rows, **changes) == uninterrupted
     assert ("resuming after step" in capfd.readouterr().out) == bool(left)
     assert not list((cache / "checkpoints").iterdir())
 

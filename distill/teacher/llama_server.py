@@ -7,7 +7,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -20,7 +20,9 @@ SPINS = "20000"
 """Turns of OpenMP's wait loop. Its default is to spin without end, which on a busy machine is seven times slower;
 none at all costs 40 % on an idle one."""
 
-ERROR_LINE = re.compile(r"[\d.]+ E \w+: (.*)")
+ERROR_LINE = re.compile(r"(?m)^[\d.]+ E \w+: (.*)$")
+LOG_S = 5.0
+MOST_SAID = 1 << 20
 
 
 class Endpoint(NamedTuple):
@@ -90,27 +92,33 @@ def _start(xllamacpp, params):
             try:
                 return xllamacpp.Server(params)
             except RuntimeError:
-                pass
-        reasons = dict.fromkeys(found.group(1) for line in said if (found := ERROR_LINE.match(line)))
+                reasons = _reasons(said)
         raise InputError(
-            f"{params.model.path}: llama.cpp cannot serve it: " + ("; ".join(list(reasons)[:3]) or "it gives no reason")
+            f"{params.model.path}: llama.cpp cannot serve it: " + ("; ".join(reasons[:3]) or "it gives no reason")
         ) from None
 
 
 @contextmanager
-def _stderr() -> Iterator[list[str]]:
-    """The lines that native code writes to stderr inside the block."""
-    lines: list[str] = []
+def _stderr() -> Iterator[Callable[[], str]]:
+    """Gives what native code has written to stderr inside of the block so far."""
     with tempfile.TemporaryFile() as caught:
         kept = os.dup(2)
         os.dup2(caught.fileno(), 2)
         try:
-            yield lines
+            yield lambda: os.pread(caught.fileno(), MOST_SAID, 0).decode("utf-8", "replace")
         finally:
             os.dup2(kept, 2)
             os.close(kept)
-            caught.seek(0)
-            lines += caught.read().decode("utf-8", "replace").splitlines()
+
+
+def _reasons(said: Callable[[], str]) -> list[str]:
+    """The errors that were logged, each once; llama.cpp writes its log in a thread of its own, so they may be late."""
+    give_up = time.monotonic() + LOG_S
+    known, found = "", said()
+    while (not ERROR_LINE.search(found) or found != known) and time.monotonic() < give_up:
+        time.sleep(0.1)
+        known, found = found, said()
+    return list(dict.fromkeys(ERROR_LINE.findall(found)))
 
 
 def _wait(address: str) -> None:
