@@ -161,11 +161,12 @@ def test_a_plan_tells_what_is_missing_and_asks_nothing(asks: Callable[..., Done]
         numbers = {
             tier: (float(expected), float(worst))
             for tier, expected, worst in re.findall(
-                r"^(standard|flex|batch) +([\d.]+) +([\d.,]+)$", said.replace(",", ""), re.MULTILINE
+                r"^(standard|flex|batch) +([\d.]+) +([\d.,]+)", said.replace(",", ""), re.MULTILINE
             )
         }
         assert numbers["standard"][0] == pytest.approx(12 * COST, abs=1e-4) and numbers["standard"][1] > 1
         assert numbers["flex"][0] == pytest.approx(6 * COST, abs=1e-4) == numbers["batch"][0]
+        assert re.search(r"(?m)^batch .*\(not for prompts with tools\)$", said)
         assert "nothing to buy" in asks(books, "--plan", "-S", "teacher.n=4").stdout
         assert len(books.asked) - len(books.posts) == 1 and len(books.posts) == 8, "the plans asked nothing"
     assert (project / "rollouts").exists() and not re.search("(?m)^  n: 10", (project / "params.yaml").read_text())
@@ -407,7 +408,7 @@ def test_the_login_of_a_proxy_is_not_told(asks: Callable[..., Done], project: Pa
         environment = {"TEACHER_API_KEY": "", "no_proxy": "", "http_proxy": f"http://me:pass-word-1@{address}"}
         assert Running(project, "teacher_rollouts", **environment).wait().returncode == 0
         assert "I got Basic [secret]" in next(project.glob("rollouts/*")).read_text()
-        sums.set_params(project, model="another")
+        sums.set_params(project, model="another", runtime__unknown_price="allow")
         done = Running(project, "teacher_rollouts", **environment | {"http_proxy": f"me:pass-word-1@{address}"}).wait()
         assert "(unreachable)" in done.stderr and "[secret]" in done.stderr and "pass-word-1" not in done.stderr
     [login] = said
