@@ -7,6 +7,8 @@ from typing import Any
 from distill.records import terminal
 
 EVERY_S = 10.0
+QUIET_S = 60.0
+"""Seconds between lines while no rollout ends: a batch may take a day."""
 LIVE_S = 0.2
 
 
@@ -16,7 +18,8 @@ class Progress:
     `ready`: how many of the total cost no time, since they are stored. `tokens`: how many were written in this run, where
     the records tell of more than that.
 
-    On a terminal one line is kept up to date; elsewhere a line is printed at most every ten seconds and at the end.
+    On a terminal one line is kept up to date; elsewhere a line is printed at most every ten seconds, or every minute
+    while nothing ends.
     """
 
     def __init__(
@@ -32,6 +35,7 @@ class Progress:
         self._more, self._ready, self._written = more, ready, tokens or (lambda: self.tokens)
         self._live = terminal.is_live()
         self._standing = False
+        self._told = -1
         self.started = self._printed = time.monotonic()
 
     def add(self, record: dict[str, Any]) -> None:
@@ -44,8 +48,9 @@ class Progress:
     def tick(self) -> None:
         """Prints the line if it is time to."""
         now = time.monotonic()
-        if self.done == self.total or now - self._printed >= (LIVE_S if self._live else EVERY_S):
-            self._printed = now
+        pause = LIVE_S if self._live else QUIET_S if self.done == self._told else EVERY_S
+        if self.done == self.total or now - self._printed >= pause:
+            self._printed, self._told = now, self.done
             if self._live:
                 print(f"{terminal.CLEAR}{self._fitting(now)}", end="", flush=True)
                 self._standing = True
