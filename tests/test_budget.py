@@ -161,11 +161,12 @@ def test_a_plan_tells_what_is_missing_and_asks_nothing(asks: Callable[..., Done]
         numbers = {
             tier: (float(expected), float(worst))
             for tier, expected, worst in re.findall(
-                r"^(standard|flex|batch) +([\d.]+) +([\d.,]+)$", said.replace(",", ""), re.MULTILINE
+                r"^(standard|flex|batch) +([\d.]+) +([\d.,]+)", said.replace(",", ""), re.MULTILINE
             )
         }
         assert numbers["standard"][0] == pytest.approx(12 * COST, abs=1e-4) and numbers["standard"][1] > 1
         assert numbers["flex"][0] == pytest.approx(6 * COST, abs=1e-4) == numbers["batch"][0]
+        assert re.search(r"(?m)^batch .*\(not for prompts with tools\)$", said)
         assert "nothing to buy" in asks(books, "--plan", "-S", "teacher.n=4").stdout
         assert len(books.asked) - len(books.posts) == 1 and len(books.posts) == 8, "the plans asked nothing"
     assert (project / "rollouts").exists() and not re.search("(?m)^  n: 10", (project / "params.yaml").read_text())
@@ -328,6 +329,17 @@ def test_a_progress_line_has_no_empty_field(more: str) -> None:
     assert all(fields) and fields[2:] == ["0 tokens/s", *([more] if more else []), "10 s", "no end in sight yet"]
 
 
+def test_the_time_that_is_left_is_reckoned_from_what_was_made_in_this_run() -> None:
+    progress = Progress("teacher_rollouts", 1000, ready=900, tokens=lambda: 50)
+    record = {"status": "completed", "usage": {"output_tokens": 7}}
+    for _ in range(900):
+        progress.add(record)
+    assert progress.line(progress.started + 1).endswith("50 tokens/s, 1 s, no end in sight yet")
+    for _ in range(10):
+        progress.add(record)
+    assert progress.line(progress.started + 10).endswith("5 tokens/s, 10 s, 90 s left")
+
+
 SECRETIVE = '''
 import os
 from distill.tools import tool
@@ -380,6 +392,27 @@ def test_a_bad_answer_is_quoted_without_its_secrets() -> None:
     with pytest.raises(Transient) as caught:
         chat.parse({"error": "." * 920 + "who is sk-proj-" + "A1b2C3d4" * 6}, 0.0)
     assert str(caught.value).endswith("who is [secret]'}") and caught.value.message == str(caught.value)
+
+
+def test_the_login_of_a_proxy_is_not_told(asks: Callable[..., Done], project: Path) -> None:
+    """Not by an error about a proxy whose address is malformed, nor by a proxy that repeats what it got."""
+    said = []
+
+    def proxy(asked: Asked) -> Any:
+        said.append(asked.headers["proxy-authorization"])
+        return 400, f"I got {said[-1]}".encode(), {}
+
+    sums.set_params(project, teacher__base_url="http://example.invalid/v1", teacher__n=1)
+    with serving(proxy) as books:
+        address = books.base_url.removeprefix("http://").removesuffix("/v1")
+        environment = {"TEACHER_API_KEY": "", "no_proxy": "", "http_proxy": f"http://me:pass-word-1@{address}"}
+        assert Running(project, "teacher_rollouts", **environment).wait().returncode == 0
+        assert "I got Basic [secret]" in next(project.glob("rollouts/*")).read_text()
+        sums.set_params(project, model="another", runtime__unknown_price="allow")
+        done = Running(project, "teacher_rollouts", **environment | {"http_proxy": f"me:pass-word-1@{address}"}).wait()
+        assert "(unreachable)" in done.stderr and "[secret]" in done.stderr and "pass-word-1" not in done.stderr
+    [login] = said
+    assert not [path for path in project.parent.rglob("*.json") if login.split()[1].encode() in path.read_bytes()]
 
 
 def test_a_key_with_a_line_break(asks: Callable[..., Done], project: Path) -> None:

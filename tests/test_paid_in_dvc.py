@@ -14,7 +14,9 @@ import sums
 import yaml
 from conftest import ROOT
 from stage_process import Running, until
-from teacher_server import Books, refused, serving
+from teacher_server import Asked, Books, refused, serving
+
+from distill.agent.summary import AGAIN
 
 PARAMS = ["model", "teacher", "agent", "evaluate.n"]
 PIPELINE = {
@@ -193,6 +195,21 @@ def test_without_a_remote_the_clone_asks_anew(origin: Any, clone: Repository) ->
     said = clone.stage("teacher_rollouts")
     assert "rollouts/ of dvc.lock is not on this machine, nor in a DVC remote: the teacher is asked instead" in said
     assert len(origin[1].posts) - before == 6
+
+
+def test_what_failed_and_may_pass_is_asked_again_as_the_run_says(clone: Repository) -> None:
+    """`dvc repro` alone takes the stage as done."""
+    ill = [True]
+
+    def teacher(asked: Asked) -> Any:
+        return (500, b"", {"retry-after": "0"}) if ill[0] and sums.number(asked.body) == 1 else sums.adds(asked)
+
+    with serving(teacher) as books:
+        sums.set_params(clone.folder, teacher__base_url=books.base_url)
+        assert f"so type: {AGAIN}" in clone.dvc("repro", "teacher_rollouts")
+        ill[0], asked = False, len(books.posts)
+        assert "didn't change, skipping" in clone.dvc("repro", "teacher_rollouts") and len(books.posts) == asked
+        assert "3 of 3 rollouts completed" in clone.dvc(*AGAIN.split()[1:]) and len(books.posts) == asked + 2
 
 
 def test_a_killed_dvc_leaves_nobody_who_goes_on_buying(origin: Any, clone: Repository) -> None:

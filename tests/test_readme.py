@@ -74,6 +74,8 @@ ELSEWHERE = {
     "dvc exp apply": "tests/test_experiments.py::test_ablate_shows_the_student_with_and_without_a_check",
     "make example-large": "tests/test_example.py::test_the_larger_example_is_a_valid_project_of_its_own",
     "make browser-example": "tests/test_browser.py::test_a_teacher_reads_a_page_clicks_and_answers",
+    "dvc repro -f -s teacher_rollouts": "tests/test_paid_in_dvc.py::"
+    "test_what_failed_and_may_pass_is_asked_again_as_the_run_says",
     "make chat": "tests/test_serving.py::test_make_chat_uses_the_tools",
     "make serve": "tests/test_serving.py::test_make_serve_speaks_openai",
     "make merge": "tests/test_export_model.py::test_merged_and_gguf_students_answer_as_trained",

@@ -1,13 +1,14 @@
 """OpenAI's Responses API, as the agent loop uses it: reasoning replayed untouched, refusals, limits, background."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sums
-from stage_process import Done, Running
+from stage_process import Done, Running, until
 from teacher_server import Asked, Books, function_call, reasoning, refused, response, serving, text
 
 from distill.records import jsonl
@@ -184,6 +185,7 @@ class Background:
     def __init__(self) -> None:
         self.made: dict[str, Any] = {}
         self.polls = 0
+        self.held = False
 
     def post(self, asked: Asked) -> Any:
         assert asked.body["background"] is True
@@ -196,7 +198,7 @@ class Background:
         if name not in self.made:
             return 404, {}, {}
         self.polls += 1
-        return response(status="in_progress") if self.polls % 2 else self.made[name]
+        return response(status="in_progress") if self.held or self.polls % 2 else self.made[name]
 
 
 def test_pro_models_are_asked_in_the_background(asks: Callable[..., Done], project: Path) -> None:
@@ -227,3 +229,34 @@ def test_a_background_answer_that_was_lost_may_have_been_billed(asks: Callable[.
             runtime__budget_usd=0.2,
         )
     assert done.returncode == 1 and "(budget)" in done.stderr and len(books.posts) == 1
+
+
+PRO = {
+    "model": "gpt-5-pro",
+    "teacher__api": "responses",
+    "runtime__prices": {"gpt-5-pro": {"input": 15, "output": 120}},
+}
+
+
+@pytest.mark.parametrize("forgotten", [False, True])
+def test_a_killed_run_finds_its_background_answers_again(
+    asks: Callable[..., Done], project: Path, forgotten: bool
+) -> None:
+    """Unless the server has forgotten them, which is told to nobody: they are asked anew."""
+    background = Background()
+    background.held = True
+    with serving(background.post, gets=background.get) as books:
+        sums.set_params(project, teacher__base_url=books.base_url, **PRO)
+        first = Running(project, "teacher_rollouts", TEACHER_API_KEY="")
+        until(lambda: background.polls >= 4)
+        first.kill()
+        first.wait()
+        assert len(books.posts) == 2
+        background.held = False
+        if forgotten:
+            background.made = {name: answer for name, answer in background.made.items() if name == "resp_0"}
+        done = asks(books, **PRO)
+        assert done.returncode == 0, done.stderr
+    assert [rollout["status"] for rollout in rollouts(project)] == ["completed"] * 2
+    assert len(books.posts) == 4 + forgotten
+    assert not list(Path(os.environ["DISTILL_STORE"]).rglob("*.note"))

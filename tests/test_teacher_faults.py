@@ -302,6 +302,7 @@ def in_message(**more: Any) -> Callable[[Any], None]:
 UNTYPED: dict[str, tuple[Callable[[Any], None], str]] = {
     "a number for an id": (changed(id=5), "final_answer"),
     "a number for a model": (changed(model=7), "final_answer"),
+    "no reason": (lambda answer: answer["choices"][0].pop("finish_reason"), "final_answer"),
     "a number for a reason": (in_choice(finish_reason=3), "final_answer"),
     "an object for a refusal": (in_message(refusal={"why": "no"}), "refused"),
     "a number for a call's id": (

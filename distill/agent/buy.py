@@ -38,7 +38,8 @@ async def buy(
         say(f"{NAME}: {told}")
     if missing:
         await setting.toolbox.ready([rollout.prompt for rollout in missing])
-    progress = Progress(NAME, len(chosen), lambda: _money(teacher))
+    ready = len(chosen) - len(missing)
+    progress = Progress(NAME, len(chosen), lambda: _money(teacher), ready, lambda: teacher.bought_tokens)
 
     def done(rollout: dict[str, Any]) -> None:
         on_done(rollout)

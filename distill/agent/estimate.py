@@ -31,7 +31,8 @@ def estimate(found: Plan, params: dict[str, Any], prices: Prices | None, max_out
     lines.append(f"{'tier':<10}{'expected':>12}{'at worst':>12}")
     for tier in TIERS:
         worst = worst_usd(found, prices, tier, params["agent"], max_output_tokens)
-        lines.append(f"{tier:<10}{expected_usd(found, prices, tier):>12,.4f}{worst:>12,.2f}")
+        refused = "   (not for prompts with tools)" if tier == "batch" and found.with_tools else ""
+        lines.append(f"{tier:<10}{expected_usd(found, prices, tier):>12,.4f}{worst:>12,.2f}{refused}")
     limit = params["runtime"]["budget_usd"]
     lines.append(
         "US dollars; runtime.budget_usd sets no limit"

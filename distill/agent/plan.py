@@ -28,7 +28,7 @@ class Missing(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """`held_out`: how many of all are of the teacher's own exam.
+    """`held_out`: how many of all are of the teacher's own exam. `with_tools`: whether any prompt has some.
 
     `typical`: tokens (input, cached, output) of one answer and answers per rollout, over `measured_on` rollouts."""
 
@@ -37,6 +37,7 @@ class Plan(NamedTuple):
     typical: "Typical"
     measured_on: int
     held_out: int
+    with_tools: bool
 
     @property
     def answers(self) -> int:
@@ -94,7 +95,7 @@ async def plan(wanted: list[tuple[dict[str, Any], int]], setting: Setting) -> Pl
         finished.append(answers)
     typical, measured_on = _typical(finished, missing, setting)
     held_out = sum(prompt["split"] == "eval" for prompt, _ in wanted)
-    return Plan(len(finished), missing, typical, measured_on, held_out)
+    return Plan(len(finished), missing, typical, measured_on, held_out, _with_tools(wanted, setting))
 
 
 def expected_usd(found: Plan, prices: Prices, tier: str) -> float:
@@ -136,8 +137,12 @@ def _typical(finished: list[list[str]], missing: list[Missing], setting: Setting
     return Typical(turns, mean["input_tokens"], mean["cached_tokens"], mean["output_tokens"]), len(looked_at)
 
 
+def _with_tools(wanted: list[tuple[dict[str, Any], int]], setting: Setting) -> bool:
+    return any(setting.toolbox.offered(prompt).schemas for prompt, _ in wanted)
+
+
 def _guessed(missing: list[Missing], setting: Setting) -> Typical:
-    with_tools = any(setting.toolbox.offered(rollout.prompt).schemas for rollout in missing)
+    with_tools = _with_tools([(rollout.prompt, rollout.sample) for rollout in missing], setting)
     turns = min(GUESSED_TURNS if with_tools else 1, setting.params["agent"]["max_turns"])
     first = sum(rollout.bytes for rollout in missing) / max(1, len(missing)) / BYTES_PER_TOKEN
     return Typical(turns, first + (turns - 1) / 2 * GUESSED_OUTPUT, 0.0, GUESSED_OUTPUT)

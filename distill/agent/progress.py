@@ -7,21 +7,35 @@ from typing import Any
 from distill.records import terminal
 
 EVERY_S = 10.0
+QUIET_S = 60.0
+"""Seconds between lines while no rollout ends: a batch may take a day."""
 LIVE_S = 0.2
 
 
 class Progress:
     """Prints `done/total` with speed and remaining time; `more` adds what only the caller knows (money, concurrency).
 
-    On a terminal one line is kept up to date; elsewhere a line is printed at most every ten seconds and at the end.
+    `ready`: how many of the total cost no time, since they are stored. `tokens`: how many were written in this run, where
+    the records tell of more than that.
+
+    On a terminal one line is kept up to date; elsewhere a line is printed at most every ten seconds, or every minute
+    while nothing ends.
     """
 
-    def __init__(self, name: str, total: int, more: Callable[[], str] | None = None):
+    def __init__(
+        self,
+        name: str,
+        total: int,
+        more: Callable[[], str] | None = None,
+        ready: int = 0,
+        tokens: Callable[[], int] | None = None,
+    ):
         self.name, self.total = name, total
         self.done = self.failed = self.tokens = 0
-        self._more = more
+        self._more, self._ready, self._written = more, ready, tokens or (lambda: self.tokens)
         self._live = terminal.is_live()
         self._standing = False
+        self._told = -1
         self.started = self._printed = time.monotonic()
 
     def add(self, record: dict[str, Any]) -> None:
@@ -34,8 +48,9 @@ class Progress:
     def tick(self) -> None:
         """Prints the line if it is time to."""
         now = time.monotonic()
-        if self.done == self.total or now - self._printed >= (LIVE_S if self._live else EVERY_S):
-            self._printed = now
+        pause = LIVE_S if self._live else QUIET_S if self.done == self._told else EVERY_S
+        if self.done == self.total or now - self._printed >= pause:
+            self._printed, self._told = now, self.done
             if self._live:
                 print(f"{terminal.CLEAR}{self._fitting(now)}", end="", flush=True)
                 self._standing = True
@@ -64,8 +79,9 @@ class Progress:
 
     def _parts(self, now: float) -> list[str]:
         spent = max(now - self.started, 1e-9)
-        left = f"{_time(spent / self.done * (self.total - self.done))} left" if self.done else "no end in sight yet"
-        parts = [f"{self.done}/{self.total} done", f"{self.failed} failed", f"{self.tokens / spent:.0f} tokens/s"]
+        made, missing = max(0, self.done - self._ready), self.total - self.done
+        left = f"{_time(spent / max(made, 1) * missing)} left" if made or not missing else "no end in sight yet"
+        parts = [f"{self.done}/{self.total} done", f"{self.failed} failed", f"{self._written() / spent:.0f} tokens/s"]
         if self._more and (more := self._more()):
             parts.append(more)
         return [*parts, _time(spent), left]

@@ -52,7 +52,7 @@ def parse(content: Any, latency_ms: float) -> Answer:
     """The Answer in a chat completion. Raises Transient when the body is not one (some proxies answer 200 on errors)."""
     try:
         choice, used = content["choices"][0], content.get("usage") or {}
-        finish_reason = word(choice["finish_reason"]) or "stop"
+        finish_reason = word(choice.get("finish_reason")) or "stop"
         if finish_reason == "error":  # so OpenRouter passes on that a provider failed half-way
             raise Transient("server", f"the answer broke off: {choice.get('error')}", maybe_billed=True)
         message = _message(choice["message"])

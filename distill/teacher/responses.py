@@ -50,7 +50,7 @@ def parse(content: Any, latency_ms: float) -> Answer:
     try:
         if content["status"] in ("failed", "cancelled"):
             raise _failure(content)
-        if content["status"] not in OVER:
+        if content["status"] not in OVER or not isinstance(content["output"], list):
             raise ValueError("not finished")
         items = content["output"]
         message = _message(items)
