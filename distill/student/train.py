@@ -72,7 +72,7 @@ def train(examples: Examples, base: Base, params: dict[str, Any], folder: Path) 
         except RuntimeError as error:
             if not memory.is_out_of_memory(error):
                 raise
-            smaller = memory.less(fit, mine)
+            smaller = memory.less(fit, mine, memory.longest_row(examples))
             if smaller is None:
                 raise InputError(
                     f"params.yaml: /student/max_length: one row at a time does not fit into memory ({_first_line(error)})"
