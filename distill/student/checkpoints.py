@@ -18,9 +18,9 @@ from distill.records.faults import InputError
 from distill.records.ids import content_id
 from distill.records.paths import cache_dir
 from distill.student.examples import Examples
-from distill.student.memory import is_out_of_memory
 
 MARKER = "complete"
+UNWRITTEN = ("inline_container.cc", "PytorchStreamWriter", "(os error ")  # torch; safetensors and tokenizers
 LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes", "flash-attn")
 
 
@@ -81,8 +81,7 @@ def saving(what: str, advice: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        written = isinstance(error, (OSError, RuntimeError)) or "(os error " in str(error)  # as Rust says it
-        if not written or is_out_of_memory(error):  # a card runs out of it where weights are gathered
+        if not isinstance(error, OSError) and not any(words in str(error) for words in UNWRITTEN):
             raise
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise InputError(f"{what} could not be written ({reason}). {advice}") from None
