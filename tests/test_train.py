@@ -24,7 +24,13 @@ from distill.student.render import IGNORED, Sequence
 from stages import sft_train
 
 STEPS = 8  # of 16 rows (one is held out), 4 at a time, twice
-STOPS_EARLY = {"early_stopping": 2, "learning_rate": 0.2, "num_epochs": 4}
+STOPS_EARLY = {"early_stopping": 2, "learning_rate": 0.02, "num_epochs": 4}
+[HELD_OUT] = held_out_prompts(one["prompt_id"] for one in ROWS)
+ANOTHER_ANSWER = [{"role": "assistant", "content": "How many are left? How many are left? "}]
+UNLIKE = [
+    one | {"messages": one["messages"][:2] + ANOTHER_ANSWER} if one["prompt_id"] == HELD_OUT else one for one in ROWS
+]
+"""Rows of which the held-out one gets less likely, the better the others are learned."""
 FILES = {
     "README.md", "adapter.gguf", "adapter_config.json", "adapter_model.safetensors", "chat_template.jinja",
     "generation_config.json", "tokenizer.json", "tokenizer_config.json",
@@ -49,7 +55,7 @@ def test_early_stopping_keeps_the_best(run, gguf):
 
     from distill.student import base, examples, tokenizer
 
-    report = json.loads(run(**STOPS_EARLY)["reports/training.json"])
+    report = json.loads(run(rows=UNLIKE, **STOPS_EARLY)["reports/training.json"])
     losses = [point["loss"] for point in report["validation"]]
     best = losses.index(min(losses))
     assert report["steps"] == len(losses) == best + 1 + 2 < 16
@@ -59,7 +65,7 @@ def test_early_stopping_keeps_the_best(run, gguf):
         AutoModelForCausalLM.from_pretrained(base.find(str(gguf)).directory), "models/adapter"
     )
     encoder = tokenizer.load_tokenizer(str(gguf), str(TEMPLATE))
-    (held_out,) = examples.prepare(enumerate(ROWS), "rows", encoder, 256).validation
+    (held_out,) = examples.prepare(enumerate(UNLIKE), "rows", encoder, 256).validation
     with torch.no_grad():
         logits = tuned(torch.tensor([held_out.input_ids])).logits[0, :-1]
     loss = torch.nn.functional.cross_entropy(logits, torch.tensor(held_out.labels[1:]), ignore_index=IGNORED)
@@ -108,10 +114,11 @@ def children() -> Iterator[Any]:
     yield context
 
 
-@pytest.mark.parametrize(("step", "changes"), [(1, {}), (4, {}), (STEPS, {}), (6, STOPS_EARLY)])
+@pytest.mark.parametrize(("step", "changes"), [(1, {}), (4, {}), (STEPS, {}), (4, STOPS_EARLY)])
 def test_a_kill_costs_nothing(step, changes, children, run, params, tmp_path, cache, capfd):
-    uninterrupted = run("uninterrupted", **changes)
-    place = folder(tmp_path / "killed", ROWS)
+    rows = UNLIKE if changes else ROWS
+    uninterrupted = run("uninterrupted", rows, **changes)
+    place = folder(tmp_path / "killed", rows)
     reader, writer = children.Pipe(duplex=False)
     child = children.Process(target=in_child, args=(str(place), params | changes, writer))
     child.start()
@@ -126,7 +133,7 @@ def test_a_kill_costs_nothing(step, changes, children, run, params, tmp_path, ca
     assert not (place / "models/adapter").exists()
     left = len(list((cache / "checkpoints").glob("*/checkpoint-*")))
     capfd.readouterr()
-    assert run("killed", **changes) == uninterrupted
+    assert run("killed", rows, **changes) == uninterrupted
     assert ("resuming after step" in capfd.readouterr().out) == bool(left)
     assert not list((cache / "checkpoints").iterdir())
 
