@@ -125,8 +125,9 @@ def plain_trl(examples: Examples, base: Base, params: dict[str, Any], packed: bo
                 output_dir=folder, seed=params["seed"], data_seed=params["seed"], bf16=cuda, use_cpu=not cuda,
                 model_init_kwargs={"dtype": dtype, **({"quantization_config": quantized} if four_bit else {})},
                 per_device_train_batch_size=1, gradient_accumulation_steps=params["batch_size"], packing=packed,
-                max_length=2048 if packed else None, activation_checkpointing=cuda, num_train_epochs=params["num_epochs"],
-                learning_rate=params["learning_rate"], optim="adamw_torch", logging_steps=1, save_strategy="no",
+                max_length=params["max_length"] if packed else None, activation_checkpointing=cuda,
+                num_train_epochs=params["num_epochs"], learning_rate=params["learning_rate"], optim="adamw_torch",
+                logging_steps=1, save_strategy="no",
                 report_to=[], disable_tqdm=True, log_level="error",
             ),
             peft_config=LoraConfig(r=rank, lora_alpha=train.ALPHA, target_modules="all-linear", task_type="CAUSAL_LM"),
@@ -198,6 +199,19 @@ def limit(shape: dict[str, Any], rank: int, peak: float, length: int, learned: f
     return peak / (count.per_position + count.per_pair * (length + 1) / 2 + count.per_learned * learned)
 
 
+def on_a_card(shape: dict[str, Any], rows: int, length: int, peak: float | None) -> None:
+    """LoRA and QLoRA over random weights of a shape; `peak` is what the card can do in a second, where it is known."""
+    with tempfile.TemporaryDirectory() as folder:
+        base = random_base(Path(folder), shape)
+        examples = long_rows(rows, length, shape["vocab_size"])
+        if peak:
+            bound = limit(shape, 32, peak, length, 0.25)
+            print(f"the limit at {length} tokens, a quarter learned: {bound:.0f} tokens/s")
+        settings = PARAMS | {"batch_size": 8, "lora_rank": 32, "learning_rate": 1e-4, "max_length": length}
+        compare(examples, base, settings, True, 0.02, "Qwen3-8B's shape, LoRA, bf16")
+        compare(examples, base, settings | {"qlora_rank": 32}, True, 0.02, "Qwen3-8B's shape, QLoRA")
+
+
 def main() -> None:
     import torch
 
@@ -211,14 +225,7 @@ def main() -> None:
         return
     from distill.student.speed import peak
 
-    with tempfile.TemporaryDirectory() as folder:
-        base = random_base(Path(folder), QWEN3_8B)
-        examples = long_rows(64, 2048, QWEN3_8B["vocab_size"])
-        if card := peak("cuda"):
-            print(f"the limit at 2048 tokens, a quarter learned: {limit(QWEN3_8B, 32, card, 2048, 0.25):.0f} tokens/s")
-        settings = PARAMS | {"batch_size": 8, "lora_rank": 32, "learning_rate": 1e-4, "max_length": 2048}
-        compare(examples, base, settings, True, 0.02, "Qwen3-8B's shape, LoRA, bf16")
-        compare(examples, base, settings | {"qlora_rank": 32}, True, 0.02, "Qwen3-8B's shape, QLoRA")
+    on_a_card(QWEN3_8B, 64, 2048, peak("cuda"))
 
 
 if __name__ == "__main__":

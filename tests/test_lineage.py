@@ -10,7 +10,7 @@ RECORD = {
     "labels": 700, "trainable": 87_293_952, "parameters": 8_277_000_000, "data_sha256": "ab" * 32, "loss_first": 1.5,
     "loss_last": 0.25, "validation_loss": 0.31, "versions": {"torch": "2.13.0", "peft": "0.21.2"},
 }  # fmt: skip
-PARAMS = {"path": "Qwen/Qwen3-8B", "template": None, "qlora_rank": 32, "learning_rate": 0.0001, "lora_rank": None}
+PARAMS = {"path": "Qwen/Qwen3-8B", "template": None, "qlora_rank": 32, "learning_rate": 0.0001, "lora_rank": 16}
 
 
 @pytest.mark.parametrize("loss", [0.31, None])
@@ -25,4 +25,4 @@ def test_the_card_tells_base_teacher_data_counts_settings_metrics_and_licence(lo
     ]  # fmt: skip
     assert [part for part in told if part not in text] == []
     assert ("| validation loss | 0.3100 |" in text) == (loss is not None)
-    assert "lora_rank | None" not in text and "\n\n|" in text
+    assert "| lora_rank |" not in text and "\n\n|" in text

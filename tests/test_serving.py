@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -204,6 +205,22 @@ def test_make_serve_speaks_openai(make_serve):
     assert process.wait(30) in (0, 2, -2)
     with pytest.raises(openai.APIConnectionError):
         client.models.list()
+
+
+@pytest.mark.parametrize("port", ["taken", "99999"])
+def test_make_serve_refuses_a_port_that_it_cannot_have(served_project, port):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        number = other.getsockname()[1] if port == "taken" else port
+        refused = subprocess.run(
+            ["make", "-s", "-o", ".venv/.train", "serve", f"PORT={number}"],
+            cwd=served_project,
+            text=True,
+            capture_output=True,
+            check=False,
+            timeout=120,
+        )
+    assert refused.returncode and not refused.stdout
+    assert f"error: port {number}: " in refused.stderr and "name another" in refused.stderr
 
 
 def test_make_chat_uses_the_tools(served_project):

@@ -5,8 +5,10 @@ import json
 import multiprocessing
 import os
 import re
+import resource
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +18,23 @@ from training import *  # noqa: F403
 from training import ROWS, TEMPLATE, folder, written
 
 from distill.records.faults import InputError
-from distill.student import memory, packing, watch
+from distill.student import checkpoints, lineage, memory, packing, watch
 from distill.student.examples import Examples, held_out_prompts
 from distill.student.render import IGNORED, Sequence
 from stages import sft_train
 
 STEPS = 8  # of 16 rows (one is held out), 4 at a time, twice
-STOPS_EARLY = {"early_stopping": 2, "learning_rate": 0.1, "num_epochs": 4}
+STOPS_EARLY = {"early_stopping": 2, "learning_rate": 0.02, "num_epochs": 4}
+[HELD_OUT] = held_out_prompts(one["prompt_id"] for one in ROWS)
+ANOTHER_ANSWER = [{"role": "assistant", "content": "How many are left? How many are left? "}]
+UNLIKE = [
+    one | {"messages": one["messages"][:2] + ANOTHER_ANSWER} if one["prompt_id"] == HELD_OUT else one for one in ROWS
+]
+"""Rows of which the held-out one gets less likely, the better the others are learned."""
 FILES = {
     "README.md", "adapter.gguf", "adapter_config.json", "adapter_model.safetensors", "chat_template.jinja",
     "generation_config.json", "tokenizer.json", "tokenizer_config.json",
 }  # fmt: skip
-
-
-def unlike(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows, but the held-out one is answered as no other is: the better the others are learned, the less likely it
-    seems."""
-    chosen = held_out_prompts(row["prompt_id"] for row in rows)
-    words = [{"role": "assistant", "content": "zyx wvu tsr qpo nml kji hgf edc ba " * 3}]
-    return [row | {"messages": row["messages"][:2] + words} if row["prompt_id"] in chosen else row for row in rows]
 
 
 def test_equal_inputs_give_equal_bytes(uninterrupted, run, tmp_path):
@@ -55,8 +55,7 @@ def test_early_stopping_keeps_the_best(run, gguf):
 
     from distill.student import base, examples, tokenizer
 
-    rows = unlike(ROWS)
-    report = json.loads(run(rows=rows, **STOPS_EARLY)["reports/training.json"])
+    report = json.loads(run(rows=UNLIKE, **STOPS_EARLY)["reports/training.json"])
     losses = [point["loss"] for point in report["validation"]]
     best = losses.index(min(losses))
     assert report["steps"] == len(losses) == best + 1 + 2 < 16
@@ -66,7 +65,7 @@ def test_early_stopping_keeps_the_best(run, gguf):
         AutoModelForCausalLM.from_pretrained(base.find(str(gguf)).directory), "models/adapter"
     )
     encoder = tokenizer.load_tokenizer(str(gguf), str(TEMPLATE))
-    (held_out,) = examples.prepare(enumerate(rows), "rows", encoder, 256).validation
+    (held_out,) = examples.prepare(enumerate(UNLIKE), "rows", encoder, 256).validation
     with torch.no_grad():
         logits = tuned(torch.tensor([held_out.input_ids])).logits[0, :-1]
     loss = torch.nn.functional.cross_entropy(logits, torch.tensor(held_out.labels[1:]), ignore_index=IGNORED)
@@ -115,9 +114,9 @@ def children() -> Iterator[Any]:
     yield context
 
 
-@pytest.mark.parametrize(("step", "changes"), [(1, {}), (4, {}), (STEPS, {}), (2, STOPS_EARLY)])
+@pytest.mark.parametrize(("step", "changes"), [(1, {}), (4, {}), (STEPS, {}), (4, STOPS_EARLY)])
 def test_a_kill_costs_nothing(step, changes, children, run, params, tmp_path, cache, capfd):
-    rows = unlike(ROWS) if "early_stopping" in changes else ROWS
+    rows = UNLIKE if changes else ROWS
     uninterrupted = run("uninterrupted", rows, **changes)
     place = folder(tmp_path / "killed", rows)
     reader, writer = children.Pipe(duplex=False)
@@ -137,6 +136,87 @@ def test_a_kill_costs_nothing(step, changes, children, run, params, tmp_path, ca
     assert run("killed", rows, **changes) == uninterrupted
     assert ("resuming after step" in capfd.readouterr().out) == bool(left)
     assert not list((cache / "checkpoints").iterdir())
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """A disk on which no file gets longer, in bytes: writing on fails, as on a full one."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.parametrize("size", [20_000, 80_000])  # the adapter's weights (safetensors), the optimizer's (torch)
+def test_a_full_disk_is_said_and_costs_nothing(size, uninterrupted, run, params, tmp_path, cache, monkeypatch):
+    monkeypatch.chdir(folder(tmp_path / "full", ROWS))
+    with (
+        pytest.raises(InputError, match=r"^a checkpoint of step 1 in .* could not be written .* DISTILL_CACHE"),
+        files_of_at_most(size),
+    ):
+        sft_train.main({"student": params})
+    assert not written()
+    assert run("full") == uninterrupted
+    assert not list((cache / "checkpoints").iterdir())
+
+
+def test_a_disk_that_is_full_in_the_end_leaves_no_adapter(uninterrupted, run, monkeypatch, capsys):
+    card = lineage.card
+
+    def full(*what: Any) -> str:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
+        return card(*what)
+
+    monkeypatch.setattr(lineage, "card", full)
+    with pytest.raises(InputError, match=r"^models/adapter could not be written .* training goes on from"):
+        with files_of_at_most(10_000_000):
+            run("full")
+    assert not written() and not list(Path("models").iterdir())
+    monkeypatch.setattr(lineage, "card", card)
+    assert run("full") == uninterrupted
+    assert f"resuming after step {STEPS}" in capsys.readouterr().out
+
+
+def in_turn(run_id: str, order: Any, name: str, holding: Any, release: Any) -> None:
+    """A training that does nothing but hold its working folder."""
+    with checkpoints.working_folder(run_id):
+        order.put(name)
+        holding.set()
+        release.wait(60)
+        order.put(name)
+
+
+def test_of_equal_trainings_one_runs_at_a_time(children, cache):
+    """Also those that come when the first has ended while another has waited for it."""
+    order, release = children.Queue(), [children.Event() for _ in range(3)]
+    holding = [children.Event() for _ in range(3)]
+    turns = [children.Process(target=in_turn, args=("r", order, n, holding[n], release[n])) for n in range(3)]
+    turns[0].start()
+    assert holding[0].wait(60)
+    turns[1].start()
+    while not blocked(turns[1].pid):
+        assert turns[1].is_alive()
+    release[0].set()
+    assert holding[1].wait(60)
+    turns[2].start()
+    while not (blocked(turns[2].pid) or holding[2].is_set()):
+        assert turns[2].is_alive()
+    release[1].set()
+    release[2].set()
+    for turn in turns:
+        turn.join(60)
+    assert [order.get(timeout=60) for _ in range(6)] == [0, 0, 1, 1, 2, 2]
+    assert not list((cache / "checkpoints").iterdir())
+
+
+def blocked(process: int) -> bool:
+    """Whether it waits for a lock."""
+    return any(
+        line.split()[1] == "->" and line.split()[5] == str(process)
+        for line in Path("/proc/locks").read_text().splitlines()
+    )
 
 
 def test_a_checkpoint_that_was_cut_off_is_not_used(tmp_path):
@@ -191,6 +271,8 @@ def test_a_4_bit_base_needs_its_library(run, monkeypatch):
 
 def test_a_4_bit_base_is_trained_and_gives_the_same_bytes_again(run, monkeypatch):
     """On a CPU, in the same code as on a card: the linear layers are really held in 4 bits."""
+    from safetensors.numpy import load
+
     from distill.student import trainer
 
     build, held = trainer.build, []
@@ -206,6 +288,8 @@ def test_a_4_bit_base_is_trained_and_gives_the_same_bytes_again(run, monkeypatch
     report = json.loads(files["reports/training.json"])
     assert report["loss_last"] < report["loss_first"] / 2
     assert json.loads(files["models/adapter/adapter_config.json"])["r"] == 8
+    weights = load(files["models/adapter/adapter_model.safetensors"])
+    assert {str(values.dtype) for values in weights.values()} == {"float32"}  # in bf16 small steps would change nothing
     assert run("twice", qlora_rank=8) == files
 
 

@@ -50,7 +50,7 @@ def test_out_of_memory_halves_what_is_computed_at_once(on, uninterrupted, run, l
 
     tried = little_memory(2, torch.OutOfMemoryError if on == "a card" else None)
     report = json.loads(run("little")["reports/training.json"])
-    assert tried[:2] == [4, 4] and max(tried[2:]) == 2
+    assert tried[:2] == [4, 4] and max(tried[2:]) == 2  # at these lengths nothing is gained by fewer rows before
     whole = json.loads(uninterrupted["reports/training.json"])
     assert report["loss_first"] == pytest.approx(whole["loss_first"], rel=1e-4)
     assert report["loss_last"] == pytest.approx(whole["loss_last"], rel=1e-2)
@@ -75,10 +75,29 @@ def test_what_was_found_out_about_memory_outlives_a_kill(tmp_path):
 
 
 def test_the_ladder_of_memory():
-    steps, fit = [], Fit(12, False)
-    while fit := memory.less(fit, 12):
-        steps.append(fit)
-    assert steps == [Fit(12, True), Fit(6, True), Fit(3, True), Fit(1, True)]
+    """Fewer rows while they keep a card busy, then recomputing, which costs a third, then fewer rows again."""
+
+    def ladder(longest: int) -> list[Fit]:
+        steps, fit = [], Fit(12, False)
+        while fit := memory.less(fit, 12, longest):
+            steps.append(fit)
+        return steps
+
+    assert ladder(100) == [Fit(12, True), Fit(6, True), Fit(3, True), Fit(1, True)]
+    assert ladder(700) == [Fit(6, False), Fit(3, False), Fit(3, True), Fit(1, True)]
+    assert ladder(2048) == [Fit(6, False), Fit(3, False), Fit(1, False), Fit(1, True)]
+
+
+@pytest.mark.parametrize(
+    ("said", "memory_is_why"),
+    [
+        ("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported", True),
+        ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", True),
+        ("CUDA error: an illegal memory access was encountered", False),
+    ],
+)
+def test_which_errors_mean_that_memory_is_short(said, memory_is_why):
+    assert memory.is_out_of_memory(RuntimeError(said)) == memory_is_why
 
 
 def test_rows_that_follow_each_other_have_the_loss_and_gradient_of_single_rows(gguf, cache):

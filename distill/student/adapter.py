@@ -8,8 +8,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from distill.records.faults import InputError
 from distill.student import lora_gguf
 from distill.student.base import Base
+from distill.student.checkpoints import saving
 from distill.student.tokenizer import read_tokenizer
 from distill.student.train import ALPHA
 
@@ -22,11 +24,26 @@ def save(model: Any, base: Base, template: str, card: str, folder: Path, state: 
     adapter_config.json and adapter_model.safetensors (peft), adapter.gguf (llama.cpp, where it knows the
     architecture), the tokenizer, the chat template that was trained with, generation_config.json with the tokens that end a
     turn, and README.md with the text `card`. `state` has the weights where the model does not hold them itself (it is
-    spread over several processes).
+    spread over several processes). Raises InputError when it cannot be written.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     made = folder.with_name(f".{folder.name}.unfinished")
     shutil.rmtree(made, ignore_errors=True)
+    try:
+        with saving(str(folder), "Free some space and run again: training goes on from its last checkpoint"):
+            _write_all(model, base, template, card, made, state)
+    except InputError:
+        shutil.rmtree(made)
+        raise
+    replaced = folder.with_name(f".{folder.name}.replaced")
+    shutil.rmtree(replaced, ignore_errors=True)
+    if folder.exists():
+        folder.rename(replaced)
+    made.rename(folder)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _write_all(model: Any, base: Base, template: str, card: str, made: Path, state: dict[str, Any] | None) -> None:
     model.save_pretrained(made, state_dict=state)
     _settle(made / "adapter_config.json", base.name)
     lora_gguf.write(made / "adapter_model.safetensors", model.config, ALPHA, made / "adapter.gguf")
@@ -41,12 +58,6 @@ def save(model: Any, base: Base, template: str, card: str, folder: Path, state: 
     (made / "README.md").write_text(card, encoding="utf-8")
     for file in made.iterdir():
         file.chmod(0o644)
-    replaced = folder.with_name(f".{folder.name}.replaced")
-    shutil.rmtree(replaced, ignore_errors=True)
-    if folder.exists():
-        folder.rename(replaced)
-    made.rename(folder)
-    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def _settle(file: Path, base: str) -> None:

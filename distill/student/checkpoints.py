@@ -6,19 +6,22 @@ marker exists, which is written last; so a kill while one is being written costs
 
 import fcntl
 import hashlib
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from distill.records.faults import InputError
 from distill.records.ids import content_id
 from distill.records.paths import cache_dir
 from distill.student.examples import Examples
 
 MARKER = "complete"
-LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate")
+UNWRITTEN = ("inline_container.cc", "PytorchStreamWriter", "(os error ")  # torch; safetensors and tokenizers
+LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes", "flash-attn")
 
 
 def run_id(examples: Examples, params: dict[str, Any], fingerprint: str, template: str, machine: list[Any]) -> str:
@@ -29,7 +32,7 @@ def run_id(examples: Examples, params: dict[str, Any], fingerprint: str, templat
         digest.update(repr(sequence and (sequence.input_ids, sequence.labels)).encode())
     for module in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(module.read_bytes())
-    libraries = {name: version(name) for name in LIBRARIES}
+    libraries = {name: _version(name) for name in LIBRARIES}
     return content_id([digest.hexdigest(), params, fingerprint, template, libraries, machine], 32)
 
 
@@ -44,12 +47,51 @@ def working_folder(run: str, first: bool = True) -> Iterator[Path]:
     if not first:
         yield folder
         return
-    with folder.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with _alone(folder.with_suffix(".lock")):
         folder.mkdir(exist_ok=True)
         yield folder
         shutil.rmtree(folder)
-    folder.with_suffix(".lock").unlink(missing_ok=True)
+
+
+@contextmanager
+def _alone(file: Path) -> Iterator[None]:
+    """Holds the lock `file`, which is removed when the block ends well.
+
+    It is removed while it is held; who waited for it then holds a file that has no name any more, and tries again.
+    """
+    while True:
+        with file.open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                print("the same training runs on this machine already; waiting for its end", flush=True)
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            if file.exists() and os.path.samestat(os.fstat(lock.fileno()), file.stat()):
+                yield
+                file.unlink()
+                return
+
+
+@contextmanager
+def saving(what: str, advice: str) -> Iterator[None]:
+    """Raises InputError, with `advice`, for whatever goes wrong while `what` is written.
+
+    That a disk is full is an OSError to Python, and to torch, safetensors and tokenizers three other things.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, OSError) and not any(words in str(error) for words in UNWRITTEN):
+            raise
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise InputError(f"{what} could not be written ({reason}). {advice}") from None
+
+
+def _version(library: str) -> str | None:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return None
 
 
 def mark_complete(folder: Path, step: int) -> None:

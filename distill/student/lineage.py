@@ -47,7 +47,8 @@ def report(
 
 def card(record: dict[str, Any], params: dict[str, Any]) -> str:
     """README.md of the adapter's folder, from reports/training.json and the parameters `student:`."""
-    shown = {name: value for name, value in params.items() if name not in ("path", "template") and value is not None}
+    unsaid = {"path", "template"} | ({"lora_rank"} if params["qlora_rank"] else set())
+    shown = {name: value for name, value in params.items() if name not in unsaid and value is not None}
     settings = "\n".join(f"| {name} | {value} |" for name, value in shown.items())
     validation = "" if record["validation_loss"] is None else f"| validation loss | {record['validation_loss']:.4f} |\n"
     held_out = f"; {record['validation_rows']} rows held out for validation" if record["validation_rows"] else ""

@@ -8,8 +8,8 @@ from typing import Any
 from distill.student.packing import pack
 from distill.student.render import IGNORED, Sequence
 
-TOGETHER = 4
-"""Rows whose loss is computed together: their common beginning is computed once."""
+TOGETHER = {"cpu": 4, "cuda": 1}
+"""Rows whose loss is computed together, so that their common beginning is computed once: it pays on a CPU."""
 
 
 class Loaded:
@@ -85,8 +85,9 @@ class Loaded:
 
         total, count = 0.0, 0
         rows = sorted((vars(sequence) for sequence in sequences), key=lambda row: row["input_ids"])
-        for start in range(0, len(rows), TOGETHER):
-            batch = pack(rows[start : start + TOGETHER])
+        together = TOGETHER[self.device]
+        for start in range(0, len(rows), together):
+            batch = pack(rows[start : start + together])
             targets = batch.pop("shift_labels")[0].to(self.device)
             del batch["labels"]
             learned = (targets != IGNORED).nonzero().flatten()

@@ -14,6 +14,8 @@ from distill.student.examples import Examples
 from distill.student.packing import common_context
 
 TOKENS_AT_ONCE = {"cpu": 1024, "cuda": 8192}  # of one forward pass, to begin with
+ENOUGH_TOKENS = 2048  # keep a card busy: fewer rows cost nothing down to here, computing activations again a third
+OUT_OF_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 FILE = "memory.json"
 NOTICE = "DISTILL_OUT_OF_MEMORY"  # a file that a launched process makes, so that whoever launched it tries again
 
@@ -33,29 +35,34 @@ def first(examples: Examples, share: int, device: str) -> Fit:
     return Fit(rows_at_once(examples, share, TOKENS_AT_ONCE[device], device == "cpu"), False)
 
 
-def less(fit: Fit, share: int) -> Fit | None:
-    """The next smaller parts of a batch of `share` rows; None: there are none."""
-    if not fit.recompute:
+def less(fit: Fit, share: int, longest: int) -> Fit | None:
+    """The next smaller parts of a batch of `share` rows, of which the longest has so many tokens; None: there are none."""
+    smaller = max((rows for rows in range(1, fit.rows // 2 + 1) if share % rows == 0), default=None)
+    if not fit.recompute and (smaller is None or smaller * longest < ENOUGH_TOKENS):
         return Fit(fit.rows, True)
-    smaller = [rows for rows in range(1, fit.rows // 2 + 1) if share % rows == 0]
-    return Fit(max(smaller), True) if smaller else None
+    return Fit(smaller, fit.recompute) if smaller else None
 
 
 def rows_at_once(examples: Examples, share: int, tokens: int, shared_context: bool) -> int:
     """Rows of one forward pass: the largest divisor of `share` whose packed rows stay within `tokens`."""
     rows = [vars(sequence) for sequence in [*examples.train, *examples.validation]]
     shared = common_context(rows) if shared_context else 0
-    longest = max(len(row["input_ids"]) for row in rows)
+    longest = longest_row(examples)
     fitting = [n for n in range(1, share + 1) if share % n == 0 and shared + n * (longest - shared) <= tokens]
     return max(fitting, default=1)
 
 
+def longest_row(examples: Examples) -> int:
+    """Tokens of the longest sequence."""
+    return max(len(sequence.input_ids) for sequence in [*examples.train, *examples.validation])
+
+
 def is_out_of_memory(error: BaseException) -> bool:
-    """torch has a type of its own for cards, and none for the machine's memory."""
+    """torch has a type of its own for what it allocates on cards, and only words for the rest."""
     import torch
 
     return isinstance(error, torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+        isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)
     )
 
 

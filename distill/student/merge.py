@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,9 @@ def _merged(directory: Path, adapter: Path) -> Any:
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
+    warnings.filterwarnings(
+        "ignore", message="`is_gradient_checkpointing` is deprecated"
+    )  # peft 0.21 still asks for it
     model: Any = AutoModelForCausalLM.from_pretrained(directory, dtype="auto")
     return PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
 

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import json
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -59,10 +60,19 @@ def curl(served: Endpoint) -> str:
     )
 
 
+def _refuse_taken(port: int) -> None:
+    """Raises InputError for a port that is none, or that is in use: llama.cpp gives no reason, and wraps numbers."""
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(f"port {port}: {error}; name another, or none to get a free one") from None
+
+
 async def _serve(port: int) -> None:
     settings = params.load()
     if settings["runtime"]["student_url"]:
         raise InputError(f"runtime.student_url: the student is served at {settings['runtime']['student_url']} already")
+    _refuse_taken(port)
     stop = asyncio.Event()
     for sign in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(sign, stop.set)

@@ -96,6 +96,14 @@ def peak(device: str) -> float | None:
     return 2 * rows * inner * columns / best
 
 
+def forget_peak(device: str) -> None:
+    """Begins anew to look for the highest point of a card's memory; that of a process cannot be forgotten."""
+    import torch
+
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+
+
 def memory(device: str) -> int:
     """Bytes that this process had in use at the highest point."""
     import torch

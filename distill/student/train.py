@@ -19,7 +19,7 @@ from distill.student.base import Base
 from distill.student.checkpoints import newest
 from distill.student.examples import HELD_OUT, Examples
 from distill.student.memory import Fit
-from distill.student.speed import Speed, measured
+from distill.student.speed import Speed, forget_peak, measured
 
 ALPHA = 32  # constant, so that the best learning rate does not depend on the rank ("LoRA Without Regret", 2025)
 CHECKPOINTS = 10  # a kill costs a tenth of the run at most; the held-out loss is taken at the same steps
@@ -72,7 +72,7 @@ def train(examples: Examples, base: Base, params: dict[str, Any], folder: Path) 
         except RuntimeError as error:
             if not memory.is_out_of_memory(error):
                 raise
-            smaller = memory.less(fit, mine)
+            smaller = memory.less(fit, mine, memory.longest_row(examples))
             if smaller is None:
                 raise InputError(
                     f"params.yaml: /student/max_length: one row at a time does not fit into memory ({_first_line(error)})"
@@ -108,6 +108,7 @@ def _train(
 
     disable_progress_bar()
     warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")  # TRL 1.16 still asks for it
+    forget_peak(device)  # of a try that did not fit
     set_seed(params["seed"])
     arguments = _arguments(examples, params, folder, device, fit, share)
     student = trainer.build(

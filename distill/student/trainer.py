@@ -12,6 +12,7 @@ from datasets import Dataset
 from transformers import PrinterCallback
 from trl import SFTTrainer
 
+from distill.student.checkpoints import saving
 from distill.student.examples import Examples
 from distill.student.packing import concatenate, pack
 from distill.student.render import IGNORED
@@ -53,6 +54,11 @@ class Student(SFTTrainer):
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        place = f"a checkpoint of step {self.state.global_step} in {self.args.output_dir}"
+        with saving(place, "Free some space, or set DISTILL_CACHE to another disk, and run again"):
+            super()._save_checkpoint(model, trial)
+
     def _summed_loss(self, model: Any, inputs: dict[str, Any]) -> tuple[Any, int]:
         targets = inputs["shift_labels"][0]
         learned = (targets != IGNORED).nonzero().flatten()
@@ -72,6 +78,9 @@ def build(model: Any, peft_config: Any, args: Any, examples: Examples, early_sto
         data_collator=pack if args.use_cpu else concatenate,
         callbacks=[Watch(examples.tokens, early_stopping)],
     )
+    for parameter in student.model.parameters():
+        if parameter.requires_grad:  # TRL rounds an adapter over 4 bits to bf16, in which small steps change nothing
+            parameter.data = parameter.data.float()
     student.meter = meter(student.model)
     student.remove_callback(PrinterCallback)
     return student
