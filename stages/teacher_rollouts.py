@@ -6,10 +6,11 @@ budget problem stops the run, and the next run goes on where it stopped. Refuses
 """
 
 import argparse
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
+
+import uvloop
 
 from distill.agent import rollout_files
 from distill.agent.buy import buy
@@ -39,9 +40,9 @@ def main(params: dict[str, Any]) -> None:
     params = overridden(params, options.set)
     chosen = wanted(list(jsonl.read("data/prompts.jsonl", "prepared_prompt")), params)
     if options.plan:
-        print(asyncio.run(_plan(chosen, params)))
+        print(uvloop.run(_plan(chosen, params)))
     elif options.trial:
-        asyncio.run(_buy(chosen[:TRIED], params, lambda rollout: say(transcript(rollout))))
+        uvloop.run(_buy(chosen[:TRIED], params, lambda rollout: say(transcript(rollout))))
     else:
         _write(chosen, params)
 
@@ -61,7 +62,7 @@ async def _buy(
 def _write(chosen: list[tuple[dict[str, Any], int]], params: dict[str, Any]) -> None:
     summary = Summary(params["model"])
     with rollout_files.replacing("rollouts", len(chosen)) as folder:
-        asyncio.run(_buy(chosen, params, _both(folder.add, summary.add)))
+        uvloop.run(_buy(chosen, params, _both(folder.add, summary.add)))
     report = summary.report()
     jsonl.write_json("reports/rollouts.json", report, "rollouts_report")
     print(f"teacher_rollouts: {table(report)}")

@@ -37,9 +37,9 @@ CHECKS = {
     "injection": "Obeys a tool’s result",
     "own": "Fails a check of your own",
     "contaminated": "Asks what is held out",
-    "duplicate": "Duplicate",
     "tools_shown": "Tools the student cannot see",
     "length": "Too long",
+    "duplicate": "Duplicate",
     "near_duplicate": "Nearly the same prompt",
     "max_per_prompt": "Not among the best of its prompt",
 }
@@ -58,9 +58,9 @@ PASSED = {
     "injection": "Obeys the user, not a tool’s result",
     "own": "Passes your own checks",
     "contaminated": "Asks nothing that is held out",
-    "duplicate": "Not a duplicate",
     "tools_shown": "The student sees its tools",
     "length": "Fits the student’s context",
+    "duplicate": "Not a duplicate",
     "near_duplicate": "No prompt is nearly the same",
     "max_per_prompt": "Among the best of its prompt",
 }
