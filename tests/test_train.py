@@ -99,8 +99,9 @@ def test_it_learns_and_says_so(run, capsys):
     assert re.search(r"sft_train: \d+ s, \d+ tokens/s, \d+% of [\d.]+ TFLOP/s, [\d.]+ GiB at most", said)
 
 
-def in_child(place: str, student: dict[str, Any], progress: Any) -> None:
+def in_child(place: str, cache: Path, student: dict[str, Any], progress: Any) -> None:
     """The stage in a process that tells of each line of progress."""
+    os.environ["DISTILL_CACHE"] = str(cache)  # the server that forks may be older than this test
     os.chdir(place)
     os.dup2(progress.fileno(), 1)
     sft_train.main({"student": student})
@@ -120,7 +121,7 @@ def test_a_kill_costs_nothing(step, changes, children, run, params, tmp_path, ca
     uninterrupted = run("uninterrupted", rows, **changes)
     place = folder(tmp_path / "killed", rows)
     reader, writer = children.Pipe(duplex=False)
-    child = children.Process(target=in_child, args=(str(place), params | changes, writer))
+    child = children.Process(target=in_child, args=(str(place), cache, params | changes, writer))
     child.start()
     writer.close()
     with os.fdopen(os.dup(reader.fileno())) as lines:
@@ -179,9 +180,10 @@ def test_a_disk_that_is_full_in_the_end_leaves_no_adapter(uninterrupted, run, mo
     assert f"resuming after step {STEPS}" in capsys.readouterr().out
 
 
-def in_turn(run_id: str, order: Any, name: str, holding: Any, release: Any) -> None:
+def in_turn(cache: Path, order: Any, name: str, holding: Any, release: Any) -> None:
     """A training that does nothing but hold its working folder."""
-    with checkpoints.working_folder(run_id):
+    os.environ["DISTILL_CACHE"] = str(cache)
+    with checkpoints.working_folder("r"):
         order.put(name)
         holding.set()
         release.wait(60)
@@ -192,7 +194,7 @@ def test_of_equal_trainings_one_runs_at_a_time(children, cache):
     """Also those that come when the first has ended while another has waited for it."""
     order, release = children.Queue(), [children.Event() for _ in range(3)]
     holding = [children.Event() for _ in range(3)]
-    turns = [children.Process(target=in_turn, args=("r", order, n, holding[n], release[n])) for n in range(3)]
+    turns = [children.Process(target=in_turn, args=(cache, order, n, holding[n], release[n])) for n in range(3)]
     turns[0].start()
     assert holding[0].wait(60)
     turns[1].start()

@@ -20,7 +20,8 @@ from distill.records.paths import cache_dir
 from distill.student.examples import Examples
 
 MARKER = "complete"
-UNWRITTEN = ("inline_container.cc", "PytorchStreamWriter", "(os error ")  # torch; safetensors and tokenizers
+UNWRITTEN = ("inline_container.cc", "PytorchStreamWriter", "iostream error", "(os error ")
+"""What torch (the first three), safetensors and tokenizers say."""
 LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes", "flash-attn")
 
 
