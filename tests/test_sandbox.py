@@ -56,7 +56,7 @@ def here() -> int:
     """Runs outside."""
     return os.getpid()
 '''
-SLEEPS = f'FROM {IMAGE}\nVOLUME /work\nCMD ["sleep", "1000"]\n'
+SLEEPS = f'FROM {IMAGE}\nVOLUME /scratch\nCMD ["sleep", "1000"]\n'
 SERVES = f'FROM {IMAGE}\nCOPY tiny_mcp.py /srv/\nCMD ["python3", "/srv/tiny_mcp.py", "8931"]\n'
 ROW = {"source": "seed:1", "docker": "local/py", "metadata": {}, "id": "x"}
 
@@ -202,7 +202,7 @@ def test_what_a_container_may_not(client: Any, project: Path) -> None:
     memory, root, volume, tmp, reach, interfaces, caps, forks = ran(
         "r = len(bytearray(2**30))",
         "open('/etc/x', 'w')",
-        "r = open('/work/x', 'w').write('x')",
+        "r = open('/scratch/x', 'w').write('x')",
         "import os\ntry:\n    open('/tmp/x', 'wb').write(bytes(33 * 2**20))\nfinally:\n    os.remove('/tmp/x')",
         "import socket; socket.create_connection(('192.0.2.1', 80), 5)",
         "import os; r = os.listdir('/sys/class/net')",
