@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -128,13 +129,13 @@ def test_rows_that_follow_each_other_have_the_loss_and_gradient_of_single_rows(g
     torch.testing.assert_close(together[1], alone[0][1] + alone[1][1], rtol=1e-4, atol=1e-5)
 
 
-def in_process(place: str, student: dict[str, Any], progress: Any, rank: int, port: int) -> None:
+def in_process(place: str, cache: Path, student: dict[str, Any], progress: Any, rank: int, port: int) -> None:
     """One of two processes, with the variables that `accelerate launch --cpu` sets."""
     os.environ |= {
         "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2",
         "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1",
     }  # fmt: skip
-    in_child(place, student, progress)
+    in_child(place, cache, student, progress)
 
 
 def test_two_processes_train_as_one(children, run, params, tmp_path, cache):  # noqa: F811
@@ -145,7 +146,9 @@ def test_two_processes_train_as_one(children, run, params, tmp_path, cache):  # 
     reader, writer = children.Pipe(duplex=False)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    both = [children.Process(target=in_process, args=(str(place), params, writer, rank, port)) for rank in range(2)]
+    both = [
+        children.Process(target=in_process, args=(str(place), cache, params, writer, rank, port)) for rank in range(2)
+    ]
     for process in both:
         process.start()
     writer.close()
