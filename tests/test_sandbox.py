@@ -92,7 +92,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def containers(client: Any) -> list[Any]:
-    return client.containers.list(all=True, filters={"label": owner.HOST}, ignore_removed=True)
+    return client.containers.list(all=True, filters={"label": owner.HOST}, sparse=True)
 
 
 def params(mcp: dict[str, Any] | None = None, **sandbox: Any) -> dict[str, Any]:

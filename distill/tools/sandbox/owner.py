@@ -32,13 +32,14 @@ def reap(client: Any) -> list[str]:
     from docker.errors import APIError
 
     gone = []
-    for container in client.containers.list(all=True, filters={"label": HOST}, ignore_removed=True):
+    # Sparse: else each one is inspected, and Podman fails on one that somebody removes meanwhile.
+    for container in client.containers.list(all=True, filters={"label": HOST}, sparse=True):
         if is_gone(container.labels):
             try:
                 container.remove(force=True, v=True)
             except APIError:  # somebody else was faster
                 continue
-            gone.append(container.name)
+            gone.append(container.attrs["Names"][0].lstrip("/"))
     return gone
 
 
