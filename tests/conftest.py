@@ -23,6 +23,12 @@ settings.register_profile("project", deadline=None, derandomize=True, database=N
 settings.load_profile("project")
 sys.path.insert(0, str(Path(__file__).parent))
 ROOT = Path(__file__).resolve().parents[1]
+LONGEST = ("test_readme", "test_train", "test_pipeline", "test_experiments", "test_train_machine", "test_sandbox")
+"""Files that take a minute and more: they go first, so that side by side with the others none is left over at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
 
 @pytest.fixture(autouse=True)

@@ -91,8 +91,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return project
 
 
-def containers(client: Any) -> list[Any]:
-    return client.containers.list(all=True, filters={"label": owner.HOST}, sparse=True)
+def containers(client: Any) -> list[dict[str, Any]]:
+    return client.api.containers(all=True, filters={"label": owner.HOST})
 
 
 def params(mcp: dict[str, Any] | None = None, **sandbox: Any) -> dict[str, Any]:
@@ -166,7 +166,7 @@ def test_a_tool_in_a_sandbox(client: Any, project: Path) -> None:
             outside, inside = await one(session, "here"), await one(session, "run", code="import os; r = os.uname()[1]")
             assert outside.content == str(os.getpid()) and inside.content != os.uname()[1]
             (running,) = containers(client)
-            assert inside.image == outside.image == running.image.id
+            assert inside.image == outside.image == client.api.inspect_container(running["Id"])["Image"]
 
     in_box(work)
 
@@ -193,7 +193,7 @@ def test_what_a_container_may_not(client: Any, project: Path) -> None:
         async with box.open(ROW) as session:
             await one(session, "run", code="")
             (running,) = containers(client)
-            return client.api.inspect_container(running.id)
+            return client.api.inspect_container(running["Id"])
 
     settings = params(memory="64m", cpus=0.5, pids=32)
     host = in_box(look, settings=settings)["HostConfig"]
@@ -415,7 +415,7 @@ def busy(project: Path) -> Iterator[Callable[[], "subprocess.Popen[str]"]]:
 def test_ctrl_c_leaves_no_container(client: Any, busy: Callable[[], "subprocess.Popen[str]"]) -> None:
     for presses in (1, 2):
         process = busy()
-        until(lambda: [box for box in containers(client) if box.status == "running"], 120)
+        until(lambda: [box for box in containers(client) if box["State"] == "running"], 120)
         time.sleep(1)
         for _ in range(presses):
             process.send_signal(signal.SIGINT)
@@ -430,16 +430,16 @@ def test_the_next_start_removes_what_a_kill_left_behind(
     client: Any, project: Path, busy: Callable[[], "subprocess.Popen[str]"]
 ) -> None:
     killed, living = busy(), None
-    until(lambda: [box for box in containers(client) if box.status == "running"], 120)
+    until(lambda: [box for box in containers(client) if box["State"] == "running"], 120)
     killed.kill()
     killed.wait()
     (orphan,) = containers(client)
     living = busy()
-    until(lambda: orphan.id not in [box.id for box in containers(client)] and containers(client), 120)
-    theirs = {box.labels[owner.PROCESS] for box in containers(client)}
+    until(lambda: orphan["Id"] not in [box["Id"] for box in containers(client)] and containers(client), 120)
+    theirs = {box["Labels"][owner.PROCESS] for box in containers(client)}
     assert theirs == {str(living.pid)}
     assert ran("r = 1") == ["1"], "a third run"
-    assert {box.labels[owner.PROCESS] for box in containers(client)} == theirs, "which leaves the living alone"
+    assert {box["Labels"][owner.PROCESS] for box in containers(client)} == theirs, "which leaves the living alone"
     living.send_signal(signal.SIGINT)
     time.sleep(0.5)
     living.send_signal(signal.SIGINT)

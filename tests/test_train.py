@@ -7,6 +7,7 @@ import os
 import re
 import resource
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -200,11 +201,13 @@ def test_of_equal_trainings_one_runs_at_a_time(children, cache):
     turns[1].start()
     while not blocked(turns[1].pid):
         assert turns[1].is_alive()
+        time.sleep(0.02)
     release[0].set()
     assert holding[1].wait(60)
     turns[2].start()
     while not (blocked(turns[2].pid) or holding[2].is_set()):
         assert turns[2].is_alive()
+        time.sleep(0.02)
     release[1].set()
     release[2].set()
     for turn in turns:

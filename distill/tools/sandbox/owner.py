@@ -32,14 +32,14 @@ def reap(client: Any) -> list[str]:
     from docker.errors import APIError
 
     gone = []
-    # Sparse: else each one is inspected, and Podman fails on one that somebody removes meanwhile.
-    for container in client.containers.list(all=True, filters={"label": HOST}, sparse=True):
-        if is_gone(container.labels):
+    # Not client.containers.list: it inspects each one, and Podman fails on one that somebody removes meanwhile.
+    for found in client.api.containers(all=True, filters={"label": HOST}):
+        if is_gone(found["Labels"]):
             try:
-                container.remove(force=True, v=True)
+                client.api.remove_container(found["Id"], force=True, v=True)
             except APIError:  # somebody else was faster
                 continue
-            gone.append(container.attrs["Names"][0].lstrip("/"))
+            gone.append(found["Names"][0].lstrip("/"))
     return gone
 
 
