@@ -40,6 +40,7 @@ graphroot = "{folder}/graph"
 """
 IMAGE = "distill-test/python:1"
 APPLETS = ("sh", "cat", "sleep", "ls", "touch", "kill", "nc", "id", "env", "mkdir", "grep", "ps")
+EMPTY = ("etc", "proc", "sys", "dev", "tmp", "run", "work")
 LEFT_OUT = (
     "test",
     "idlelib",
@@ -151,16 +152,18 @@ def _rootfs() -> bytes:
     programs = [python, *(path for path in files if path.suffix == ".so"), Path(busybox)]
     listed = subprocess.run(["ldd", *programs], capture_output=True, text=True, check=False).stdout.split()
     libraries = {Path(word) for word in listed if word.startswith("/") and not word.endswith(":")}
+    wanted = {str(path).lstrip("/"): path for path in [*files, *sorted(libraries)]}
+    wanted |= {"usr/bin/python3": python, "bin/busybox": Path(busybox)}
+    # Docker gives a folder that the archive only implies to root alone, and then root needs a capability to enter it.
+    folders = {str(folder) for name in wanted for folder in Path(name).parents} | set(EMPTY)
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w", dereference=True) as archive:
-        for folder in ("bin", "etc", "proc", "sys", "dev", "tmp", "run", "work"):
+        for folder in sorted(folders - {"."}):
             entry = tarfile.TarInfo(folder)
             entry.type, entry.mode = tarfile.DIRTYPE, 0o777 if folder in ("tmp", "work") else 0o755
             archive.addfile(entry)
-        for path in [*files, *sorted(libraries)]:
-            archive.add(path, str(path).lstrip("/"), recursive=False)
-        archive.add(python, "usr/bin/python3")
-        archive.add(busybox, "bin/busybox")
+        for name, path in wanted.items():
+            archive.add(path, name, recursive=False)
         for name in APPLETS:
             entry = tarfile.TarInfo(f"bin/{name}")
             entry.type, entry.linkname = tarfile.SYMTYPE, "busybox"

@@ -5,6 +5,7 @@ import secrets
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,12 +93,19 @@ class Box:
                 self._doors[port] = Door(self._folder, port, self.exec)
             return self._doors[port]
 
-    def end(self) -> str | None:
-        """Why the container is not running, with its last words; None when it is. Blocks."""
+    def end(self, within_s: float = 0.0) -> str | None:
+        """Why the container is not running, with its last words; None when it is. Blocks.
+
+        `within_s`: how long to wait for its end. Docker says `running` for a moment after all in it was killed.
+        """
         from docker.errors import DockerException
 
+        last = time.monotonic() + within_s
         try:
             self._container.reload()
+            while self._container.status == "running" and time.monotonic() < last:
+                time.sleep(0.05)
+                self._container.reload()
             if self._container.status == "running":
                 return None
             state = self._container.attrs["State"]

@@ -61,8 +61,13 @@ class Exec:
 
     @property
     def exit_code(self) -> int | None:
-        """With what it ended."""
-        return self._api.exec_inspect(self._id).get("ExitCode")
+        """With what it ended; None where the engine does not know."""
+        from docker.errors import DockerException
+
+        try:
+            return self._api.exec_inspect(self._id).get("ExitCode")
+        except (DockerException, OSError):
+            return None
 
     def close(self) -> None:
         """Closes its input and output."""

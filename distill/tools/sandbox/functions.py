@@ -25,6 +25,9 @@ RUN = ["python3", "-c", "import json, sys; exec(json.loads(sys.stdin.buffer.read
 RUNNER = json.dumps(inspect.getsource(runner)).encode() + b"\n"
 LOADING_S = 30.0
 NOT_THERE = (126, 127)
+KILLED = (137, None)
+"""Exit codes of a process that may have gone with its container."""
+ENDING_S = 2.0
 
 
 class SandboxTools:
@@ -116,11 +119,11 @@ def _answer(program: Exec, line: bytes, box: Box) -> bytes:
         error = raised
     if said and said.startswith(b"{"):
         return said
-    gone = box.end()
+    code = None if error else program.exit_code
+    gone = box.end(ENDING_S if code in KILLED else 0.0)
     if gone:
         raise SessionLost(gone)
     why = " ".join(f"{(said or b'').decode(errors='replace')} {program.said} {error or ''}".split())
-    code = None if error else program.exit_code
     if "not found" in why or "no such file" in why.lower() or code in NOT_THERE:
         raise ToolError(f"the image has no python3, which @tool(sandbox=True) needs: {why}")
     raise ToolError(f"its process ended with exit code {code}: {why}" if code else why or "its process is gone")
