@@ -8,7 +8,6 @@ import gc
 import logging
 import math
 import time
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from distill.student.base import Base
 from distill.student.checkpoints import newest
 from distill.student.examples import HELD_OUT, Examples
 from distill.student.memory import Fit
+from distill.student.quiet import quiet
 from distill.student.speed import Speed, forget_peak, measured
 
 ALPHA = 32  # constant, so that the best learning rate does not depend on the rank ("LoRA Without Regret", 2025)
@@ -102,12 +102,10 @@ def _train(
     from accelerate import PartialState
     from peft import LoraConfig
     from transformers import set_seed
-    from transformers.utils.logging import disable_progress_bar
 
     from distill.student import trainer
 
-    disable_progress_bar()
-    warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")  # TRL 1.16 still asks for it
+    quiet()
     forget_peak(device)  # of a try that did not fit
     set_seed(params["seed"])
     arguments = _arguments(examples, params, folder, device, fit, share)
