@@ -65,9 +65,9 @@ def served_project(project: Path, made: tuple[Path, Path], set_param: Callable[[
     return project
 
 
-def sit(model: Any, scale: float, *prompts: dict[str, Any]) -> list[dict[str, Any]]:
+def sit(model: Any, scale: float, *prompts: dict[str, Any], shop: Path = SHOP) -> list[dict[str, Any]]:
     async def run() -> list[dict[str, Any]]:
-        tools = toolbox.load({"agent": AGENT, "runtime": {"tool_sessions": 4}}, SHOP)
+        tools = toolbox.load({"agent": AGENT, "runtime": {"tool_sessions": 4}}, shop)
         await tools.prepare(list(prompts))
         sampling = greedy(64, scale)
         try:
@@ -94,6 +94,14 @@ def test_the_exam_runs_in_process_with_and_without_the_adapter(in_process):
     assert (right["correct"], right["valid_calls"], right["status"]) == (True, 1, "completed")
     [wrong] = sit(in_process(), 0.0, PROMPT)
     assert wrong["correct"] is False and "G108" in wrong["messages"][2]["tool_calls"][0]["function"]["arguments"]
+
+
+def test_a_key_that_a_tool_says_is_in_no_exam(in_process, tmp_path):
+    key = "sk-" + "A1b2C3d4" * 4  # put together here: such a text in a file is found by scanners
+    shop = tmp_path / "tools.py"
+    shop.write_text(SHOP.read_text().replace("return f'", f"return '{key} ' f'"))
+    [talk] = sit(in_process(), 1.0, PROMPT, shop=shop)
+    assert talk["messages"][3]["content"] == '[secret] {"price": 3, "stock": 1}'
 
 
 def test_a_batch_says_what_each_would_say_alone(loaded, in_process):
