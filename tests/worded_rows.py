@@ -10,7 +10,7 @@ from distill.dataset import convert
 from distill.records.ids import content_id
 
 SYLLABLES = [consonant + vowel for consonant in "bdfgklmnprstvz" for vowel in "aeiou"]
-VOCABULARY = ["".join(syllables) for syllables in random.Random(0).sample([*product(SYLLABLES, SYLLABLES)], 1_500)]
+VOCABULARY = ["".join(syllables) for syllables in random.Random(0).sample([*product(SYLLABLES, SYLLABLES)], 900)]
 
 
 def row(text: str, sample: int = 0, system: str = "You work in a shop.", **outcome: Any) -> dict[str, Any]:
