@@ -109,7 +109,8 @@ def _service(folder: Path, driver: str) -> "subprocess.Popen[bytes]":
     }
     with open(folder / "log", "wb") as log:
         command = ["podman", "system", "service", "--time", "0", f"unix://{folder}/podman.sock"]
-        return subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+        # conmon, its child, leaves a file `oom` in this folder when a container runs out of memory.
+        return subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=folder)
 
 
 def _started(service: "subprocess.Popen[bytes]", folder: Path) -> str:

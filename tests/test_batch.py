@@ -10,7 +10,7 @@ from stage_process import Done, Running, until
 from teacher_server import Asked, Cut, refused, says, serving
 
 from distill.records import jsonl
-from distill.teacher import batch_model
+from distill.teacher import batch_file
 
 COST = (11 * 100 + 7 * 1000) / 1e6 / 2
 
@@ -169,17 +169,18 @@ def test_files_are_split(name: str, value: int, monkeypatch: pytest.MonkeyPatch,
     import asyncio
 
     from distill.teacher import chat
+    from distill.teacher.batch_model import BatchModel
     from distill.teacher.budget import Budget
     from distill.teacher.halt import Halt
     from distill.teacher.http import Http
     from distill.teacher.store import Store
 
-    monkeypatch.setattr(batch_model, name, value)
+    monkeypatch.setattr(batch_file, name, value)
     batches = Batches(sums_up, polls=0)
 
     async def ask(base_url: str) -> list[Any]:
         store = Store(tmp_path / "here")
-        model = batch_model.BatchModel(
+        model = BatchModel(
             chat,
             {"provider": "x", "api": "chat", "model": "m"},
             lambda: Http(base_url, {}, 5),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from conftest import ROOT
 from planted import measure
-from test_contests import VOCABULARY, row, sentences
+from worded_rows import VOCABULARY, row, sentences
 
 from distill.dataset import held_out
 from distill.dataset.checks import contaminated

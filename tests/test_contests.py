@@ -1,32 +1,20 @@
 """Near-duplicate prompts and the best rows of a prompt: what goes, what stays, and that the file's order is no rule."""
 
 import random
-import re
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 from conftest import ROOT
-from rollout_records import rollout
+from worded_rows import VOCABULARY, row, sentences
 
-from distill.dataset import convert, facts, filter, minhash
+from distill.dataset import facts, filter, minhash
 from distill.dataset.checks import CHECKS, CONTESTS, max_per_prompt, near_duplicate
 from distill.dataset.checks.context import Context
 from distill.dataset.prompts import prepare, read_seed
-from distill.records.ids import content_id
 
 Row = dict[str, Any]
 OFF = dict.fromkeys(CHECKS | CONTESTS, "off") | {"max_per_prompt": None}
-VOCABULARY = sorted(set(re.findall(r"\b[a-z]{3,}\b", (ROOT / "README.md").read_text())))
-
-
-def row(text: str, sample: int = 0, system: str = "You work in a shop.", **outcome: Any) -> Row:
-    made = convert.row(rollout(sample=sample, metadata={}))
-    made["messages"][:2] = [{"role": "system", "content": system}, {"role": "user", "content": text}]
-    made["prompt_id"] = content_id(made["messages"][:2])
-    made["rollout_id"] = content_id([made["prompt_id"], sample])
-    made["outcome"] |= {"correct": True} | outcome
-    return made
 
 
 def losers(contest: Any, rows: list[Row], **filters: Any) -> set[str]:
@@ -36,11 +24,6 @@ def losers(contest: Any, rows: list[Row], **filters: Any) -> set[str]:
 
 def near(*rows: Row) -> set[str]:
     return losers(near_duplicate, list(rows))
-
-
-def sentences(draw: random.Random, words: int) -> list[str]:
-    """Words as frequent as in life: few are common, most are rare."""
-    return [VOCABULARY[min(int(draw.paretovariate(0.35)), len(VOCABULARY)) - 1] for _ in range(words)]
 
 
 def changed(words: list[str], share: float, draw: random.Random) -> list[str]:

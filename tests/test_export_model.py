@@ -13,13 +13,14 @@ import tiny_qwen3
 from conftest import ROOT
 from test_student_base import post
 from tiny_qwen3 import ROW
-from tiny_student import write_gguf
+from tiny_student import write_adapter, write_gguf
 
 from distill.records.faults import InputError
-from distill.student import adapter, base, export_gguf
+from distill.student import export_gguf
 from distill.student.merge import merge
+from distill.student.open_student import open_student
 from distill.student.serve import endpoint
-from distill.student.tokenizer import TEMPLATES, load_tokenizer
+from distill.student.tokenizer import load_tokenizer
 from distill.teacher.llama_server import serve
 
 QUESTION = ROW["messages"][:2]
@@ -68,16 +69,11 @@ def call_of_transformers(folder: Path) -> Any:
 def test_a_student_that_came_as_gguf_is_served_and_goes_out_as_one(tmp_path, monkeypatch):
     """llama.cpp finds the same next tokens with the file as transformers with the merged model; equal runs, equal bytes."""
     import torch
-    from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
     monkeypatch.setenv("DISTILL_CACHE", str(tmp_path / "cache"))
     source = write_gguf(tmp_path / "tiny.gguf")
-    found = base.find(str(source))
-    torch.manual_seed(0)
-    lora = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM", init_lora_weights=False)
-    model = get_peft_model(AutoModelForCausalLM.from_pretrained(found.directory), lora)
-    adapter.save(model, found, (TEMPLATES / "smollm2.jinja").read_text(), "A card.", tmp_path / "models/adapter")
+    write_adapter(source, tmp_path / "models/adapter")
     monkeypatch.chdir(tmp_path)
     assert asyncio.run(first_token(str(source))) == "assistant"
     for name in ("one", "two"):
@@ -95,7 +91,7 @@ def test_a_student_that_came_as_gguf_is_served_and_goes_out_as_one(tmp_path, mon
 async def first_token(student: str) -> str:
     """What `make serve` gives a client."""
     settings = {"student": {"path": student}, "runtime": {"student_url": None, "concurrency": 1}}
-    async with endpoint(settings, 0) as served:
+    async with endpoint(open_student(settings, Path("models/adapter")), 0) as served:
         body = {"model": "student", "messages": QUESTION, "max_tokens": 1}
         answer = await asyncio.to_thread(post, served, "/v1/chat/completions", **body)
     return answer["choices"][0]["message"]["role"]

@@ -303,8 +303,7 @@ def test_the_manuals_servers_are_read_as_they_stand(tmp_path: Path, monkeypatch:
     (block,) = re.findall(r"(?s)```yaml\n(tools:.*?)```", (root / "README.md").read_text())
     path = tmp_path / "params.yaml"
     whole = yaml.safe_load((root / "params.yaml").read_text())
-    whole["tools"] |= yaml.safe_load(block)["tools"]
-    path.write_text(json.dumps(whole))
+    path.write_text(json.dumps(whole | yaml.safe_load(block)))  # in place of the whole group `tools`
     monkeypatch.setenv("SEARCH_KEY", "key")
     browser, files, search = servers(load_params(path))
     assert browser.url == "http://localhost:8931/mcp" and browser.isolation == "rollout"

@@ -9,8 +9,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,9 @@ import openai
 import pytest
 import tiny_qwen3
 from conftest import ROOT
+from stage_process import until
 from tiny_qwen3 import AGENT, ROW, SHOP
+from tiny_student import write_adapter, write_gguf
 
 from distill.records.faults import InputError
 from distill.student import exam, vllm_server
@@ -65,9 +68,9 @@ def served_project(project: Path, made: tuple[Path, Path], set_param: Callable[[
     return project
 
 
-def sit(model: Any, scale: float, *prompts: dict[str, Any]) -> list[dict[str, Any]]:
+def sit(model: Any, scale: float, *prompts: dict[str, Any], shop: Path = SHOP) -> list[dict[str, Any]]:
     async def run() -> list[dict[str, Any]]:
-        tools = toolbox.load({"agent": AGENT, "runtime": {"tool_sessions": 4}}, SHOP)
+        tools = toolbox.load({"agent": AGENT, "runtime": {"tool_sessions": 4}}, shop)
         await tools.prepare(list(prompts))
         sampling = greedy(64, scale)
         try:
@@ -94,6 +97,14 @@ def test_the_exam_runs_in_process_with_and_without_the_adapter(in_process):
     assert (right["correct"], right["valid_calls"], right["status"]) == (True, 1, "completed")
     [wrong] = sit(in_process(), 0.0, PROMPT)
     assert wrong["correct"] is False and "G108" in wrong["messages"][2]["tool_calls"][0]["function"]["arguments"]
+
+
+def test_a_key_that_a_tool_says_is_in_no_exam(in_process, tmp_path):
+    key = "sk-" + "A1b2C3d4" * 4  # put together here: such a text in a file is found by scanners
+    shop = tmp_path / "tools.py"
+    shop.write_text(SHOP.read_text().replace("return f'", f"return '{key} ' f'"))
+    [talk] = sit(in_process(), 1.0, PROMPT, shop=shop)
+    assert talk["messages"][3]["content"] == '[secret] {"price": 3, "stock": 1}'
 
 
 def test_a_batch_says_what_each_would_say_alone(loaded, in_process):
@@ -166,6 +177,7 @@ def make_serve(served_project: Path) -> Iterator[Callable[..., tuple[subprocess.
             cwd=served_project,
             text=True,
             stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             env={**os.environ, **environment},
             start_new_session=True,
         )
@@ -201,10 +213,72 @@ def test_make_serve_speaks_openai(make_serve):
         client.chat.completions.create(model="student", messages=[])
     with pytest.raises(openai.AuthenticationError):
         openai.OpenAI(base_url=url, api_key="guess", max_retries=0).models.list()
-    os.killpg(process.pid, signal.SIGINT)
-    assert process.wait(30) in (0, 2, -2)
+    ends_at_ctrl_c(process)
     with pytest.raises(openai.APIConnectionError):
         client.models.list()
+
+
+def ends_at_ctrl_c(process: subprocess.Popen[str]) -> None:
+    """Types Ctrl-C: every process of the terminal's group hears of it. Input, if there is any, stays open."""
+    os.killpg(process.pid, signal.SIGINT)
+    try:
+        process.wait(60)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
+    said = process.stdout.read()
+    assert process.returncode in (0, -signal.SIGINT), said
+    assert said.strip().splitlines()[-1] == "ended" and "Traceback" not in said, said
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
+
+
+def test_make_serve_ends_while_it_answers(make_serve):
+    """The first request loads the model, which takes far longer than to end."""
+    process, url, key = make_serve()
+    body = json.dumps({"messages": QUESTION, "max_tokens": 900}).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\nExpect: 100-continue\r\n"
+    with socket.create_connection(("127.0.0.1", int(url.split(":")[2].split("/")[0])), timeout=60) as client:
+        client.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode())
+        assert client.recv(100).startswith(b"HTTP/1.1 100")
+        client.sendall(body)
+        ends_at_ctrl_c(process)
+        assert client.recv(100) == b""
+
+
+def test_make_serve_ends_while_the_embedded_server_answers(make_serve, served_project, set_param, monkeypatch):
+    monkeypatch.setenv("DISTILL_CACHE", str(served_project / "cache"))
+    shutil.rmtree(served_project / "models/adapter")
+    write_adapter(write_gguf(served_project / "tiny.gguf"), served_project / "models/adapter")
+    set_param("student.path", "./tiny.gguf")
+    process, url, key = make_serve()
+    asked: dict[str, Any] = {"messages": QUESTION, "max_tokens": 8000, "extra_body": {"ignore_eos": True}}
+    client = openai.OpenAI(base_url=url, api_key=key, max_retries=0)
+    with client.chat.completions.create(model="student", stream=True, **asked) as answer:
+        next(iter(answer))
+        ends_at_ctrl_c(process)
+        finished: list[Any] = []
+        with suppress(Exception):  # the connection breaks
+            finished.extend(choice.finish_reason for chunk in answer for choice in chunk.choices)
+    assert not any(finished)
+
+
+@pytest.mark.parametrize("typed", ["", f"{QUESTION[1]['content']}\n"], ids=["for a line", "for the student"])
+def test_ctrl_c_ends_make_chat_while_it_waits(served_project, typed):
+    process = subprocess.Popen(
+        ["make", "-o", ".venv/.train", "chat"],
+        cwd=served_project,
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    with process:
+        assert process.stdout.readline().startswith("system: ")
+        process.stdin.write(typed)
+        process.stdin.flush()
+        ends_at_ctrl_c(process)
 
 
 @pytest.mark.parametrize("port", ["taken", "99999"])
@@ -233,7 +307,7 @@ def test_make_chat_uses_the_tools(served_project):
         capture_output=True,
         check=False,
     )
-    assert said.returncode == 0, said.stderr
+    assert said.returncode == 0 and "Warning" not in said.stderr, said.stderr
     assert said.stdout.splitlines() == [
         f"system: {QUESTION[0]['content']}",
         '  > lookup_item {"sku": "G101"}',
@@ -304,7 +378,7 @@ def test_the_manuals_command_is_the_one_that_is_run(made):
 def test_a_vllm_that_dies_says_why(vllm, made):
     command = vllm_server.arguments(made[0], "tiny", made[1])
     with pytest.raises(Fatal, match="vllm ended with 1:\nno such card"):
-        with vllm_server.started(command, 1):
+        with vllm_server.started(command, 1, threading.Event()):
             pass
 
 
@@ -314,8 +388,8 @@ def test_vllm_is_started_asked_and_ended(vllm, made, monkeypatch):
     settings = {"student": {"path": "tiny"}, "runtime": {"student_url": None}}
 
     @contextmanager
-    def start(port: int) -> Iterator[Endpoint]:
-        with vllm_server.started(command, port) as endpoint:
+    def start(port: int, stop: threading.Event) -> Iterator[Endpoint]:
+        with vllm_server.started(command, port, stop) as endpoint:
             monkeypatch.setenv("STUDENT_API_KEY", endpoint.api_key)
             settings["runtime"]["student_url"] = endpoint.base_url
             [wrong] = sit(open_student(settings, made[1]), 0.0, PROMPT)
@@ -329,6 +403,22 @@ def test_vllm_is_started_asked_and_ended(vllm, made, monkeypatch):
     assert right["correct"] is True and right["messages"][2]["tool_calls"][0]["id"] == "call_1"
     with pytest.raises(ProcessLookupError):
         os.kill(int(given[-12:]), 0)
+
+
+def test_a_server_that_is_still_starting_ends_with_the_student(tmp_path):
+    written = tmp_path / "pid"
+    program = f"import os, time; open({str(written)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
+
+    async def leave() -> None:
+        model = Served(lambda *where: vllm_server.started([sys.executable, "-c", program], *where), "tiny")
+        asked = asyncio.create_task(model.ask(requests.build(model.identity, QUESTION, [], greedy(4, 1.0))))
+        await asyncio.to_thread(until, lambda: written.exists() and written.read_text())
+        asked.cancel()
+        await model.close()
+
+    asyncio.run(leave())
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(written.read_text()), 0)
 
 
 def test_an_adapter_that_is_not_there_is_named(tmp_path):

@@ -79,3 +79,19 @@ def write_gguf(file: Path) -> Path:
     writer.write_tensors_to_file()
     writer.close()
     return file
+
+
+def write_adapter(source: Path, folder: Path) -> None:
+    """A random adapter over a GGUF file, with the template of SmolLM2."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    from distill.student import adapter, base
+    from distill.student.tokenizer import TEMPLATES
+
+    found = base.find(str(source))
+    torch.manual_seed(0)
+    lora = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM", init_lora_weights=False)
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(found.directory), lora)
+    adapter.save(model, found, (TEMPLATES / "smollm2.jinja").read_text(), "A card.", folder)

@@ -8,7 +8,6 @@ from distill.agent.rollout import Conversation, run
 from distill.dataset import judge
 from distill.dataset.answers import correct, extract
 from distill.teacher import request as requests
-from distill.teacher import secrets
 from distill.teacher.answer import Answer, total
 from distill.teacher.provider import Model
 from distill.tools.arguments import parse
@@ -38,7 +37,7 @@ async def sit(
                 return await model.ask(requests.build(model.identity, messages, session.schemas, sampling))
 
             async def call(made: dict[str, Any]) -> str:
-                return secrets.redact((await session.call(made)).content)
+                return (await session.call(made)).content
 
             talk = await run(prompt["messages"], ask, call, params["agent"]["max_turns"])
         record = evaluated(who, prompt, talk, session.schemas)

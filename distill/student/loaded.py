@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.student.packing import pack
+from distill.student.quiet import quiet
 from distill.student.render import IGNORED, Sequence
 
 TOGETHER = {"cpu": 4, "cuda": 1}
@@ -21,9 +22,8 @@ class Loaded:
     def __init__(self, directory: Path, adapter: Path | None):
         import torch
         from transformers import AutoModelForCausalLM
-        from transformers.utils.logging import disable_progress_bar
 
-        disable_progress_bar()
+        quiet()
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         dtype = torch.bfloat16 if self.device == "cuda" else torch.float32
         model: Any = AutoModelForCausalLM.from_pretrained(directory, dtype=dtype)

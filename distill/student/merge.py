@@ -3,13 +3,13 @@
 import json
 import shutil
 import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
 from distill.records import params
 from distill.records.faults import InputError
 from distill.student import base
+from distill.student.quiet import quiet
 
 ADAPTER, MERGED = Path("models/adapter"), Path("models/merged")
 FROM_ADAPTER = (
@@ -46,12 +46,8 @@ def merge(path: str, adapter: Path, folder: Path) -> None:
 def _merged(directory: Path, adapter: Path) -> Any:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
-    from transformers.utils.logging import disable_progress_bar
 
-    disable_progress_bar()
-    warnings.filterwarnings(
-        "ignore", message="`is_gradient_checkpointing` is deprecated"
-    )  # peft 0.21 still asks for it
+    quiet()
     model: Any = AutoModelForCausalLM.from_pretrained(directory, dtype="auto")
     return PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
 

@@ -40,7 +40,7 @@ def open_student(params: dict[str, Any], adapter: Path) -> Model:
     if provider.is_local(path):
         return provider.local_model(path, runtime["concurrency"], template=template, adapter=adapter / ADAPTER_GGUF)
     if importlib.util.find_spec("vllm") and cuda():
-        return Served(lambda port: started(arguments(base.find(path).directory, path, adapter), port), path)
+        return Served(lambda *where: started(arguments(base.find(path).directory, path, adapter), *where), path)
     tokenizer = read_tokenizer(adapter, template.read_text(encoding="utf-8"))
     return InProcess(path, tokenizer, lambda: Loaded(base.find(path).directory, adapter))
 

@@ -3,13 +3,15 @@
 import argparse
 import asyncio
 import json
+import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from distill.records import params
 from distill.records.faults import InputError
@@ -21,17 +23,18 @@ from distill.teacher.errors import Fatal
 from distill.teacher.gguf_model import CONTEXT_TOKENS, GgufModel
 from distill.teacher.llama_server import Endpoint
 from distill.teacher.llama_server import serve as serve_gguf
+from distill.teacher.provider import Model
 
 ADAPTER = Path("models/adapter")
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @asynccontextmanager
-async def endpoint(settings: dict[str, Any], port: int) -> AsyncIterator[Endpoint]:
-    """The endpoint of the student that the parameters name, on a loopback port (0: a free one).
+async def endpoint(model: Model, port: int) -> AsyncIterator[Endpoint]:
+    """The endpoint of a student that `open_student` gave, on a loopback port (0: a free one), until the block ends.
 
-    Raises InputError where there is no adapter, and when the student is served elsewhere.
+    The embedded llama.cpp finishes what it is answering first. Raises InputError, or Fatal, where it cannot be served.
     """
-    model = open_student(settings, ADAPTER)
     if isinstance(model, InProcess):
         async with serving(model, port) as served:
             yield served
@@ -47,7 +50,7 @@ async def endpoint(settings: dict[str, Any], port: int) -> AsyncIterator[Endpoin
         ) as served:
             yield served
     elif isinstance(model, Served):
-        with model.start(port) as served:
+        with model.start(port, threading.Event()) as served:
             yield served
 
 
@@ -73,23 +76,40 @@ async def _serve(port: int) -> None:
     if settings["runtime"]["student_url"]:
         raise InputError(f"runtime.student_url: the student is served at {settings['runtime']['student_url']} already")
     _refuse_taken(port)
-    stop = asyncio.Event()
-    for sign in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(sign, stop.set)
-    async with endpoint(settings, port) as served:
+    model = open_student(settings, ADAPTER)
+    alone = not isinstance(model, Served)  # vLLM is a process of its own, which has to be ended, too
+    for sign in SIGNALS:
+        signal.signal(sign, signal.SIG_DFL if alone else _interrupt)  # Python hears of none while llama.cpp loads
+    async with endpoint(model, port) as served:
+        stop = asyncio.Event()
+        for sign in SIGNALS:
+            asyncio.get_running_loop().add_signal_handler(sign, _end if alone else stop.set)
         print(f"{settings['student']['path']} with {ADAPTER}: {served.base_url} (Ctrl-C ends it)\n\n{curl(served)}\n")
         print(flush=True)
         await stop.wait()
 
 
+def _interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def _end() -> NoReturn:
+    """Ends this process, whatever its threads are at: nobody waits for the answers that they compute."""
+    print("ended", flush=True)
+    os._exit(0)
+
+
 def main() -> None:
-    """Serves until Ctrl-C or SIGTERM."""
+    """Serves until Ctrl-C or SIGTERM, whatever is going on then."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="default: a free one")
     try:
         asyncio.run(_serve(parser.parse_args().port))
     except (InputError, Fatal, OSError) as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        pass
+    print("ended")
 
 
 if __name__ == "__main__":

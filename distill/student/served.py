@@ -1,6 +1,8 @@
 """The student at an OpenAI-compatible endpoint that has base and adapter as two models, as vLLM has them."""
 
 import asyncio
+import contextlib
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
@@ -19,23 +21,25 @@ STUDENT = "student"
 
 
 class Served:
-    """`start(port)` gives the endpoint, at the first question, on a free port; it is left when the student is closed."""
+    """`start(port, stop)` gives the endpoint, at the first question, on a free port; it is left when the student is
+    closed, and `stop` is set if it is not ready by then."""
 
     seeded = False
     leased = False
     places = PLACES
 
-    def __init__(self, start: Callable[[int], AbstractContextManager[Endpoint]], base: str):
+    def __init__(self, start: Callable[[int, threading.Event], AbstractContextManager[Endpoint]], base: str):
         self.identity = {"provider": "endpoint", "api": "chat", "model": STUDENT}
         self.start, self._models = start, (base, STUDENT)
         self._server = ExitStack()
+        self._stop = threading.Event()
+        self._started: asyncio.Future[Endpoint] | None = None
         self._http: Http | None = None
-        self._starting = asyncio.Lock()
 
     @classmethod
     def at(cls, url: str, base: str) -> "Served":
         """The student at a URL, with the key STUDENT_API_KEY where it asks for one."""
-        return cls(lambda _: nullcontext(Endpoint(url, secrets.get("STUDENT_API_KEY") or "none")), base)
+        return cls(lambda *_: nullcontext(Endpoint(url, secrets.get("STUDENT_API_KEY") or "none")), base)
 
     def request(
         self,
@@ -49,10 +53,12 @@ class Served:
 
     async def ask(self, request: dict[str, Any], note: Note | None = None) -> Answer:
         """One answer of base or student, as `lora` in the sampling says, free of charge. Raises ApiError."""
-        async with self._starting:
-            if self._http is None:
-                endpoint = await asyncio.to_thread(self._server.enter_context, self.start(0))
-                self._http = Http(endpoint.base_url, {"Authorization": f"Bearer {endpoint.api_key}"}, TIMEOUT_S)
+        if self._started is None:
+            starting = asyncio.to_thread(self._server.enter_context, self.start(0, self._stop))
+            self._started = asyncio.ensure_future(starting)
+        endpoint = await asyncio.shield(self._started)  # who is cancelled while it starts does not take it along
+        if self._http is None:
+            self._http = Http(endpoint.base_url, {"Authorization": f"Bearer {endpoint.api_key}"}, TIMEOUT_S)
         sampling = {name: value for name, value in request["sampling"].items() if name != "lora"}
         adapted = any(adapter["scale"] for adapter in request["sampling"].get("lora", [{"scale": 1.0}]))
         changes = {"model": self._models[adapted], "sampling": sampling, "tools": tools_as_served(request["tools"])}
@@ -61,8 +67,12 @@ class Served:
         return {**answer, "message": message, "response_id": None, "cost_usd": 0.0}
 
     async def close(self) -> None:
-        """Closes the connection and stops the server, if it was started here."""
+        """Closes the connection and stops the server, if it was started here, also one that is not ready yet."""
         if self._http is not None:
             await self._http.close()
+        if self._started is not None:
+            self._stop.set()
+            with contextlib.suppress(Exception):  # who asked was told
+                await self._started
             await asyncio.to_thread(self._server.close)
-            self._http = None
+        self._http = self._started = None

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import os
 import sys
 from collections import Counter
 from pathlib import Path
@@ -101,12 +102,15 @@ def main() -> None:
     """Talks until the input ends or Ctrl-C."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--base", action="store_true", help="the student as it was before training")
-    try:
-        asyncio.run(chat(params.load(), parser.parse_args().base))
-    except (InputError, Fatal) as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        print()
+    base = parser.parse_args().base
+    with asyncio.Runner() as runner:
+        try:
+            runner.run(chat(params.load(), base))
+        except (InputError, Fatal) as error:
+            sys.exit(f"error: {error}")
+        except KeyboardInterrupt:
+            print("\nended", flush=True)
+            os._exit(0)  # at once: a thread may wait for a line, or compute an answer that nobody waits for
 
 
 if __name__ == "__main__":

@@ -8,17 +8,17 @@ import gc
 import logging
 import math
 import time
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from distill.records.faults import InputError
-from distill.student import memory
+from distill.student import frozen, memory
 from distill.student.base import Base
 from distill.student.checkpoints import newest
 from distill.student.examples import HELD_OUT, Examples
 from distill.student.memory import Fit
+from distill.student.quiet import quiet
 from distill.student.speed import Speed, forget_peak, measured
 
 ALPHA = 32  # constant, so that the best learning rate does not depend on the rank ("LoRA Without Regret", 2025)
@@ -102,17 +102,15 @@ def _train(
     from accelerate import PartialState
     from peft import LoraConfig
     from transformers import set_seed
-    from transformers.utils.logging import disable_progress_bar
 
     from distill.student import trainer
 
-    disable_progress_bar()
-    warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")  # TRL 1.16 still asks for it
+    quiet()
     forget_peak(device)  # of a try that did not fit
     set_seed(params["seed"])
     arguments = _arguments(examples, params, folder, device, fit, share)
     student = trainer.build(
-        model=_load(base, params["qlora_rank"] is not None, device),
+        model=frozen.load(base, params["qlora_rank"] is not None, device),
         peft_config=LoraConfig(
             r=params["qlora_rank"] or params["lora_rank"],
             lora_alpha=ALPHA,
@@ -156,35 +154,6 @@ def _by_step(history: list[dict[str, Any]]) -> list[dict[str, float | None]]:
         for entry in history
         if "loss" in entry
     ]
-
-
-def _load(base: Base, four_bit: bool, device: str) -> Any:
-    import torch
-    from transformers import AutoModelForCausalLM
-    from transformers.utils import is_bitsandbytes_available, is_flash_attn_2_available
-
-    dtype = torch.bfloat16 if device == "cuda" else torch.float32  # bf16 is 40 times slower on a CPU without AMX
-    how: dict[str, Any] = {"dtype": dtype}
-    if device == "cuda" and is_flash_attn_2_available():
-        how["attn_implementation"] = "flash_attention_2"
-    if four_bit:
-        if not is_bitsandbytes_available():
-            raise InputError(
-                "params.yaml: /student/qlora_rank: a 4-bit base needs bitsandbytes, which is not installed: run"
-                " `make install` on a machine with an NVIDIA card, or train without (null)"
-            )
-        from transformers import BitsAndBytesConfig
-
-        how["quantization_config"] = BitsAndBytesConfig(
-            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
-        )
-        how["device_map"] = {"": torch.cuda.current_device() if device == "cuda" else "cpu"}
-    model: Any = AutoModelForCausalLM.from_pretrained(base.directory, **how)
-    module: Any
-    for module in model.modules():
-        if hasattr(module, "support_avx512bf16_for_cpu"):  # bitsandbytes would repack for inference at each evaluation
-            module.support_avx512bf16_for_cpu = False
-    return model
 
 
 def _arguments(examples: Examples, params: dict[str, Any], folder: Path, device: str, fit: Fit, share: int) -> Any:

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -64,10 +65,10 @@ def arguments(base: Path, name: str, adapter: Path) -> list[str]:
 
 
 @contextmanager
-def started(command: list[str], port: int = 0) -> Iterator[Endpoint]:
-    """The endpoint of a `vllm serve` command, on a loopback port; the process ends with the block.
+def started(command: list[str], port: int, stop: threading.Event) -> Iterator[Endpoint]:
+    """The endpoint of a `vllm serve` command, on a loopback port (0: a free one); the process ends with the block.
 
-    Raises Fatal, with vLLM's last words, when it ends before it serves.
+    Raises Fatal, with vLLM's last words, when it ends before it serves, and when `stop` is set until then.
     """
     address = ("127.0.0.1", port or _free_port())
     key = secrets.token_urlsafe(24)
@@ -80,13 +81,13 @@ def started(command: list[str], port: int = 0) -> Iterator[Endpoint]:
             start_new_session=True,
         )
         try:
-            _wait(process, f"http://{address[0]}:{address[1]}/health", log)
+            _wait(process, f"http://{address[0]}:{address[1]}/health", log, stop)
             yield Endpoint(f"http://{address[0]}:{address[1]}/v1", key)
         finally:
             _stop(process)
 
 
-def _wait(process: subprocess.Popen[bytes], url: str, log: object) -> None:
+def _wait(process: subprocess.Popen[bytes], url: str, log: object, stop: threading.Event) -> None:
     give_up = time.monotonic() + READY_S
     while time.monotonic() < give_up:
         if process.poll() is not None:
@@ -98,7 +99,8 @@ def _wait(process: subprocess.Popen[bytes], url: str, log: object) -> None:
                 if answer.status == 200:
                     return
         except (urllib.error.URLError, OSError):
-            time.sleep(0.1)
+            if stop.wait(0.1):
+                raise Fatal("interrupted", "stopped while vllm was starting") from None
     raise Fatal("embedded_server", f"vllm was not ready after {READY_S:.0f} s")
 
 

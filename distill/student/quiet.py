@@ -1,0 +1,12 @@
+"""What transformers and peft say while a model is loaded, and no user can do anything about."""
+
+import warnings
+
+
+def quiet() -> None:
+    """Keeps it off the terminal: a bar for each file, and a warning that peft 0.21 and TRL 1.16 cause, since they still
+    ask a model for an attribute under its old name."""
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
