@@ -2,13 +2,20 @@
 
 import _thread
 import asyncio
+import os
 import threading
 from collections.abc import Awaitable, Callable
+from queue import SimpleQueue
 from typing import Any
+
+IDLE = 64
+"""Threads that wait for the next call, at most: to start one takes half of the CPU time of a call."""
+_idle: list[SimpleQueue[Callable[[], None]]] = []
+os.register_at_fork(after_in_child=_idle.clear)  # a fork has none of them
 
 
 async def in_thread(function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
-    """Runs a blocking function in a daemon thread: one that hangs is left behind and does not hold up the exit."""
+    """Runs a blocking function in a thread: one that hangs is left behind and does not hold up the exit."""
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[Any] = loop.create_future()
 
@@ -26,8 +33,22 @@ async def in_thread(function: Callable[..., Any], arguments: dict[str, Any]) -> 
         if not loop.is_closed():
             loop.call_soon_threadsafe(settle, setter, result)
 
-    _thread.start_new_thread(work, ())  # Thread.start waits until it runs, and all other rollouts with it
+    try:
+        _idle.pop().put(work)
+    except IndexError:
+        _thread.start_new_thread(_serve, (work,))  # Thread.start waits until it runs, and all other rollouts with it
     return await outcome
+
+
+def _serve(work: Callable[[], None]) -> None:
+    todo: SimpleQueue[Callable[[], None]] = SimpleQueue()
+    while True:
+        work()
+        del work  # and the rollout with it
+        if len(_idle) >= IDLE:
+            return
+        _idle.append(todo)
+        work = todo.get()
 
 
 class LoopThread:
