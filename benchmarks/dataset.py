@@ -44,7 +44,7 @@ def main() -> None:
         _held_out(folder / "data/prompts.jsonl")
         print(f"{count} rows, {source.stat().st_size / count:.0f} bytes each")
         loop = ["-c", BARE, str(source)]
-        bare = min(_cpu(loop, folder)[0] for _ in range(2))
+        bare = min(_cpu(loop, folder)[0] for _ in range(2)) - _cpu(["-c", "import orjson"], folder)[0]
         start = _cpu(["-c", "import distill.dataset.shard_rows, distill.dataset.funnel"], folder)[0]
         print(f"bare loop: {bare / count * 1e6:.1f} us a row")
         one = _told("1 worker", _filter(folder, 1, PLAIN), count, bare, start)
