@@ -163,7 +163,14 @@ bench-teacher: $(VENV)/.test $(INSPECT) ## What buying rollouts costs, against a
 bench-tools: $(VENV)/.test ## What the tool loop adds to the waits for teacher and tools
 	@python -m benchmarks.tools
 
-bench-dataset: $(VENV)/.test ## What filtering costs, against a bare loop of parsing and writing (ROWS=1000000)
+DATATROVE := .peers/datatrove/bin/python
+
+$(DATATROVE): | $(BIN)/uv
+	@$(BIN)/uv venv --quiet --clear .peers/datatrove
+	@$(BIN)/uv pip install --quiet --python $@ datatrove==0.10.1 jsonschema==4.26.0 orjson==3.13.0 \
+		regex==2026.11.19 tokenizers==0.23.3 xxhash==3.8.2
+
+bench-dataset: $(VENV)/.test $(DATATROVE) ## What filtering costs, against a bare loop and datatrove (ROWS=1000000)
 	@python -m benchmarks.dataset $(ROWS)
 
 bench-browser: $(VENV)/.test ## Memory and CPU of 1, 2, 4 and 8 browsers side by side

@@ -22,13 +22,14 @@ LENGTHS, TURNS = "reports/lengths.csv", "reports/turns.csv"
 def main(params: dict[str, Any]) -> None:
     modes, rulings = params["filter"], _rulings(params)
     workers = params["runtime"]["workers"] or pool.cores()
-    judged = pool.run(shard_rows.prepare, (params, rulings), shards.split(CONVERTED), workers)
+    pieces = list(shards.split(CONVERTED))
+    judged = pool.run(shard_rows.prepare, (params, rulings), pieces, workers)
     alone = shard_rows.collected(judged)
     if not alone:
         raise InputError(f"{CONVERTED}: holds no row; `dvc repro convert` writes it")
-    verdicts = filter.settle(alone, lambda: shard_rows.again(CONVERTED, rulings), modes)
+    verdicts = filter.settle(alone, lambda: shard_rows.again(pieces, rulings), modes)
     report = funnel.report([facts for facts, _ in alone], verdicts, modes)
-    kept_and_rejected.write(CONVERTED, verdicts, rulings, TRAIN, REJECTED)
+    kept_and_rejected.write(pieces, verdicts, rulings, TRAIN, REJECTED)
     jsonl.write_json(REPORT, report, "filter_report")
     for path, counts, what in ((LENGTHS, "by_length", "tokens"), (TURNS, "by_turns", "turns")):
         with replacing(path) as file:

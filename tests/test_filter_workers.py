@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 from rollout_records import call, rollout
 
+from distill.dataset import kept_and_rejected
 from distill.dataset.convert import row
+from distill.dataset.verdict import KEEP
 from distill.records import jsonl, lines, pool, shards
 from distill.records.faults import InputError
 
@@ -158,3 +160,14 @@ def test_a_line_that_is_too_long_for_a_shard_is_refused(tmp_path: Path, before: 
     path.write_bytes(b"x" * before + b"\n" + b"y" * lines.LONGEST + b"\nz")
     with pytest.raises(InputError, match=r"a\.jsonl:2: longer than 64 MiB"):
         list(shards.split(path))
+
+
+@pytest.mark.parametrize("verdicts", [2, 4])
+def test_no_row_is_lost_in_silence(tmp_path: Path, verdicts: int) -> None:
+    path, kept = tmp_path / "a.jsonl", tmp_path / "kept.jsonl"
+    path.write_bytes(LINES)
+    with pytest.raises(ValueError, match="argument 2"):
+        kept_and_rejected.write(
+            shards.split(path, 8), [KEEP] * verdicts, {}, str(kept), str(tmp_path / "rejected.jsonl")
+        )
+    assert not kept.exists()

@@ -65,10 +65,10 @@ class HeldOut:
         self._own = {number: places - wording[number] or places for number, places in own.items()}
         self._signs = self._rare_words()
 
-    def overlap(self, asked: Question, system: str) -> Overlap | None:
-        """The held-out prompt that a prompt repeats most of; None where it repeats none."""
+    def overlap(self, asked: Question, messages: Sequence[dict[str, Any]]) -> Overlap | None:
+        """The held-out prompt that a prompt, asked in `messages`, repeats most of; None where it repeats none."""
         if len(asked.words) < SHORT:
-            exam = self._whole.get((system, tuple(asked.words)))
+            exam = self._whole.get((said(messages, "system"), tuple(asked.words)))
             return Overlap(exam.where, 1.0) if exam and not answers_differ(exam.asked, asked) else None
         if self._signs.isdisjoint(asked.words):
             return None
@@ -104,7 +104,7 @@ def _codes(words: Sequence[str]) -> list[int]:
 
 def _grams(codes: Sequence[int], size: int) -> Iterator[int]:
     """Hashes of all sequences of `size` words."""
-    return (hash(tuple(codes[place : place + size])) for place in range(len(codes) - size + 1))
+    return map(hash, zip(*(codes[place:] for place in range(size)), strict=False))
 
 
 def _cover(covered: dict[int, set[int]], places: Sequence[tuple[int, int]], exams: Sequence[Exam]) -> None:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 # Scripts that put no spaces between words are compared character by character.
 _SPACELESS = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _WORD = re.compile(rf"[{_SPACELESS}]|[^\W_{_SPACELESS}]+")
-_ASCII_WORD = re.compile(r"[a-z0-9]+")
+_ASCII_WORDS = bytes(code if chr(code).isalnum() and code < 128 else ord(" ") for code in range(256))
 _GROUPED = re.compile(r",(?<=\d,)(?=\d{3}\b)")
 
 
@@ -33,12 +33,14 @@ def question(messages: Sequence[dict[str, Any]], metadata: dict[str, Any]) -> Qu
 def words(text: str) -> list[str]:
     """The words of a text, without case, punctuation, and commas that group digits."""
     folded = _GROUPED.sub("", text.casefold())
-    return (_ASCII_WORD if folded.isascii() else _WORD).findall(folded)  # the first is twice as fast
+    if folded.isascii():  # the same, and twice as fast
+        return folded.encode().translate(_ASCII_WORDS).decode().split()
+    return _WORD.findall(folded)
 
 
 def said(messages: Sequence[dict[str, Any]], role: str = "user") -> str:
     """All that one role says."""
-    return "\n".join(message.get("content") or "" for message in messages if message["role"] == role)
+    return "\n".join([message.get("content") or "" for message in messages if message["role"] == role])
 
 
 def numbers(words: Sequence[str]) -> frozenset[str]:

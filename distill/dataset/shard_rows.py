@@ -61,9 +61,9 @@ def collected(found: Iterable[Judged]) -> list[tuple[Facts, Verdict]]:
     return rows
 
 
-def again(path: str, rulings: Rulings) -> Iterator[Row]:
+def again(source: Iterable[Shard], rulings: Rulings) -> Iterator[Row]:
     """All rows once more, after all of them were found to be valid."""
-    rows = (orjson.loads(text) for shard in shards.split(path) for _, text in shards.texts(shard))
+    rows = (orjson.loads(text) for shard in source for _, text in shards.texts(shard))
     return judge.ruled(rows, rulings)
 
 
