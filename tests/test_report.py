@@ -210,6 +210,17 @@ def test_a_rejected_row_says_why(page: Any) -> None:
     assert page.locator("#reader .message.learned").count() == 0
 
 
+def test_a_row_opens_that_was_drawn_anew_while_the_button_was_down(page: Any) -> None:
+    """The list is drawn anew while it scrolls and while a search goes on."""
+    browse(page)
+    page.hover("#row-3")
+    page.mouse.down()
+    page.evaluate("drawRows()")
+    page.mouse.up()
+    page.wait_for_selector("#row-3[aria-selected=true]")
+    page.wait_for_selector("#reader .fate")
+
+
 def test_a_masked_turn_is_told_from_a_learned_one(page: Any, project: Path) -> None:
     rows = [json.loads(line) for line in (project / "data/train.jsonl").read_text().split("\n") if line]
     row = next(row for row in rows if any(message.get("weight") == 0 for message in row["messages"]))

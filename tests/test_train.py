@@ -182,7 +182,7 @@ def test_a_disk_that_is_full_in_the_end_leaves_no_adapter(uninterrupted, run, mo
 
 
 def in_turn(cache: Path, order: Any, name: str, holding: Any, release: Any) -> None:
-    """A training that does nothing but hold its working folder."""
+    """A training that does nothing but hold its working folder. What it puts is there when `put` returns (SimpleQueue)."""
     os.environ["DISTILL_CACHE"] = str(cache)
     with checkpoints.working_folder("r"):
         order.put(name)
@@ -193,7 +193,7 @@ def in_turn(cache: Path, order: Any, name: str, holding: Any, release: Any) -> N
 
 def test_of_equal_trainings_one_runs_at_a_time(children, cache):
     """Also those that come when the first has ended while another has waited for it."""
-    order, release = children.Queue(), [children.Event() for _ in range(3)]
+    order, release = children.SimpleQueue(), [children.Event() for _ in range(3)]
     holding = [children.Event() for _ in range(3)]
     turns = [children.Process(target=in_turn, args=(cache, order, n, holding[n], release[n])) for n in range(3)]
     turns[0].start()
@@ -212,7 +212,8 @@ def test_of_equal_trainings_one_runs_at_a_time(children, cache):
     release[2].set()
     for turn in turns:
         turn.join(60)
-    assert [order.get(timeout=60) for _ in range(6)] == [0, 0, 1, 1, 2, 2]
+    assert [turn.exitcode for turn in turns] == [0, 0, 0]
+    assert [order.get() for _ in range(6)] == [0, 0, 1, 1, 2, 2]
     assert not list((cache / "checkpoints").iterdir())
 
 

@@ -4,6 +4,7 @@ const ROW_HEIGHT = 76;
 const ROWS_BEYOND = 6;
 let places = []; // of the listed items, in order
 let current = -1; // position in `places` of the open conversation
+let drawn = new Map(); // the rows in the document, by item
 
 function showList(found, openPlace) {
   places = found;
@@ -21,31 +22,41 @@ function drawRows() {
   const list = $("list");
   const first = Math.max(0, Math.floor(list.scrollTop / ROW_HEIGHT) - ROWS_BEYOND);
   const last = Math.min(places.length, Math.ceil((list.scrollTop + list.clientHeight) / ROW_HEIGHT) + ROWS_BEYOND);
-  const rows = [];
-  for (let position = first; position < last; position += 1) rows.push(row(position));
-  $("rows").replaceChildren(...rows);
+  const rows = new Map();
+  for (let position = first; position < last; position += 1) {
+    const place = places[position];
+    const node = drawn.get(place) ?? row(ITEMS[place]);
+    lay(node, position);
+    rows.set(place, node);
+  }
+  for (const [place, node] of drawn) if (!rows.has(place)) node.remove();
+  // A row that stays is never taken out: a browser forgets a click whose row left the document while the button was down.
+  let next = $("rows").firstChild;
+  for (const node of rows.values()) {
+    if (node === next) next = node.nextSibling;
+    else $("rows").insertBefore(node, next);
+  }
+  drawn = rows;
   if (current >= first && current < last) list.setAttribute("aria-activedescendant", `row-${current}`);
   else list.removeAttribute("aria-activedescendant");
 }
 
-function row(position) {
-  const item = ITEMS[places[position]];
-  const node = make(
+function row(item) {
+  return make(
     "div",
-    {
-      id: `row-${position}`,
-      class: "row",
-      role: "option",
-      "aria-selected": String(position === current),
-      "aria-setsize": places.length,
-      "aria-posinset": position + 1,
-      "data-position": position,
-    },
+    { class: "row", role: "option" },
     make("span", { class: "question", dir: "auto" }, item.question || "(no user message)"),
     make("span", { class: "about" }, about(item)),
   );
+}
+
+function lay(node, position) {
+  node.id = `row-${position}`;
+  node.dataset.position = position;
+  node.ariaSelected = String(position === current);
+  node.ariaSetSize = places.length;
+  node.ariaPosInSet = position + 1;
   node.style.transform = `translateY(${position * ROW_HEIGHT}px)`;
-  return node;
 }
 
 function about(item) {
