@@ -17,10 +17,10 @@ from typing import Any
 
 import psutil
 import pytest
+from loaded_module import module
 from npm_packages import installed
 from stage_process import Running
 from teacher_server import Asked, calls, says, serving
-from test_example import module
 
 from distill.records.params import parse
 from distill.tools import toolbox

@@ -1,6 +1,5 @@
 """The example is what the README says: real questions, answers that only the tools know, nothing shared by accident."""
 
-import importlib.util
 import json
 import re
 import subprocess
@@ -10,19 +9,13 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from loaded_module import module
 
 from distill.records.params import parse
 
 PROJECT = Path(__file__).parent.parent
 SEED = PROJECT / "data/seed/shop.jsonl"
 TWO_STEP = PROJECT / "examples/two_step"
-
-
-def module(path: Path) -> ModuleType:
-    specification = importlib.util.spec_from_file_location(f"example_{path.stem}", path)
-    loaded = importlib.util.module_from_spec(specification)  # type: ignore[arg-type]
-    specification.loader.exec_module(loaded)  # type: ignore[union-attr]
-    return loaded
 
 
 def rows(path: Path = SEED) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import tiny_qwen3
 from conftest import ROOT
-from test_student_base import post
+from endpoint_post import post
 from tiny_qwen3 import ROW
 from tiny_student import write_adapter, write_gguf
 

@@ -3,11 +3,20 @@
 import json
 import random
 from collections.abc import Callable, Iterable
-from copy import deepcopy
 from pathlib import Path
-from typing import Any
 
 import pytest
+from planted_faults import (
+    LONG,
+    PLANTED,
+    Row,
+    calling,
+    edited,
+    good,
+    outcome,
+    without,
+    words,
+)
 from rollout_records import call, rollout, tool
 
 from distill.dataset import facts, filter, funnel
@@ -17,87 +26,14 @@ from distill.dataset.convert import row
 from distill.dataset.verdict import KEEP, Verdict, masked
 from distill.records import jsonl, schema
 from distill.records.faults import InputError
-from distill.student.template import Unrenderable
 
 ON = dict.fromkeys(CHECKS, "reject") | {"duplicate": "reject", "near_duplicate": "off", "max_per_prompt": None}
-LONG = "word " * 500
-Row = dict[str, Any]
-
-
-def good(count: int) -> list[Row]:
-    return [row(rollout(units)) for units in range(2, count + 2)]
-
-
-def words(row: Row) -> int:
-    """A tokenizer for tests of the engine: one token a word; it cannot say a call of the tool `unsayable`."""
-    text = json.dumps(row["messages"])
-    if '"unsayable"' in text:
-        raise Unrenderable("/messages/2: no")
-    return len(text.split())
 
 
 def verdicts(rows: list[Row], modes: dict[str, str] = ON) -> list[list[str]]:
     """The names of the checks that reject each row."""
     alone = list(filter.judge(rows, modes, Context(words, 300, offer=json.dumps)))
     return [[reason["check"] for reason in found.reasons] for found in filter.settle(alone, lambda: rows, modes)]
-
-
-def edited(place: int, **changes: Any) -> Callable[[Row], None]:
-    return lambda row: row["messages"][place].update(changes)
-
-
-def outcome(**changes: Any) -> Callable[[Row], None]:
-    return lambda row: row["outcome"].update(changes)
-
-
-def calling(*calls: dict[str, Any]) -> Callable[[Row], None]:
-    return edited(2, tool_calls=list(calls))
-
-
-def without(place: int) -> Callable[[Row], None]:
-    return lambda row: row["messages"].pop(place)
-
-
-def answered_late(row: Row) -> None:
-    row["messages"].insert(5, row["messages"].pop(3))
-
-
-def broken_tool(row: Row) -> None:
-    row["tools"][0]["function"]["parameters"] = {"type": "nonsense"}
-
-
-PLANTED: list[tuple[set[str], Callable[[Row], None]]] = [
-    ({"finished"}, outcome(status="failed", stop_reason="api_error")),
-    ({"finished"}, outcome(stop_reason="truncated")),
-    ({"final_answer"}, edited(6, content="  \n")),
-    ({"final_answer"}, edited(6, content=None, refusal="I cannot help")),
-    ({"final_answer"}, lambda row: row["messages"].append({"role": "user", "content": "and?"})),
-    ({"final_answer"}, without(6)),
-    ({"final_answer", "paired"}, edited(6, tool_calls=[call("call_9", "lookup_item", '{"sku": "D1"}')])),
-    ({"paired"}, without(3)),
-    ({"paired"}, edited(3, tool_call_id="call_7")),
-    ({"paired"}, answered_late),
-    ({"paired"}, lambda row: row["messages"].insert(4, deepcopy(row["messages"][3]))),
-    ({"paired"}, calling(*[call("call_1", "lookup_item", '{"sku": "D625"}')] * 2)),
-    ({"calls"}, calling(call("call_1", "lookup_thing", '{"sku": "D625"}'))),
-    ({"calls"}, calling(call("call_1", "lookup_item", '{"sku": 625}'))),
-    ({"calls"}, calling(call("call_1", "lookup_item", '{"sku": "D625", "sort": "up"}'))),
-    ({"calls"}, calling(call("call_1", "lookup_item", "{}"))),
-    ({"calls"}, calling(call("call_1", "lookup_item", '{"sku": "D625"'))),
-    ({"calls"}, calling(call("call_1", "lookup_item", '["D625"]'))),
-    ({"calls"}, calling(call("call_1", "lookup_item", '{"sku": NaN}'))),
-    ({"calls"}, lambda row: row.update(tools=[])),
-    ({"calls"}, broken_tool),
-    ({"answer"}, outcome(correct=False, answer="41")),
-    ({"answer"}, outcome(correct=False, answer=None)),
-    ({"answer"}, outcome(correct=None)),
-    ({"length"}, edited(3, content=LONG)),
-    ({"calls", "length"}, calling(call("call_1", "unsayable", "{}"))),
-    (
-        {"finished", "final_answer", "answer"},
-        lambda row: (outcome(status="failed", stop_reason="max_turns", correct=False)(row), without(6)(row)),
-    ),
-]
 
 
 @pytest.mark.parametrize(("checks", "plant"), PLANTED)

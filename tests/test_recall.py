@@ -7,10 +7,10 @@ from collections.abc import Collection
 from typing import Any
 
 import pytest
+from injections import INJECTIONS, OBEYED, RESISTED, injected
 from planted import Measured, measure
+from planted_faults import PLANTED, good, words
 from rollout_records import call, rollout
-from test_filter import PLANTED, good, words
-from test_row_checks import INJECTIONS, OBEYED, RESISTED, injected
 
 from distill.dataset import convert
 from distill.dataset.checks import CHECKS, CONTESTS

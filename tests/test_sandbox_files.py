@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_validate import in_git, validate
+from validated import in_git, validate
 
 from distill.records import jsonl
 from distill.records.faults import InputError

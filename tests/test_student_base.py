@@ -1,18 +1,16 @@
 """student.path: what is found, what is refused, and that a converted GGUF is the model that llama.cpp serves."""
 
-import json
 import subprocess
 import sys
-import urllib.request
 from pathlib import Path
-from typing import Any
 
 import pytest
+from endpoint_post import post
 from tiny_student import write_gguf
 
 from distill.records.faults import InputError
 from distill.student import base
-from distill.teacher.llama_server import Endpoint, serve
+from distill.teacher.llama_server import serve
 
 PROMPT = "What is the price of item G316? \n\n  12 é <|im_end|>"
 
@@ -26,16 +24,6 @@ def gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("DISTILL_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
-
-
-def post(endpoint: Endpoint, path: str, **body: Any) -> dict[str, Any]:
-    request = urllib.request.Request(
-        endpoint.base_url.removesuffix("/v1") + path,
-        json.dumps(body).encode(),
-        {"Authorization": f"Bearer {endpoint.api_key}", "Content-Type": "application/json"},
-    )
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        return json.load(answer)
 
 
 @pytest.mark.parametrize(

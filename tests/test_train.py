@@ -2,7 +2,6 @@
 
 import csv
 import json
-import multiprocessing
 import os
 import re
 import resource
@@ -14,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from endpoint_post import post
 from tiny_rows import row
 from training import *  # noqa: F403
-from training import ROWS, TEMPLATE, folder, written
+from training import ROWS, TEMPLATE, folder, in_child, written
 
 from distill.records.faults import InputError
 from distill.student import checkpoints, lineage, memory, packing, watch
@@ -98,22 +98,6 @@ def test_it_learns_and_says_so(run, capsys):
     said = capsys.readouterr().out
     assert f"step {STEPS}/{STEPS}: loss " in said
     assert re.search(r"sft_train: \d+ s, \d+ tokens/s, \d+% of [\d.]+ TFLOP/s, [\d.]+ GiB at most", said)
-
-
-def in_child(place: str, cache: Path, student: dict[str, Any], progress: Any) -> None:
-    """The stage in a process that tells of each line of progress."""
-    os.environ["DISTILL_CACHE"] = str(cache)  # the server that forks may be older than this test
-    os.chdir(place)
-    os.dup2(progress.fileno(), 1)
-    sft_train.main({"student": student})
-
-
-@pytest.fixture(scope="module")
-def children() -> Iterator[Any]:
-    """Processes that start with the imports done."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["trl", "trl.trainer.sft_trainer", "peft", "datasets", "gguf", "stages.sft_train"])
-    yield context
 
 
 @pytest.mark.parametrize(("step", "changes"), [(1, {}), (4, {}), (STEPS, {}), (4, STOPS_EARLY)])
@@ -369,7 +353,6 @@ def test_all_samples_of_a_prompt_fall_on_one_side():
 def test_peft_and_llama_cpp_load_the_adapter_and_agree(run, gguf, cache):
     import torch
     from peft import PeftModel
-    from test_student_base import post
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from distill.student import base

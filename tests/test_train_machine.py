@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_train import children, in_child  # noqa: F401
 from training import *  # noqa: F403
-from training import ROWS, folder, written
+from training import ROWS, folder, in_child, written
 
 from distill.records.faults import InputError
 from distill.student import launch, memory, packing, train, watch
@@ -138,7 +137,7 @@ def in_process(place: str, cache: Path, student: dict[str, Any], progress: Any, 
     in_child(place, cache, student, progress)
 
 
-def test_two_processes_train_as_one(children, run, params, tmp_path, cache):  # noqa: F811
+def test_two_processes_train_as_one(children, run, params, tmp_path, cache):
     from safetensors.numpy import load
 
     one = run("one")

@@ -1,27 +1,12 @@
 """`make validate`: whatever a person wrote wrong is named before anything runs, all of it in one go."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from conftest import ROOT
+from validated import in_git, validate
 
 Change = Callable[[str, object], None]
-
-
-def validate(project: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(project), "PATH": f"{ROOT}/.venv/bin:{os.environ['PATH']}"}
-    command = [sys.executable, "-m", "distill.validate"]
-    return subprocess.run(command, cwd=project, text=True, capture_output=True, check=False, env=environment)
-
-
-def in_git(project: Path) -> Path:
-    """DVC looks at dvc.yaml only inside a repository."""
-    subprocess.run(["git", "init", "-q"], cwd=project, check=True)
-    return project
 
 
 def test_the_example_is_valid(project: Path) -> None:

@@ -1,8 +1,10 @@
 """The training stage on a tiny student, in a folder of its own: what several test files stand on."""
 
 import json
+import multiprocessing
+import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from tiny_student import write_gguf
 from distill.student.tokenizer import TEMPLATES
 from stages import sft_train
 
-__all__ = ["cache", "converted", "gguf", "params", "run", "uninterrupted"]
+__all__ = ["cache", "children", "converted", "gguf", "params", "run", "uninterrupted"]
 TEMPLATE = TEMPLATES / "smollm2.jinja"
 ROWS = [row(number) for number in range(17)]
 Bytes = dict[str, bytes]
@@ -37,6 +39,22 @@ def cache(converted: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("DISTILL_CACHE", str(converted))
     shutil.rmtree(converted / "checkpoints", ignore_errors=True)
     return converted
+
+
+def in_child(place: str, cache: Path, student: dict[str, Any], progress: Any) -> None:
+    """The stage in a process that tells of each line of progress."""
+    os.environ["DISTILL_CACHE"] = str(cache)  # the server that forks may be older than this test
+    os.chdir(place)
+    os.dup2(progress.fileno(), 1)
+    sft_train.main({"student": student})
+
+
+@pytest.fixture(scope="module")
+def children() -> Iterator[Any]:
+    """Processes that start with the imports done."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["trl", "trl.trainer.sft_trainer", "peft", "datasets", "gguf", "stages.sft_train"])
+    yield context
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-
 _BUFFER = 2**20
 """Bytes. With the usual 8 KiB each long row costs system calls of its own: twice the time for a file of 440 MB."""
 
