@@ -55,7 +55,6 @@ def main(params: dict[str, Any]) -> None:
     jsonl.write("reports/evaluation.jsonl", exams["base"] + exams["student"], "evaluated")
     jsonl.write_json("reports/evaluation.json", evaluation, "evaluation")
     print(table(evaluation))
-    print(f"held-out prompts that share a value with training: {evaluation['shared_with_training']}")
 
 
 async def _sit(prompts: list[dict[str, Any]], params: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:

@@ -44,9 +44,10 @@ def main(params: dict[str, Any]) -> None:
         adapter.save(trained.model, model, tokenizer.template, lineage.card(report, student), ADAPTER, trained.state)
         _write_loss(trained.log)
         jsonl.write_json("reports/training.json", report, "training")
+    held_out = "" if report["validation_loss"] is None else f", held-out {report['validation_loss']:.4f}"
     print(
-        f"sft_train: {report['steps']} steps, loss {report['loss_first']:.3f} -> {report['loss_last']:.3f}, held-out"
-        f" {report['validation_loss']} -> {ADAPTER}\nsft_train: {trained.speed}"
+        f"sft_train: {report['steps']} steps, loss {report['loss_first']:.3f} -> {report['loss_last']:.3f}{held_out}"
+        f" -> {ADAPTER}\nsft_train: {trained.speed}"
     )
 
 

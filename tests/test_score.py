@@ -92,11 +92,13 @@ def test_the_table_names_every_number() -> None:
         "gap_closed": 0.9, "gap_closed_ci": [0.8, 1.0], "gain": 0.5, "gain_ci": [0.25, 0.75],
         "heldout_loss": {"rollouts": 2, "tokens": 30, "base": 2.5, "student": 0.125},
         "by": {"answer_type": {"number": rates, "exact": rates}},
+        "shared_with_training": {"items": 0.125, "prompt": 0.0},
     }  # fmt: skip
     shown = table(evaluation)
     for part in (
         "95 % interval", "gap closed: 90% (95 % interval 80% to 100%)", "student - base: +50.0%", "+25.0% to +75.0%",
         "loss on 2 held-out rollouts of the teacher: 2.500 -> 0.125", "answers of type exact (1): base 0.0%, student 50.0%",
+        "share it with training: items 12.5%, prompt 0.0%",
     ):  # fmt: skip
         assert part in shown
     bare = evaluation | {"gap_closed": None, "gap_closed_ci": None, "gain": None, "heldout_loss": None, "by": {}}

@@ -4,7 +4,8 @@ from typing import Any
 
 
 def table(evaluation: dict[str, Any]) -> str:
-    """Base, student and teacher side by side, then what the student gained, and the share of the gap that was closed."""
+    """Base, student and teacher side by side, what the exam shares with the training, what the student gained, and the
+    share of the gap that was closed."""
     head = f"{'':9}{'n':>4}  {'accuracy':>8}  {'95 % interval':>15}  {'valid calls':>11}  {'with a call':>11}  {'as teacher':>10}"
     head += f"  {'same tools':>10}  {'turns':>5}  {'tokens':>6}"
     lines = [head, *(_line(who, evaluation[who]) for who in ("base", "student", "teacher"))]
@@ -12,6 +13,8 @@ def table(evaluation: dict[str, Any]) -> str:
     for kind, rates in types.items() if len(types) > 1 else ():
         shown = ", ".join(f"{who} {_percent(rates[who])}" for who in ("base", "student", "teacher"))
         lines.append(f"answers of type {kind} ({rates['n']}): {shown}")
+    shared = ", ".join(f"{key} {_percent(share)}" for key, share in evaluation["shared_with_training"].items())
+    lines.append(f"held-out prompts that share it with training: {shared}")
     if evaluation["gain"] is not None:
         low, high = evaluation["gain_ci"]
         lines.append(f"student - base: {evaluation['gain']:+.1%} (95 % interval {low:+.1%} to {high:+.1%})")
