@@ -113,7 +113,7 @@ export: $(VENV)/.base ## data/train.jsonl for another trainer, under exports/: m
 	@python -m distill.dataset.export $(FORMAT)
 
 sweep: $(VENV)/.train ## One experiment per value: make sweep SET='student.learning_rate=0.0005,0.001,0.002'
-	@dvc exp run --queue -S '$(or $(SET),$(error SET is missing: make sweep SET=student.learning_rate=0.0005,0.001))'
+	@dvc exp run --queue $(addprefix --copy-paths ,$(shell git ls-files --others --directory --exclude-standard reports)) -S '$(or $(SET),$(error SET is missing: make sweep SET=student.learning_rate=0.0005,0.001))'
 	@dvc exp run --run-all
 	@$(COMPARE)
 

@@ -2,6 +2,7 @@
 
 `make ablate CHECK=answer`. Both are experiments of DVC's in temporary copies (`dvc exp run --temp`), so the workspace
 stays as it is; what they share (the teacher's answers, stages that the check does not change) is not computed twice.
+Reports that git does not know yet are copied there, too: without its report a stage would run anew.
 They stay under their names: `dvc exp show`, `dvc exp apply answer-off`, `dvc exp remove answer-on answer-off`.
 """
 
@@ -29,7 +30,11 @@ def experiments(check: str, filters: dict[str, Any]) -> dict[str, str]:
 def run(name: str, setting: str) -> None:
     """Runs one experiment in a temporary copy. Raises InputError when it fails; dvc has said why."""
     subprocess.run(["dvc", "exp", "remove", "--quiet", name], capture_output=True, check=False)
-    if subprocess.run(["dvc", "exp", "run", "--temp", "--name", name, "--set-param", setting], check=False).returncode:
+    command = ["dvc", "exp", "run", "--temp", "--name", name, "--set-param", setting]
+    unknown = ["git", "ls-files", "--others", "--directory", "--exclude-standard", "reports"]
+    for path in subprocess.run(unknown, capture_output=True, text=True, check=True).stdout.splitlines():
+        command += ["--copy-paths", path]
+    if subprocess.run(command, check=False).returncode:
         raise InputError(f"dvc exp run --temp -S {setting} failed; see above")
 
 

@@ -94,3 +94,13 @@ def test_ablate_shows_the_student_with_and_without_a_check(experiment):
     experiment("dvc", "exp", "apply", "answer-off")
     assert "answer: off" in (experiment.folder / "params.yaml").read_text().replace("'", "").replace('"', "")
     assert "there is no check 'answr'" in experiment("make", "-o", ".venv/.train", "ablate", "CHECK=answr", fails=True)
+
+
+def test_nothing_runs_anew_for_reports_that_git_does_not_know_yet(experiment):
+    experiment("git", "rm", "-rq", "--cached", "reports")
+    experiment("git", "commit", "-qm", "as after a first run in a new project")
+    said = experiment("make", "-o", ".venv/.train", "ablate", "CHECK=answer")
+    assert said.count("Stage 'all' didn't change, skipping") == 1, said
+    with_check, without = said.split("filter.answer: ")[-2:]
+    assert with_check.startswith("reject (48 rows trained on") and " 75.0%" in with_check
+    assert without.startswith("off (60 rows trained on") and " 50.0%" in without
