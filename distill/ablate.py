@@ -32,7 +32,7 @@ def run(name: str, setting: str) -> None:
     subprocess.run(["dvc", "exp", "remove", "--quiet", name], capture_output=True, check=False)
     command = ["dvc", "exp", "run", "--temp", "--name", name, "--set-param", setting]
     unknown = ["git", "ls-files", "--others", "--directory", "--exclude-standard", "reports"]
-    for path in subprocess.run(unknown, capture_output=True, text=True, check=True).stdout.splitlines():
+    for path in subprocess.run(unknown, capture_output=True, text=True, check=False).stdout.splitlines():
         command += ["--copy-paths", path]
     if subprocess.run(command, check=False).returncode:
         raise InputError(f"dvc exp run --temp -S {setting} failed; see above")

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from distill.records import params
+
 ROOT = Path(__file__).resolve().parents[1]
 STAGE = """import json, pathlib
 from distill.records.params import load
@@ -99,6 +101,9 @@ def test_ablate_shows_the_student_with_and_without_a_check(experiment):
 def test_nothing_runs_anew_for_reports_that_git_does_not_know_yet(experiment):
     experiment("git", "rm", "-rq", "--cached", "reports")
     experiment("git", "commit", "-qm", "as after a first run in a new project")
+    rate = params.load(ROOT / "params.yaml")["student"]["learning_rate"]
+    swept = experiment("make", "-o", ".venv/.train", "sweep", f"SET=student.learning_rate={rate}")
+    assert "Stage 'all' didn't change, skipping" in swept, swept
     said = experiment("make", "-o", ".venv/.train", "ablate", "CHECK=answer")
     assert said.count("Stage 'all' didn't change, skipping") == 1, said
     with_check, without = said.split("filter.answer: ")[-2:]

@@ -53,9 +53,9 @@ function row(item) {
 function lay(node, position) {
   node.id = `row-${position}`;
   node.dataset.position = position;
-  node.ariaSelected = String(position === current);
-  node.ariaSetSize = places.length;
-  node.ariaPosInSet = position + 1;
+  node.setAttribute("aria-selected", position === current);
+  node.setAttribute("aria-setsize", places.length);
+  node.setAttribute("aria-posinset", position + 1);
   node.style.transform = `translateY(${position * ROW_HEIGHT}px)`;
 }
 
