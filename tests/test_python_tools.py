@@ -1,211 +1,15 @@
-"""`@tool`: what a function says of itself is what the model is told, and what it cannot say is refused by line."""
+"""`@tool`: a function gets what it asks for, and one that cannot be told to a model is refused by line."""
 
 import asyncio
-import json
 import sys
 from pathlib import Path
-from typing import Any
 
-import jsonschema_rs
 import pytest
+from tools_file import HEAD, call, load, schema
 
 from distill.records.faults import InputError
-from distill.teacher.strict import strict
 from distill.tools import python_source
 from distill.tools.source import ToolError
-
-HEAD = """
-import dataclasses, datetime, enum, functools, socket
-from typing import *
-from pydantic import BaseModel, Field
-from distill.tools import Context, tool
-
-class Color(enum.Enum):
-    red = "red"
-    blue = "blue"
-
-class Place(BaseModel):
-    "A town."
-    city: str = Field(description="its name")
-    title: str | None = None
-
-class Span(TypedDict):
-    start: Annotated[int, Field(ge=1)]
-    end: NotRequired[int]
-
-@dataclasses.dataclass
-class Box:
-    width: int
-    depth: int = 2
-
-class Tree(BaseModel):
-    value: int
-    children: "list[Tree]" = []
-
-"""
-
-
-def load(folder: Path, text: str) -> python_source.PythonTools:
-    path = folder / "tools.py"
-    path.write_text(HEAD + text)
-    return python_source.load(path)
-
-
-def schema(folder: Path, text: str) -> dict[str, Any]:
-    """The parameters of the one tool in `text`."""
-    (tool,) = load(folder, text).tools.values()
-    return tool.schema["function"]["parameters"]
-
-
-def call(tools: python_source.PythonTools, name: str, prompt: dict[str, Any] | None = None, **arguments: Any) -> Any:
-    async def one() -> Any:
-        async with tools.open(prompt or {}, None) as caller:
-            return await caller.call(name, arguments)
-
-    return asyncio.run(one())
-
-
-GOOGLE = '''
-    """Finds.
-
-    Everywhere.
-
-    Args:
-        query: What to look for.
-        limit (int): How many.
-    """'''
-NUMPY = '''
-    """Finds.
-
-    Everywhere.
-
-    Parameters
-    ----------
-    query : str
-        What to look for.
-    limit : int, optional
-        How many.
-    """'''
-REST = '''
-    """Finds.
-
-    Everywhere.
-
-    :param query: What to look for.
-    :param int limit: How many.
-    """'''
-
-
-@pytest.mark.parametrize("docstring", [GOOGLE, NUMPY, REST])
-def test_docstrings_of_every_style_describe_the_parameters(tmp_path: Path, docstring: str) -> None:
-    (tool,) = load(tmp_path, f"@tool\ndef find(query: str, limit: int = 5) -> str:{docstring}").tools.values()
-    function = tool.schema["function"]
-    assert function["description"] == "Finds.\n\nEverywhere."
-    assert function["parameters"]["properties"] == {
-        "query": {"type": "string", "description": "What to look for."},
-        "limit": {"type": "integer", "default": 5, "description": "How many."},
-    }
-
-
-NULL = {"type": "null"}
-PLACE = {
-    "type": "object",
-    "description": "A town.",
-    "properties": {
-        "city": {"type": "string", "description": "its name"},
-        "title": {"anyOf": [{"type": "string"}, NULL], "default": None},
-    },
-    "required": ["city"],
-    "additionalProperties": False,
-}
-
-
-@pytest.mark.parametrize(
-    ("hint", "said"),
-    [
-        ("Annotated[int, 'how many']", {"type": "integer", "description": "how many"}),
-        (
-            "Annotated[int, Field(description='how many', ge=1)]",
-            {"type": "integer", "minimum": 1, "description": "how many"},
-        ),
-        ("int | None", {"anyOf": [{"type": "integer"}, NULL]}),
-        ("Optional[str]", {"anyOf": [{"type": "string"}, NULL]}),
-        ("Literal[1, 2]", {"enum": [1, 2], "type": "integer"}),
-        ("Literal[True, 'auto', 3, None]", {"enum": [True, "auto", 3, None]}),
-        ("Literal['a', 'b'] | None", {"anyOf": [{"type": "string", "enum": ["a", "b"]}, NULL]}),
-        ("Color", {"type": "string", "enum": ["red", "blue"]}),
-        ("list[list[float]]", {"type": "array", "items": {"type": "array", "items": {"type": "number"}}}),
-        ("dict[str, int]", {"type": "object", "additionalProperties": {"type": "integer"}}),
-        ("int | str", {"anyOf": [{"type": "integer"}, {"type": "string"}]}),
-        ("Place", PLACE),
-        ("list[Place] | None", {"anyOf": [{"type": "array", "items": PLACE}, NULL]}),
-        (
-            "list[Span]",
-            {
-                "type": "array",
-                "items": {
-                    "type": "object",
-                    "properties": {"start": {"type": "integer", "minimum": 1}, "end": {"type": "integer"}},
-                    "required": ["start"],
-                    "additionalProperties": False,
-                },
-            },
-        ),
-        (
-            "Box",
-            {
-                "type": "object",
-                "properties": {"width": {"type": "integer"}, "depth": {"type": "integer", "default": 2}},
-                "required": ["width"],
-                "additionalProperties": False,
-            },
-        ),
-        ("datetime.date", {"type": "string", "format": "date"}),
-    ],
-)
-def test_a_type_is_what_the_model_is_told(tmp_path: Path, hint: str, said: dict[str, Any]) -> None:
-    found = schema(tmp_path, f"@tool\ndef f(x: {hint}):\n    '''Does.'''")
-    assert found == {"type": "object", "properties": {"x": said}, "required": ["x"], "additionalProperties": False}
-
-
-def test_defaults_are_told_and_one_of_none_makes_null_right(tmp_path: Path) -> None:
-    text = (
-        "@tool\ndef f(a: int = 3, b: list[int] = None, c: Color = Color.red, d: int = Field(5, description='five')):\n"
-    )
-    found = schema(tmp_path, text + "    '''Does.'''")
-    assert "required" not in found and found["properties"] == {
-        "a": {"type": "integer", "default": 3},
-        "b": {"anyOf": [{"type": "array", "items": {"type": "integer"}}, NULL], "default": None},
-        "c": {"type": "string", "enum": ["red", "blue"], "default": "red"},
-        "d": {"type": "integer", "default": 5, "description": "five"},
-    }
-
-
-def test_a_type_that_holds_itself_is_told_once(tmp_path: Path) -> None:
-    found = schema(tmp_path, "@tool\ndef f(tree: Tree, again: Annotated[Tree, 'b']):\n    '''Does.'''")
-    assert found["properties"]["tree"] == {"$ref": "#/$defs/Tree"} and list(found["$defs"]) == ["Tree"]
-    validator = jsonschema_rs.validator_for(found)
-    leaf = {"value": 1, "children": []}
-    assert validator.is_valid({"tree": {"value": 1, "children": [leaf]}, "again": leaf})
-    assert not validator.is_valid({"tree": {"value": 1, "children": [{"value": "x"}]}, "again": leaf})
-
-
-def test_names_that_pydantic_keeps_for_itself_are_free(tmp_path: Path) -> None:
-    names = ["json", "copy", "model_config", "_private", "self", "title", "default"]
-    text = f"@tool\ndef f({', '.join(f'{name}: int' for name in names)}):\n    '''Does.'''\n    return locals()"
-    assert list(schema(tmp_path, text)["properties"]) == names
-    values = dict.fromkeys(names, 7)
-
-    async def one() -> Any:
-        async with load(tmp_path, text).open({}, None) as caller:
-            return await caller.call("f", values)
-
-    assert asyncio.run(one()) == values
-
-
-def test_a_default_with_a_title_stays_whole(tmp_path: Path) -> None:
-    found = schema(tmp_path, "@tool\ndef f(x: dict[str, str] = {'title': 'Mr'}):\n    '''Does.'''")
-    assert found["properties"]["x"]["default"] == {"title": "Mr"}
 
 
 def test_the_function_gets_what_its_types_say(tmp_path: Path) -> None:
@@ -438,26 +242,6 @@ def test_tools_of_other_files_and_other_names_of_a_tool_count_once(
     assert list(load(tmp_path, text).tools) == ["far", "near"], "also when the module was loaded before"
 
 
-STRICT = [
-    ("x: int, y: Literal['a', 'b']", True),
-    ("x: int | None", True),
-    ("x: list[str]", True),
-    ("", True),
-    ("x: int = 3", False),  # OpenAI requires every field; to make it nullable would be another tool
-    ("x: Annotated[int, Field(ge=1)]", False),
-    ("x: Any", False),
-    ("x: dict[str, int]", False),
-    ("x: Place", False),  # its title may be left out
-    ("x: Tree", False),
-    ("x: Literal[1, 'a']", False),
-]
-
-
-@pytest.mark.parametrize(("parameters", "is_strict"), STRICT)
-def test_a_schema_is_strict_when_it_is_so_as_it_stands(tmp_path: Path, parameters: str, is_strict: bool) -> None:
-    assert strict(schema(tmp_path, f"@tool\ndef f({parameters}):\n    '''Does.'''")) is is_strict
-
-
 RNOW = '''
 """Written as rnow's own documentation writes tools."""
 import subprocess
@@ -510,13 +294,6 @@ def test_a_tools_file_of_rnow_loads_as_it_is(tmp_path: Path) -> None:
     assert call(tools, "calculator", operation="add", a=1, b=2) == {"result": 3}
     assert call(tools, "sql", {"id": "p", "metadata": {"db_id": "cars"}}, query="q") == "cars: q"
     assert not [name for name in sys.modules if name.split(".")[0] == "rnow"]
-
-
-def test_schemas_are_plain_json(tmp_path: Path) -> None:
-    """What is sent, stored and rendered is the same text everywhere."""
-    text = "@tool\ndef f(place: Place, box: Box = Box(1), tree: Tree | None = None):\n    '''Does.'''"
-    (tool,) = load(tmp_path, text).tools.values()
-    assert json.loads(json.dumps(tool.schema)) == tool.schema and '"title": {"anyOf"' in json.dumps(tool.schema)
 
 
 def test_a_tool_for_a_sandbox_never_runs_here(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """A teacher that misbehaves: what is tried again, what is repaired, what fails one rollout, and what ends the run."""
 
-import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +11,7 @@ from stage_process import Done, Running
 from teacher_server import STALL, Asked, Books, Cut, calls, completion, refused, says, serving
 
 from distill.records import jsonl
-from distill.teacher.errors import KINDS, Fatal, Transient, error
-from distill.teacher.halt import Halt
-from distill.teacher.refusal import refused as classified
-from distill.teacher.throttle import Throttle
-from distill.teacher.waits import duration_s, retry_after_s, used_up_s
+from distill.teacher.errors import KINDS
 
 
 @pytest.fixture
@@ -200,85 +195,6 @@ def test_open_reasoning_is_recorded_and_sent_back(asks: Callable[..., Done], pro
     )
 
 
-@pytest.mark.parametrize(
-    ("status", "content", "kind"),
-    [
-        (
-            400,
-            {
-                "error": {
-                    "code": 400,
-                    "type": "BadRequestError",
-                    "message": "This model's maximum context length is 8192",
-                }
-            },
-            "context_full",
-        ),
-        (400, {"object": "error", "message": "nope", "param": None}, "bad_request"),
-        (400, {"error": "just words"}, "bad_request"),
-        (400, {"error": {"code": "content_policy_violation"}}, "content_policy"),
-        (
-            400,
-            {
-                "error": {
-                    "message": "Function tools with reasoning_effort are not supported for gpt-5.6 in /v1/chat/completions. "
-                    "Please use /v1/responses or set reasoning_effort to 'none'"
-                }
-            },
-            "parameter_refused",
-        ),
-        (429, {"error": {"type": "insufficient_quota", "code": "credit_balance_exhausted"}}, "quota"),
-        (429, {"error": {"code": "slow_down"}}, "rate_limit"),
-        (429, {"error": {"code": "resource_unavailable", "message": "Resource Unavailable"}}, "flex_busy"),
-        (
-            429,
-            {"error": {"code": "rate_limit_exceeded", "message": "Request too large for gpt-5 on tokens per min"}},
-            "bad_request",
-        ),
-        (
-            400,
-            {"message": '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set'},
-            "parameter_refused",
-        ),
-        (403, {"error": {"message": "Your input was flagged", "code": 403}}, "content_policy"),
-        (502, b"<html>", "server"),
-        (529, b"", "overloaded"),
-        (413, b"too large", "bad_request"),
-    ],
-)
-def test_refusals_are_told_apart(status: int, content: Any, kind: str) -> None:
-    data = content if isinstance(content, bytes) else json.dumps(content).encode()
-    found = classified(status, {}, data)
-    assert found.kind == kind and found.kind in KINDS and found.http_status == status
-
-
-def test_the_fates_are_types() -> None:
-    assert {KINDS[kind].fate for kind in KINDS} == {"retry", "repair", "fail", "stop"}
-    assert isinstance(error("rate_limit", ""), Transient) and isinstance(error("quota", ""), Fatal)
-
-
-def test_durations_as_servers_write_them() -> None:
-    assert [duration_s(text) for text in ("120ms", "6m0s", "1h2m3s", "1s", "")] == [0.12, 360, 3723, 1, 0]
-    assert [duration_s(text) for text in ("12.5", "1.2.3s", "1790000000", "soon", "5 s", "nan")] == [
-        12.5,
-        0,
-        0,
-        0,
-        0,
-        0,
-    ]
-
-
-def test_a_refusal_without_retry_after_waits_for_what_is_used_up() -> None:
-    reset = {"x-ratelimit-reset-requests": "1s", "x-ratelimit-reset-tokens": "6m0s"}
-    assert retry_after_s(reset | {"x-ratelimit-remaining-requests": "0", "x-ratelimit-remaining-tokens": "9"}) == 1
-    assert retry_after_s(reset | {"x-ratelimit-remaining-tokens": "0", "retry-after": "2"}) == 2
-    assert retry_after_s(reset) is None and used_up_s(reset) == 0
-    day = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "23h59m"}
-    assert classified(429, day, b"{}").kind == "long_wait"
-    assert classified(500, {"retry-after": "86400"}, b"{}").kind == "long_wait"
-
-
 def test_a_reset_that_is_hours_away_or_rubbish_does_not_hold_up_what_is_not_refused(asks: Callable[..., Done]) -> None:
     for reset in ("23h59m", "1.2.3s"):
         headers = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": reset}
@@ -358,102 +274,3 @@ def test_a_redirect_is_told_and_not_followed(asks: Callable[..., Done], status: 
     ):
         done = asks(books)
     assert done.returncode == 1 and f"is at {elsewhere.base_url}" in done.stderr and not elsewhere.asked
-
-
-# The throttle, against a clock that is not this machine's
-
-
-def simulated(
-    limits: Callable[[int], bool], requests: int, ceiling: int = 512, **ceilings: int
-) -> tuple[Throttle, float, int]:
-    """Sends `requests` of 0.1 s each through a throttle to a server that refuses when `limits(in flight)`."""
-    refusals = 0
-
-    async def main() -> tuple[Throttle, float]:
-        nonlocal refusals
-        halt = Halt()
-        throttle = Throttle(ceiling, halt, **ceilings)
-        started = asyncio.get_running_loop().time()
-
-        async def one() -> None:
-            nonlocal refusals
-            while True:
-                try:
-                    async with throttle.place(1000):
-                        if limits(throttle.in_flight):
-                            refusals += 1
-                            raise error("rate_limit", "slow down", retry_after_s=0.01)
-                        await asyncio.sleep(0.02)
-                    return
-                except Transient:
-                    await asyncio.sleep(0.01)
-
-        await asyncio.gather(*(one() for _ in range(requests)))
-        return throttle, asyncio.get_running_loop().time() - started
-
-    throttle, seconds = asyncio.run(main())
-    return throttle, seconds, refusals
-
-
-def test_the_throttle_finds_what_a_server_takes() -> None:
-    throttle, _, refusals = simulated(lambda in_flight: in_flight > 100, 3000)
-    assert 40 <= throttle.limit <= 110 and throttle.in_flight == 0
-    assert refusals < 600
-
-
-def test_the_throttle_opens_up_where_nothing_is_refused() -> None:
-    throttle, seconds, _ = simulated(lambda in_flight: False, 4000)
-    assert throttle.limit == 512 and seconds < 4000 * 0.02 / 64
-
-
-def test_a_refusal_stops_everyone_until_the_server_says() -> None:
-    async def main() -> float:
-        throttle = Throttle(8, Halt())
-        loop = asyncio.get_running_loop()
-        started = loop.time()
-        try:
-            async with throttle.place(1):
-                raise error("rate_limit", "wait", retry_after_s=0.2)
-        except Transient:
-            pass
-        async with throttle.place(1):
-            return loop.time() - started
-
-    assert 0.19 < asyncio.run(main()) < 1
-
-
-def test_nothing_is_sent_when_the_headers_say_that_nothing_remains() -> None:
-    async def main() -> float:
-        throttle = Throttle(8, Halt())
-        loop = asyncio.get_running_loop()
-        started = loop.time()
-        throttle.seen({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "150ms"})
-        async with throttle.place(1):
-            return loop.time() - started
-
-    assert 0.14 < asyncio.run(main()) < 1
-
-
-def test_ceilings_space_the_requests_out() -> None:
-    _, seconds, _ = simulated(lambda in_flight: False, 10, per_minute=1200)
-    assert 0.4 < seconds < 1.5
-    _, seconds, _ = simulated(lambda in_flight: False, 10, tokens_per_minute=1_200_000)
-    assert 0.4 < seconds < 1.5
-
-
-def test_a_stopped_run_lets_nobody_wait() -> None:
-    async def main() -> list[Any]:
-        halt = Halt()
-        throttle = Throttle(1, halt)
-
-        async def hold() -> None:
-            async with throttle.place(1):
-                await asyncio.sleep(0.1)
-
-        waiting = [asyncio.create_task(hold()) for _ in range(50)]
-        await asyncio.sleep(0.02)
-        halt.stop(Fatal("quota", "empty"))
-        return await asyncio.gather(*waiting, return_exceptions=True)
-
-    ends = asyncio.run(main())
-    assert ends[0] is None and all(isinstance(end, Fatal) for end in ends[1:])

@@ -1,0 +1,89 @@
+"""What a server's refusal means, and how long it asks to wait."""
+
+import json
+from typing import Any
+
+import pytest
+
+from distill.teacher.errors import KINDS, Fatal, Transient, error
+from distill.teacher.refusal import refused as classified
+from distill.teacher.waits import duration_s, retry_after_s, used_up_s
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "kind"),
+    [
+        (
+            400,
+            {
+                "error": {
+                    "code": 400,
+                    "type": "BadRequestError",
+                    "message": "This model's maximum context length is 8192",
+                }
+            },
+            "context_full",
+        ),
+        (400, {"object": "error", "message": "nope", "param": None}, "bad_request"),
+        (400, {"error": "just words"}, "bad_request"),
+        (400, {"error": {"code": "content_policy_violation"}}, "content_policy"),
+        (
+            400,
+            {
+                "error": {
+                    "message": "Function tools with reasoning_effort are not supported for gpt-5.6 in /v1/chat/completions. "
+                    "Please use /v1/responses or set reasoning_effort to 'none'"
+                }
+            },
+            "parameter_refused",
+        ),
+        (429, {"error": {"type": "insufficient_quota", "code": "credit_balance_exhausted"}}, "quota"),
+        (429, {"error": {"code": "slow_down"}}, "rate_limit"),
+        (429, {"error": {"code": "resource_unavailable", "message": "Resource Unavailable"}}, "flex_busy"),
+        (
+            429,
+            {"error": {"code": "rate_limit_exceeded", "message": "Request too large for gpt-5 on tokens per min"}},
+            "bad_request",
+        ),
+        (
+            400,
+            {"message": '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set'},
+            "parameter_refused",
+        ),
+        (403, {"error": {"message": "Your input was flagged", "code": 403}}, "content_policy"),
+        (502, b"<html>", "server"),
+        (529, b"", "overloaded"),
+        (413, b"too large", "bad_request"),
+    ],
+)
+def test_refusals_are_told_apart(status: int, content: Any, kind: str) -> None:
+    data = content if isinstance(content, bytes) else json.dumps(content).encode()
+    found = classified(status, {}, data)
+    assert found.kind == kind and found.kind in KINDS and found.http_status == status
+
+
+def test_the_fates_are_types() -> None:
+    assert {KINDS[kind].fate for kind in KINDS} == {"retry", "repair", "fail", "stop"}
+    assert isinstance(error("rate_limit", ""), Transient) and isinstance(error("quota", ""), Fatal)
+
+
+def test_durations_as_servers_write_them() -> None:
+    assert [duration_s(text) for text in ("120ms", "6m0s", "1h2m3s", "1s", "")] == [0.12, 360, 3723, 1, 0]
+    assert [duration_s(text) for text in ("12.5", "1.2.3s", "1790000000", "soon", "5 s", "nan")] == [
+        12.5,
+        0,
+        0,
+        0,
+        0,
+        0,
+    ]
+
+
+def test_a_refusal_without_retry_after_waits_for_what_is_used_up() -> None:
+    reset = {"x-ratelimit-reset-requests": "1s", "x-ratelimit-reset-tokens": "6m0s"}
+    assert retry_after_s(reset | {"x-ratelimit-remaining-requests": "0", "x-ratelimit-remaining-tokens": "9"}) == 1
+    assert retry_after_s(reset | {"x-ratelimit-remaining-tokens": "0", "retry-after": "2"}) == 2
+    assert retry_after_s(reset) is None and used_up_s(reset) == 0
+    day = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "23h59m"}
+    assert classified(429, day, b"{}").kind == "long_wait"
+    assert classified(500, {"retry-after": "86400"}, b"{}").kind == "long_wait"
