@@ -1,17 +1,14 @@
-"""A student of transformers' kind behind chat endpoints: in process, over HTTP, from vLLM's command line, and to talk to."""
+"""A student of transformers' kind behind chat endpoints: in process, over HTTP, and to talk to."""
 
 import asyncio
 import json
 import os
-import re
 import shutil
 import signal
 import socket
 import subprocess
-import sys
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,25 +17,17 @@ import openai
 import pytest
 import tiny_qwen3
 from conftest import ROOT
-from stage_process import until
-from tiny_qwen3 import AGENT, ROW, SHOP
+from tiny_qwen3 import PROMPT, QUESTION, ROW, SHOP, sit
 from tiny_student import write_adapter, write_gguf
 
 from distill.records.faults import InputError
-from distill.student import exam, vllm_server
 from distill.student.in_process import InProcess
 from distill.student.loaded import Loaded
 from distill.student.open_student import greedy, open_student
-from distill.student.served import Served
 from distill.student.template import compile_template
 from distill.student.tokenizer import read_tokenizer
 from distill.teacher import request as requests
-from distill.teacher.errors import ApiError, Fatal
-from distill.teacher.llama_server import Endpoint
-from distill.tools import toolbox
-
-QUESTION = ROW["messages"][:2]
-PROMPT = {"id": "0" * 16, "messages": QUESTION, "metadata": {"expected_answer": 3}, "split": "eval", "source": "mine:1"}
+from distill.teacher.errors import ApiError
 
 
 @pytest.fixture(scope="module")
@@ -66,19 +55,6 @@ def served_project(project: Path, made: tuple[Path, Path], set_param: Callable[[
     (project / "data/prompts.jsonl").write_text(json.dumps(PROMPT) + "\n")
     (project / ".venv").symlink_to(ROOT / ".venv")
     return project
-
-
-def sit(model: Any, scale: float, *prompts: dict[str, Any], shop: Path = SHOP) -> list[dict[str, Any]]:
-    async def run() -> list[dict[str, Any]]:
-        tools = toolbox.load({"agent": AGENT, "runtime": {"tool_sessions": 4}}, shop)
-        await tools.prepare(list(prompts))
-        sampling = greedy(64, scale)
-        try:
-            return await exam.sit("student", list(prompts), model, sampling, tools, {"agent": AGENT}, lambda _: None)
-        finally:
-            await model.close()
-
-    return asyncio.run(run())
 
 
 def test_the_exam_runs_in_process_with_and_without_the_adapter(in_process):
@@ -314,111 +290,6 @@ def test_make_chat_uses_the_tools(served_project):
         '  = {"price": 3, "stock": 1}',
         "student: Answer: 3",
     ]
-
-
-VLLM = """#!{python}
-# Takes vLLM's command line; answers with the right call as `student`, with a wrong one as the base.
-import argparse, json, os, sys
-from http.server import BaseHTTPRequestHandler, HTTPServer
-parser = argparse.ArgumentParser()
-for name in ("--served-model-name", "--lora-modules", "--max-lora-rank", "--chat-template", "--tool-call-parser",
-             "--reasoning-parser", "--host", "--port"):
-    parser.add_argument(name, required=True)
-for flag in ("--enable-lora", "--enable-auto-tool-choice"):
-    parser.add_argument(flag, action="store_true", required=True)
-parser.add_argument("command")
-parser.add_argument("base")
-given = parser.parse_args()
-open({record!r}, "w").write(repr(vars(given)) + str(os.getpid()).rjust(12))
-if given.port == "1":
-    sys.exit("no such card")
-skus = {{given.lora_modules.split("=")[0]: "G101", given.served_model_name: "G108"}}
-class Handler(BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.answer({{}})
-    def do_POST(self):
-        assert self.headers["Authorization"] == "Bearer " + os.environ["VLLM_API_KEY"]
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        last, message = asked["messages"][-1], {{"role": "assistant", "content": None}}
-        if last["role"] == "tool":
-            message["content"] = "Answer: " + str(json.loads(last["content"])["stock"] + 2)
-        else:
-            function = {{"name": "lookup_item", "arguments": json.dumps({{"sku": skus[asked["model"]]}})}}
-            message["tool_calls"] = [{{"id": "chatcmpl-tool-1f", "type": "function", "function": function}}]
-        self.answer({{"choices": [{{"message": message, "finish_reason": "stop"}}]}})
-    def answer(self, content):
-        data = json.dumps(content).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-HTTPServer((given.host, int(given.port)), Handler).serve_forever()
-"""
-
-
-@pytest.fixture
-def vllm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A `vllm` on the path; the file where it writes what it was given, and its process id."""
-    record, script = tmp_path / "given", tmp_path / "bin/vllm"
-    script.parent.mkdir()
-    script.write_text(VLLM.format(python=sys.executable, record=str(record)))
-    script.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{script.parent}:{os.environ['PATH']}")
-    return record
-
-
-def test_the_manuals_command_is_the_one_that_is_run(made):
-    [line] = re.findall(r"(?m)^vllm serve .*$", (ROOT / "README.md").read_text().replace("\\\n", " "))
-    ours = vllm_server.arguments(made[0], "tiny", made[1])
-    ours = ours[: ours.index("--served-model-name")] + ours[ours.index("--enable-lora") :]
-    fixed = [word for word in line.split() if "models/" not in word and word not in ("Qwen/Qwen3-8B", "32")]
-    assert fixed == [word for word in ours if str(made[0].parent) not in word and word != "16"]
-
-
-def test_a_vllm_that_dies_says_why(vllm, made):
-    command = vllm_server.arguments(made[0], "tiny", made[1])
-    with pytest.raises(Fatal, match="vllm ended with 1:\nno such card"):
-        with vllm_server.started(command, 1, threading.Event()):
-            pass
-
-
-def test_vllm_is_started_asked_and_ended(vllm, made, monkeypatch):
-    """By the evaluation itself, and, as `runtime.student_url`, by the user."""
-    command = vllm_server.arguments(made[0], "tiny", made[1])
-    settings = {"student": {"path": "tiny"}, "runtime": {"student_url": None}}
-
-    @contextmanager
-    def start(port: int, stop: threading.Event) -> Iterator[Endpoint]:
-        with vllm_server.started(command, port, stop) as endpoint:
-            monkeypatch.setenv("STUDENT_API_KEY", endpoint.api_key)
-            settings["runtime"]["student_url"] = endpoint.base_url
-            [wrong] = sit(open_student(settings, made[1]), 0.0, PROMPT)
-            assert wrong["correct"] is False
-            yield endpoint
-
-    [right] = sit(Served(start, "tiny"), 1.0, PROMPT)
-    given = vllm.read_text()
-    for part in ("'tool_call_parser': 'hermes'", "'reasoning_parser': 'qwen3'", "'max_lora_rank': '16'", "student="):
-        assert part in given
-    assert right["correct"] is True and right["messages"][2]["tool_calls"][0]["id"] == "call_1"
-    with pytest.raises(ProcessLookupError):
-        os.kill(int(given[-12:]), 0)
-
-
-def test_a_server_that_is_still_starting_ends_with_the_student(tmp_path):
-    written = tmp_path / "pid"
-    program = f"import os, time; open({str(written)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
-
-    async def leave() -> None:
-        model = Served(lambda *where: vllm_server.started([sys.executable, "-c", program], *where), "tiny")
-        asked = asyncio.create_task(model.ask(requests.build(model.identity, QUESTION, [], greedy(4, 1.0))))
-        await asyncio.to_thread(until, lambda: written.exists() and written.read_text())
-        asked.cancel()
-        await model.close()
-
-    asyncio.run(leave())
-    with pytest.raises(ProcessLookupError):
-        os.kill(int(written.read_text()), 0)
 
 
 def test_an_adapter_that_is_not_there_is_named(tmp_path):

@@ -8,10 +8,11 @@ from typing import Any
 from families import own, write_tokenizer
 from tiny_rows import row
 
-from distill.student import adapter, base
+from distill.student import adapter, base, exam
+from distill.student.open_student import greedy
 from distill.student.render import IGNORED, render
 from distill.student.tokenizer import Tokenizer, load_tokenizer
-from distill.tools.toolbox import load
+from distill.tools import toolbox
 
 SHOP = Path(__file__).parent / "shop_tools.py"
 AGENT = {"max_turns": 4, "tool_timeout_s": 5, "tool_output_chars": 1000}
@@ -20,7 +21,7 @@ AGENT = {"max_turns": 4, "tool_timeout_s": 5, "tool_output_chars": 1000}
 async def offered() -> list[dict[str, Any]]:
     """The schemas of shop_tools.py, as a rollout offers them."""
     prompt: dict[str, Any] = {"messages": [], "metadata": {}, "source": "here"}
-    tools = load({"agent": AGENT, "runtime": {"tool_sessions": 4}}, SHOP)
+    tools = toolbox.load({"agent": AGENT, "runtime": {"tool_sessions": 4}}, SHOP)
     await tools.prepare([prompt])
     return tools.offered(prompt).schemas
 
@@ -28,6 +29,8 @@ async def offered() -> list[dict[str, Any]]:
 ROW = row(1) | {"tools": asyncio.run(offered())}
 WRONG = ROW | {"messages": [*ROW["messages"][:2], *row(8)["messages"][2:4], row(3)["messages"][4]]}
 """Asks for another item, and answers with the price of a third."""
+QUESTION = ROW["messages"][:2]
+PROMPT = {"id": "0" * 16, "messages": QUESTION, "metadata": {"expected_answer": 3}, "split": "eval", "source": "mine:1"}
 STEPS = 120
 
 
@@ -94,3 +97,18 @@ def learn(model: Any, conversation: dict[str, Any], tokenizer: Tokenizer) -> Non
 def made(place: Path) -> tuple[Path, Path]:
     """Base and adapter, made once in a folder of the whole session (`getbasetemp`)."""
     return (student := write_base(place / "base")), write_adapter(student, place / "adapter")
+
+
+def sit(model: Any, scale: float, *prompts: dict[str, Any], shop: Path = SHOP) -> list[dict[str, Any]]:
+    """What a student says in the exam, and how it is marked."""
+
+    async def run() -> list[dict[str, Any]]:
+        tools = toolbox.load({"agent": AGENT, "runtime": {"tool_sessions": 4}}, shop)
+        await tools.prepare(list(prompts))
+        sampling = greedy(64, scale)
+        try:
+            return await exam.sit("student", list(prompts), model, sampling, tools, {"agent": AGENT}, lambda _: None)
+        finally:
+            await model.close()
+
+    return asyncio.run(run())
