@@ -1,5 +1,6 @@
 """The batch tier: half the price, and nothing ordered twice, whatever becomes of the batch or of us."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,24 @@ def test_what_fails_in_a_batch_is_told_apart(ready: Path) -> None:
         *["final_answer"] * 4,
     ]
     assert sorted(batches.ordered.values()) == [1, 1, 1, 1, 1, 3]
+
+
+def test_half_an_emoji_costs_no_batch(ready: Path) -> None:
+    cut = Batches(lambda body: says("Answer: 1 \ud83d") if sums.number(body) == 1 else sums_up(body))
+    with serving(cut.post, gets=cut.get) as books:
+        finished(ready, books.base_url)
+    assert rollouts(ready)[1]["messages"][-1]["content"] == "Answer: 1 ?" and set(cut.ordered.values()) == {1}
+
+
+def test_two_prompts_that_ask_the_same_wait_for_one_answer(ready: Path) -> None:
+    row = json.loads((ready / "data/seed/sums.jsonl").read_text().splitlines()[0])
+    with (ready / "data/seed/sums.jsonl").open("a") as file:
+        file.write(json.dumps(row | {"tools": []}) + "\n")
+    assert Running(ready, "prompts").wait().returncode == 0
+    batches = Batches(sums_up)
+    with serving(batches.post, gets=batches.get) as books:
+        finished(ready, books.base_url)
+    assert len(rollouts(ready)) == 7 and len(batches.ordered) == 6 and set(batches.ordered.values()) == {1}
 
 
 @pytest.mark.parametrize("moment", ["while it runs", "before its id is known"])

@@ -211,7 +211,7 @@ def test_flex_without_room_falls_back_only_if_told_to(asks: Callable[..., Done],
             return (
                 429,
                 {"error": {"message": "Resource Unavailable", "code": "resource_unavailable"}},
-                {"retry-after": "0"},
+                {"retry-after": "0.01"},
             )
         return sums.adds(asked)
 

@@ -16,7 +16,7 @@ import pytest
 
 from distill.records.faults import InputError
 from distill.records.params import load as load_params
-from distill.tools import toolbox
+from distill.tools import mcp_source, toolbox
 from distill.tools.session import Told
 from distill.tools.source import SessionLost
 from distill.tools.tool_lists import ToolLists
@@ -247,6 +247,58 @@ def test_what_is_wrong_is_said_before_anything_is_asked(monkeypatch: pytest.Monk
     ]
     with pytest.raises(InputError, match=r"no luck today"):
         with_tools(params(s={"command": "sh", "args": ["-c", "echo no luck today >&2; exit 1"]}), nothing)
+
+
+UNLISTED = """
+import json, sys
+for line in sys.stdin:
+    asked = json.loads(line)
+    reply = {"error": {"code": -32603, "message": "no list today"}}
+    if asked["method"] == "initialize":
+        info = {"name": "x", "version": "1"}
+        reply = {"result": {"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": info}}
+    if asked["method"] == "tools/list" and sys.argv[1] != "refuses":
+        reply = {"result": {"tools": [], "nextCursor": "on"} if sys.argv[1] == "goes on" else {"tools": [{"name": "a"}]}}
+    if "id" in asked and (asked["method"], sys.argv[1]) != ("tools/list", "hangs"):
+        print(json.dumps({"jsonrpc": "2.0", "id": asked["id"], **reply}), flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("hangs", "did not list its tools within 2 s"),
+        ("goes on", "did not list its tools within 2 s"),
+        ("refuses", "does not list its tools: MCPError: no list today"),
+        ("mumbles", "does not list its tools: ValidationError: .*Field required"),
+    ],
+)
+def test_a_server_that_lists_no_tools_is_named(how: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mcp_source, "LIST_S", 2.0)
+
+    async def nothing(box: toolbox.Toolbox) -> None:
+        raise AssertionError
+
+    with pytest.raises(InputError, match=f"params.yaml: /tools/mcp/s: MCP server 's' {said}"):
+        with_tools(params(s={"command": sys.executable, "args": ["-c", UNLISTED, how]}), nothing)
+
+
+def test_a_name_that_a_prefix_makes_too_long_is_refused() -> None:
+    async def nothing(box: toolbox.Toolbox) -> None:
+        raise AssertionError
+
+    with pytest.raises(InputError, match=rf"seed:1: the name '{'s' * 60}_plus' has more than 64 characters"):
+        with_tools(params(**{"s" * 60: STDIO, "t": STDIO}), nothing)
+
+
+def test_calls_that_wait_for_each_other_have_their_time_each() -> None:
+    async def work(box: toolbox.Toolbox) -> list[Told]:
+        async with box.open({}) as session:
+            await one(session, "read", {})
+            return await asyncio.gather(*(one(session, "sleep", {"seconds": 1}) for _ in range(4)))
+
+    told = with_tools(params(s=STDIO, timeout_s=2.5), work)
+    assert {one.content for one in told} == {"slept"} and max(one.ms or 0 for one in told) < 2500
 
 
 def test_servers_are_written_as_the_schema_says(tmp_path: Path) -> None:

@@ -136,6 +136,14 @@ def test_a_null_content_is_an_empty_one(tokenizer):
     assert render(silent, tokenizer) == render(row(3), tokenizer)
 
 
+def test_a_call_without_arguments_text_has_none(tokenizer):
+    spoken, silent = row(3), row(3)
+    spoken["messages"][2]["tool_calls"], silent["messages"][2]["tool_calls"] = (
+        [call(0, "lookup_item", text)] for text in ("{}", "")
+    )
+    assert render(silent, tokenizer) == render(spoken, tokenizer)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [('{"sku": ', "not JSON"), ('["G1"]', "not a JSON object"), ('{"n": NaN}', "not JSON: NaN is not a JSON number")],

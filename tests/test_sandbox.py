@@ -30,7 +30,7 @@ HERE = Path(__file__).parent
 TOOLS = '''
 import os, time
 from pathlib import Path
-from distill.tools import tool
+from distill.tools import Context, tool
 
 @tool(sandbox=True)
 def run(code: str) -> object:
@@ -50,6 +50,11 @@ async def stuck() -> str:
     Path("/tmp/stuck").write_text(str(os.getpid()))
     while True:
         time.sleep(1)
+
+@tool(sandbox=True)
+def whose(context: Context | None = None) -> object:
+    """Says whose it is."""
+    return {context.metadata["name"], "b"} if context else None
 
 @tool
 def here() -> int:
@@ -153,6 +158,8 @@ def test_a_tool_in_a_sandbox(client: Any, project: Path) -> None:
         async with box.open(ROW) as session:
             assert (await one(session, "run", code="r = {'a': [1, None]}")).content == '{"a":[1,null]}'
             assert (await one(session, "run", code="1 / 0")).content == "error: ZeroDivisionError: division by zero"
+            undecodable = await one(session, "run", code="raise ValueError('no \\udcff')")
+            assert undecodable.content == "error: ValueError: no ?"
             assert (await one(session, "run", code="raise SystemExit(3)")).content == "error: SystemExit: 3"
             dead = await one(session, "run", code="import os; os._exit(3)")
             assert dead.content == "error: its process ended with exit code 3"
@@ -167,6 +174,14 @@ def test_a_tool_in_a_sandbox(client: Any, project: Path) -> None:
             assert outside.content == str(os.getpid()) and inside.content != os.uname()[1]
             (running,) = containers(client)
             assert inside.image == outside.image == client.api.inspect_container(running["Id"])["Image"]
+
+    in_box(work)
+
+
+def test_a_tool_in_a_sandbox_knows_its_row(client: Any, project: Path) -> None:
+    async def work(box: Toolbox) -> None:
+        async with box.open(ROW | {"metadata": {"name": "a"}}) as session:
+            assert (await one(session, "whose")).content == '["a","b"]'
 
     in_box(work)
 
@@ -236,7 +251,7 @@ def test_a_server_at_localhost_is_the_one_inside(client: Any, project: Path) -> 
     rows = [{**ROW, "docker": "local/mcp", "docker_env": {"WHERE": where}, "id": where} for where in ("a", "b")]
 
     async def work(box: Toolbox) -> None:
-        assert sorted(box.names(rows[0])) == ["die", "here", "read", "run", "stuck", "write"]
+        assert sorted(box.names(rows[0])) == ["die", "here", "read", "run", "stuck", "whose", "write"]
         async with box.open(rows[0]) as first, box.open(rows[1]) as second:
             assert (await one(first, "write", text="one")).content == "one in a"
             assert (await one(second, "read")).content == " in b", "a container of its own"

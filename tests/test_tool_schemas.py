@@ -9,6 +9,7 @@ import pytest
 from tools_file import call, load, schema
 
 from distill.teacher.strict import strict
+from distill.tools import python_source
 
 GOOGLE = '''
     """Finds.
@@ -124,6 +125,36 @@ def test_defaults_are_told_and_one_of_none_makes_null_right(tmp_path: Path) -> N
         "c": {"type": "string", "enum": ["red", "blue"], "default": "red"},
         "d": {"type": "integer", "default": 5, "description": "five"},
     }
+
+
+def test_a_default_that_is_made_for_each_call(tmp_path: Path) -> None:
+    by_value = "a: list[int] = Field(default_factory=list, description='many')"
+    by_hint = "b: Annotated[list[int], Field(default_factory=list)]"
+    text = f"@tool\ndef f({by_value}, *, {by_hint}):\n    '''Does.'''\n    a.append(1)\n    return a + b"
+    found = schema(tmp_path, text)
+    assert found["properties"]["a"] == {"type": "array", "items": {"type": "integer"}, "description": "many"}
+    assert "required" not in found
+    tools = load(tmp_path, text)
+    assert call(tools, "f") == call(tools, "f") == [1] and call(tools, "f", b=[2]) == [1, 2]
+
+
+@pytest.mark.parametrize("keyword", ["default", "const", "enum", "examples", "properties", "title"])
+def test_a_field_may_be_called_like_a_keyword(tmp_path: Path, keyword: str) -> None:
+    node = f"class Node(BaseModel):\n    name: str\n    {keyword}: Optional['Node'] = None\n"
+    found = schema(tmp_path, f"{node}@tool\ndef f(node: Node):\n    '''Does.'''")
+    assert list(found["$defs"]["Node"]["properties"]) == ["name", keyword]
+    assert jsonschema_rs.validator_for(found).is_valid({"node": {"name": "a", keyword: {"name": "b"}}})
+
+
+@pytest.mark.parametrize("future", ["", "from __future__ import annotations\n"])
+def test_what_a_typed_dict_may_leave_out(tmp_path: Path, future: str) -> None:
+    text = "from typing import NotRequired, Required, TypedDict\nfrom distill.tools import tool\n"
+    text += "class A(TypedDict):\n    x: int\n    y: NotRequired[int]\n"
+    text += "class B(TypedDict, total=False):\n    x: int\n    y: Required[int]\n"
+    (tmp_path / "tools.py").write_text(f"{future}{text}@tool\ndef f(a: A, b: B):\n    '''Does.'''")
+    (tool,) = python_source.load(tmp_path / "tools.py").tools.values()
+    properties = tool.schema["function"]["parameters"]["properties"]
+    assert (properties["a"]["required"], properties["b"]["required"]) == (["x"], ["y"])
 
 
 def test_a_type_that_holds_itself_is_told_once(tmp_path: Path) -> None:

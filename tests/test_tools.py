@@ -13,6 +13,7 @@ from distill.tools.arguments import parse
 
 TOOLS = '''
 import asyncio, time
+from decimal import Decimal
 from typing import Literal
 from pydantic import BaseModel
 from distill.tools import tool
@@ -57,6 +58,31 @@ def long() -> str:
 def leaves() -> str:
     """Tries to end the program."""
     raise SystemExit(3)
+
+@tool
+def first(wanted: str) -> str:
+    """Finds nothing."""
+    return next(name for name in ["a", "b"] if name == wanted)
+
+@tool
+def undecodable() -> str:
+    """Names a file that is not UTF-8."""
+    raise ValueError("cannot read \\udcff.txt")
+
+class Silent(Exception):
+    def __str__(self):
+        raise RuntimeError("no words")
+
+@tool
+def silent() -> str:
+    """Fails, and fails to say how."""
+    raise Silent
+
+@tool
+def odd(kind: Literal["set", "price", "huge", "name"]) -> object:
+    """Gives what JSON has no word for."""
+    values = {"set": {"b", "a"}, "price": {"price": Decimal("1.50")}, "huge": [2**70, "é"], "name": {"is": "\\udcff"}}
+    return values[kind]
 '''
 
 
@@ -120,10 +146,25 @@ def test_nested_arguments_arrive_as_what_the_function_expects(box: toolbox.Toolb
         ("weather", {"place": {"city": "Rome"}, "zip": 1}, "zip"),
         ("shout", {"text": "no!"}, "error: RuntimeError: no!"),
         ("leaves", {}, "error: RuntimeError: SystemExit: 3"),
+        ("first", {"wanted": "c"}, "error: RuntimeError: StopIteration"),
+        ("undecodable", {}, "error: ValueError: cannot read ?.txt"),
+        ("silent", {}, "error: Silent"),
     ],
 )
 def test_what_goes_wrong_is_told_to_the_model(box: toolbox.Toolbox, name: str, arguments: object, fault: str) -> None:
     assert fault in call(box, name, arguments)
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [("set", '["a","b"]'), ("price", '{"price":"1.50"}'), ("huge", f'[{2**70}, "é"]'), ("name", '{"is": "?"}')],
+)
+def test_a_result_is_the_same_text_in_every_process(box: toolbox.Toolbox, kind: str, told: str) -> None:
+    assert call(box, "odd", {"kind": kind}) == told
+
+
+def test_a_row_may_ask_for_no_tools(box: toolbox.Toolbox) -> None:
+    assert box.offered({"tools": []}).schemas == [] and len(box.offered({}).schemas) > 5
 
 
 def test_a_tool_that_hangs_costs_its_timeout_only(box: toolbox.Toolbox) -> None:

@@ -2,6 +2,7 @@
 
 import ast
 import hashlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,5 +39,6 @@ def _digest(path: Path) -> str | None:
         return None
     content = path.read_bytes()
     if path.suffix == ".py":
-        content = ast.dump(ast.parse(content)).encode()
+        with suppress(SyntaxError, ValueError):  # whoever loads it says so, with the line
+            content = ast.dump(ast.parse(content)).encode()
     return hashlib.sha256(content).hexdigest()

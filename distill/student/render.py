@@ -145,7 +145,7 @@ def tools_as_served(tools: list[dict[str, Any]] | None) -> list[dict[str, Any]] 
 def _arguments(call: dict[str, Any], where: str, number: int) -> dict[str, Any]:
     pointer = f"{where}/tool_calls/{number}/function/arguments"
     try:
-        arguments = json.loads(call["function"]["arguments"], parse_float=_number, parse_constant=_no_number)
+        arguments = json.loads(call["function"]["arguments"] or "{}", parse_float=_number, parse_constant=_no_number)
     except ValueError as error:
         raise Unrenderable(f"{pointer}: not JSON: {error}") from None
     if not isinstance(arguments, dict):

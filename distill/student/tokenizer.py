@@ -49,6 +49,8 @@ def read_tokenizer(folder: Path, template: str) -> Tokenizer:
     from tokenizers import Tokenizer as Encoder
 
     encoder = Encoder.from_file(str(folder / "tokenizer.json"))
+    encoder.no_truncation()  # whoever saved the file last may have left either in it
+    encoder.no_padding()
     tokens = _named_tokens(folder)
     template = without_clock(template)
     try:

@@ -10,7 +10,7 @@ import orjson
 
 from distill.teacher.errors import ApiError, Transient
 from distill.teacher.halt import Halt
-from distill.teacher.http import Http
+from distill.teacher.http import Http, parsed
 from distill.teacher.open_batches import Batch
 
 FIRST_POLL_S, LONGEST_POLL_S = 0.25, 60.0
@@ -72,7 +72,7 @@ class BatchEndpoint:
             if ended.get(name):
                 path = f"/files/{ended[name]}/content"
                 content = await self._steadily(lambda path=path: self._http.get_bytes(path))  # type: ignore[misc]
-                yield [orjson.loads(line) for line in content.splitlines()]
+                yield [parsed(line) for line in content.splitlines()]
 
     async def _ordered(self, batch: Batch, order: bytes) -> str:
         """What the server refused for a while may be ordered again; when its answer was lost, that is for the next run,

@@ -82,7 +82,7 @@ class BatchModel:
         answer = self._questions.ask(note.key, body, worst)
         if self._working is None:
             self._working = asyncio.create_task(self._work(BatchEndpoint(self._http, self.adapter.PATH, self.halt)))
-        return await answer
+        return await asyncio.shield(answer)  # another rollout may wait for the same
 
     async def close(self) -> None:
         """Closes the connections; open batches go on at the server."""
@@ -117,10 +117,14 @@ class BatchModel:
                 self._placed(batch, await server.find(batch) or await server.order(batch))
 
     async def _order(self, server: BatchEndpoint) -> None:
-        """Orders what waits and is not ordered, as far as the budget reaches."""
+        """Orders what waits and is not ordered, as far as the budget reaches. What another process had ordered may be
+        here by now, and is not bought again."""
         ordered = {key for batch in self._open.all() for key in batch.keys}
-        todo = self._questions.besides(ordered)
-        if todo and not ordered and not any(self.budget.fits(question.worst) for question in todo.values()):
+        for key in self._questions.besides(ordered):
+            if known := self.store.get(key):
+                self._questions.answered(key, known)
+        todo, coming = self._questions.besides(ordered), self._questions.any_of(ordered)
+        if todo and not coming and not any(self.budget.fits(question.worst) for question in todo.values()):
             await self.budget.reserve(min(question.worst for question in todo.values()))  # says so
         chosen: list[tuple[str, bytes]] = []
         for key, question in todo.items():

@@ -32,7 +32,9 @@ class Questions:
         self._came = asyncio.Event()
 
     def ask(self, key: str, body: bytes, worst: float) -> "asyncio.Future[Answer]":
-        """The answer that will come."""
+        """The answer that will come; the same for all who ask the same."""
+        if key in self._waiting:
+            return self._waiting[key].answer
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting[key] = Question(body, worst, future)
         self._came.set()

@@ -84,10 +84,11 @@ def _finish_reason(said: str, calls: bool) -> str:
 
 
 def _usage(used: dict[str, Any]) -> Usage:
-    asked = used.get("prompt_tokens_details") or {}
+    asked, prompt = used.get("prompt_tokens_details") or {}, count(used.get("prompt_tokens"))
     usage = Usage(
-        input_tokens=count(used.get("prompt_tokens")),
-        output_tokens=count(used.get("completion_tokens")),
+        input_tokens=prompt,
+        # xAI bills reasoning that its completion_tokens leave out; the total has it.
+        output_tokens=max(count(used.get("completion_tokens")), count(used.get("total_tokens")) - prompt),
         cached_tokens=count(asked.get("cached_tokens")),
         reasoning_tokens=count((used.get("completion_tokens_details") or {}).get("reasoning_tokens")),
     )

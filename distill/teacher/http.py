@@ -83,7 +83,7 @@ class Http:
         if raw:
             return Reply(content, response.headers)
         try:
-            return Reply(_json(content), response.headers)
+            return Reply(parsed(content), response.headers)
         except ValueError as error:
             raise Transient("broken_answer", f"the answer is not valid JSON: {error}", maybe_billed=True) from None
 
@@ -101,7 +101,7 @@ class Http:
         )
 
 
-def _json(content: bytes) -> Any:
+def parsed(content: bytes) -> Any:
     """JSON, half an emoji (`\\ud83d`, where an answer was cut) included: as `?`, since no text can hold it.
 
     Raises ValueError.

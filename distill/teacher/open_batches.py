@@ -1,7 +1,7 @@
 """Batches that a server works on, on disk: what was ordered is never ordered again, whatever happens to us meanwhile."""
 
-import os
 import uuid
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -37,11 +37,12 @@ class OpenBatches:
     def all(self) -> list[Batch]:
         """All open orders, the oldest first."""
         found = []
-        for path in sorted(self._folder.glob("*.json"), key=lambda path: (path.stat().st_mtime, path.name)):
-            batch = Batch(**orjson.loads(path.read_bytes()))
-            if batch.asked == self._asked:
-                found.append(batch)
-        return found
+        for path in self._folder.glob("*.json"):
+            with suppress(FileNotFoundError):  # another process has just closed it
+                batch = Batch(**orjson.loads(path.read_bytes()))
+                if batch.asked == self._asked:
+                    found.append((path.stat().st_mtime, path.name, batch))
+        return [batch for *_, batch in sorted(found, key=lambda one: one[:2])]
 
     def new(self, file: str, keys: list[str]) -> Batch:
         """Notes an order that is about to be placed."""
@@ -56,8 +57,7 @@ class OpenBatches:
 
     def close(self, batch: Batch) -> None:
         """Forgets a batch: its answers are stored, or will never come."""
-        if self._path(batch).exists():
-            os.unlink(self._path(batch))
+        self._path(batch).unlink(missing_ok=True)
 
     def _path(self, batch: Batch) -> Path:
         return self._folder / f"{batch.name}.json"

@@ -36,7 +36,7 @@ async def until_answered(ask: Callable[[], Awaitable[Answer]], halt: Halt) -> An
 
 
 def _wait_s(error: Transient, tried: int) -> float:
-    if error.retry_after_s is not None:
+    if error.retry_after_s:  # "0" and a date that is past say nothing of when
         return error.retry_after_s
     doubled = min(FIRST_WAIT_S * 2 ** (tried - 1), LONGEST_WAIT_S)
     return doubled * random.uniform(0.75, 1.25)  # so that a thousand refused requests do not come back as one

@@ -68,7 +68,9 @@ def get(name: str) -> str | None:
 
 
 def redact(text: str) -> str:
-    """`text` with every key of this run, and whatever looks like a credential, replaced by `[secret]`."""
+    """`text` with every key of this run, and whatever looks like a credential, replaced by `[secret]`; and with `?` for
+    what no file can hold (half an emoji, a file's name that is not UTF-8)."""
+    text = text.encode("utf-8", "replace").decode()
     for value in (*sorted(_expanded, key=len, reverse=True), *_own()):
         text = text.replace(value, REPLACED)
     return KNOWN.sub(REPLACED, text)

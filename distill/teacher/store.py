@@ -9,6 +9,7 @@ the same one.
 import asyncio
 import errno
 import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -101,7 +102,7 @@ class Store:
 
     def _write(self, key: str, ending: str, content: bytes, durable: bool = False) -> None:
         path = self._path(key, ending)
-        temporary = f"{self.root}/{key[:2]}/.{key}{ending}.{os.getpid()}.tmp"
+        temporary = f"{self.root}/{key[:2]}/.{key}{ending}.{os.getpid()}-{threading.get_ident()}.tmp"
         try:
             file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         except FileNotFoundError:

@@ -51,7 +51,10 @@ def _uses(node: Any) -> set[str]:
         return {name for item in node for name in _uses(item)}
     if not isinstance(node, dict):
         return set()
-    found = {name for key, value in node.items() if key not in VALUES for name in _uses(value)}
+    found = set[str]()
+    for key, value in node.items():
+        if key not in VALUES:
+            found |= _uses(list(value.values()) if key in NAMED else value)
     pointer = node.get("$ref")
     return found | ({pointer.removeprefix(POINTER)} if isinstance(pointer, str) else set())
 

@@ -75,4 +75,8 @@ def explain(error: BaseException | None) -> str:
         error = error.exceptions[0]
     if isinstance(error, SessionLost):
         return str(error)
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    try:
+        words = str(error)
+    except Exception:  # a class of the user's may fail even at that
+        words = ""
+    return f"{type(error).__name__}: {words}" if words else type(error).__name__

@@ -9,7 +9,7 @@ from typing import Any
 from distill.records.faults import InputError
 from distill.teacher import secrets
 from distill.tools import arguments, mcp_results
-from distill.tools.keeper import Keeper
+from distill.tools.keeper import Keeper, explain
 from distill.tools.mcp_connection import connected
 from distill.tools.mcp_server import McpServer
 from distill.tools.source import Caller, Offer, SessionLost, ToolError
@@ -21,7 +21,8 @@ UNKNOWN = re.compile(
     r"(?i)(unknown|no such|not found|does not exist|invalid).{0,40}tool|tool.{0,80}(unknown|not found)"
 )
 LOST, TIMED_OUT = -32000, -32001
-PROBE_S = 10.0
+LIST_S = 10.0
+SAID = 400
 
 
 class McpTools:
@@ -52,7 +53,8 @@ class McpTools:
             self._known = self._lists.get(self.origin, self._group)
         if self._known is None:
             await self.check()
-        return [Offer(schema(tool), own=tool["name"]) for tool in self._known or []]
+        # Servers interrupt one call for the next in a session that a rollout has to itself.
+        return [Offer(schema(tool), own=tool["name"], in_turn=self.stateful) for tool in self._known or []]
 
     async def ready(self, prompts: list[dict[str, Any]]) -> None:
         """As `check`."""
@@ -64,11 +66,14 @@ class McpTools:
         fit for a model and, if they are remembered, still the same."""
         if self._seen:
             return
+        keeper = Keeper(self._connection())
         try:
-            async with self._connection() as caller:
-                offered = await caller.offered()
+            caller = await keeper.get()
+            offered = await keeper.use(caller.offered())
         except SessionLost as error:
             raise InputError(f"params.yaml: {self.server.key}: {error}") from None
+        finally:
+            await keeper.close()
         found = caller.allowed(offered)
         faults = [fault for tool in found for fault in _faults(tool)]
         missing = [self.server.then] if self.server.then and self.server.then not in _names(offered) else []
@@ -123,23 +128,31 @@ class McpTools:
 
 
 class McpCaller:
-    """The calls of one session. Those of a rollout's own wait for each other: servers interrupt one for the next."""
+    """The calls of one session."""
 
     def __init__(self, client: Any, server: McpServer, source: McpTools):
         self._client, self._server, self._source = client, server, source
-        self._one = asyncio.Lock() if source.stateful else None
         self.lost = False
 
     async def offered(self) -> list[dict[str, Any]]:
-        """All that the server offers now, by name."""
+        """All that the server offers now, by name. Raises SessionLost when it does not say so in time."""
+        try:
+            async with asyncio.timeout(LIST_S):
+                found = await self._listed()
+        except TimeoutError:
+            raise self._lost(f"did not list its tools within {LIST_S:g} s") from None
+        except Exception as error:
+            raise self._lost(f"does not list its tools: {' '.join(explain(error).split())[:SAID]}") from None
+        return sorted(map(_kept, found), key=lambda tool: tool["name"])
+
+    async def _listed(self) -> list[Any]:
         found, cursor = [], None
         while True:
             page = await self._client.list_tools(cursor=cursor, cache_mode="bypass")
             found += page.tools
             cursor = page.next_cursor
             if not cursor:
-                break
-        return sorted(map(_kept, found), key=lambda tool: tool["name"])
+                return found
 
     def allowed(self, offered: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Those that the model may see; `then` need not be one of them."""
@@ -147,22 +160,12 @@ class McpCaller:
 
     async def check(self) -> None:
         """Raises SessionLost when the server offers something else than the model was told."""
-        try:
-            async with asyncio.timeout(PROBE_S):
-                found = self.allowed(await self.offered())
-        except Exception as error:
-            raise self._lost(f"is gone: {error}") from None
+        found = self.allowed(await self.offered())
         if found != self._source.known:
             raise self._lost(f"changed its tools: {_difference(self._source.known, found)}")
 
     async def call(self, name: str, arguments: dict[str, Any]) -> str:
         """What the tool says; after a tool that may have changed something, also what `then` says."""
-        if self._one is None:
-            return await self._call(name, arguments)
-        async with self._one:
-            return await self._call(name, arguments)
-
-    async def _call(self, name: str, arguments: dict[str, Any]) -> str:
         said = await self._say(name, arguments)
         then = self._server.then
         if then and name != then and not next(tool for tool in self._source.known if tool["name"] == name)["reads"]:
@@ -232,10 +235,7 @@ def _names(tools: list[dict[str, Any]]) -> list[str]:
 def _faults(tool: dict[str, Any]) -> list[str]:
     name = tool["name"]
     fault = arguments.schema_fault(schema(tool)["function"]["parameters"])
-    faults = [f": the schema of its tool '{name}' cannot be used: {fault}; put '{name}' under deny"] if fault else []
-    if len(name) > 64:
-        faults.append(f": the name of its tool '{name}' has more than 64 characters; put it under deny")
-    return faults
+    return [f": the schema of its tool '{name}' cannot be used: {fault}; put '{name}' under deny"] if fault else []
 
 
 def _difference(before: list[dict[str, Any]], now: list[dict[str, Any]]) -> str:

@@ -94,8 +94,14 @@ def _field(name: str, hint: Any, default: Any, described: str | None) -> tuple[A
                 raise InputError(f"its default {default!r} does not fit its type: {error.errors()[0]['msg']}") from None
             hint = _nullable(hint)
     words = _words(hint) or described
-    said: dict[str, Any] = {"description": words} if words else {}
-    return hint, Field(default, alias=name, **said)
+    said: dict[str, Any] = {"alias": name} | ({"description": words} if words else {})
+    return hint, Field(**said) if _made_by_factory(hint) else Field(default, **said)
+
+
+def _made_by_factory(hint: Any) -> bool:
+    """Whether the annotation says how the default is made (`Field(default_factory=list)`): pydantic takes no other."""
+    extras = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
+    return any(isinstance(extra, FieldInfo) and extra.default_factory for extra in extras)
 
 
 def _adapted(hint: Any) -> tuple[Any, TypeAdapter[Any]]:

@@ -1,9 +1,11 @@
 """The tools of one rollout: opened when they are first needed, called within limits, closed with the rollout."""
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 import orjson
@@ -47,6 +49,7 @@ class Session:
         self._offered = {offer.name: (source, offer) for source, offer in offered}
         self._sources = list({id(source): source for source, _ in offered}.values())
         self._kept: dict[int, Keeper[Caller]] = {}
+        self._turns: dict[int, asyncio.Lock] = {}
         self._sandbox: Keeper[Any] | None = None
         self._place: asyncio.Task[Any] | None = None
         self._restored: asyncio.Task[None] | None = None
@@ -94,20 +97,22 @@ class Session:
         caller = await keeper.get()
         image = (await self._sandbox.get()).image if self._sandbox else None
         limit = offer.timeout_s or self._limits.timeout_s
-        started = time.perf_counter()
-        try:
-            async with asyncio.timeout(limit):
-                result = await keeper.use(caller.call(offer.own or name, arguments))
-            content = self._cut(result if isinstance(result, str) else _json(result))
-        except SessionLost:
-            raise
-        except TimeoutError:
-            content = f"{TOOL_ERROR}the tool did not answer within {limit:g} s"
-        except ToolError as error:
-            content = self._cut(f"{TOOL_ERROR}{error}")
-        except Exception as error:  # a tool is the user's code: whatever it raises is the model's to read
-            content = self._cut(f"{TOOL_ERROR}{explain(error)}")
-        return Told(content, round((time.perf_counter() - started) * 1000, 1), image)
+        turn = self._turns.setdefault(id(source), asyncio.Lock()) if offer.in_turn else nullcontext()
+        async with turn:
+            started = time.perf_counter()
+            try:
+                async with asyncio.timeout(limit):
+                    result = await keeper.use(caller.call(offer.own or name, arguments))
+                content = self._cut(result if isinstance(result, str) else _json(result))
+            except SessionLost:
+                raise
+            except TimeoutError:
+                content = f"{TOOL_ERROR}the tool did not answer within {limit:g} s"
+            except ToolError as error:
+                content = self._cut(f"{TOOL_ERROR}{error}")
+            except Exception as error:  # a tool is the user's code: whatever it raises is the model's to read
+                content = self._cut(f"{TOOL_ERROR}{explain(error)}")
+            return Told(content, round((time.perf_counter() - started) * 1000, 1), image)
 
     async def _restore(self, earlier: Sequence[dict[str, Any]]) -> None:
         for call in earlier:
@@ -138,13 +143,22 @@ class Session:
 
 
 def _json(value: Any) -> str:
+    """What a tool returns, as JSON where that can say it: the same value is the same text in every process."""
     try:
         return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS, default=_plain).decode()
-    except (TypeError, ValueError):
+    except TypeError:
+        pass
+    try:
+        return json.dumps(value, default=_plain, ensure_ascii=False)  # knows integers of more than 64 bits
+    except (TypeError, ValueError, RecursionError):
         return str(value)
 
 
 def _plain(value: Any) -> Any:
     if hasattr(value, "model_dump"):
         return value.model_dump(mode="json")
+    if isinstance(value, set | frozenset):
+        return sorted(value, key=repr)
+    if isinstance(value, Decimal):
+        return str(value)
     raise TypeError

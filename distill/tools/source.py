@@ -24,6 +24,8 @@ class Offer:
     """What the source calls it, where that is another name than the model's."""
     reads_row: bool = False
     """Whether its results depend on the row's metadata, which the conversation does not hold."""
+    in_turn: bool = False
+    """Whether the calls of a rollout wait for each other; the wait does not count against a call's time limit."""
 
     @property
     def name(self) -> str:

@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable
 from queue import SimpleQueue
 from typing import Any
 
+from distill.tools.keeper import explain
+
 IDLE = 64
 """Threads that wait for the next call, at most: to start one takes half of the CPU time of a call."""
 _idle: list[SimpleQueue[Callable[[], None]]] = []
@@ -26,10 +28,10 @@ async def in_thread(function: Callable[..., Any], arguments: dict[str, Any]) -> 
     def work() -> None:
         try:
             result, setter = function(**arguments), outcome.set_result
-        except Exception as error:
-            result, setter = error, outcome.set_exception
         except BaseException as error:
-            result, setter = RuntimeError(f"{type(error).__name__}: {error}"), outcome.set_exception
+            # A SystemExit would end the run, and no future takes a StopIteration.
+            ours = isinstance(error, Exception) and not isinstance(error, StopIteration)
+            result, setter = error if ours else RuntimeError(explain(error)), outcome.set_exception
         if not loop.is_closed():
             loop.call_soon_threadsafe(settle, setter, result)
 
@@ -78,4 +80,4 @@ async def _guarded(work: Awaitable[Any]) -> Any:
     except Exception:
         raise
     except BaseException as error:  # SystemExit would end the loop, CancelledError the rollout
-        raise RuntimeError(f"{type(error).__name__}: {error}") from None
+        raise RuntimeError(explain(error)) from None

@@ -21,6 +21,9 @@ from distill.tools.session import Limits, Session
 from distill.tools.source import Offer, Sandboxes, Source
 from distill.tools.tool_lists import ToolLists
 
+LONGEST_NAME = 64
+"""Characters that OpenAI takes for the name of a function."""
+
 
 class Offered(NamedTuple):
     """The tools of a prompt, each with where it comes from; their schemas; and the content id of these."""
@@ -59,6 +62,12 @@ class Toolbox:
             known = self.names(prompt)
             faults += [f"{prompt['source']}: two tools are called '{name}'" for name in _twice(known)]
             faults += [
+                f"{prompt['source']}: the name '{name}' has more than {LONGEST_NAME} characters: put that tool under "
+                "deny, or give its server a shorter name"
+                for name in known
+                if len(name) > LONGEST_NAME
+            ]
+            faults += [
                 f"{prompt['source']}: /tools: there is no tool '{name}'; there are: {', '.join(known) or 'none'}"
                 for name in prompt.get("tools") or []
                 if name not in known
@@ -96,7 +105,7 @@ class Toolbox:
     def offered(self, prompt: dict[str, Any]) -> Offered:
         """The tools that a prompt is offered: all, or those that its row names."""
         names = prompt.get("tools")
-        case = (names and tuple(names), *(source.group(prompt) for source in self._sources))
+        case = (None if names is None else tuple(names), *(source.group(prompt) for source in self._sources))
         if case not in self._cases:
             tools = [tool for tool in self._all(prompt) if names is None or tool[1].name in names]
             schemas = [offer.schema for _, offer in tools]

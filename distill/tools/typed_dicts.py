@@ -27,16 +27,12 @@ def _again(hint: Any) -> Any:
 
     fields: dict[str, Any] = {}
     for name, inner in get_type_hints(hint, include_extras=True).items():
-        mark = typing_extensions.Required if name in hint.__required_keys__ else typing_extensions.NotRequired
-        fields[name] = mark[portable(_bare(inner))]
+        mark, said = get_origin(inner), inner
+        if mark in (typing_extensions.Required, typing_extensions.NotRequired):
+            (said,) = get_args(inner)
+        else:  # under `from __future__ import annotations` the class has not seen what its hints say of this
+            mark = typing_extensions.Required if name in hint.__required_keys__ else typing_extensions.NotRequired
+        fields[name] = mark[portable(said)]
     made: Any = typing_extensions.TypedDict(hint.__name__, fields)  # type: ignore[misc, operator]
     made.__doc__ = hint.__doc__
     return made
-
-
-def _bare(hint: Any) -> Any:
-    """Without Required[…] and NotRequired[…], which the class has counted."""
-    import typing_extensions
-
-    marks = (typing_extensions.Required, typing_extensions.NotRequired)
-    return get_args(hint)[0] if get_origin(hint) in marks else hint

@@ -16,7 +16,7 @@ import signal
 import sys
 import time
 import types
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 NAMES = ("distill", "distill.tools", "rnow", "rnow.core", "rnow.core.tool")
 
@@ -58,7 +58,9 @@ def filled(function: Any, arguments: dict[str, Any], context: dict[str, Any]) ->
     except Exception:
         hints = {}
     values: dict[str, Any] = {
-        name: Context(**context) for name, hint in hints.items() if hint is Context and name != "return"
+        name: Context(**context)
+        for name, hint in hints.items()
+        if (hint is Context or Context in get_args(hint)) and name != "return"
     }
     try:
         from pydantic import TypeAdapter
@@ -71,6 +73,8 @@ def filled(function: Any, arguments: dict[str, Any], context: dict[str, Any]) ->
 
 def plain(value: Any) -> Any:
     """What JSON cannot say, as something that it can."""
+    if isinstance(value, (set, frozenset)):
+        return sorted(value, key=repr)
     return value.model_dump(mode="json") if hasattr(value, "model_dump") else str(value)
 
 
