@@ -68,6 +68,7 @@ ELSEWHERE = {
     "make deps": "tests/test_pipeline.py::test_deps_are_exactly_what_the_script_can_load",
     # A command, or how it begins, and the test that runs what it runs.
     "make": "tests/test_pipeline.py::test_a_first_run_runs_all_and_a_second_none",
+    "python -m stages.convert": "tests/test_convert.py::test_the_stage_converts_finished_training_rollouts",
     "make train": "tests/test_train.py::test_it_learns_and_says_so",
     "make sweep": "tests/test_experiments.py::test_a_sweep_runs_each_value_and_shows_them",
     "make ablate": "tests/test_experiments.py::test_ablate_shows_the_student_with_and_without_a_check",
@@ -80,7 +81,7 @@ ELSEWHERE = {
     "make serve": "tests/test_serving.py::test_make_serve_speaks_openai",
     "make merge": "tests/test_export_model.py::test_merged_and_gguf_students_answer_as_trained",
     "make gguf": "tests/test_export_model.py::test_merged_and_gguf_students_answer_as_trained",
-    "vllm serve": "tests/test_serving.py::test_the_manuals_command_is_the_one_that_is_run",
+    "vllm serve": "tests/test_vllm_server.py::test_the_manuals_command_is_the_one_that_is_run",
     "make new": "tests/test_new.py::test_nothing_of_the_example_is_left",
 }
 NOT_HERE = {
