@@ -42,7 +42,8 @@ class Batches:
         if path.endswith("/content"):
             return 200, b"".join(json.dumps(line).encode() + b"\n" for line in self.files[path.split("/")[3]]), {}
         if path.startswith("/v1/batches/"):
-            return self._look(self.batches[path.rsplit("/", 1)[1]])
+            batch = self.batches.get(path.rsplit("/", 1)[1])
+            return self._look(batch) if batch else (404, {}, {})
         return 404, {}, {}
 
     def _look(self, batch: dict[str, Any]) -> Any:

@@ -62,8 +62,10 @@ class Books:
 
 
 @contextmanager
-def serving(reply: Reply, latency_s: float = 0.0, gets: Reply = lambda asked: (404, {}, {})) -> Iterator[Books]:
-    """Serves POSTs by `reply(asked)` after `latency_s`, GETs by `gets(asked)`, on a free loopback port.
+def serving(
+    reply: Reply, latency_s: float = 0.0, gets: Reply = lambda asked: (404, {}, {}), port: int = 0
+) -> Iterator[Books]:
+    """Serves POSTs by `reply(asked)` after `latency_s`, all else by `gets(asked)`, on `port` of loopback (0: a free one).
 
     A reply is JSON content, `(status, content, headers)`, a `Cut` or STALL.
     """
@@ -117,7 +119,7 @@ def serving(reply: Reply, latency_s: float = 0.0, gets: Reply = lambda asked: (4
             books.answered.append((time.monotonic(), asked))
 
     async def main() -> None:
-        server = await asyncio.start_server(connected, "127.0.0.1", 0, limit=2**24)
+        server = await asyncio.start_server(connected, "127.0.0.1", port, limit=2**24)
         books.base_url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
         ready.set()
         async with server:

@@ -8,11 +8,16 @@ import pytest
 import sums
 from batch_server import Batches
 from stage_process import Done, Running, until
-from teacher_server import Asked, Cut, refused, says, serving
+from teacher_server import Asked, Cut, refused, response, says, serving, text
 
 from distill.records import jsonl
 from distill.teacher import batch_file
 
+PARAMS = {
+    "runtime__tier": "batch",
+    "runtime__prices": {"scripted": {"input": 100, "output": 1000}},
+    "teacher__max_output_tokens": 50,
+}
 COST = (11 * 100 + 7 * 1000) / 1e6 / 2
 
 
@@ -24,13 +29,7 @@ def project(tmp_path: Path) -> Path:
 @pytest.fixture
 def ready(project: Path) -> Path:
     """Six prompts without tools, at a known price, for the batch tier."""
-    sums.make(
-        project,
-        6,
-        runtime__tier="batch",
-        runtime__prices={"scripted": {"input": 100, "output": 1000}},
-        teacher__max_output_tokens=50,
-    )
+    sums.make(project, 6, **PARAMS)
     (project / "tools.py").write_text("")
     assert Running(project, "prompts").wait().returncode == 0
     return project
@@ -97,6 +96,42 @@ def test_what_fails_in_a_batch_is_told_apart(ready: Path) -> None:
         *["final_answer"] * 4,
     ]
     assert sorted(batches.ordered.values()) == [1, 1, 1, 1, 1, 3]
+
+
+def test_a_batch_goes_without_what_was_refused(ready: Path) -> None:
+    """The second batch of Responses has no summaries; nothing that was answered is ordered again."""
+
+    def answer(body: dict[str, Any]) -> Any:
+        if "summary" in body["reasoning"]:
+            return refused(400, "unsupported_value", "no reasoning summaries", "reasoning.summary")[:2]
+        return response(text(f"Answer: {sums.number(body) + 1}"))
+
+    batches = Batches(answer)
+    with serving(batches.post, gets=batches.get) as books:
+        finished(ready, books.base_url, model="gpt-5.2", teacher__api="responses", runtime__unknown_price="allow")
+    assert {rollout["status"] for rollout in rollouts(ready)} == {"completed"}
+    assert set(batches.ordered.values()) == {2} and set(batches.answered.values()) == {1}
+
+
+def test_a_batch_of_another_key_is_in_nobodys_way(ready: Path) -> None:
+    """Whoever wants its answers is told what to do; others go on."""
+    mine, theirs = Batches(sums_up), Batches(sums_up)
+    mine.held = True
+    with serving(mine.post, gets=mine.get) as books:
+        first = run(ready, books.base_url)
+        until(lambda: "requests ordered" in first.stdout)
+        first.kill()
+        first.wait()
+    port = int(books.base_url.split(":")[2].split("/")[0])
+    with serving(theirs.post, gets=theirs.get, port=port) as books:
+        done = run(ready, books.base_url).wait()
+        assert done.returncode == 1 and "use the key it was ordered with, or delete" in done.stderr
+        sums.make(ready, 0, **PARAMS)
+        sums.add_prompts(ready, range(6, 8))
+        (ready / "tools.py").write_text("")
+        assert Running(ready, "prompts").wait().returncode == 0
+        finished(ready, books.base_url)
+    assert len(theirs.ordered) == 2 and list((ready.parent / "store/batches").glob("*.json"))
 
 
 def test_half_an_emoji_costs_no_batch(ready: Path) -> None:

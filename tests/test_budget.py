@@ -15,7 +15,7 @@ from teacher_server import Asked, Books, calls, completion, refused, response, s
 
 from distill.agent.progress import Progress
 from distill.records import jsonl
-from distill.teacher.prices import Prices, find
+from distill.teacher.prices import Prices, find, full_price_flex, is_openai
 
 PRICE = {"scripted": {"input": 100, "output": 1000}}
 """USD per million tokens; an answer of the scripted teacher (11 in, 7 out) costs 0.0081."""
@@ -189,6 +189,12 @@ def test_a_trial_shows_conversations_and_its_answers_are_kept(asks: Callable[...
         )
         assert "assistant\n      Answer: " in done.stdout and "expected" in done.stdout
         assert asks(books).returncode == 0 and len(books.posts) == 20
+
+
+def test_providers_are_told_apart() -> None:
+    asked = ("openai", "https://eu.api.openai.com/v1", "https://api.openai.com.x.org/v1", "http://127.0.0.1:1/v1")
+    assert [is_openai(provider) for provider in asked] == [True, True, False, False]
+    assert full_price_flex("https://api.groq.com/openai/v1") and not full_price_flex("openai")
 
 
 @pytest.mark.parametrize(("tiers", "paid"), [(["flex"], 0.5), (["default"], 1.0), ([None], 1.0)])

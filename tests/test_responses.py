@@ -186,15 +186,19 @@ class Background:
         self.made: dict[str, Any] = {}
         self.polls = 0
         self.held = False
+        self.deleted: list[str] = []
 
     def post(self, asked: Asked) -> Any:
-        assert asked.body["background"] is True
+        assert asked.body["background"] is True and asked.body["store"] is True
         name = f"resp_{len(self.made)}"
         self.made[name] = thinker(asked)
         return response(status="queued", id=name)
 
     def get(self, asked: Asked) -> Any:
         name = asked.path.split("?")[0].rsplit("/", 1)[1]
+        if asked.method == "DELETE":
+            self.deleted.append(name)
+            return {"deleted": True}
         if name not in self.made:
             return 404, {}, {}
         self.polls += 1
@@ -207,6 +211,7 @@ def test_pro_models_are_asked_in_the_background(asks: Callable[..., Done], proje
         done = asks(books, model="gpt-5-pro", runtime__prices={"gpt-5-pro": {"input": 15, "output": 120}})
     assert done.returncode == 0, done.stderr
     assert [rollout["status"] for rollout in rollouts(project)] == ["completed"] * 2
+    assert sorted(background.deleted) == sorted(background.made), "once they are on our disk"
     assert len(books.posts) == 4 and any("include%5B%5D=reasoning.encrypted" in asked.path for asked in books.asked)
     assert rollouts(project)[0]["cost_usd"] == pytest.approx(2 * (100 * 15 + 50 * 120) / 1e6)
 

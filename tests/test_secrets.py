@@ -95,6 +95,23 @@ def test_the_login_of_a_proxy_is_not_told(project: Path) -> None:
     assert not [path for path in project.parent.rglob("*.json") if login.split()[1].encode() in path.read_bytes()]
 
 
+def test_a_login_in_netrc_is_left_alone(project: Path, tmp_path: Path) -> None:
+    """With a proxy, too; aiohttp would take it, and fail since there is a key."""
+    said = []
+
+    def proxy(asked: Asked) -> Any:
+        said.append(asked.headers["authorization"])
+        return sums.adds(asked)
+
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home/.netrc").write_text("machine example.invalid login me password pass-word-1\n")
+    sums.set_params(project, teacher__base_url="http://example.invalid/v1", teacher__n=1)
+    with serving(proxy) as books:
+        environment = {"TEACHER_API_KEY": "a-key", "no_proxy": "", "http_proxy": books.base_url.removesuffix("/v1")}
+        done = Running(project, "teacher_rollouts", HOME=str(tmp_path / "home"), **environment).wait()
+    assert done.returncode == 0 and set(said) == {"Bearer a-key"}, done.stderr
+
+
 def test_a_key_with_a_line_break(project: Path) -> None:
     with serving(sums.adds) as books:
         sums.set_params(project, teacher__base_url=books.base_url, teacher__n=1)

@@ -99,12 +99,35 @@ def test_what_does_not_pass_fails_its_rollout_and_is_asked_again_by_the_next_run
 
 
 def test_a_400_is_never_asked_again(asks: Callable[..., Done], project: Path) -> None:
-    with serving(lambda asked: refused(400, "invalid_value", "what?", "messages[1]")) as books:
+    def teacher(asked: Asked) -> Any:
+        told = asked.body["messages"][-1]["role"] == "tool"
+        return refused(400, "invalid_value", "what?", "messages[1]") if told else sums.adds(asked)
+
+    with serving(teacher) as books:
         assert asks(books).returncode == 0
-        assert len(books.posts) == 4
+        assert len(books.posts) == 4 * 2
         assert asks(books).returncode == 0
-        assert len(books.posts) == 4, "nor by the next run"
+        assert len(books.posts) == 4 * 2, "nor by the next run"
     assert {rollout["error"]["kind"] for rollout in rollouts(project)} == {"bad_request"}
+
+
+def test_a_server_that_refuses_everything_may_be_at_fault_itself(asks: Callable[..., Done], project: Path) -> None:
+    """Once it is mended, it is asked for what it refused; and a run of many does not go on against it."""
+    ill = [True]
+
+    def teacher(asked: Asked) -> Any:
+        return refused(400, "invalid_value", "what?", "messages[1]") if ill[0] else sums.adds(asked)
+
+    with serving(teacher) as books:
+        done = asks(books)
+        assert done.returncode == 0 and KINDS["all_refused"].advice in done.stdout
+        sums.add_prompts(project, range(4, 40))
+        assert Running(project, "prompts").wait().returncode == 0
+        done = asks(books, runtime__api_concurrency=2)
+        assert done.returncode == 1 and "what?" in done.stderr and len(books.posts) < 4 + 15
+        ill[0] = False
+        assert asks(books).returncode == 0
+    assert {rollout["status"] for rollout in rollouts(project)} == {"completed"} and len(rollouts(project)) == 40
 
 
 @pytest.mark.parametrize(
@@ -193,6 +216,46 @@ def test_open_reasoning_is_recorded_and_sent_back(asks: Callable[..., Done], pro
         ]
         == "hm"
     )
+
+
+def test_a_server_that_takes_no_reasoning_back_is_asked_without(asks: Callable[..., Done], project: Path) -> None:
+    def thinker(asked: Asked) -> Any:
+        if any("reasoning_content" in message for message in asked.body["messages"]):
+            return refused(400, None, "'messages.2' : property 'reasoning_content' is unsupported")
+        answer = sums.adds(asked)
+        answer["choices"][0]["message"]["reasoning_content"] = "hm"
+        return answer
+
+    with serving(thinker) as books:
+        assert asks(books, runtime__api_concurrency=1).returncode == 0
+    assert {rollout["status"] for rollout in rollouts(project)} == {"completed"}
+    assert len(books.posts) == 4 * 2 + 1, "the first request learns it for all"
+    assert rollouts(project)[0]["messages"][2]["reasoning_content"] == "hm"
+
+
+def test_signatures_of_thoughts_go_back_as_they_came(asks: Callable[..., Done], project: Path) -> None:
+    """Gemini's in the calls, OpenRouter's in the message; also after the store is lost and the record is all there is."""
+    signed, details = {"google": {"thought_signature": "c2ln"}}, [{"type": "reasoning.encrypted", "data": "e30="}]
+
+    def signing(asked: Asked) -> Any:
+        answer = sums.adds(asked)
+        message = answer["choices"][0]["message"]
+        message["reasoning_details"] = details
+        for call in message.get("tool_calls") or []:
+            call["extra_content"] = signed
+        return answer
+
+    with serving(signing) as books:
+        assert asks(books).returncode == 0
+    second = [asked.body["messages"][2] for asked in books.posts if len(asked.body["messages"]) == 4]
+    assert len(second) == 4
+    assert all(
+        one["reasoning_details"] == details and one["tool_calls"][0]["extra_content"] == signed for one in second
+    )
+    [call, last] = rollouts(project)[0]["calls"]
+    assert call["echo"] == {"reasoning_details": details, "extra_content": {"c0": signed}}
+    assert last["echo"] == {"reasoning_details": details}
+    assert "extra_content" not in json.dumps(rollouts(project)[0]["messages"])
 
 
 def test_a_reset_that_is_hours_away_or_rubbish_does_not_hold_up_what_is_not_refused(asks: Callable[..., Done]) -> None:

@@ -3,6 +3,8 @@
 from copy import deepcopy
 from typing import Any
 
+import yaml
+
 from distill.records import params as records
 from distill.records import schema
 from distill.records.faults import InputError
@@ -21,7 +23,10 @@ def overridden(params: dict[str, Any], settings: list[str]) -> dict[str, Any]:
         if not isinstance(place, dict) or last not in place:
             faults.append(f"-S {setting}: params.yaml has no key '{key}'")
         else:
-            place[last] = records.parse(value)
+            try:
+                place[last] = records.parse(value)
+            except yaml.YAMLError as error:
+                faults.append(f"-S {setting}: the value is not valid YAML: {' '.join(str(error).split())}")
     faults += [f"-S: {fault}" for fault in schema.faults("params", changed)]
     if faults:
         raise InputError(faults)

@@ -23,6 +23,7 @@ KEPT = (
     "attempts",
     "tier",
     "items",
+    "echo",
 )
 """What a call of the record has of its answer: everything but the message, which stands in the conversation."""
 

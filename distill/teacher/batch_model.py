@@ -18,7 +18,7 @@ from distill.teacher.answer import Answer
 from distill.teacher.batch_endpoint import BatchEndpoint
 from distill.teacher.batch_questions import Questions
 from distill.teacher.budget import Budget
-from distill.teacher.errors import ApiError, Fatal, Transient
+from distill.teacher.errors import REPAIRS, ApiError, Fatal, Repairable, Transient
 from distill.teacher.halt import Halt
 from distill.teacher.http import Http
 from distill.teacher.open_batches import Batch, OpenBatches
@@ -56,6 +56,7 @@ class BatchModel:
         self._http: Http | None = None
         self._prices: Prices | None = None
         self._questions = Questions()
+        self._without: frozenset[str] = frozenset()
         self._working: asyncio.Task[None] | None = None
 
     def request(
@@ -76,10 +77,10 @@ class BatchModel:
             self.budget.unpriced = self._prices is None
             self._http = self._connect()
             self.halt.on_stop(self._give_up)
-        body = orjson.dumps(self.adapter.body(request))
+        longest_body = len(self._body(request))
         longest = next(value for name, value in request["sampling"].items() if name.startswith("max_"))
-        worst = self._prices.worst(len(body), longest, "batch") if self._prices else 0.0
-        answer = self._questions.ask(note.key, body, worst)
+        worst = self._prices.worst(longest_body, longest, "batch") if self._prices else 0.0
+        answer = self._questions.ask(note.key, request, worst)
         if self._working is None:
             self._working = asyncio.create_task(self._work(BatchEndpoint(self._http, self.adapter.PATH, self.halt)))
         return await asyncio.shield(answer)  # another rollout may wait for the same
@@ -130,7 +131,7 @@ class BatchModel:
         for key, question in todo.items():
             if self.budget.fits(question.worst):
                 self._questions.set_aside(key, await self.budget.reserve(question.worst))
-                chosen.append((key, question.body))
+                chosen.append((key, self._body(question.request)))
         for file in batch_file.files(self.adapter.PATH, chosen):
             self.halt.check()
             batch = self._open.new(await server.upload(file.content), file.keys)
@@ -143,7 +144,15 @@ class BatchModel:
 
     async def _fetch(self, server: BatchEndpoint, batch: Batch) -> None:
         """Stores what a batch brought, once it is over; nobody waits for one that an earlier run ordered in vain."""
-        now = await server.ended(batch, wait=self._questions.any_of(batch.keys))
+        wanted = self._questions.any_of(batch.keys)
+        try:
+            now = await server.ended(batch, wait=wanted)
+        except Fatal as unknown:
+            if unknown.kind != "not_found":
+                raise
+            if wanted:
+                raise Fatal("batch_failed", self._open.lost(batch), unknown.http_status) from None
+            return
         if now is None:
             return
         if now["status"] == "failed" and not now.get("output_file_id"):
@@ -180,6 +189,8 @@ class BatchModel:
                 raise refused_in_batch(line)
             answer = self.adapter.parse(response["body"], latency_ms=0.0)
         except ApiError as error:
+            if isinstance(error, Repairable):
+                self._without |= {REPAIRS[error.kind]}
             self._questions.failed(key, error)
             return
         answer["tier"] = "batch"
@@ -187,6 +198,9 @@ class BatchModel:
             answer["cost_usd"] = self._prices.charged(answer["usage"], "batch")
         await self.store.keep(key, None, answer)
         self._questions.answered(key, answer)
+
+    def _body(self, request: dict[str, Any]) -> bytes:
+        return orjson.dumps(self.adapter.body(request, self._without))
 
     def _give_up(self) -> None:
         self._questions.give_up(self.halt.reason or Fatal("interrupted", "stopped"))

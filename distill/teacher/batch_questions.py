@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from distill.teacher.answer import Answer
 from distill.teacher.budget import Bill
@@ -14,9 +14,9 @@ ATTEMPTS = 6
 
 
 class Question(NamedTuple):
-    """A question whose asker waits: the body of its request, and the most it may cost, in USD."""
+    """A question whose asker waits, and the most it may cost, in USD."""
 
-    body: bytes
+    request: dict[str, Any]
     worst: float
     answer: "asyncio.Future[Answer]"
     attempts: int = 0
@@ -31,12 +31,12 @@ class Questions:
         self._bills: dict[str, Bill] = {}
         self._came = asyncio.Event()
 
-    def ask(self, key: str, body: bytes, worst: float) -> "asyncio.Future[Answer]":
+    def ask(self, key: str, request: dict[str, Any], worst: float) -> "asyncio.Future[Answer]":
         """The answer that will come; the same for all who ask the same."""
         if key in self._waiting:
             return self._waiting[key].answer
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._waiting[key] = Question(body, worst, future)
+        self._waiting[key] = Question(request, worst, future)
         self._came.set()
         return future
 
@@ -81,7 +81,7 @@ class Questions:
         question = self._waiting.pop(key, None)
         if question is None:
             return
-        if KINDS[error.kind].fate == "retry" and question.attempts + 1 < ATTEMPTS:
+        if KINDS[error.kind].fate in ("retry", "repair") and question.attempts + 1 < ATTEMPTS:
             self._waiting[key] = question._replace(attempts=question.attempts + 1)
         elif not question.answer.done():
             question.answer.set_exception(error)

@@ -15,6 +15,7 @@ from distill.teacher.http import Http
 PATH = "/chat/completions"
 CUT_OFF = {"max_tokens", "model_length"}
 """What some servers say for `length`."""
+ECHOES = ("reasoning_content", "reasoning_details")
 NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_-]")
 
 
@@ -25,8 +26,8 @@ def request(
     sampling: dict[str, Any],
     earlier: list[Answer],
 ) -> dict[str, Any]:
-    """What is asked, in canonical form; the conversation holds all there is to say about earlier answers."""
-    return requests.build(identity, messages, tools, sampling)
+    """What is asked, in canonical form; `earlier`: the answers behind the last assistant messages."""
+    return requests.build(identity, _with_echoes(messages, earlier), tools, sampling)
 
 
 def body(request: dict[str, Any], without: frozenset[str] = frozenset()) -> dict[str, Any]:
@@ -34,8 +35,10 @@ def body(request: dict[str, Any], without: frozenset[str] = frozenset()) -> dict
 
     Servers parse the calls of earlier turns and refuse broken JSON or names with a 400 or 500, so on the wire (not in
     the record) such arguments become `{}` and such characters `_`; `weight` and `reasoning_content: null` do not travel.
+    `without` names extras that were refused: "echo" is the reasoning of earlier turns.
     """
-    sent = {"model": request["model"], "messages": [_on_wire(message) for message in request["messages"]]}
+    unsaid = {"weight", *(ECHOES if "echo" in without else ())}
+    sent = {"model": request["model"], "messages": [_on_wire(message, unsaid) for message in request["messages"]]}
     if request["tools"]:
         sent["tools"] = request["tools"]
     return sent | {key: value for key, value in request["sampling"].items() if value is not None}
@@ -74,7 +77,37 @@ def parse(content: Any, latency_ms: float) -> Answer:
     )
     if isinstance(content.get("service_tier"), str):
         answer["tier"] = content["service_tier"]
+    if echo := _echo(choice["message"], message.get("tool_calls", [])):
+        answer["echo"] = echo
     return answer
+
+
+def _echo(raw: dict[str, Any], calls: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the provider wants back as it came, see Answer.echo."""
+    echo = {"reasoning_details": raw["reasoning_details"]} if raw.get("reasoning_details") else {}
+    extras = {
+        call["id"]: came["extra_content"]
+        for call, came in zip(calls, raw.get("tool_calls") or [], strict=True)
+        if came.get("extra_content")
+    }
+    return echo | ({"extra_content": extras} if extras else {})
+
+
+def _with_echoes(messages: list[dict[str, Any]], earlier: list[Answer]) -> list[dict[str, Any]]:
+    if not any("echo" in answer for answer in earlier):
+        return messages
+    said = list(messages)
+    spoken = [place for place, message in enumerate(messages) if message["role"] == "assistant"]
+    for place, answer in zip(spoken[len(spoken) - len(earlier) :], earlier, strict=True):
+        echo = dict(answer.get("echo", {}))
+        extras = echo.pop("extra_content", {})
+        said[place] = messages[place] | echo
+        if extras:
+            calls = messages[place]["tool_calls"]
+            said[place]["tool_calls"] = [
+                call | ({"extra_content": extras[call["id"]]} if call["id"] in extras else {}) for call in calls
+            ]
+    return said
 
 
 def _finish_reason(said: str, calls: bool) -> str:
@@ -123,10 +156,13 @@ def _message(raw: dict[str, Any]) -> dict[str, Any]:
 
 def with_own_ids(calls: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The calls of one message, each with an id of its own: a missing or a second equal id gets its number."""
+    given = {call["id"] for call in calls}
     seen: set[str] = set()
     for place, call in enumerate(calls, start=1):
         if not call["id"] or call["id"] in seen:
             call["id"] = f"{call['id'] or 'call'}_{place}"
+            while call["id"] in given | seen:
+                call["id"] += "_"
         seen.add(call["id"])
     return calls
 
@@ -145,8 +181,8 @@ def arguments_text(arguments: Any) -> str:
     return arguments if isinstance(arguments, str) else orjson.dumps(arguments or {}).decode()
 
 
-def _on_wire(message: dict[str, Any]) -> dict[str, Any]:
-    sent = {key: value for key, value in message.items() if key != "weight" and value is not None}
+def _on_wire(message: dict[str, Any], unsaid: set[str]) -> dict[str, Any]:
+    sent = {key: value for key, value in message.items() if key not in unsaid and value is not None}
     if message.get("tool_calls"):
         sent["tool_calls"] = [
             call | {"function": _function_on_wire(call["function"])} for call in message["tool_calls"]

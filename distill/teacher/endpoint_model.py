@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from time import perf_counter
 from types import ModuleType
 from typing import Any
@@ -9,19 +10,20 @@ from typing import Any
 import orjson
 
 from distill.records.terminal import say
-from distill.teacher import responses
+from distill.teacher import errors, responses
 from distill.teacher.answer import Answer
 from distill.teacher.budget import Budget
-from distill.teacher.errors import ApiError, Fatal, Repairable, Transient
+from distill.teacher.errors import REPAIRS, ApiError, Fatal, Repairable, Transient
 from distill.teacher.halt import Halt
 from distill.teacher.http import Http, Reply
-from distill.teacher.prices import Prices
+from distill.teacher.prices import Prices, full_price_flex, is_openai
 from distill.teacher.retry import until_answered
 from distill.teacher.shutdown import shutdown_warning
 from distill.teacher.store import Note
 from distill.teacher.throttle import Throttle
 
-REPAIRS = {"summary_refused": "summary", "reasoning_refused": "reasoning"}
+REFUSALS = 10
+"""Conversations refused by a server that has answered none, after which the run ends."""
 FLEX_TRIES = 3
 """Refusals of flex capacity after which `flex_or_standard` pays the standard price."""
 CONNECTION_TRIES = 3
@@ -30,6 +32,7 @@ USUAL_ANSWER = 500
 """Output tokens that an answer is taken to have before any was seen, for runtime.tokens_per_minute."""
 BYTES_PER_TOKEN = 4
 FIRST_POLL_S, LONGEST_POLL_S = 0.2, 10.0
+FORGET_S = 10.0
 POLL_FAILURES = 20
 """Failed looks at an answer in the making after which the rollout gives up; the note lets a later run look again."""
 
@@ -59,11 +62,13 @@ class EndpointModel:
         self.throttle, self.budget, self.halt = throttle, budget, halt
         self.tier, self.background = tier, background
         self.places = throttle.ceiling
+        self._provider = identity["provider"]
         self._connect, self._find_prices = connect, find_prices
         self._http: Http | None = None
         self._prices: Prices | None = None
         self._without: frozenset[str] = frozenset()
-        self._answers = self._answer_tokens = 0
+        self._forgetting: set[asyncio.Task[None]] = set()
+        self._answers = self._answer_tokens = self._refusals = 0
 
     def request(
         self,
@@ -98,14 +103,27 @@ class EndpointModel:
                     raise Fatal("unreachable", error.message) from None
                 raise
 
-        return await until_answered(once, self.halt)
+        try:
+            return await until_answered(once, self.halt)
+        except ApiError as error:
+            if error.kind != "bad_request" or self._answers:
+                raise
+            raise self._all_refused(error) from None
 
     async def close(self) -> None:
         """Closes the connections."""
         if self._http is not None:
             self._warning.cancel()
+            if self._forgetting:
+                await asyncio.wait(self._forgetting, timeout=FORGET_S)
             await self._http.close()
             self._http = None
+
+    def _all_refused(self, error: ApiError) -> ApiError:
+        """A server that refuses all there is may be at fault itself: its word on one conversation is not final."""
+        self._refusals += 1
+        kind = "parameter_refused" if self._refusals >= REFUSALS else "all_refused"
+        return errors.error(kind, error.message, http_status=error.http_status)
 
     async def _warn(self) -> None:
         assert self._http is not None
@@ -125,10 +143,10 @@ class EndpointModel:
         body = self.adapter.body(request, self._without)
         if tier == "flex":
             body["service_tier"] = "flex"
-        elif self.identity["provider"] == "openai":
+        elif is_openai(self._provider):
             body["service_tier"] = "default"  # else the project's own setting decides, and it may be a dearer one
         if self.background:
-            body["background"] = True
+            body |= {"background": True, "store": True}  # else it is gone ten minutes after it is finished
         data = orjson.dumps(body)
         async with self.throttle.place(len(data) // BYTES_PER_TOKEN + self._usual_answer()):
             # No text has more tokens than bytes, and the body holds all of the conversation.
@@ -143,7 +161,7 @@ class EndpointModel:
                 bill.release(maybe_billed=True)
                 raise
             if self._prices:
-                charged = "flex" if answer.get("tier") == "flex" else "standard"
+                charged = "flex" if answer.get("tier") == "flex" and not full_price_flex(self._provider) else "standard"
                 answer["cost_usd"] = self._prices.charged(answer["usage"], charged)
             bill.settle(answer["cost_usd"])
         self._answers += 1
@@ -165,7 +183,7 @@ class EndpointModel:
     async def _polled(self, data: bytes, note: Note | None) -> Reply:
         """The finished response of a request in background mode; one that an earlier run began is not begun again.
 
-        The note stays until the answer is stored.
+        The note stays until the answer is stored; then the server may forget it.
         """
         assert self._http is not None
         begun = note.read() if note else None
@@ -175,6 +193,8 @@ class EndpointModel:
             begun = str(reply.content["id"])
             if note:
                 note.write(begun)
+        if note:
+            note.on_clear = lambda: self._forget(begun)
         pause, failures = FIRST_POLL_S, 0
         while reply.content.get("status") in responses.PENDING:
             await asyncio.sleep(pause)
@@ -191,9 +211,19 @@ class EndpointModel:
             except Fatal as error:
                 if error.kind != "not_found" or note is None:
                     raise
-                note.clear()  # the server keeps answers for ten minutes
+                note.clear()
                 raise Transient("server", "the server no longer has the answer", 404, maybe_billed=ours) from None
         return reply
+
+    def _forget(self, begun: str) -> None:
+        task = asyncio.create_task(self._deleted(begun))
+        self._forgetting.add(task)
+        task.add_done_callback(self._forgetting.discard)
+
+    async def _deleted(self, begun: str) -> None:
+        if self._http is not None:
+            with suppress(ApiError):  # a copy that OpenAI drops after 30 days
+                await self._http.delete(f"{self.adapter.PATH}/{begun}")
 
     def _worst(self, data_bytes: int, request: dict[str, Any]) -> float:
         """At the standard price: a server may have no flex tier, and not say so before it has answered."""

@@ -31,6 +31,8 @@ KINDS = {
     "summary_refused": Kind("repair", "the organisation gets no reasoning summaries: asked again without"),
     "reasoning_refused": Kind("repair", "the model gives no encrypted reasoning: asked again without"),
     "tool_session": Kind("retry", "a tool server or sandbox was lost: see the rollout's error, and run again"),
+    "echo_refused": Kind("repair", "the server takes no reasoning of earlier turns: asked again without"),
+    "all_refused": Kind("retry", "the server has refused every conversation so far: see its words, and run again"),
     "bad_request": Kind("fail", "the server refuses this conversation; its words are in the rollout's error"),
     "content_policy": Kind("fail", "the provider's policy refuses this prompt: change or remove it"),
     "context_full": Kind(
@@ -50,6 +52,9 @@ KINDS = {
     "interrupted": Kind("stop", "run again to go on"),
     "orphaned": Kind("stop", "run again to go on"),
 }
+
+REPAIRS = {"summary_refused": "summary", "reasoning_refused": "reasoning", "echo_refused": "echo"}
+"""What a request goes without after a refusal of fate repair."""
 
 
 class ApiError(Exception):

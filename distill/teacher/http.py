@@ -1,11 +1,11 @@
 """HTTP to one endpoint. The openai SDK is not used: its import costs 1.5 CPU seconds and each request three times as much."""
 
 import json
-import os
 import ssl
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import orjson
 
@@ -53,6 +53,10 @@ class Http:
         """A file's content. Raises as `post`."""
         return (await self._send("GET", path, raw=True)).content
 
+    async def delete(self, path: str) -> None:
+        """Has something deleted. Raises as `post`."""
+        await self._send("DELETE", path, raw=True)
+
     async def close(self) -> None:
         """Closes the connections."""
         if self._session is not None:
@@ -90,15 +94,23 @@ class Http:
     def _connect(self) -> Any:
         import aiohttp
 
-        here = urlsplit(self.base_url).hostname in ("127.0.0.1", "localhost", "::1")
-        proxies = any(name.lower() in ("http_proxy", "https_proxy", "all_proxy") for name in os.environ)
         return aiohttp.ClientSession(
             headers=self._headers,
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_S),
             timeout=aiohttp.ClientTimeout(total=self.timeout_s, sock_connect=CONNECT_S),
-            trust_env=proxies and not here,  # it costs a look at the environment for each request
+            proxy=_proxy(self.base_url),
             auto_decompress=True,
         )
+
+
+def _proxy(url: str) -> str | None:
+    """The proxy that the environment names for a URL. aiohttp's `trust_env` would also take a login out of ~/.netrc,
+    and refuse it beside our key; it costs a look at the environment for each request, too."""
+    parts, known = urlsplit(url), getproxies()
+    host = parts.hostname or ""
+    if host in ("127.0.0.1", "localhost", "::1") or proxy_bypass(host):
+        return None
+    return known.get(parts.scheme) or known.get("all")
 
 
 def parsed(content: bytes) -> Any:

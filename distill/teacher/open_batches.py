@@ -59,5 +59,12 @@ class OpenBatches:
         """Forgets a batch: its answers are stored, or will never come."""
         self._path(batch).unlink(missing_ok=True)
 
+    def lost(self, batch: Batch) -> str:
+        """What a person is told of a batch that the server does not know."""
+        return (
+            f"batch {batch.id} with {len(batch.keys)} requests was ordered, and the server does not know it: use the key "
+            f"it was ordered with, or delete {self._path(batch)} to order (and pay) again"
+        )
+
     def _path(self, batch: Batch) -> Path:
         return self._folder / f"{batch.name}.json"

@@ -1,6 +1,8 @@
 """What tokens cost: the table of genai-prices, and the user's own prices where that is wrong or silent."""
 
+import re
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from distill.teacher.answer import Usage
 
@@ -8,6 +10,7 @@ MILLION = 1e6
 TIER_FACTOR = {"flex": 0.5, "batch": 0.5}
 """OpenAI's flex and batch tiers cost half of the standard one, cached tokens included."""
 OPENAI_URL = "https://api.openai.com/v1"
+OPENAI_HOST = re.compile(r"(^|\.)api\.openai\.com$")
 
 
 class Prices(NamedTuple):
@@ -50,6 +53,16 @@ class Prices(NamedTuple):
 
 
 FREE = Prices(0.0, 0.0, 0.0, 0.0)
+
+
+def is_openai(provider: str) -> bool:
+    """Whether `openai` or a base URL means OpenAI itself, whose tiers are known."""
+    return provider == "openai" or bool(OPENAI_HOST.search(urlsplit(provider).hostname or ""))
+
+
+def full_price_flex(provider: str) -> bool:
+    """Whether the flex tier there is only the one that may be refused (Groq), at the price of the standard one."""
+    return (urlsplit(provider).hostname or "").endswith("groq.com")
 
 
 def find(model: str, base_url: str | None, own: dict[str, dict[str, float]]) -> Prices | None:

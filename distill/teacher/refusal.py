@@ -10,29 +10,52 @@ from distill.teacher import errors
 from distill.teacher.errors import KINDS, ApiError
 from distill.teacher.waits import LONGEST_WAIT_S, retry_after_s
 
-QUOTA = {
-    "insufficient_quota",
-    "billing_hard_limit_reached",
-    "billing_not_active",
-    "credit_balance_exhausted",
-    "organization_spend_limit_exceeded",
-    "project_spend_limit_exceeded",
-    "organization_usage_limit_exceeded",
+BY_CODE = {
+    "insufficient_quota": "quota",
+    "billing_hard_limit_reached": "quota",
+    "billing_not_active": "quota",
+    "credit_balance_exhausted": "quota",
+    "organization_spend_limit_exceeded": "quota",
+    "project_spend_limit_exceeded": "quota",
+    "organization_usage_limit_exceeded": "quota",
+    "context_length_exceeded": "context_full",
+    "exceed_context_size_error": "context_full",
+    "content_policy_violation": "content_policy",
+    "content_filter": "content_policy",
+    "invalid_prompt": "content_policy",
+    "cyber_policy": "content_policy",
+    "tool_use_failed": "server",  # Groq: the model wrote a call that cannot be read
 }
-CONTEXT = {"context_length_exceeded", "exceed_context_size_error"}
-POLICY = {"content_policy_violation", "content_filter", "invalid_prompt", "cyber_policy"}
 UNSUPPORTED = {"unsupported_parameter", "unsupported_value", "unknown_parameter"}
-CONTEXT_WORDS = re.compile(r"maximum context length|context window|context size", re.IGNORECASE)
+CONTEXT_WORDS = re.compile(
+    r"maximum context length|context window|context size|prompt is too long|input token count .*exceeds", re.IGNORECASE
+)
+BY_WORDS = [
+    (re.compile(pattern, re.IGNORECASE), kind)
+    for pattern, kind in [
+        (r"credit balance is too low", "quota"),  # Anthropic, with 400
+        (r"api.?key (is )?not valid|(incorrect|invalid) api.?key", "key_refused"),  # Gemini and xAI, with 400
+        (r"location is not supported", "forbidden"),  # Gemini
+        # vLLM and llama.cpp that were not started for tools, a model of Ollama's that has none: true of every
+        # conversation, and of none once that is changed.
+        (r"tool choice requires|enable-auto-tool-choice|tool-call-parser|requires --jinja", "parameter_refused"),
+        (r"does not support tools", "parameter_refused"),
+        (r"reasoning summar", "summary_refused"),
+        (r"encrypted content is not supported", "reasoning_refused"),
+        (r"reasoning_content\b.*(not |un)(supported|permitted|allowed|expected|known)", "echo_refused"),
+    ]
+]
+"""What servers say where their codes say nothing."""
+BY_PARAMETER = {"reasoning.summary": "summary_refused", "include": "reasoning_refused"}
 ABOUT_THE_PARAMETERS = re.compile(
     r"^(model|temperature|top_p|reasoning|max_\w*tokens|service_tier|store|tools|parallel)"
 )
-ABOUT_THE_SERVER = re.compile(r"tool choice requires|enable-auto-tool-choice|tool-call-parser|requires --jinja")
-"""vLLM and llama.cpp that were not started for tools: true of every conversation, and of none once they are."""
 MOVED = {301, 302, 303, 307, 308}
 BY_STATUS = {
     401: "key_refused",
     402: "quota",
     403: "forbidden",
+    498: "flex_busy",  # Groq
     404: "not_found",
     405: "not_found",
     408: "timeout",
@@ -71,18 +94,14 @@ def refused_in_batch(line: dict[str, Any]) -> ApiError:
 
 
 def _kind(status: int, codes: set[str], parameter: str, words: str) -> str:  # noqa: PLR0911 - one line per rule
-    if codes & QUOTA:
-        return "quota"
-    if codes & CONTEXT or (status in (400, 413, 422) and CONTEXT_WORDS.search(words)):
+    for code in codes & BY_CODE.keys():
+        return BY_CODE[code]
+    if status in (400, 413, 422) and CONTEXT_WORDS.search(words):
         return "context_full"
-    if codes & POLICY or (status == 403 and "flagged" in words):  # so OpenRouter words it
+    if status == 403 and "flagged" in words:  # so OpenRouter words it
         return "content_policy"
-    if ABOUT_THE_SERVER.search(words):
-        return "parameter_refused"
-    if parameter == "reasoning.summary" or "reasoning summar" in words:
-        return "summary_refused"
-    if parameter == "include" or "ncrypted content is not supported" in words:
-        return "reasoning_refused"
+    if kind := BY_PARAMETER.get(parameter) or next((kind for said, kind in BY_WORDS if said.search(words)), None):
+        return kind
     if status == 429:
         if "resource_unavailable" in codes or "resource unavailable" in words.lower():
             return "flex_busy"

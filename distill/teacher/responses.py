@@ -11,6 +11,7 @@ from distill.teacher import errors
 from distill.teacher.answer import Answer, Usage, count, word
 from distill.teacher.chat import arguments_text, with_own_ids
 from distill.teacher.errors import Transient
+from distill.teacher.refusal import BY_CODE
 from distill.teacher.strict import strict
 
 PATH = "/responses"
@@ -37,10 +38,11 @@ def body(request: dict[str, Any], without: frozenset[str] = frozenset()) -> dict
     if "summary" in without and "reasoning" in sampling:
         sampling["reasoning"] = {key: value for key, value in sampling["reasoning"].items() if key != "summary"}
     sent = {"model": request["model"], "input": request["input"], "store": False, **sampling}
+    may_reason = "reasoning" in sampling or request["provider"] != "openai"
     if request["tools"]:
         functions = [tool["function"] for tool in request["tools"]]
         sent["tools"] = [{"type": "function", "strict": strict(one["parameters"]), **one} for one in functions]
-    if "reasoning" in request["sampling"] and "reasoning" not in without:
+    if may_reason and "reasoning" not in without:
         sent["include"] = ["reasoning.encrypted_content"]
     return sent
 
@@ -165,5 +167,5 @@ def _said(message: dict[str, Any]) -> list[dict[str, Any]]:
 def _failure(content: dict[str, Any]) -> errors.ApiError:
     found = content.get("error") or {}
     code, words = str(found.get("code") or content["status"]), found.get("message") or "no reason given"
-    kind = "server" if code in PASSING or content["status"] == "cancelled" else "bad_request"
+    kind = "server" if code in PASSING or content["status"] == "cancelled" else BY_CODE.get(code, "bad_request")
     return errors.error(kind, f"the response {content['status']} ({code}): {words}", maybe_billed=kind == "server")

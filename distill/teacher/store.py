@@ -10,6 +10,7 @@ import asyncio
 import errno
 import os
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -131,6 +132,7 @@ class Note:
         self._store, self.key = store, key
         self._path = store._path(key, ".note")
         self.used = False
+        self.on_clear: Callable[[], None] = lambda: None
 
     def read(self) -> str | None:
         """The words, or None."""
@@ -148,6 +150,7 @@ class Note:
         with suppress(FileNotFoundError):
             os.unlink(self._path)
         self.used = False
+        self.on_clear()
 
 
 def stored_failure(entry: dict[str, Any]) -> ApiError | None:
