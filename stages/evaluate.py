@@ -33,7 +33,7 @@ def main(params: dict[str, Any]) -> None:
     exams = asyncio.run(_sit(exam_prompts, params))
     exams["teacher"] = [exam.from_rollout(taught[prompt["id"]]) for prompt in exam_prompts]
     exam.settle(exams, exam_prompts, params)
-    right = {who: [bool(record["correct"]) for record in records] for who, records in exams.items()}
+    right = score.judged(exams)
     closed, interval = score.gap_closed(right["base"], right["student"], right["teacher"])
     gain, gain_ci = score.gain(right["base"], right["student"])
     evaluation = {

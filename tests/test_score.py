@@ -68,6 +68,26 @@ def test_gap_closed_is_the_share_of_the_way() -> None:
     assert score.gap_closed(teacher, student, base) == (None, None)
 
 
+def test_what_has_no_known_answer_is_in_no_comparison() -> None:
+    prompts = [{"id": str(n), "metadata": {"kind": "ab"[n % 2], "expected_answer": n}} for n in range(4)]
+    right = {
+        "base": [False, None, False, None],
+        "student": [True, None, False, True],
+        "teacher": [True, None, True, True],
+    }
+    exams = {
+        who: [{"prompt_id": str(n), "correct": verdict} for n, verdict in enumerate(verdicts)]
+        for who, verdicts in right.items()
+    }
+    assert score.judged(exams) == {"base": [False, False], "student": [True, False], "teacher": [True, True]}
+    assert score.by_metadata(prompts, exams)["answer_type"]["number"] == {
+        "n": 2,
+        "base": 0,
+        "student": 0.5,
+        "teacher": 1,
+    }
+
+
 def test_only_a_completed_conversation_can_be_right() -> None:
     messages = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "Answer: 4"}]
     assert judged(messages, {"expected_answer": 4}, "completed", [TOOL])["correct"] is True

@@ -128,6 +128,56 @@ def test_rows_that_follow_each_other_have_the_loss_and_gradient_of_single_rows(g
     torch.testing.assert_close(together[1], alone[0][1] + alone[1][1], rtol=1e-4, atol=1e-5)
 
 
+LAYERS = {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
+          "num_key_value_heads": 2, "head_dim": 8, "pad_token_id": 0}  # fmt: skip
+LINEAR = {"linear_num_value_heads": 2, "linear_num_key_heads": 2, "linear_key_head_dim": 8, "linear_value_head_dim": 8}
+
+
+@pytest.mark.parametrize(
+    ("family", "layout", "settings"),
+    [
+        ("qwen3", "shared", {}),
+        ("gemma3_text", "apart", {"sliding_window": 8, "layer_types": ["sliding_attention", "full_attention"]}),
+        ("mistral", "apart", {"sliding_window": 8}),
+        ("qwen3_5_text", "alone", {"layer_types": ["linear_attention", "full_attention"], **LINEAR}),
+        ("lfm2", "alone", {"layer_types": ["conv", "full_attention"]}),
+    ],
+)
+def test_rows_see_nothing_of_each_other_whatever_the_model_is_made_of(family, layout, settings):
+    """Windows that slide over old tokens, and states that are carried on, included."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.for_model(family, **LAYERS, **settings)
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    for weights in model.parameters():
+        if weights.dim() > 1:
+            torch.nn.init.normal_(weights, std=0.2)
+    rows = []
+    for length in (20, 26, 23):
+        ids = [*range(3, 13), *torch.randint(3, 64, (length - 10,)).tolist()]
+        rows.append({"input_ids": ids, "labels": [IGNORED] * 11 + ids[11:]})
+
+    def loss(logits: Any, targets: Any) -> float:
+        return torch.nn.functional.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="sum").item()
+
+    def batched(rows: list[dict[str, list[int]]]) -> float:
+        batch = packing.collator(config, "cpu")(rows)
+        targets = batch.pop("shift_labels")[0]
+        del batch["labels"]
+        return loss(model(**batch, use_cache=False).logits[0], targets)
+
+    assert packing.layout(config) == layout
+    with torch.no_grad():
+        alone = sum(
+            loss(model(torch.tensor([row["input_ids"]])).logits[0, :-1], torch.tensor(row["labels"][1:]))
+            for row in rows
+        )
+        at_once = 1 if layout == "alone" else 3
+        assert sum(batched(rows[n : n + at_once]) for n in range(0, 3, at_once)) == pytest.approx(alone, rel=1e-4)
+
+
 def in_process(place: str, cache: Path, student: dict[str, Any], progress: Any, rank: int, port: int) -> None:
     """One of two processes, with the variables that `accelerate launch --cpu` sets."""
     os.environ |= {

@@ -34,7 +34,7 @@ import argparse, json, os, sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
 parser = argparse.ArgumentParser()
 for name in ("--served-model-name", "--lora-modules", "--max-lora-rank", "--chat-template", "--tool-call-parser",
-             "--reasoning-parser", "--host", "--port"):
+             "--reasoning-parser", "--generation-config", "--host", "--port"):
     parser.add_argument(name, required=True)
 for flag in ("--enable-lora", "--enable-auto-tool-choice"):
     parser.add_argument(flag, action="store_true", required=True)
@@ -82,7 +82,7 @@ def vllm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_manuals_command_is_the_one_that_is_run(made):
     [line] = re.findall(r"(?m)^vllm serve .*$", (ROOT / "README.md").read_text().replace("\\\n", " "))
     ours = vllm_server.arguments(made[0], "tiny", made[1])
-    ours = ours[: ours.index("--served-model-name")] + ours[ours.index("--enable-lora") :]
+    ours = ours[: ours.index("--served-model-name")] + ours[ours.index("--generation-config") :]
     fixed = [word for word in line.split() if "models/" not in word and word not in ("Qwen/Qwen3-8B", "32")]
     assert fixed == [word for word in ours if str(made[0].parent) not in word and word != "16"]
 

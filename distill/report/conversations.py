@@ -120,7 +120,8 @@ def _teacher_talk(rollout: Record, row: Record | None) -> Record:
 def _faults(reasons: list[Record]) -> list[tuple[int, str]]:
     """(place of a message, check): where the checks that rejected a row found something."""
     pointers = [(pointer.split("/"), reason["check"]) for reason in reasons for pointer in reason["pointers"]]
-    return sorted({(int(parts[2]), check) for parts, check in pointers if parts[1] == "messages" and len(parts) > 2})
+    places = [(parts[2], check) for parts, check in pointers if parts[1] == "messages" and len(parts) > 2]
+    return sorted({(int(place), check) for place, check in places if place.isdigit()})
 
 
 def _talk(one: Record) -> Record:

@@ -5,7 +5,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from distill.student.packing import pack
+from distill.student.packing import collator, layout
 from distill.student.quiet import quiet
 from distill.student.render import IGNORED, Sequence
 
@@ -21,12 +21,13 @@ class Loaded:
 
     def __init__(self, directory: Path, adapter: Path | None):
         import torch
-        from transformers import AutoModelForCausalLM
+        from transformers import AutoModelForCausalLM, GenerationConfig
 
         quiet()
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         dtype = torch.bfloat16 if self.device == "cuda" else torch.float32
         model: Any = AutoModelForCausalLM.from_pretrained(directory, dtype=dtype)
+        model.generation_config = GenerationConfig()  # what is not said is taken from there: a repetition penalty, say
         self.context: int = getattr(model.config.get_text_config(), "max_position_embeddings", 2**31)
         self._adapted = adapter is not None
         if adapter is not None:
@@ -85,9 +86,10 @@ class Loaded:
 
         total, count = 0.0, 0
         rows = sorted((vars(sequence) for sequence in sequences), key=lambda row: row["input_ids"])
-        together = TOGETHER[self.device]
+        collate, alone = collator(self.model.config, self.device), layout(self.model.config) == "alone"
+        together = 1 if alone else TOGETHER[self.device]
         for start in range(0, len(rows), together):
-            batch = pack(rows[start : start + together])
+            batch = collate(rows[start : start + together])
             targets = batch.pop("shift_labels")[0].to(self.device)
             del batch["labels"]
             learned = (targets != IGNORED).nonzero().flatten()

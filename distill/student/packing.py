@@ -7,12 +7,39 @@ no padding. That pays where rows are short and arithmetic is dear: on a CPU. On 
 (`concatenate`), and attention keeps them apart by their positions, which flash attention can without a mask.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal
 
 from distill.student.render import IGNORED
 
+Batch = dict[str, Any]
+Collate = Callable[[list[dict[str, list[int]]]], Batch]
+FULL, SLIDING = {"full_attention", "attention"}, {"sliding_attention"}
+STATES = ("mamba_", "linear_", "conv_", "ssm_", "recurrent_")
+"""Beginnings of the names of settings that only models have which carry a state from token to token."""
 
-def pack(rows: list[dict[str, list[int]]]) -> dict[str, Any]:
+
+def layout(config: Any) -> Literal["shared", "apart", "alone"]:
+    """How rows of a model may lie together, by its transformers config.
+
+    shared: a mask of our own keeps rows apart (`pack`). apart: positions do (`concatenate`), since a mask of our own
+    would replace that of sliding windows. alone: nothing does, since layers carry a state over from row to row.
+    """
+    text = config.get_text_config()
+    settings = text.to_dict()
+    kinds = set(settings.get("layer_types") or settings.get("layers_block_type") or [])
+    if not kinds <= FULL | SLIDING or any(name.startswith(STATES) for name in settings):
+        return "alone"
+    windows = settings.get("sliding_window") and settings.get("use_sliding_window", True)
+    return "apart" if kinds & SLIDING or (windows and not kinds) else "shared"
+
+
+def collator(config: Any, device: str) -> Collate:
+    """How rows become a batch on a device (cpu or cuda); models whose `layout` is alone take one row at a time."""
+    return pack if device == "cpu" and layout(config) == "shared" else concatenate
+
+
+def pack(rows: list[dict[str, list[int]]]) -> Batch:
     """A batch of {input_ids, labels} as model inputs of batch size one, T tokens in all.
 
     input_ids and position_ids are (1, T); attention_mask is boolean (1, 1, T, T); shift_labels is (1, T) and says
@@ -41,7 +68,7 @@ def pack(rows: list[dict[str, list[int]]]) -> dict[str, Any]:
     }
 
 
-def concatenate(rows: list[dict[str, list[int]]]) -> dict[str, Any]:
+def concatenate(rows: list[dict[str, list[int]]]) -> Batch:
     """A batch as one sequence of whole rows, as `pack` gives it but without a mask: a position 0 begins a new row."""
     import torch
 

@@ -45,6 +45,13 @@ def score(records: list[dict[str, Any]], teacher: list[dict[str, Any]]) -> dict[
     }
 
 
+def judged(exams: dict[str, list[dict[str, Any]]]) -> dict[str, list[bool]]:
+    """Who was right on each of the prompts whose answers are known for all of them, in the order of the prompts."""
+    verdicts = zip(*([record["correct"] for record in records] for records in exams.values()), strict=True)
+    known = [row for row in verdicts if None not in row]
+    return {who: [row[place] for row in known] for place, who in enumerate(exams)}
+
+
 def share(part: int, whole: int) -> float | None:
     """part / whole, rounded to four places; None of nothing."""
     return round(part / whole, 4) if whole else None
@@ -89,10 +96,14 @@ def gain(base: list[bool], student: list[bool]) -> tuple[float | None, list[floa
 
 def by_metadata(prompts: list[dict[str, Any]], exams: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     """Accuracy of each model by the type of answer, and by the values of every other metadata key that sorts the
-    prompts into two to eight groups."""
+    prompts into two to eight groups, over the prompts whose answers are known."""
     right = {who: {record["prompt_id"]: record["correct"] for record in records} for who, records in exams.items()}
     table: dict[str, Any] = {}
-    prompts = [prompt | {"metadata": prompt["metadata"] | _answer_type(prompt["metadata"])} for prompt in prompts]
+    prompts = [
+        prompt | {"metadata": prompt["metadata"] | _answer_type(prompt["metadata"])}
+        for prompt in prompts
+        if all(known.get(prompt["id"]) is not None for known in right.values())
+    ]
     for key in ["answer_type", *(key for key in _grouping_keys(prompts) if key != "answer_type")]:
         groups: dict[str, list[str]] = {}
         for prompt in prompts:
@@ -103,7 +114,7 @@ def by_metadata(prompts: list[dict[str, Any]], exams: dict[str, list[dict[str, A
         table[key] = {
             value: {
                 "n": len(ids),
-                **{who: share(sum(bool(right[who].get(identity)) for identity in ids), len(ids)) for who in right},
+                **{who: share(sum(right[who][identity] for identity in ids), len(ids)) for who in right},
             }
             for value, ids in sorted(groups.items())
         }

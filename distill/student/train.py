@@ -18,6 +18,7 @@ from distill.student.base import Base
 from distill.student.checkpoints import newest
 from distill.student.examples import HELD_OUT, Examples
 from distill.student.memory import Fit
+from distill.student.packing import layout
 from distill.student.quiet import quiet
 from distill.student.speed import Speed, forget_peak, measured
 
@@ -56,6 +57,7 @@ def train(examples: Examples, base: Base, params: dict[str, Any], folder: Path) 
     cannot load, when the batch cannot be shared among the processes, and when one row is too much for the memory.
     """
     from accelerate import PartialState
+    from transformers import AutoConfig
 
     device = device_type()
     state = PartialState(cpu=device == "cpu")
@@ -65,7 +67,8 @@ def train(examples: Examples, base: Base, params: dict[str, Any], folder: Path) 
             f"params.yaml: /student/early_stopping: no rows are held out of fewer than {HELD_OUT} prompts; null trains to"
             " the end"
         )
-    fit = memory.found(folder) or memory.first(examples, mine, device)
+    alone = layout(AutoConfig.from_pretrained(base.directory)) == "alone"
+    fit = memory.found(folder) or memory.first(examples, 1 if alone else mine, device)
     while True:
         try:
             return _train(examples, base, params, folder, device, fit, mine)
@@ -174,6 +177,7 @@ def _arguments(examples: Examples, params: dict[str, Any], folder: Path, device:
         data_seed=params["seed"],
         bf16=device == "cuda",
         use_cpu=device == "cpu",
+        router_aux_loss_coef=0.0,  # the loss is ours, and knows nothing of a router's
         activation_checkpointing=fit.recompute,
         ddp_find_unused_parameters=False,
         max_length=None,

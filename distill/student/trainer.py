@@ -14,7 +14,7 @@ from trl import SFTTrainer
 
 from distill.student.checkpoints import saving
 from distill.student.examples import Examples
-from distill.student.packing import concatenate, pack
+from distill.student.packing import collator
 from distill.student.render import IGNORED
 from distill.student.speed import Meter, meter
 from distill.student.watch import Watch
@@ -75,7 +75,7 @@ def build(model: Any, peft_config: Any, args: Any, examples: Examples, early_sto
         peft_config=peft_config,
         train_dataset=_dataset(examples.train),
         eval_dataset=_dataset(examples.validation) if examples.validation else None,
-        data_collator=pack if args.use_cpu else concatenate,
+        data_collator=collator(model.config, "cpu" if args.use_cpu else "cuda"),
         callbacks=[Watch(examples.tokens, early_stopping)],
     )
     for parameter in student.model.parameters():

@@ -57,6 +57,7 @@ def arguments(base: Path, name: str, adapter: Path) -> list[str]:
     rank = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))["r"]
     return [
         "vllm", "serve", str(base), "--served-model-name", name,
+        "--generation-config", "vllm",  # not the base's own, which may have a repetition penalty
         "--enable-lora", "--lora-modules", f"{STUDENT}={adapter}",
         "--max-lora-rank", str(next(allowed for allowed in RANKS if allowed >= rank)),
         "--chat-template", str(adapter / "chat_template.jinja"),

@@ -13,13 +13,15 @@ OPTIONS = ("answer_choices",)
 _LEAD = r"(?:(?:the )?(?:correct |right |best |final )?(?:answer|option|choice)(?: is)?:? )?(?:(?:option|choice) )?"
 _LABELLED = re.compile(rf"^{_LEAD}[(\[]?(?P<label>[a-z0-9]{{1,3}})(?P<mark>[)\].:\u2013\u2014-]*)(?: (?P<rest>.*))?$")
 _IN_TEXT = re.compile(
-    r"\b(?:answer|option|choice)(?: is)?:? (?:option |choice )?\**[(\[]?([A-Z])\b[)\]]?", re.IGNORECASE
+    r"\b(?i:answer|option|choice)(?i: is)?:? (?i:option |choice )?\**(?:[(\[]([A-Za-z])[)\]]|([A-Z])\b)"
 )
+_HEDGE = re.compile(r"\b[b-z]\b|\b(?:or|and|not|nor) \(?a\b(?! \w)|\ba\)")
+"""Another label in the text behind one; `a` is mostly an article."""
 
 
 def find(text: str, metadata: dict[str, Any]) -> str:
     """The last letter that a text calls its answer, else the whole text."""
-    found = _IN_TEXT.findall(text)
+    found = [(bracketed or bare).upper() for bracketed, bare in _IN_TEXT.findall(text)]
     return found[-1] if found and len(set(found)) == 1 else text
 
 
@@ -36,7 +38,7 @@ def accepts(answer: str, metadata: dict[str, Any]) -> bool:
     rest = fold(named["rest"]) if named["rest"] else ""
     if not rest:
         return True
-    return rest == fold(texts[label]) if label in texts else bool(named["mark"]) and not re.search(r"\b[b-z]\b", rest)
+    return rest == fold(texts[label]) if label in texts else bool(named["mark"]) and not _HEDGE.search(rest)
 
 
 def faults(metadata: dict[str, Any]) -> list[str]:
