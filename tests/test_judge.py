@@ -101,16 +101,23 @@ def test_a_judge_never_passes_the_budget(project, run_stage, judged_by):
 def test_a_judge_that_cannot_be_asked_stops_the_stage_and_one_that_refuses_accepts_nothing(
     project, run_stage, judged_by
 ):
+    refusal = (400, {"error": {"message": "this we do not judge"}}, {})
     write(project, [row(2, RIGHT), row(3, WRONG), row(4, "Keytruda")])
     with serving(lambda body: (401, {"error": {"message": "no"}}, {})) as server:
         judged_by(server)
         done = run_stage("filter")
         assert done.returncode == 1 and "(key_refused)" in done.stderr
-    with serving(lambda body: (400, {"error": {"message": "this we do not judge"}}, {})) as server:
+    with serving(lambda body: refusal) as server:
         judged_by(server)
         done = run_stage("filter")
-        assert done.returncode == 0, done.stderr
-    assert len(list(jsonl.read(project / "data" / "rejected.jsonl", "rejected"))) == 2
+        assert done.returncode == 1 and "did not answer 2 of 2 times (all_refused)" in done.stderr
+    with serving(lambda body: refusal if WRONG in str(body["messages"]) else ruling(body)) as server:
+        judged_by(server)
+        assert run_stage("filter").returncode == 0
+        again = run_stage("filter")  # its one answer comes from the store by now: it has not refused everything
+        assert again.returncode == 0, again.stderr
+    (rejected,) = jsonl.read(project / "data" / "rejected.jsonl", "rejected")
+    assert rejected["outcome"]["answer"] == WRONG
 
 
 def test_without_a_judge_such_prompts_are_refused_and_such_rows_rejected(project, run_stage, set_param):

@@ -33,17 +33,23 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def cache(converted: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    import torch
-
-    torch.set_num_threads(1)
+    one_thread()
     monkeypatch.setenv("DISTILL_CACHE", str(converted))
     shutil.rmtree(converted / "checkpoints", ignore_errors=True)
     return converted
 
 
+def one_thread() -> None:
+    """Sums in one order: on some processors the last bit depends on how many threads share them."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
 def in_child(place: str, cache: Path, student: dict[str, Any], progress: Any) -> None:
     """The stage in a process that tells of each line of progress."""
     os.environ["DISTILL_CACHE"] = str(cache)  # the server that forks may be older than this test
+    one_thread()
     os.chdir(place)
     os.dup2(progress.fileno(), 1)
     sft_train.main({"student": student})

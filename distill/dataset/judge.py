@@ -89,7 +89,7 @@ async def _rulings(asked: list[Question], params: dict[str, Any], stage: str) ->
     halt, store = Halt(), Store()
     judge = Teacher(open_model(params, halt, store, with_tools=False), store, sampling(params), [], halt)
     found: dict[Question, bool] = {}
-    failed: list[ApiError] = []
+    failed: dict[Question, ApiError] = {}
 
     async def one(question: Question) -> None:
         try:
@@ -98,10 +98,7 @@ async def _rulings(asked: list[Question], params: dict[str, Any], stage: str) ->
         except Fatal:
             raise
         except ApiError as error:
-            if KINDS[error.kind].fate == "fail":
-                found[question] = False  # refused for good: nobody can say that the answer is right
-            else:
-                failed.append(error)
+            failed[question] = error
 
     try:
         async with stopping(halt):
@@ -117,12 +114,19 @@ async def _rulings(asked: list[Question], params: dict[str, Any], stage: str) ->
         print(
             f"{stage}: {len(asked)} answers for the judge {params['model']}, {judge.bought} rulings bought", flush=True
         )
-    if failed:
+    refused = {question for question, error in failed.items() if _is_final(error, answers_others=bool(found))}
+    again = [error for question, error in failed.items() if question not in refused]
+    if again:
         raise InputError(
-            f"the judge {params['model']} did not answer {len(failed)} of {len(asked)} times ({failed[0].kind}): "
-            f"{failed[0].message}\nthe other rulings are kept; {KINDS[failed[0].kind].advice}"
+            f"the judge {params['model']} did not answer {len(again)} of {len(asked)} times ({again[0].kind}): "
+            f"{again[0].message}\nthe other rulings are kept; {KINDS[again[0].kind].advice}"
         )
-    return found
+    return found | dict.fromkeys(refused, False)  # nobody can say that those answers are right
+
+
+def _is_final(error: ApiError, answers_others: bool) -> bool:
+    """A server that has ever answered is not at fault itself when it refuses; rulings of the store count too."""
+    return KINDS[error.kind].fate == "fail" or (error.kind == "all_refused" and answers_others)
 
 
 def _messages(question: Question) -> list[dict[str, Any]]:
