@@ -9,9 +9,14 @@ from distill.student.tokenizer import TEMPLATES
 
 SPECIAL = [
     "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<bos>", "<eos>", "<start_of_turn>", "<end_of_turn>",
-    "<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>",
+    "<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|turn>", "<turn|>", "<|tool_call>",
+    "<tool_call|>", "<|tool_response>", "<tool_response|>", "<|channel>", "<channel|>", '<|"|>',
 ]  # fmt: skip
-ENDS = {"llama": ("<|begin_of_text|>", "<|eot_id|>"), "gemma": ("<bos>", "<end_of_turn>"), "": (None, "<|im_end|>")}
+ENDS = {
+    "llama": ("<|begin_of_text|>", "<|eot_id|>"), "gemma4": ("<bos>", "<turn|>", "<|tool_response>"),
+    "gemma": ("<bos>", "<end_of_turn>"), "": (None, "<|im_end|>"),
+}  # fmt: skip
+"""The token that begins a text, and those that end a turn."""
 AT_ONCE = {"llama3": 0, "gemma3": 0, "llama3_1": 1, "llama3_2": 1}
 """Calls that a template takes in one turn, where it is not any number; 0: it knows no tools."""
 
@@ -42,10 +47,12 @@ def write_tokenizer(folder: Path, family: str) -> Path:
     )
     corpus = [own("qwen3"), bundled("qwen3"), json.dumps(row(1)), "Answer: 44 Let me see."]
     encoder.train_from_iterator(corpus, trainer)
-    bos, end = next(tokens for name, tokens in ENDS.items() if family.startswith(name))
+    bos, *ends = next(tokens for name, tokens in ENDS.items() if family.startswith(name))
     folder.mkdir(parents=True, exist_ok=True)
     encoder.save(str(folder / "tokenizer.json"))
-    settings = {"bos_token": bos, "eos_token": end, "tokenizer_class": "PreTrainedTokenizerFast"}
+    settings = {"bos_token": bos, "eos_token": ends[0], "tokenizer_class": "PreTrainedTokenizerFast"}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
-    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": encoder.token_to_id(end)}))
+    (folder / "generation_config.json").write_text(
+        json.dumps({"eos_token_id": [encoder.token_to_id(end) for end in ends]})
+    )
     return folder

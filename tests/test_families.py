@@ -14,7 +14,17 @@ from distill.student.render import render
 from distill.student.template import STOPPED_CLOCK, Unrenderable
 from distill.student.tokenizer import Tokenizer, load_tokenizer, mismatches, read_tokenizer, template_file
 
-OWN = ["qwen2_5", "qwen3", "qwen3_instruct_2507", "llama3", "llama3_1", "llama3_2", "gemma3"]
+OWN = [
+    "qwen2_5",
+    "qwen3",
+    "qwen3_instruct_2507",
+    "llama3",
+    "llama3_1",
+    "llama3_2",
+    "gemma3",
+    "qwen3_5_think",
+    "qwen3_8",
+]
 BUNDLED = ["smollm2", "qwen3", "llama3", "gemma3"]
 SEVERAL = as_row(
     [

@@ -4,15 +4,17 @@ import json
 from typing import Any
 
 import pytest
-from conversations import conversations, serving
+from conversations import WORDS, conversations, serving
 from families import AT_ONCE, bundled, own, write_tokenizer
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from distill.records.faults import InputError
 from distill.student.reply import form
 from distill.student.tokenizer import Tokenizer, read_tokenizer
 
 FAMILIES = [(own, name) for name in ("qwen2_5", "qwen3", "qwen3_instruct_2507", "llama3_1", "llama3_2")]
+TAGGED = ["qwen3_5_think", "qwen3_5_nothink", "qwen3_8", "glm4moe"]
 FAMILIES += [(bundled, name) for name in ("smollm2", "qwen3", "llama3", "gemma3")]
 
 
@@ -42,7 +44,7 @@ def test_what_the_template_writes_is_read_back(kind, family, tokenizers):
         for place, message in enumerate(conversation["messages"]):
             if message["role"] != "assistant":
                 continue
-            read = reader.read(turn(tokenizer, conversation, place))
+            read = reader.read(turn(tokenizer, conversation, place), conversation["tools"])
             wanted, given = message.get("tool_calls", []), read.get("tool_calls", [])
             assert [call["function"]["name"] for call in given] == [call["function"]["name"] for call in wanted]
             assert [json.loads(call["function"]["arguments"]) for call in given] == [
@@ -71,17 +73,84 @@ def test_what_the_template_writes_is_read_back(kind, family, tokenizers):
     ],
 )
 def test_garbled_calls_are_kept_as_they_are(text, calls, tokenizers):
-    read = form(tokenizers(own, "qwen3")).read(f"<think>\nHm\n</think>\n\n{text}")
+    read = form(tokenizers(own, "qwen3")).read(f"<think>\nHm\n</think>\n\n{text}", [])
     assert [tuple(call["function"].values()) for call in read.get("tool_calls", [])] == calls
     assert read["reasoning_content"] == "Hm"
     assert [call["id"] for call in read.get("tool_calls", [])] == [f"call_{n + 1}" for n in range(len(calls))]
 
 
 def test_special_tokens_are_no_text(tokenizers):
-    read = form(tokenizers(own, "llama3_1")).read('<|begin_of_text|>{"name": "f", "parameters": {}}')
+    read = form(tokenizers(own, "llama3_1")).read('<|begin_of_text|>{"name": "f", "parameters": {}}', [])
     assert read["content"] == "" and read["tool_calls"][0]["function"]["name"] == "f"
 
 
-def test_calls_that_are_not_json_are_refused(tokenizers):
-    with pytest.raises(InputError, match="does not write calls with JSON arguments"):
-        form(tokenizers(own, "qwen3_5_think"))
+TYPED = {
+    "words": ({"type": "string"}, WORDS),
+    "count": ({"type": "integer"}, st.integers(-(2**53), 2**53)),
+    "sure": ({"type": "boolean"}, st.booleans()),
+    "many": ({"type": "array"}, st.lists(st.one_of(WORDS, st.integers(0, 9)), max_size=2)),
+    "one": ({"enum": ["5", "true"]}, st.sampled_from(["5", "true"])),
+    "perhaps": ({"anyOf": [{"type": "string"}, {"type": "null"}]}, st.one_of(st.none(), st.just("7"))),
+    "free": ({}, st.dictionaries(WORDS, st.integers(), max_size=1)),
+}
+OFFERED = [
+    {
+        "type": "function",
+        "function": {
+            "name": name,
+            "description": "-",
+            "parameters": {"type": "object", "properties": {key: schema for key, (schema, _) in TYPED.items()}},
+        },
+    }
+    for name in ("f", "g.h")
+]
+CALLS = st.tuples(
+    st.sampled_from(["f", "g.h"]), st.fixed_dictionaries({}, optional={k: v for k, (_, v) in TYPED.items()})
+)
+
+
+@pytest.mark.parametrize("family", TAGGED)
+def test_tagged_arguments_are_read_as_the_schema_says(family, tokenizers):
+    tokenizer = tokenizers(own, family)
+    reader = form(tokenizer)
+
+    @given(st.lists(CALLS, min_size=1, max_size=2))
+    @settings(max_examples=60, suppress_health_check=list(HealthCheck))
+    def compare(made: list[tuple[str, dict[str, Any]]]) -> None:
+        calls = [{"type": "function", "function": {"name": name, "arguments": given}} for name, given in made]
+        question = [{"role": "user", "content": "?"}]
+        prompt = tokenizer.text(question, OFFERED, True)
+        said = [*question, {"role": "assistant", "content": "Let me see.", "tool_calls": calls}]
+        read = reader.read(tokenizer.text(said, OFFERED, False)[len(prompt) :], OFFERED)
+        found = [(call["function"]["name"], json.loads(call["function"]["arguments"])) for call in read["tool_calls"]]
+        assert found == made
+        assert read["content"].strip() == "Let me see."
+
+    compare()
+
+
+@pytest.mark.parametrize(
+    ("text", "calls"),
+    [
+        ("<function=f>\n<parameter=count>\n1\n</parameter>\n</function>", [("f", '{"count": 1}')]),
+        ("<function=f><parameter=count>some</parameter></function>", [("f", '{"count": "some"}')]),
+        ("<function=f>\n<parameter=sure>\nfalse\n</parameter>\n</function>", [("f", '{"sure": false}')]),
+        ("<function=f>\n</function>", [("f", "{}")]),
+        ("<function=x>\n<parameter=n>\n1\n</parameter>\n</function>", [("x", '{"n": 1}')]),
+        ("<function=f>\n<parameter=count>\n1", [("f", "<parameter=count>\n1\n</tool_call>")]),
+        (
+            "<function=f>\ncount=1\n</function>\n</tool_call>\n<tool_call>\n<function=f>\n</function>",
+            [("f", "count=1\n"), ("f", "{}")],
+        ),
+    ],
+)
+def test_tags_that_a_student_garbles_are_kept_as_they_are(text, calls, tokenizers):
+    read = form(tokenizers(own, "qwen3_5_think")).read(f"Hm\n</think>\n\n<tool_call>\n{text}\n</tool_call>", OFFERED)
+    found = [(call["function"]["name"], call["function"]["arguments"]) for call in read["tool_calls"]]
+    assert [(name, arguments.strip()) for name, arguments in found] == [(name, said.strip()) for name, said in calls]
+    assert read["reasoning_content"] == "Hm"
+
+
+def test_calls_in_no_form_that_is_known_are_refused(tokenizers):
+    with pytest.raises(InputError, match="writes calls neither as JSON nor between tags"):
+        form(tokenizers(own, "lfm2_2_5"))

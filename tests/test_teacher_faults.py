@@ -258,6 +258,20 @@ def test_signatures_of_thoughts_go_back_as_they_came(asks: Callable[..., Done], 
     assert "extra_content" not in json.dumps(rollouts(project)[0]["messages"])
 
 
+def test_thoughts_go_back_under_the_name_that_the_server_has_for_them(asks: Callable[..., Done], project: Path) -> None:
+    def thinker(asked: Asked) -> Any:
+        answer = sums.adds(asked)
+        answer["choices"][0]["message"]["reasoning"] = "hm"
+        return answer
+
+    with serving(thinker) as books:
+        assert asks(books).returncode == 0
+    second = [asked.body["messages"][2] for asked in books.posts if len(asked.body["messages"]) == 4]
+    assert [one["reasoning"] for one in second] == ["hm"] * 4
+    said = rollouts(project)[0]["messages"][2]
+    assert said["reasoning_content"] == "hm" and "reasoning" not in said
+
+
 def test_a_reset_that_is_hours_away_or_rubbish_does_not_hold_up_what_is_not_refused(asks: Callable[..., Done]) -> None:
     for reset in ("23h59m", "1.2.3s"):
         headers = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": reset}

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import shutil
 import sys
 import threading
 from collections.abc import Iterator
@@ -11,7 +12,9 @@ from pathlib import Path
 
 import pytest
 import tiny_qwen3
+from chat_server import says, serving
 from conftest import ROOT
+from families import own
 from stage_process import until
 from tiny_qwen3 import PROMPT, QUESTION, sit
 
@@ -87,6 +90,24 @@ def test_the_manuals_command_is_the_one_that_is_run(made):
     assert fixed == [word for word in ours if str(made[0].parent) not in word and word != "16"]
 
 
+@pytest.mark.parametrize(
+    ("family", "parsers"),
+    [
+        ("qwen2_5", ["hermes"]),
+        ("qwen3_8", ["qwen3_coder", "--reasoning-parser", "qwen3"]),
+        ("qwen3_5_nothink", ["qwen3_coder"]),
+        ("llama3_1", ["llama3_json"]),
+        ("gemma4_v5", ["gemma4", "--reasoning-parser", "gemma4"]),
+        ("lfm2_2_5", ["lfm2"]),
+    ],
+)
+def test_the_template_says_how_calls_and_thoughts_are_read(family, parsers, made, tmp_path):
+    adapter = shutil.copytree(made[1], tmp_path / "adapter")
+    (adapter / "chat_template.jinja").write_text(own(family), encoding="utf-8")
+    command = vllm_server.arguments(made[0], "tiny", adapter)
+    assert command[command.index("--tool-call-parser") + 1 :] == parsers
+
+
 def test_a_vllm_that_dies_says_why(vllm, made):
     command = vllm_server.arguments(made[0], "tiny", made[1])
     with pytest.raises(Fatal, match="vllm ended with 1:\nno such card"):
@@ -115,6 +136,20 @@ def test_vllm_is_started_asked_and_ended(vllm, made, monkeypatch):
     assert right["correct"] is True and right["messages"][2]["tool_calls"][0]["id"] == "call_1"
     with pytest.raises(ProcessLookupError):
         os.kill(int(given[-12:]), 0)
+
+
+def test_thoughts_of_earlier_turns_reach_servers_of_either_name():
+    thought = {"role": "assistant", "content": "3", "reasoning_content": "1 + 2"}
+    messages = [*QUESTION, thought, {"role": "user", "content": "And 4?"}]
+
+    async def ask(url: str) -> None:
+        model = Served.at(url, "tiny")
+        await model.ask(requests.build(model.identity, messages, [], greedy(4, 1.0)))
+        await model.close()
+
+    with serving(lambda body: says("7")) as server:
+        asyncio.run(ask(server.base_url))
+    assert server.asked[0]["messages"] == [*QUESTION, thought | {"reasoning": "1 + 2"}, messages[-1]]
 
 
 def test_a_server_that_is_still_starting_ends_with_the_student(tmp_path):

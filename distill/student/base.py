@@ -20,7 +20,7 @@ from distill.student import dense
 LOCAL = "local/"
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 TOKENIZER_FILES = ["tokenizer*.json", "special_tokens_map.json", "generation_config.json", "config.json", "*.jinja"]
-WEIGHT_FILES = ["*.safetensors", "*.safetensors.index.json"]
+WEIGHT_FILES = ["*.safetensors", "*.safetensors.index.json", "*processor_config.json"]
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,49 @@
 """The base that an adapter is trained on: loaded, and never changed."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 from distill.records.faults import InputError
 from distill.student.base import Base
 
 
+def config(directory: Path) -> Any:
+    """The transformers config of the model in `directory`. Raises InputError for a kind that transformers does not know."""
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(directory)
+    except ValueError as error:
+        raise InputError(f"params.yaml: /student/path: {directory}: {str(error).strip().splitlines()[0]}") from None
+
+
+def open_folder(directory: Path, **how: Any) -> Any:
+    """The model in `directory` as the class that its config.json names, `how` as from_pretrained takes it.
+
+    Its weights have the names of the checkpoint then, and so have those of an adapter, by which servers go: Qwen3.5 and
+    Gemma come with a tower for images beside the language model, which AutoModelForCausalLM may leave away.
+    Raises InputError for a model that transformers does not know, or that writes no text.
+    """
+    import transformers
+
+    [name] = (config(directory).architectures or ["AutoModelForCausalLM"])[:1]
+    kind = getattr(transformers, name, transformers.AutoModelForCausalLM)
+    if not getattr(kind, "can_generate", lambda: True)():
+        raise InputError(f"params.yaml: /student/path: {directory}/config.json: a {name} writes no text")
+    return kind.from_pretrained(directory, **how)
+
+
+def towers(model: Any) -> str | None:
+    """A pattern for the names of all modules outside the language model, where it is a part of a larger one."""
+    decoder = model.get_decoder()
+    name = next(name for name, module in model.named_modules() if module is decoder)
+    return rf"(?!{re.escape(name)}\.).*" if "." in name else None
+
+
 def load(base: Base, four_bit: bool, device: str) -> Any:
     """The base in bf16 on a card, in fp32 on a CPU, or in 4 bits. Raises InputError where 4 bits cannot be had."""
     import torch
-    from transformers import AutoModelForCausalLM
     from transformers.utils import is_bitsandbytes_available, is_flash_attn_2_available
 
     dtype = torch.bfloat16 if device == "cuda" else torch.float32  # bf16 is 40 times slower on a CPU without AMX
@@ -28,7 +62,7 @@ def load(base: Base, four_bit: bool, device: str) -> Any:
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
         )
         how["device_map"] = {"": torch.cuda.current_device() if device == "cuda" else "cpu"}
-    model: Any = AutoModelForCausalLM.from_pretrained(base.directory, **how)
+    model = open_folder(base.directory, **how)
     module: Any
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):  # bitsandbytes would repack for inference at each evaluation

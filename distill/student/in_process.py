@@ -79,7 +79,7 @@ class InProcess:
             raise error("bad_request", f"the student's template refuses: {refused}") from None
         ids = await self._answer(prompt, body)
         stopped = bool(ids) and ids[-1] in self.tokenizer.stops
-        said = self.form.read(self.tokenizer.decode(ids[:-1] if stopped else ids))
+        said = self.form.read(self.tokenizer.decode(ids[:-1] if stopped else ids), body.get("tools") or [])
         message = with_plain_ids(said, body["messages"])
         return {
             "object": "chat.completion",

@@ -5,6 +5,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from distill.student.frozen import open_folder
 from distill.student.packing import collator, layout
 from distill.student.quiet import quiet
 from distill.student.render import IGNORED, Sequence
@@ -21,12 +22,12 @@ class Loaded:
 
     def __init__(self, directory: Path, adapter: Path | None):
         import torch
-        from transformers import AutoModelForCausalLM, GenerationConfig
+        from transformers import GenerationConfig
 
         quiet()
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         dtype = torch.bfloat16 if self.device == "cuda" else torch.float32
-        model: Any = AutoModelForCausalLM.from_pretrained(directory, dtype=dtype)
+        model = open_folder(directory, dtype=dtype)
         model.generation_config = GenerationConfig()  # what is not said is taken from there: a repetition penalty, say
         self.context: int = getattr(model.config.get_text_config(), "max_position_embeddings", 2**31)
         self._adapted = adapter is not None

@@ -9,6 +9,7 @@ from typing import Any
 from distill.records import params
 from distill.records.faults import InputError
 from distill.student import base
+from distill.student.frozen import open_folder
 from distill.student.quiet import quiet
 
 ADAPTER, MERGED = Path("models/adapter"), Path("models/merged")
@@ -37,6 +38,10 @@ def merge(path: str, adapter: Path, folder: Path) -> None:
     for name in FROM_ADAPTER:
         if (adapter / name).is_file():
             shutil.copyfile(adapter / name, made / name)
+    for file in found.directory.glob(
+        "*processor_config.json"
+    ):  # a server asks for them where there is a tower for images
+        shutil.copyfile(file, made / file.name)
     for file in made.iterdir():
         file.chmod(0o644)
     shutil.rmtree(folder, ignore_errors=True)
@@ -45,11 +50,9 @@ def merge(path: str, adapter: Path, folder: Path) -> None:
 
 def _merged(directory: Path, adapter: Path) -> Any:
     from peft import PeftModel
-    from transformers import AutoModelForCausalLM
 
     quiet()
-    model: Any = AutoModelForCausalLM.from_pretrained(directory, dtype="auto")
-    return PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
+    return PeftModel.from_pretrained(open_folder(directory, dtype="auto"), str(adapter)).merge_and_unload()
 
 
 def main() -> None:

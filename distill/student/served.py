@@ -61,7 +61,12 @@ class Served:
             self._http = Http(endpoint.base_url, {"Authorization": f"Bearer {endpoint.api_key}"}, TIMEOUT_S)
         sampling = {name: value for name, value in request["sampling"].items() if name != "lora"}
         adapted = any(adapter["scale"] for adapter in request["sampling"].get("lora", [{"scale": 1.0}]))
-        changes = {"model": self._models[adapted], "sampling": sampling, "tools": tools_as_served(request["tools"])}
+        changes = {
+            "model": self._models[adapted],
+            "messages": [_under_both_names(message) for message in request["messages"]],
+            "sampling": sampling,
+            "tools": tools_as_served(request["tools"]),
+        }
         answer = await chat.ask(self._http, request | changes)
         message = with_plain_ids(answer["message"], request["messages"])
         return {**answer, "message": message, "response_id": None, "cost_usd": 0.0}
@@ -76,3 +81,9 @@ class Served:
                 await self._started
             await asyncio.to_thread(self._server.close)
         self._http = self._started = None
+
+
+def _under_both_names(message: dict[str, Any]) -> dict[str, Any]:
+    """Thoughts of earlier turns are `reasoning` to vLLM, which drops `reasoning_content`, once its own name for them."""
+    thought = message.get("reasoning_content")
+    return message | {"reasoning": thought} if thought else message

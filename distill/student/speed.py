@@ -9,6 +9,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from distill.student.packing import FULL, SLIDING
+
 GEMM = (512, 1024, 1024)
 GEMM_TRIES = 12
 
@@ -52,17 +54,17 @@ class Speed:
 
 def meter(model: Any) -> Meter:
     """The meter of a peft model."""
-    config, frozen, adapter = model.config, 0, 0
-    head = model.get_output_embeddings()
-    for name, module in model.named_modules():
+    config, frozen, adapter = model.config.get_text_config(), 0, 0
+    for name, module in model.get_base_model().get_decoder().named_modules():
         size = getattr(module, "in_features", 0) * getattr(module, "out_features", 0)
-        if module is head or not size or hasattr(module, "base_layer"):
+        if not size or hasattr(module, "base_layer"):
             continue
         if "lora_" in name:
             adapter += size
         else:
             frozen += size
-    heads = config.num_hidden_layers * config.num_attention_heads
+    kinds = getattr(config, "layer_types", None) or ["full_attention"] * config.num_hidden_layers
+    heads = sum(kind in FULL | SLIDING for kind in kinds) * config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return Meter(
         per_position=2 * 2 * frozen + 3 * 2 * adapter,

@@ -5,7 +5,6 @@ fits into memory at once: see memory.py. What is special about the trainer is in
 """
 
 import gc
-import logging
 import math
 import time
 from dataclasses import dataclass
@@ -57,7 +56,6 @@ def train(examples: Examples, base: Base, params: dict[str, Any], folder: Path) 
     cannot load, when the batch cannot be shared among the processes, and when one row is too much for the memory.
     """
     from accelerate import PartialState
-    from transformers import AutoConfig
 
     device = device_type()
     state = PartialState(cpu=device == "cpu")
@@ -67,7 +65,7 @@ def train(examples: Examples, base: Base, params: dict[str, Any], folder: Path) 
             f"params.yaml: /student/early_stopping: no rows are held out of fewer than {HELD_OUT} prompts; null trains to"
             " the end"
         )
-    alone = layout(AutoConfig.from_pretrained(base.directory)) == "alone"
+    alone = layout(frozen.config(base.directory)) == "alone"
     fit = memory.found(folder) or memory.first(examples, 1 if alone else mine, device)
     while True:
         try:
@@ -101,23 +99,24 @@ def device_type() -> str:
 def _train(
     examples: Examples, base: Base, params: dict[str, Any], folder: Path, device: str, fit: Fit, share: int
 ) -> Trained:
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # on a CPU it misses kernels that training does not use
+    quiet()
     from accelerate import PartialState
     from peft import LoraConfig
     from transformers import set_seed
 
     from distill.student import trainer
 
-    quiet()
     forget_peak(device)  # of a try that did not fit
     set_seed(params["seed"])
     arguments = _arguments(examples, params, folder, device, fit, share)
+    model = frozen.load(base, params["qlora_rank"] is not None, device)
     student = trainer.build(
-        model=frozen.load(base, params["qlora_rank"] is not None, device),
+        model=model,
         peft_config=LoraConfig(
             r=params["qlora_rank"] or params["lora_rank"],
             lora_alpha=ALPHA,
             target_modules="all-linear",
+            exclude_modules=frozen.towers(model),
             task_type="CAUSAL_LM",
         ),
         args=arguments,

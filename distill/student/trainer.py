@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import PrinterCallback
+from transformers import AutoTokenizer, PrinterCallback
 from trl import SFTTrainer
 
 from distill.student.checkpoints import saving
@@ -72,6 +72,7 @@ def build(model: Any, peft_config: Any, args: Any, examples: Examples, early_sto
     student = Student(
         model=model,
         args=args,
+        processing_class=AutoTokenizer.from_pretrained(model.name_or_path),  # TRL would ask for one of images as well
         peft_config=peft_config,
         train_dataset=_dataset(examples.train),
         eval_dataset=_dataset(examples.validation) if examples.validation else None,
@@ -81,6 +82,7 @@ def build(model: Any, peft_config: Any, args: Any, examples: Examples, early_sto
     for parameter in student.model.parameters():
         if parameter.requires_grad:  # TRL rounds an adapter over 4 bits to bf16, in which small steps change nothing
             parameter.data = parameter.data.float()
+    student.model_accepts_loss_kwargs = True  # else each part of a batch would weigh the same, however few its labels
     student.meter = meter(student.model)
     student.remove_callback(PrinterCallback)
     return student

@@ -30,9 +30,13 @@ RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 PARSERS = {
     r'<tool_call>\s*\{\s*"name"': "hermes",
     r"<tool_call>\s*<function=": "qwen3_coder",
+    r"<\|tool_call>call:": "gemma4",
+    r"<\|tool_call_start\|>": "lfm2",
     r'^\s*\{\s*"name".*"parameters"': "llama3_json",
 }
 """How a call looks in the rendered text, and vLLM's parser for it."""
+THOUGHTS = {"</think>": "qwen3", "<channel|>": "gemma4"}
+"""What ends a thought in the rendered text, and vLLM's parser for it."""
 LAST_WORDS = 30
 
 
@@ -49,11 +53,11 @@ def arguments(base: Path, name: str, adapter: Path) -> list[str]:
     Raises InputError where the adapter's template writes calls in a way that no parser of vLLM's reads.
     """
     tokenizer = read_tokenizer(adapter, (adapter / "chat_template.jinja").read_text(encoding="utf-8"))
-    turn = said_turn(tokenizer, SHOWN_CALL)
+    turn = said_turn(tokenizer, SHOWN_CALL | {"reasoning_content": "?"})
     parser = next((name for pattern, name in PARSERS.items() if re.search(pattern, turn, re.DOTALL)), None)
     if parser is None:
         raise InputError(f"{adapter}/chat_template.jinja: vLLM has no parser for calls such as {turn!r}")
-    thinking = ["--reasoning-parser", "qwen3"] if "</think>" in turn else []
+    thinking = [word for end, name in THOUGHTS.items() if end in turn for word in ("--reasoning-parser", name)]
     rank = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))["r"]
     return [
         "vllm", "serve", str(base), "--served-model-name", name,

@@ -31,8 +31,8 @@ class Answer(TypedDict):
     items: NotRequired[list[dict[str, Any]]]
     """Responses API only: the output items as they came, encrypted reasoning included, to be sent back untouched."""
     echo: NotRequired[dict[str, Any]]
-    """Chat only: what a provider wants back with the message, untouched: OpenRouter's `reasoning_details`, and by call
-    id Gemini's `extra_content` (the signature of a thought)."""
+    """Chat only: what a provider wants back with the message, untouched: OpenRouter's `reasoning_details`, `reasoning` of
+    vLLM and others that name it so, and by call id Gemini's `extra_content` (the signature of a thought)."""
 
 
 def word(value: Any) -> str:

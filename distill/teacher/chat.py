@@ -15,7 +15,7 @@ from distill.teacher.http import Http
 PATH = "/chat/completions"
 CUT_OFF = {"max_tokens", "model_length"}
 """What some servers say for `length`."""
-ECHOES = ("reasoning_content", "reasoning_details")
+ECHOES = ("reasoning_content", "reasoning_details", "reasoning")
 NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_-]")
 
 
@@ -84,7 +84,11 @@ def parse(content: Any, latency_ms: float) -> Answer:
 
 def _echo(raw: dict[str, Any], calls: list[dict[str, Any]]) -> dict[str, Any]:
     """What the provider wants back as it came, see Answer.echo."""
-    echo = {"reasoning_details": raw["reasoning_details"]} if raw.get("reasoning_details") else {}
+    echo = {}
+    if raw.get("reasoning_details"):
+        echo = {"reasoning_details": raw["reasoning_details"]}
+    elif raw.get("reasoning") and not raw.get("reasoning_content"):
+        echo = {"reasoning": raw["reasoning"]}
     extras = {
         call["id"]: came["extra_content"]
         for call, came in zip(calls, raw.get("tool_calls") or [], strict=True)

@@ -1,0 +1,147 @@
+"""Bases that are more than layers of attention over text: towers for images, sliding windows, a state carried along.
+
+Each is small and random, of the class that such models are published as.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from families import own, write_tokenizer
+from tiny_rows import row
+from training import folder, one_thread
+
+from distill.records.faults import InputError
+from distill.student import base, frozen
+from distill.student.examples import prepare
+from distill.student.loaded import Loaded
+from distill.student.merge import merge
+from distill.student.packing import layout
+from distill.student.tokenizer import load_tokenizer
+from stages import sft_train
+
+TEXT = {
+    "vocab_size": 900, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 1024, "initializer_range": 0.3,
+    "bos_token_id": None, "eos_token_id": 2, "pad_token_id": 0,
+}  # fmt: skip
+SEES = {"hidden_size": 32, "intermediate_size": 48, "image_size": 28, "patch_size": 14}
+ROWS = [row(number) for number in range(4)]
+NAMES = "base_model.model.model.language_model.layers."
+
+
+def gemma3() -> Any:
+    from transformers import Gemma3Config, Gemma3ForConditionalGeneration
+
+    layers = {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": 32}
+    vision = SEES | {"num_hidden_layers": 1, "num_attention_heads": 2}
+    config = Gemma3Config(text_config=TEXT | layers, vision_config=vision, mm_tokens_per_image=4, image_token_index=890)
+    return Gemma3ForConditionalGeneration(config)
+
+
+def mistral3() -> Any:
+    from transformers import Mistral3Config, Mistral3ForConditionalGeneration, MistralConfig, PixtralVisionConfig
+
+    vision = PixtralVisionConfig(**SEES, num_hidden_layers=1, num_attention_heads=2)
+    text = MistralConfig(**TEXT, sliding_window=None)
+    return Mistral3ForConditionalGeneration(
+        Mistral3Config(text_config=text, vision_config=vision, image_token_index=890)
+    )
+
+
+def qwen3_5() -> Any:
+    from transformers import Qwen3_5Config, Qwen3_5ForConditionalGeneration
+
+    layers = {
+        "layer_types": ["linear_attention", "full_attention"], "linear_key_head_dim": 8, "linear_value_head_dim": 8,
+        "linear_num_key_heads": 2, "linear_num_value_heads": 2,
+    }  # fmt: skip
+    vision = {"depth": 1, "hidden_size": 32, "intermediate_size": 48, "num_heads": 2, "out_hidden_size": 32}
+    config = Qwen3_5Config(text_config=TEXT | layers, vision_config=vision, image_token_id=890, video_token_id=891)
+    return Qwen3_5ForConditionalGeneration(config)
+
+
+@pytest.fixture(scope="module", params=[(gemma3, "apart"), (mistral3, "shared"), (qwen3_5, "alone")])
+def student(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder of a base, and how its rows may lie together."""
+    import torch
+
+    one_thread()
+    make, together = request.param
+    place = write_tokenizer(tmp_path_factory.mktemp(make.__name__) / "base", "qwen3")
+    (place / "chat_template.jinja").write_text(own("qwen3_instruct_2507"), encoding="utf-8")
+    generation = (place / "generation_config.json").read_bytes()
+    torch.manual_seed(0)
+    make().save_pretrained(place)
+    (place / "generation_config.json").write_bytes(generation)
+    (place / "preprocessor_config.json").write_text("{}")
+    return place, together
+
+
+def test_it_is_trained_merged_and_asked_under_the_names_of_its_checkpoint(student, tmp_path, monkeypatch):
+    import torch
+    from safetensors.torch import load_file
+
+    place, together = student
+    monkeypatch.setenv("DISTILL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(folder(tmp_path / "here", ROWS))
+    settings = {
+        "path": str(place), "template": None, "lora_rank": 4, "qlora_rank": None, "batch_size": 4, "num_epochs": 1,
+        "learning_rate": 0.01, "max_length": 1024, "early_stopping": None, "seed": 0,
+    }  # fmt: skip
+    sft_train.main({"student": settings})
+    names = list(load_file("models/adapter/adapter_model.safetensors"))
+    assert names and [name for name in names if not name.startswith(NAMES)] == []
+
+    assert layout(frozen.config(place)) == together
+    tokenizer = load_tokenizer(str(place))
+    rows = prepare(enumerate(ROWS), "rows", tokenizer, 1024).train
+    tuned = Loaded(place, Path("models/adapter"))
+    report = json.loads(Path("reports/training.json").read_text())
+    apart = [tuned.loss([sequence], adapted=False) * learned(sequence) for sequence in rows]
+    mean = sum(apart) / sum(map(learned, rows))
+    assert tuned.loss(rows, adapted=False) == pytest.approx(mean, rel=1e-4), "rows see each other"
+    assert report["loss_first"] == pytest.approx(mean, rel=1e-4)
+    assert tuned.loss(rows, adapted=True) < mean
+
+    merge(str(place), Path("models/adapter"), Path("models/merged"))
+    assert Path("models/merged/preprocessor_config.json").exists()
+    merged = Loaded(Path("models/merged"), None)
+    assert type(merged.model) is type(frozen.open_folder(place))
+    assert merged.loss(rows, adapted=False) == pytest.approx(tuned.loss(rows, adapted=True), rel=1e-4)
+    prompts = [rows[0].input_ids[:40], rows[1].input_ids[:60]]
+    answers = tuned.generate(prompts, [2], 8, adapted=True, temperature=0)
+    assert answers == merged.generate(prompts, [2], 8, adapted=False, temperature=0)
+    assert answers[0] == tuned.generate(prompts[:1], [2], 8, adapted=True, temperature=0)[0], "padding is seen"
+    with torch.no_grad():
+        assert tuned.model(torch.tensor(prompts[:1])).logits[0, -1].argmax() == answers[0][0]
+
+
+def learned(sequence: Any) -> int:
+    return sum(label >= 0 for label in sequence.labels)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"model_type": "qwen9"}, "qwen9"),
+        ({"architectures": ["Qwen3ForSequenceClassification"]}, "a Qwen3ForSequenceClassification writes no text"),
+    ],
+)
+def test_what_is_no_student_is_named(change, said, tmp_path):
+    from transformers import Qwen3Config
+
+    config = Qwen3Config(architectures=["Qwen3ForCausalLM"]).to_dict() | change
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match=rf"student/path: .*{said}"):
+        frozen.open_folder(tmp_path)
+
+
+def test_a_towers_pattern_leaves_the_layers(student):
+    import re
+
+    pattern = frozen.towers(frozen.open_folder(student[0]))
+    assert pattern and not re.fullmatch(pattern, "model.language_model.layers.0.mlp.up_proj")
+    assert re.fullmatch(pattern, "model.vision_tower.layers.0.mlp.up_proj")
+    assert base.find(str(student[0])).directory == student[0]
