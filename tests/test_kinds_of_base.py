@@ -28,7 +28,7 @@ TEXT = {
 }  # fmt: skip
 SEES = {"hidden_size": 32, "intermediate_size": 48, "image_size": 28, "patch_size": 14}
 ROWS = [row(number) for number in range(4)]
-NAMES = "base_model.model.model.language_model.layers."
+NAMES = "base_model.model.model.language_model."
 
 
 def gemma3() -> Any:
@@ -38,6 +38,23 @@ def gemma3() -> Any:
     vision = SEES | {"num_hidden_layers": 1, "num_attention_heads": 2}
     config = Gemma3Config(text_config=TEXT | layers, vision_config=vision, mm_tokens_per_image=4, image_token_index=890)
     return Gemma3ForConditionalGeneration(config)
+
+
+def gemma4() -> Any:
+    from transformers import Gemma4Config, Gemma4ForConditionalGeneration
+
+    layers = {
+        "layer_types": ["sliding_attention", "full_attention"], "sliding_window": 32, "vocab_size_per_layer_input": 900,
+        "hidden_size_per_layer_input": 8,
+    }  # fmt: skip
+    vision = {
+        "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2,
+        "num_key_value_heads": 2, "head_dim": 16, "patch_size": 14, "position_embedding_size": 16,
+    }  # fmt: skip
+    images = {"image_token_id": 890, "video_token_id": 891, "audio_token_id": 892}
+    return Gemma4ForConditionalGeneration(
+        Gemma4Config(text_config=TEXT | layers, vision_config=vision, audio_config=None, **images)
+    )
 
 
 def mistral3() -> Any:
@@ -62,7 +79,7 @@ def qwen3_5() -> Any:
     return Qwen3_5ForConditionalGeneration(config)
 
 
-@pytest.fixture(scope="module", params=[(gemma3, "apart"), (mistral3, "shared"), (qwen3_5, "alone")])
+@pytest.fixture(scope="module", params=[(gemma3, "apart"), (gemma4, "apart"), (mistral3, "shared"), (qwen3_5, "alone")])
 def student(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The folder of a base, and how its rows may lie together."""
     import torch

@@ -9,8 +9,6 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from distill.student.packing import FULL, SLIDING
-
 GEMM = (512, 1024, 1024)
 GEMM_TRIES = 12
 
@@ -53,9 +51,11 @@ class Speed:
 
 
 def meter(model: Any) -> Meter:
-    """The meter of a peft model."""
-    config, frozen, adapter = model.config.get_text_config(), 0, 0
+    """The meter of a peft model. What its attention sums up is as wide as the layers' o_proj."""
+    config, frozen, adapter, attended = model.config.get_text_config(), 0, 0, 0
     for name, module in model.get_base_model().get_decoder().named_modules():
+        if name.endswith(".o_proj"):
+            attended += module.in_features
         size = getattr(module, "in_features", 0) * getattr(module, "out_features", 0)
         if not size or hasattr(module, "base_layer"):
             continue
@@ -63,12 +63,9 @@ def meter(model: Any) -> Meter:
             adapter += size
         else:
             frozen += size
-    kinds = getattr(config, "layer_types", None) or ["full_attention"] * config.num_hidden_layers
-    heads = sum(kind in FULL | SLIDING for kind in kinds) * config.num_attention_heads
-    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return Meter(
         per_position=2 * 2 * frozen + 3 * 2 * adapter,
-        per_pair=3 * 2 * 2 * heads * width,
+        per_pair=3 * 2 * 2 * attended,
         per_learned=2 * 2 * config.vocab_size * config.hidden_size,
     )
 
