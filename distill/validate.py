@@ -12,6 +12,7 @@ from jsonschema.exceptions import SchemaError
 
 from distill import checks as own_checks
 from distill.agent import dvc_files
+from distill.dataset import rollouts
 from distill.dataset.held_out import of_files
 from distill.dataset.prompts import prepare, read_seed
 from distill.records import params, schema
@@ -82,6 +83,12 @@ def check_demonstrations() -> str:
     return f"{len(read_demonstrations(params.load()['teacher']['demonstrations']))} messages of demonstrations"
 
 
+def check_imported() -> str:
+    """What lies in data/imported/ are conversations."""
+    folder = Path("data/imported")
+    return f"{sum(1 for _ in rollouts.read(folder)) if folder.is_dir() else 0} imported conversations"
+
+
 def check_benchmarks() -> str:
     """The files of filter.decontaminate_against hold prompts, and DVC knows that the filter depends on them."""
     names = params.load()["filter"]["decontaminate_against"]
@@ -122,6 +129,7 @@ def main() -> None:
         check_params,
         check_prompts,
         check_own_checks,
+        check_imported,
         check_benchmarks,
         check_demonstrations,
         check_student,

@@ -1,25 +1,28 @@
 """Rollouts to training rows.
 
-Reads rollouts/ in any layout. Writes data/converted.jsonl: every finished rollout of a training prompt, with outcome
-columns for the filter. Refuses, by name, a rollout that cannot be read; ends with an error when nothing is converted.
+Reads rollouts/, and what others have put into data/imported/, in any layout. Writes data/converted.jsonl: every finished
+rollout of a training prompt, with outcome columns for the filter. Refuses, by name, a rollout that cannot be read; ends
+with an error when nothing is converted.
 """
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from distill.dataset import convert, rollouts
 from distill.records import jsonl, stage
 
-ROLLOUTS = "rollouts"
+ROLLOUTS, IMPORTED = "rollouts", "data/imported"
 CONVERTED = "data/converted.jsonl"
 
 
 def main(params: dict[str, Any], arguments: Sequence[str] | None = None) -> None:
     options = _options(arguments)
     include_failed = options.include_failed or params["convert"]["include_failed"]
+    folders = [ROLLOUTS, *([IMPORTED] if Path(IMPORTED).is_dir() else [])]
     fates: dict[str, int] = {}
-    count = jsonl.write(options.output, convert.rows(rollouts.read(ROLLOUTS), include_failed, fates), "row")
+    count = jsonl.write(options.output, convert.rows(rollouts.read(*folders), include_failed, fates), "row")
     print(
         f"convert: {count} rows of {sum(fates.values())} rollouts -> {options.output}; "
         f"left out: {fates.get('failed', 0)} failed, {fates.get('eval', 0)} held out for the evaluation"

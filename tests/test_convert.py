@@ -5,6 +5,7 @@ from pathlib import Path
 
 import orjson
 import pytest
+import zstandard
 from rollout_records import rollout
 
 from distill.dataset import rollouts
@@ -145,6 +146,27 @@ def test_the_stage_converts_finished_training_rollouts(project, run_stage):
     assert (project / "other" / "rows.jsonl").read_bytes() == before
     as_shards(project / "rollouts", [*SAMPLES, failed])
     assert "convert: 7 rows" in run_stage("convert", "--include-failed").stdout
+
+
+def test_imported_conversations_go_with_the_teachers(project, run_stage, run_module):
+    """Plain rows, packed ones and rollouts, in a folder that no stage writes."""
+    as_shards(project / "rollouts", SAMPLES[:2])
+    imported = project / "data/imported"
+    talk = [{"role": "user", "content": "1 + 1?"}, {"role": "assistant", "content": "2"}]
+    (imported / "mine.jsonl").write_text(json.dumps({"messages": talk}) + "\n")
+    (imported / "more.jsonl.zst").write_bytes(zstandard.compress(b"\n".join(map(orjson.dumps, SAMPLES[2:4]))))
+    assert "3 imported conversations" in run_module("distill.validate").stdout
+    done = run_stage("convert")
+    assert "convert: 5 rows of 5 rollouts" in done.stdout, done.stderr
+    made = {one["rollout_id"]: one for one in jsonl.read(project / "data/converted.jsonl", "row")}
+    assert {record["id"] for record in SAMPLES[:4]} < set(made)
+    [mine] = [one for key, one in made.items() if key not in {record["id"] for record in SAMPLES}]
+    assert (mine["messages"], mine["teacher"]) == (talk, "unknown")
+    (imported / "twin.json").write_bytes(orjson.dumps(SAMPLES[0]))
+    (imported / "cut.jsonl").write_text('{"messages": ')
+    for said in (run_stage("convert"), run_module("distill.validate")):
+        assert said.returncode == 1 and "data/imported/cut.jsonl:1: not valid JSON" in said.stderr
+    assert "data/imported/twin.json: /id: rollout" in run_stage("convert").stderr
 
 
 def test_nothing_converted_is_an_error_that_says_why(project, run_stage):

@@ -41,7 +41,7 @@ def run(mine: Path, *command: str) -> subprocess.CompletedProcess[str]:
 def test_nothing_of_the_example_is_left(mine: Path) -> None:
     names = {str(path.relative_to(mine)) for path in mine.rglob("*") if path.is_file() and ".git" not in path.parts}
     assert {"tools.py", "data/seed/prompts.jsonl", ".dvc/config", "docs/manual.md", ".ci/run"} <= names
-    assert {name for name in names if name.startswith("data/")} == {"data/seed/prompts.jsonl"}
+    assert {name for name in names if name.startswith("data/")} == {"data/imported/.gitkeep", "data/seed/prompts.jsonl"}
     assert not [
         name for name in names if name.startswith(("tests/", "benchmarks/", "reports/", "template/", "dvc.lock"))
     ]

@@ -170,6 +170,13 @@ def test_a_change_reruns_what_it_affects(repository: Any, name: str, old: str, n
     assert repository() == affected
 
 
+def test_an_imported_conversation_goes_all_the_way_without_the_teacher(repository: Any) -> None:
+    talk = [{"role": "user", "content": "What is 1 + 1?"}, {"role": "assistant", "content": "Answer: 2"}]
+    (repository.folder / "data/imported/mine.jsonl").write_text(json.dumps({"messages": talk}) + "\n")
+    assert repository() == ["convert", "filter", *LAST]
+    assert "What is 1 + 1?" in (repository.folder / "data/train.jsonl").read_text()
+
+
 def test_the_way_back_costs_nothing(repository: Any) -> None:
     """All changes undone: what was bought before is not bought again, and stages come from DVC's run cache."""
     asked = repository.asked

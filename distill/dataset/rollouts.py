@@ -1,4 +1,4 @@
-"""Reads a folder of rollouts in any layout: one JSON object a file, JSON Lines shards, rnow's flat or nested files, and
+"""Reads folders of rollouts in any layout: one JSON object a file, JSON Lines shards, rnow's flat or nested files, and
 finished conversations `{messages, tools, metadata}` as rnow's converter and OpenAI's fine-tuning have them.
 
 Streamed in two passes: the first checks every file and notes where each rollout lies, the second hands them out in
@@ -6,9 +6,11 @@ order. So no rollout is used before all are known to be good, and memory grows b
 What is packed is unpacked into a temporary folder between the two.
 """
 
+import hashlib
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,39 +30,40 @@ class _Place(NamedTuple):
     prompt_id: str
     sample: int
     id: str
+    folder: Path
     path: str
     offset: int
     line: int
 
 
-def read(folder: Path | str) -> Iterator[dict[str, Any]]:
-    """Every rollout under `folder`, ordered by (prompt_id, sample, id) whatever the names and the order of the files.
+def read(*folders: Path | str) -> Iterator[dict[str, Any]]:
+    """Every rollout under the folders, ordered by (prompt_id, sample, id) whatever the names and the order of the files.
 
     Raises InputError, before the first rollout, with every file that cannot be read, every fault of a record, and
     every id that occurs twice. Hidden files are passed over.
     """
-    folder = Path(folder)
     with tempfile.TemporaryDirectory(prefix="distill-rollouts-") as room:
-        for place in sorted(_survey(folder, Path(room))):
+        for place in sorted(_survey([Path(folder) for folder in folders], Path(room))):
             name = _name(place.path, place.line)
-            with open(Path(room if lines.is_packed(place.path) else folder) / place.path, "rb") as file:
+            path = place.folder / place.path
+            with open(_room(path, Path(room)) if lines.is_packed(path) else path, "rb") as file:
                 file.seek(place.offset)
                 text = file.readline() if place.line else file.read()
             yield _record(orjson.loads(text.removeprefix(lines.MARK)), name, place.sample)
 
 
-def _survey(folder: Path, room: Path) -> list[_Place]:
+def _survey(folders: list[Path], room: Path) -> list[_Place]:
     places: dict[str, _Place] = {}
     samples: Counter[str] = Counter()
     faults: list[str] = []
-    for path, offset, line, text in _texts(folder, room, faults):
+    for folder, path, offset, line, text in chain.from_iterable(_texts(one, room, faults) for one in folders):
         where = f"{folder / path}:{line}" if line else f"{folder / path}"
         record, found = _checked(text, _name(path, line), samples)
         if not found:
-            place = _Place(record["prompt_id"], record["sample"], record["id"], path, offset, line)
+            place = _Place(record["prompt_id"], record["sample"], record["id"], folder, path, offset, line)
             twin = places.setdefault(record["id"], place)
             if twin is not place:
-                found = [f"/id: rollout {record['id']} is also in {folder / twin.path}; delete one of the two"]
+                found = [f"/id: rollout {record['id']} is also in {twin.folder / twin.path}; delete one of the two"]
         faults += [f"{where}: {fault}" for fault in found]
         if len(faults) >= MOST_FAULTS:
             faults[MOST_FAULTS:] = [more_faults(folder)]
@@ -70,8 +73,8 @@ def _survey(folder: Path, room: Path) -> list[_Place]:
     return list(places.values())
 
 
-def _texts(folder: Path, room: Path, faults: list[str]) -> Iterator[tuple[str, int, int, bytes]]:
-    """(path under `folder`, byte offset, line, JSON text) of each rollout; line 0: the whole file is one rollout."""
+def _texts(folder: Path, room: Path, faults: list[str]) -> Iterator[tuple[Path, str, int, int, bytes]]:
+    """(folder, path under it, byte offset, line, JSON text) of each rollout; line 0: the whole file is one rollout."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; `dvc repro teacher_rollouts` makes it")
     for path in sorted(folder.rglob("*"), key=lambda path: path.relative_to(folder).parts):
@@ -83,12 +86,12 @@ def _texts(folder: Path, room: Path, faults: list[str]) -> Iterator[tuple[str, i
             continue
         try:
             if path.suffix == ".json":
-                yield name.as_posix(), 0, 0, _whole(path)
+                yield folder, name.as_posix(), 0, 0, _whole(path)
                 continue
             if lines.is_packed(path):
-                _unpack(path, room / name)
+                _unpack(path, _room(path, room))
             for line in lines.read(path):
-                yield name.as_posix(), line.offset, line.number, line.text
+                yield folder, name.as_posix(), line.offset, line.number, line.text
         except InputError as error:
             faults += error.faults
         except OSError as error:
@@ -104,9 +107,13 @@ def _whole(path: Path) -> bytes:
 
 
 def _unpack(packed: Path, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "wb") as file:
         file.writelines(lines.unpacked(packed))
+
+
+def _room(packed: Path, room: Path) -> Path:
+    """Where in the temporary folder a packed file is unpacked to."""
+    return room / hashlib.sha256(bytes(packed)).hexdigest()
 
 
 def _name(path: str, line: int) -> str:
