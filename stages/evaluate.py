@@ -52,7 +52,7 @@ def main(params: dict[str, Any]) -> None:
         ),
         "by": score.by_metadata(exam_prompts, exams),
     }
-    jsonl.write("reports/evaluation.jsonl", exams["base"] + exams["student"], "evaluated")
+    jsonl.write("reports/evaluation.jsonl", (record for sat in exams.values() for record in sat), "evaluated")
     jsonl.write_json("reports/evaluation.json", evaluation, "evaluation")
     print(table(evaluation))
 

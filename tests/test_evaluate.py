@@ -64,7 +64,9 @@ def test_base_student_and_teacher_are_compared(project, made, set_param, monkeyp
     loss = found["heldout_loss"]
     assert loss["rollouts"] == 1 and loss["student"] < 0.1 < loss["base"]
     talks = list(jsonl.read("reports/evaluation.jsonl", "evaluated"))
-    assert [(talk["who"], talk["correct"]) for talk in talks] == [("base", False)] * 2 + [("student", True)] * 2
+    assert [(talk["who"], talk["correct"]) for talk in talks] == [
+        *[("base", False)] * 2, *[("student", True)] * 2, ("teacher", True), ("teacher", False),
+    ]  # fmt: skip
     said = capsys.readouterr().out
     assert "student - base: +100.0%" in said and "loss on 1 held-out rollouts of the teacher" in said
 

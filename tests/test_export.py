@@ -97,6 +97,7 @@ def test_openai_takes_every_row(exported):
 
     lines, said = exported("openai", rows(), "openai.jsonl")
     assert len(lines) == len(rows()) and "10 rows -> exports/openai.jsonl" in said
+    assert "export: 1 rows without the teacher's thoughts" in said
     rules = jsonschema_rs.validator_for(OPENAI_ROW)
     for line, row in zip(lines, rows(), strict=True):
         assert [error.message for error in rules.iter_errors(line)] == []
@@ -150,9 +151,8 @@ def test_sharegpt_readers_take_every_row_and_what_cannot_be_said_is_counted(expo
     assert read[3] == ("", ["human", "gpt"]) and lines[3]["tools"] == ""
     assert [one["name"] for one in json.loads(lines[2]["conversations"][2]["value"])] == ["lookup_item"] * 2
     assert lines[2]["conversations"][3]["value"] == f"a{sharegpt.JOIN}b"
-    assert (
-        len(lines) == 8 and said.count("left out 1 rows") == 2 and "weight 0" in said and "beside a tool call" in said
-    )
+    assert len(lines) == 8 and said.count("1 rows left out: ") == 2
+    assert "weight 0" in said and "beside a tool call" in said and "1 rows without the teacher's thoughts" in said
 
 
 @pytest.mark.parametrize("change", [

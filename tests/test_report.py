@@ -1,6 +1,7 @@
 """The report in a real browser: it shows what there is, it can be found and read, and nothing in it runs."""
 
 import json
+import random
 import re
 import shutil
 from collections.abc import Iterator
@@ -10,9 +11,10 @@ from typing import Any
 import pytest
 from contrast import contrast
 from report_project import write_project
-from report_records import HOSTILE
+from report_records import HOSTILE, make_exam, make_prompt, make_rollout
 
 from distill.records.faults import InputError
+from distill.report.conversations import join
 from distill.report.embed import embedded
 from distill.report.write import write_report
 
@@ -264,6 +266,25 @@ def test_base_and_student_stand_beside_the_teacher_on_held_out_prompts(page: Any
     assert page.locator("#reader .columns > section h3").all_inner_texts() == ["Student", "Teacher", "Base"]
     page.get_by_role("checkbox", name="Base").uncheck()
     assert page.locator("#reader .columns > section:visible").count() == 2
+
+
+def test_the_teachers_answer_is_as_the_judge_found_it() -> None:
+    """Rules cannot settle such an answer; only the evaluation knows."""
+    draw = random.Random(0)
+    prompt = make_prompt(1, "eval", draw)
+    prompt["metadata"]["answer_type"] = "judge"
+    rollout = make_rollout(prompt, draw, answer="about as much as that")
+    exams = [make_exam("base", prompt, False), make_exam("student", prompt, True)]
+    teachers = make_exam("student", prompt, True) | {"who": "teacher"}
+    for evaluated, verdict in (
+        (exams, None),
+        ([*exams, teachers], True),
+        ([*exams, teachers | {"correct": False}], False),
+    ):
+        [made] = join([prompt], [rollout], [], [], evaluated)
+        assert [(talk["who"], talk["correct"]) for talk in made["talks"]] == [
+            ("teacher", verdict), ("student", True), ("base", False),
+        ]  # fmt: skip
 
 
 def test_a_hostile_rollout_is_only_text(page: Any) -> None:

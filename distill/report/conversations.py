@@ -24,12 +24,17 @@ def join(
     sources = {prompt["id"]: prompt for prompt in prompts}
     rows = {row["rollout_id"]: row for row in (*kept, *rejected)}
     others: dict[str, list[Record]] = {}
+    ruled: dict[str, Record] = {}
     for one in evaluated:
-        others.setdefault(one["prompt_id"], []).append(one)
+        if one["who"] == "teacher":
+            ruled[one["prompt_id"]] = one
+        else:
+            others.setdefault(one["prompt_id"], []).append(one)
     made = []
     for rollout in rollouts:
-        made.append(_of_teacher(rollout, rows.pop(rollout["id"], None), others.get(rollout["prompt_id"], [])))
-    made += [_of_teacher(_as_rollout(row), row, others.get(row["prompt_id"], [])) for row in rows.values()]
+        row, prompt_id = rows.pop(rollout["id"], None), rollout["prompt_id"]
+        made.append(_of_teacher(rollout, row, ruled.get(prompt_id), others.get(prompt_id, [])))
+    made += [_of_teacher(_as_rollout(row), row, None, others.get(row["prompt_id"], [])) for row in rows.values()]
     seen = {one["prompt_id"] for one in made}
     made += [_of_student(prompt_id, talks, sources) for prompt_id, talks in others.items() if prompt_id not in seen]
     place = {prompt_id: number for number, prompt_id in enumerate(sources)}
@@ -38,8 +43,8 @@ def join(
     return sorted(made, key=lambda one: (place.get(one["prompt_id"], len(place)), one["sample"], one["id"]))
 
 
-def _of_teacher(rollout: Record, row: Record | None, others: list[Record]) -> Record:
-    talks = [_teacher_talk(rollout, row)]
+def _of_teacher(rollout: Record, row: Record | None, ruled: Record | None, others: list[Record]) -> Record:
+    talks = [_teacher_talk(rollout, row, ruled)]
     if rollout["split"] == "eval":
         talks += [_talk(one) for one in sorted(others, key=lambda one: one["who"], reverse=True)]
     return {
@@ -93,10 +98,10 @@ def _fate(rollout: Record, row: Record | None) -> str:
     return "failed" if rollout["status"] == "failed" else "waiting"
 
 
-def _teacher_talk(rollout: Record, row: Record | None) -> Record:
+def _teacher_talk(rollout: Record, row: Record | None, ruled: Record | None) -> Record:
     messages = (row or rollout)["messages"]
     trained = _fate(rollout, row) == "trained"
-    answer, correct = _judged(rollout, row)
+    answer, correct = _judged(rollout, row, ruled)
     return {
         "who": "teacher",
         "model": rollout["model"],
@@ -162,10 +167,10 @@ def _opening(messages: list[Record]) -> list[Record]:
     return messages[:until]
 
 
-def _judged(rollout: Record, row: Record | None) -> tuple[str | None, bool | None]:
-    """Answer and verdict: as the row has them, else by the same rules (held-out rollouts have no row)."""
-    if row:
-        return row["outcome"]["answer"], row["outcome"]["correct"]
+def _judged(rollout: Record, row: Record | None, ruled: Record | None) -> tuple[str | None, bool | None]:
+    """Answer and verdict: as the row or the evaluation (which may have asked a judge) has them, else by the same rules."""
+    if found := row["outcome"] if row else ruled:
+        return found["answer"], found["correct"]
     completed = rollout["status"] == "completed"
     answer = answers.extract(rollout["messages"], rollout["metadata"]) if completed else None
     return answer, answers.correct(answer, rollout["metadata"])

@@ -22,10 +22,10 @@ def main(params: dict[str, Any]) -> None:
     parser = argparse.ArgumentParser(prog="python -m distill.dataset.export", description=__doc__)
     parser.add_argument("format", choices=FILES)
     chosen = parser.parse_args().format
-    left_out: Counter[str] = Counter()
-    count = _write(FILES[chosen], _exported(_export_of(chosen), left_out))
-    for reason, rows in left_out.most_common():
-        print(f"export: left out {rows} rows: {reason}")
+    told: Counter[str] = Counter()
+    count = _write(FILES[chosen], _exported(_export_of(chosen), told, keeps_thoughts=chosen == "hf"))
+    for what, rows in told.most_common():
+        print(f"export: {rows} rows {what}")
     if not count:
         FILES[chosen].unlink()
         raise InputError(f"nothing exported: no row of {TRAIN} can be said in this format")
@@ -50,12 +50,18 @@ def _rows() -> Iterator[dict[str, Any]]:
     return jsonl.read(TRAIN, "row")
 
 
-def _exported(export: Callable[[dict[str, Any]], dict[str, Any]], left_out: Counter[str]) -> Iterator[dict[str, Any]]:
+def _exported(
+    export: Callable[[dict[str, Any]], dict[str, Any]], told: Counter[str], keeps_thoughts: bool
+) -> Iterator[dict[str, Any]]:
+    """The rows in the format; `told` counts what the format has no words for."""
     for row in _rows():
         try:
             yield export(row)
         except Unsayable as reason:
-            left_out[str(reason)] += 1
+            told[f"left out: {reason}"] += 1
+            continue
+        if not keeps_thoughts and any(message.get("reasoning_content") for message in row["messages"]):
+            told["without the teacher's thoughts, for which there is no place"] += 1
 
 
 def _write(path: Path, rows: Iterator[dict[str, Any]]) -> int:
