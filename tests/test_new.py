@@ -69,6 +69,28 @@ def test_it_is_valid_and_runs_down_to_the_filter(mine: Path) -> None:
     assert len(rows) == 3 and all(row["outcome"]["correct"] for row in rows)
 
 
+def test_rollouts_are_refused_before_anything_is_changed(mine: Path) -> None:
+    make = ("make", "-o", ".venv/.base", "rollouts")
+    before = (mine / "params.yaml").read_bytes()
+    with serving(teacher) as server:
+        text = before.decode().replace("unknown_price: refuse", "unknown_price: allow")
+        (mine / "params.yaml").write_text(re.sub("(?m)^  base_url: .*", f"  base_url: {server.base_url}", text))
+        before = (mine / "params.yaml").read_bytes()
+        for choice, said in (
+            ("N=0", "/teacher/n: 0 is less than the minimum of 1"),
+            ("ENTRIES=7", "/teacher/entries: '7' is outside of 0-2"),
+            ("N=1", "there is none yet: git add -A && git commit"),
+        ):
+            done = run(mine, *make, choice, "MODEL=another")
+            assert done.returncode == 2 and said in done.stderr + done.stdout, done.stderr + done.stdout
+            assert (mine / "params.yaml").read_bytes() == before
+        assert not server.asked
+        run(mine, "git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "--all", "--quiet", "--message=start")
+        done = run(mine, *make, "N=1", "MODEL=another")
+        assert done.returncode == 0, done.stderr + done.stdout
+        assert len(server.asked) == 2 * 2, "one prompt to train on, one held out"
+
+
 def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("all of it")
     refused = make_new(tmp_path)
