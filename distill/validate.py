@@ -47,16 +47,29 @@ def check_params() -> str:
 
 def check_prompts() -> str:
     """Every seed row is a prompt, and the tools it names are in tools.py."""
-    chosen = params.load()
+    chosen, rows, own = _each(params.load, lambda: read_seed("data/seed"), lambda: python_source.load("tools.py"))
     has_judge = chosen["judge"]["model"] is not None
-    prompts = prepare(read_seed("data/seed"), chosen["prompts"]["eval_fraction"], has_judge)
+    prompts = prepare(rows, chosen["prompts"]["eval_fraction"], has_judge)
     servers, tools = mcp_server.servers(chosen), toolbox.load(chosen)
     tools.refuse(prompts)
     _check_sandbox_deps(prompts)
     if servers:  # nothing is started here, so what they offer is not known
-        return f"{len(prompts)} prompts, {len(python_source.load('tools.py').tools)} tools, {len(servers)} MCP servers"
+        return f"{len(prompts)} prompts, {len(own.tools)} tools, {len(servers)} MCP servers"
     asyncio.run(tools.prepare(prompts))
     return f"{len(prompts)} prompts, {len({name for prompt in prompts for name in tools.names(prompt)})} tools"
+
+
+def _each(*steps: Callable[[], Any]) -> list[Any]:
+    """What the steps give. Raises InputError with the faults of all of them."""
+    given, faults = [], []
+    for step in steps:
+        try:
+            given.append(step())
+        except InputError as error:
+            faults += error.faults
+    if faults:
+        raise InputError(faults)
+    return given
 
 
 def _check_sandbox_deps(prompts: list[dict[str, Any]]) -> None:

@@ -26,12 +26,20 @@ def test_all_faults_are_named_in_one_go(project: Path, set_param: Change) -> Non
         + json.dumps({"messages": [{"role": "usr", "content": "hello"}]})
         + "\n"
     )
+    with (project / "tools.py").open("a") as tools:
+        tools.write("\n\n@tool\ndef nameless(it):\n    return it\n")
     schema = project / "schemas/row.schema.json"
     schema.write_text(schema.read_text().replace('"object"', '"obect"', 1))
     done = validate(in_git(project))
     assert done.returncode == 1 and "Traceback" not in done.stderr
-    for said in ("/student/path: 'models/no/such.gguf'", "mine.jsonl:2: /messages/0/role", "row.schema.json"):
+    for said in (
+        "/student/path: 'models/no/such.gguf'",
+        "mine.jsonl:2: /messages/0/role",
+        "row.schema.json",
+        "'nameless'",
+    ):
         assert said in done.stderr
+    (project / "tools.py").write_text((project / "tools.py").read_text().split("\n\n@tool\ndef nameless")[0])
     seed.write_text(json.dumps({"messages": [user], "tools": ["lookup_itme"]}) + "\n")
     set_param("student.path", "local/smollm2-135m-instruct")
     done = validate(project)
