@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.student.frozen import open_folder
-from distill.student.packing import collator, layout
+from distill.student.packing import collator, keep_apart, layout
 from distill.student.quiet import quiet
 from distill.student.render import IGNORED, Sequence
 
@@ -94,7 +94,7 @@ class Loaded:
             targets = batch.pop("shift_labels")[0].to(self.device)
             del batch["labels"]
             learned = (targets != IGNORED).nonzero().flatten()
-            inputs = {name: tensor.to(self.device) for name, tensor in batch.items()}
+            inputs = keep_apart(self.model, {name: tensor.to(self.device) for name, tensor in batch.items()})
             with torch.no_grad(), self._adapter(adapted):
                 logits = self.model(**inputs, use_cache=False, logits_to_keep=learned).logits[0].float()
             total += torch.nn.functional.cross_entropy(logits, targets[learned], reduction="sum").item()

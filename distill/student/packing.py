@@ -4,7 +4,7 @@ Rows of one task begin alike: the same system text and the same tools, half of a
 sequence, the common beginning followed by the rest of each row, and a mask lets each rest see the beginning and
 itself only. Positions are as in the single rows, so losses and gradients are those of the separate rows; there is
 no padding. That pays where rows are short and arithmetic is dear: on a CPU. On a card, rows simply follow each other
-(`concatenate`), and attention keeps them apart by their positions, which flash attention can without a mask.
+(`concatenate`), and attention keeps them apart by their positions (`keep_apart`).
 """
 
 from collections.abc import Callable
@@ -22,8 +22,8 @@ STATES = ("mamba_", "linear_", "conv_", "ssm_", "recurrent_")
 def layout(config: Any) -> Literal["shared", "apart", "alone"]:
     """How rows of a model may lie together, by its transformers config.
 
-    shared: a mask of our own keeps rows apart (`pack`). apart: positions do (`concatenate`), since a mask of our own
-    would replace that of sliding windows. alone: nothing does, since layers carry a state over from row to row.
+    shared: a mask of our own keeps rows apart (`pack`). apart: positions do (`concatenate`, `keep_apart`), since a mask
+    of our own would replace that of sliding windows. alone: nothing does, since layers carry a state from row to row.
     """
     text = config.get_text_config()
     settings = text.to_dict()
@@ -79,6 +79,25 @@ def concatenate(rows: list[dict[str, list[int]]]) -> Batch:
         "shift_labels": shifted,
         "labels": shifted,
     }
+
+
+def keep_apart(model: Any, inputs: Batch) -> Batch:
+    """`inputs` of `concatenate`, on the model's device, with the masks that keep their rows apart.
+
+    Most models of transformers make them from the positions; gpt-oss and some more do not look, and rows would see each
+    other. Flash attention goes by the positions and needs no mask, and neither does a single row.
+    """
+    import torch
+    from transformers.masking_utils import create_masks_for_generate
+
+    positions = inputs["position_ids"]
+    if "attention_mask" in inputs or "flash" in model.config._attn_implementation or (positions == 0).sum() == 1:
+        return inputs
+    embedded = torch.empty(
+        *positions.shape, 0, dtype=model.dtype, device=positions.device
+    )  # only its form is looked at
+    masks = create_masks_for_generate(model.config, embedded, None, None, positions)
+    return inputs | {"attention_mask": masks}
 
 
 def common_context(rows: list[dict[str, list[int]]]) -> int:

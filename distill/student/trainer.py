@@ -14,7 +14,7 @@ from trl import SFTTrainer
 
 from distill.student.checkpoints import saving
 from distill.student.examples import Examples
-from distill.student.packing import collator
+from distill.student.packing import collator, keep_apart
 from distill.student.render import IGNORED
 from distill.student.speed import Meter, meter
 from distill.student.watch import Watch
@@ -63,6 +63,7 @@ class Student(SFTTrainer):
         targets = inputs["shift_labels"][0]
         learned = (targets != IGNORED).nonzero().flatten()
         seen = {name: value for name, value in inputs.items() if name not in ("labels", "shift_labels")}
+        seen = keep_apart(self.accelerator.unwrap_model(model), seen)
         logits = model(**seen, use_cache=False, logits_to_keep=learned).logits[0].float()
         return torch.nn.functional.cross_entropy(logits, targets[learned], reduction="sum"), len(learned)
 
