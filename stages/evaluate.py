@@ -1,4 +1,4 @@
-"""models/adapter/, data/prompts.jsonl, rollouts/ → reports/evaluation.json(l).
+"""models/adapter/, data/prompts.jsonl, data/train.jsonl, rollouts/ → reports/evaluation.json(l).
 
 Base and student answer the held-out prompts through the agent loop and tools that the teacher had; the teacher's
 answers are in rollouts/; how likely the student finds them is the held-out loss. Prints the table, the share of the gap
@@ -25,11 +25,8 @@ ADAPTER = Path("models/adapter")
 
 
 def main(params: dict[str, Any]) -> None:
-    prompts = list(jsonl.read("data/prompts.jsonl", "prepared_prompt"))
-    exam_prompts = held_out(prompts, params["evaluate"]["n"])
-    rollouts = list(rollout_records.read("rollouts"))
-    trained_on = {rollout["prompt_id"] for rollout in rollouts if rollout["split"] == "train"}
-    taught = {rollout["prompt_id"]: rollout for rollout in rollouts if rollout["split"] == "eval"}
+    exam_prompts = held_out(list(jsonl.read("data/prompts.jsonl", "prepared_prompt")), params["evaluate"]["n"])
+    taught = {one["prompt_id"]: one for one in rollout_records.read("rollouts") if one["split"] == "eval"}
     exams = asyncio.run(_sit(exam_prompts, params))
     exams["teacher"] = [exam.from_rollout(taught[prompt["id"]]) for prompt in exam_prompts]
     exam.settle(exams, exam_prompts, params)
@@ -47,9 +44,7 @@ def main(params: dict[str, Any]) -> None:
         "heldout_loss": None
         if params["runtime"]["student_url"]
         else heldout.loss([taught[prompt["id"]] for prompt in exam_prompts], params["student"]["path"], ADAPTER),
-        "shared_with_training": score.shared_with_training(
-            exam_prompts, [prompt for prompt in prompts if prompt["id"] in trained_on]
-        ),
+        "shared_with_training": score.shared_with_training(exam_prompts, jsonl.read("data/train.jsonl", "row")),
         "by": score.by_metadata(exam_prompts, exams),
     }
     jsonl.write("reports/evaluation.jsonl", (record for sat in exams.values() for record in sat), "evaluated")

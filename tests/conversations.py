@@ -21,10 +21,10 @@ CALLS = st.tuples(st.sampled_from(["lookup_item", "calculator"]), st.dictionarie
 
 
 @st.composite
-def conversations(draw: Any, at_once: int = 2) -> dict[str, Any]:
+def conversations(draw: Any, at_once: int = 2, beside: tuple[str, ...] = ("", "Let me see.")) -> dict[str, Any]:
     """A row: questions, each answered after some rounds of calls; some turns with thoughts, some with weight 0.
 
-    `at_once`: calls of one turn, at most; 0 for templates that know no tools.
+    `at_once`: calls of one turn, at most; 0 for templates that know no tools. `beside`: what may be said with calls.
     """
     messages: list[dict[str, Any]] = [{"role": "system", "content": draw(SAID)}] if draw(st.booleans()) else []
     for _ in range(draw(st.integers(1, 2))):
@@ -33,9 +33,7 @@ def conversations(draw: Any, at_once: int = 2) -> dict[str, Any]:
             made = [
                 call(number, *one) for number, one in enumerate(draw(st.lists(CALLS, min_size=1, max_size=at_once)))
             ]
-            messages.append(
-                {"role": "assistant", "content": draw(st.sampled_from(["", "Let me see."])), "tool_calls": made}
-            )
+            messages.append({"role": "assistant", "content": draw(st.sampled_from(beside)), "tool_calls": made})
             messages += [{"role": "tool", "tool_call_id": one["id"], "content": draw(WORDS)} for one in made]
         messages.append({"role": "assistant", "content": draw(SAID)})
     for message in messages:

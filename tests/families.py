@@ -14,11 +14,13 @@ SPECIAL = [
 ]  # fmt: skip
 ENDS = {
     "llama": ("<|begin_of_text|>", "<|eot_id|>"), "gemma4": ("<bos>", "<turn|>", "<|tool_response>"),
-    "gemma": ("<bos>", "<end_of_turn>"), "": (None, "<|im_end|>"),
+    "gemma": ("<bos>", "<end_of_turn>"), "lfm2": ("<bos>", "<|im_end|>"), "": (None, "<|im_end|>"),
 }  # fmt: skip
 """The token that begins a text, and those that end a turn."""
 AT_ONCE = {"llama3": 0, "gemma3": 0, "llama3_1": 1, "llama3_2": 1}
 """Calls that a template takes in one turn, where it is not any number; 0: it knows no tools."""
+SILENT = {"gemma4_v5"}
+"""Templates that write the text of a turn with calls behind the results, and then open no turn for what comes next."""
 
 
 def own(family: str) -> str:
@@ -30,6 +32,10 @@ def own(family: str) -> str:
 
 def bundled(family: str) -> str:
     return (TEMPLATES / f"{family}.jinja").read_text(encoding="utf-8")
+
+
+def marks(family: str) -> tuple[str | None, ...]:
+    return next(tokens for name, tokens in ENDS.items() if family.startswith(name))
 
 
 def write_tokenizer(folder: Path, family: str) -> Path:
@@ -47,7 +53,7 @@ def write_tokenizer(folder: Path, family: str) -> Path:
     )
     corpus = [own("qwen3"), bundled("qwen3"), json.dumps(row(1)), "Answer: 44 Let me see."]
     encoder.train_from_iterator(corpus, trainer)
-    bos, *ends = next(tokens for name, tokens in ENDS.items() if family.startswith(name))
+    bos, *ends = marks(family)
     folder.mkdir(parents=True, exist_ok=True)
     encoder.save(str(folder / "tokenizer.json"))
     settings = {"bos_token": bos, "eos_token": ends[0], "tokenizer_class": "PreTrainedTokenizerFast"}

@@ -51,6 +51,7 @@ def test_base_student_and_teacher_are_compared(project, made, set_param, monkeyp
     (project / "rollouts").mkdir()
     for number, one in enumerate(teacher):
         (project / f"rollouts/20261122_12000{number}_{one['id']}.json").write_text(json.dumps(one))
+    (project / "data/train.jsonl").write_text(json.dumps(ROW) + "\n")
     shutil.copytree(made[1], project / "models/adapter")
     shutil.copy(SHOP, project / "tools.py")
     set_param("student.path", str(made[0]))
@@ -61,6 +62,7 @@ def test_base_student_and_teacher_are_compared(project, made, set_param, monkeyp
     assert (found["gain"], found["gap_closed"]) == (1.0, 2.0)
     assert (found["student"]["call_agreement"], found["base"]["tool_agreement"]) == (0.5, 0.5)
     assert found["by"] == {"answer_type": {"number": {"n": 2, "base": 0.0, "student": 1.0, "teacher": 0.5}}}
+    assert found["shared_with_training"] == {"prompt": 1.0}
     loss = found["heldout_loss"]
     assert loss["rollouts"] == 1 and loss["student"] < 0.1 < loss["base"]
     talks = list(jsonl.read("reports/evaluation.jsonl", "evaluated"))

@@ -13,7 +13,7 @@ from tiny_rows import row
 from training import folder, one_thread
 
 from distill.records.faults import InputError
-from distill.student import base, frozen
+from distill.student import frozen
 from distill.student.examples import prepare
 from distill.student.loaded import Loaded
 from distill.student.merge import merge
@@ -28,7 +28,7 @@ TEXT = {
 }  # fmt: skip
 SEES = {"hidden_size": 32, "intermediate_size": 48, "image_size": 28, "patch_size": 14}
 ROWS = [row(number) for number in range(4)]
-NAMES = "base_model.model.model."
+TEXT_ONLY, WITH_TOWERS = "base_model.model.model.", "base_model.model.model.language_model."
 
 
 def gemma3() -> Any:
@@ -91,14 +91,20 @@ def gpt_oss() -> Any:
 
 @pytest.fixture(
     scope="module",
-    params=[(gpt_oss, "apart"), (gemma3, "apart"), (gemma4, "apart"), (mistral3, "shared"), (qwen3_5, "alone")],
+    params=[
+        (gpt_oss, "apart", TEXT_ONLY),
+        (gemma3, "apart", WITH_TOWERS),
+        (gemma4, "apart", WITH_TOWERS),
+        (mistral3, "shared", WITH_TOWERS),
+        (qwen3_5, "alone", WITH_TOWERS),
+    ],
 )
-def student(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """The folder of a base, and how its rows may lie together."""
+def student(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
+    """The folder of a base, how its rows may lie together, and where its adapter's weights are."""
     import torch
 
     one_thread()
-    make, together = request.param
+    make, together, weights = request.param
     place = write_tokenizer(tmp_path_factory.mktemp(make.__name__) / "base", "qwen3")
     (place / "chat_template.jinja").write_text(own("qwen3_instruct_2507"), encoding="utf-8")
     generation = (place / "generation_config.json").read_bytes()
@@ -106,14 +112,14 @@ def student(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     make().save_pretrained(place)
     (place / "generation_config.json").write_bytes(generation)
     (place / "preprocessor_config.json").write_text("{}")
-    return place, together
+    return place, together, weights
 
 
 def test_it_is_trained_merged_and_asked_under_the_names_of_its_checkpoint(student, tmp_path, monkeypatch):
     import torch
     from safetensors.torch import load_file
 
-    place, together = student
+    place, together, weights = student
     monkeypatch.setenv("DISTILL_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(folder(tmp_path / "here", ROWS))
     settings = {
@@ -122,8 +128,7 @@ def test_it_is_trained_merged_and_asked_under_the_names_of_its_checkpoint(studen
     }  # fmt: skip
     sft_train.main({"student": settings})
     names = list(load_file("models/adapter/adapter_model.safetensors"))
-    parts = NAMES + ("" if "gpt_oss" in str(place) else "language_model.")
-    assert names and [name for name in names if not name.startswith(parts)] == []
+    assert names and [name for name in names if not name.startswith(weights)] == []
 
     assert layout(frozen.config(place)) == together
     tokenizer = load_tokenizer(str(place))
@@ -172,10 +177,10 @@ def test_what_is_no_student_is_named(change, said, tmp_path):
 def test_a_towers_pattern_leaves_the_layers(student):
     import re
 
-    pattern = frozen.towers(frozen.open_folder(student[0]))
-    if "gpt_oss" in str(student[0]):
+    place, _, weights = student
+    pattern = frozen.towers(frozen.open_folder(place))
+    if weights == TEXT_ONLY:
         assert pattern is None
         return
     assert pattern and not re.fullmatch(pattern, "model.language_model.layers.0.mlp.up_proj")
     assert re.fullmatch(pattern, "model.vision_tower.layers.0.mlp.up_proj")
-    assert base.find(str(student[0])).directory == student[0]

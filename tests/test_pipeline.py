@@ -19,6 +19,8 @@ import yaml
 from chat_server import calls, says, serving
 from closure import ROOT, closure, is_code
 
+from distill.records import jsonl
+
 STAGES = ["prompts", "teacher_rollouts", "convert", "filter", "sft_train", "evaluate", "report"]
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 
@@ -175,6 +177,19 @@ def test_an_imported_conversation_goes_all_the_way_without_the_teacher(repositor
     (repository.folder / "data/imported/mine.jsonl").write_text(json.dumps({"messages": talk}) + "\n")
     assert repository() == ["convert", "filter", *LAST]
     assert "What is 1 + 1?" in (repository.folder / "data/train.jsonl").read_text()
+
+
+def test_imported_conversations_are_tracked_by_dvc_and_none_shows_a_held_out_prompt(repository: Any) -> None:
+    prompts = jsonl.read(repository.folder / "data/prompts.jsonl", "prepared_prompt")
+    asked = next(prompt for prompt in prompts if prompt["split"] == "eval")
+    talk = [*asked["messages"], {"role": "assistant", "content": "Answer: 1"}]
+    row = json.dumps({"messages": talk, "tools": [], "metadata": {}})
+    (repository.folder / "data/imported/exam.jsonl").write_text(row + "\n")
+    repository("add", "data/imported/exam.jsonl")
+    assert repository() == ["convert", "filter", "report"]
+    rejected = jsonl.read(repository.folder / "data/rejected.jsonl", "rejected")
+    [reasons] = [one["reasons"] for one in rejected if one["messages"] == talk]
+    assert [reason["check"] for reason in reasons] == ["contaminated"]
 
 
 def test_the_way_back_costs_nothing(repository: Any) -> None:

@@ -82,6 +82,8 @@ ELSEWHERE = {
     "make merge": "tests/test_export_model.py::test_merged_and_gguf_students_answer_as_trained",
     "make gguf": "tests/test_export_model.py::test_merged_and_gguf_students_answer_as_trained",
     "vllm serve": "tests/test_vllm_server.py::test_the_manuals_command_is_the_one_that_is_run",
+    "dvc add": "tests/test_pipeline.py::"
+    "test_imported_conversations_are_tracked_by_dvc_and_none_shows_a_held_out_prompt",
     "make new": "tests/test_new.py::test_nothing_of_the_example_is_left",
 }
 NOT_HERE = {

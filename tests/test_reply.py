@@ -16,6 +16,7 @@ from distill.student.tokenizer import Tokenizer, read_tokenizer
 FAMILIES = [(own, name) for name in ("qwen2_5", "qwen3", "qwen3_instruct_2507", "llama3_1", "llama3_2")]
 TAGGED = ["qwen3_5_think", "qwen3_5_nothink", "qwen3_8", "glm4moe"]
 FAMILIES += [(bundled, name) for name in ("smollm2", "qwen3", "llama3", "gemma3")]
+DEEP = "[" * 5000
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +69,7 @@ def test_what_the_template_writes_is_read_back(kind, family, tokenizers):
             '<tool_call>\n{"name": "f", "arguments": {}}\n</tool_call>\n<tool_call>{"name": "g", "arguments": {"b": "}"}}',
             [("f", "{}"), ("g", '{"b": "}"}')],
         ),
+        (f'<tool_call>\n{{"name": "f", "arguments": {{"a": {DEEP}', [("f", f'{{"a": {DEEP}')]),
         ("<tool_call>\nnothing\n</tool_call>", []),
         ("f(a=1)", []),
     ],
@@ -134,6 +136,7 @@ def test_tagged_arguments_are_read_as_the_schema_says(family, tokenizers):
     [
         ("<function=f>\n<parameter=count>\n1\n</parameter>\n</function>", [("f", '{"count": 1}')]),
         ("<function=f><parameter=count>some</parameter></function>", [("f", '{"count": "some"}')]),
+        (f"<function=f><parameter=count>{DEEP}</parameter></function>", [("f", f'{{"count": "{DEEP}"}}')]),
         ("<function=f>\n<parameter=sure>\nfalse\n</parameter>\n</function>", [("f", '{"sure": false}')]),
         ("<function=f>\n</function>", [("f", "{}")]),
         ("<function=x>\n<parameter=n>\n1\n</parameter>\n</function>", [("x", '{"n": 1}')]),
@@ -151,6 +154,7 @@ def test_tags_that_a_student_garbles_are_kept_as_they_are(text, calls, tokenizer
     assert read["reasoning_content"] == "Hm"
 
 
-def test_calls_in_no_form_that_is_known_are_refused(tokenizers):
+@pytest.mark.parametrize("family", ["lfm2_2_5", "gemma4_v5"])
+def test_calls_in_no_form_that_is_known_are_refused(family, tokenizers):
     with pytest.raises(InputError, match="writes calls neither as JSON nor between tags"):
-        form(tokenizers(own, "lfm2_2_5"))
+        form(tokenizers(own, family))

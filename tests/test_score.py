@@ -96,7 +96,7 @@ def test_only_a_completed_conversation_can_be_right() -> None:
 
 
 def test_shared_values_are_found_by_key() -> None:
-    trained = [{"messages": [{"content": "a"}], "metadata": {"family": "sum", "items": ["x", "y"]}}]
+    trained = [{"messages": [{"content": "a"}, {"content": "1"}], "metadata": {"family": "sum", "items": ["x", "y"]}}]
     held_out = [
         {"messages": [{"content": "b"}], "metadata": {"family": "sum", "items": ["z"]}},
         {"messages": [{"content": "a"}], "metadata": {"family": "sum", "items": ["y", "z"]}},

@@ -267,7 +267,7 @@ def test_thoughts_go_back_under_the_name_that_the_server_has_for_them(asks: Call
     with serving(thinker) as books:
         assert asks(books).returncode == 0
     second = [asked.body["messages"][2] for asked in books.posts if len(asked.body["messages"]) == 4]
-    assert [one["reasoning"] for one in second] == ["hm"] * 4
+    assert [(one["reasoning"], "reasoning_content" in one) for one in second] == [("hm", False)] * 4
     said = rollouts(project)[0]["messages"][2]
     assert said["reasoning_content"] == "hm" and "reasoning" not in said
 

@@ -40,7 +40,7 @@ def read(*folders: Path | str) -> Iterator[dict[str, Any]]:
     """Every rollout under the folders, ordered by (prompt_id, sample, id) whatever the names and the order of the files.
 
     Raises InputError, before the first rollout, with every file that cannot be read, every fault of a record, and
-    every id that occurs twice. Hidden files are passed over.
+    every id that occurs twice. Hidden files and those by which DVC tracks its neighbours are passed over.
     """
     with tempfile.TemporaryDirectory(prefix="distill-rollouts-") as room:
         for place in sorted(_survey([Path(folder) for folder in folders], Path(room))):
@@ -79,7 +79,7 @@ def _texts(folder: Path, room: Path, faults: list[str]) -> Iterator[tuple[Path, 
         raise InputError(f"{folder}: no such folder; `dvc repro teacher_rollouts` makes it")
     for path in sorted(folder.rglob("*"), key=lambda path: path.relative_to(folder).parts):
         name = path.relative_to(folder)
-        if path.is_dir() or any(part.startswith(".") for part in name.parts):
+        if path.is_dir() or path.suffix == ".dvc" or any(part.startswith(".") for part in name.parts):
             continue
         if not path.name.endswith(SUFFIXES):
             faults.append(f"{path}: not a rollout: only {', '.join(SUFFIXES)} files belong here")

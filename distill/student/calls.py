@@ -49,7 +49,7 @@ class JsonCalls:
             start = begun.end()
             try:
                 _, place = json.JSONDecoder().raw_decode(text, start)
-            except ValueError:
+            except (ValueError, RecursionError):  # a student that has lost itself writes `[[[[` to the end
                 closed = self.close.search(text, start)
                 place = closed.start() if closed else len(text)
             calls.append((begun[1], text[start:place]))
@@ -109,7 +109,7 @@ def form(mark: str, shown: str) -> JsonCalls | TaggedCalls | None:
 
 def _properties(name: str, tools: list[dict[str, Any]]) -> dict[str, Any]:
     named = (tool["function"] for tool in tools if tool["function"]["name"] == name)
-    return next((function.get("parameters", {}).get("properties", {}) for function in named), {})
+    return next(((function.get("parameters") or {}).get("properties", {}) for function in named), {})
 
 
 def _value(said: str, schema: dict[str, Any]) -> Any:
@@ -119,7 +119,7 @@ def _value(said: str, schema: dict[str, Any]) -> Any:
         return said
     try:
         return PYTHON[said] if said in PYTHON else json.loads(said)
-    except ValueError:
+    except (ValueError, RecursionError):
         return said
 
 

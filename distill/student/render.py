@@ -146,7 +146,7 @@ def _arguments(call: dict[str, Any], where: str, number: int) -> dict[str, Any]:
     pointer = f"{where}/tool_calls/{number}/function/arguments"
     try:
         arguments = json.loads(call["function"]["arguments"] or "{}", parse_float=_number, parse_constant=_no_number)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Unrenderable(f"{pointer}: not JSON: {error}") from None
     if not isinstance(arguments, dict):
         raise Unrenderable(f"{pointer}: not a JSON object")

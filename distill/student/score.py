@@ -3,6 +3,7 @@
 import math
 import random
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import orjson
@@ -125,26 +126,29 @@ def _answer_type(metadata: dict[str, Any]) -> dict[str, str]:
     return {"answer_type": ", ".join(types(metadata))} if metadata.get("expected_answer") is not None else {}
 
 
-def shared_with_training(held_out: list[dict[str, Any]], trained: list[dict[str, Any]]) -> dict[str, float | None]:
-    """For each metadata key: the share of held-out prompts with a value that the training prompts have too.
+def shared_with_training(held_out: list[dict[str, Any]], rows: Iterable[dict[str, Any]]) -> dict[str, float | None]:
+    """For each metadata key: the share of held-out prompts with a value that a training row has too.
 
-    A list counts as shared when any of its items is. `prompt` is the share of word-for-word equal prompts.
+    A list counts as shared when any of its items is. `prompt` is the share of prompts with which, word for word, a row
+    begins.
     """
     keys = sorted({key for prompt in held_out for key in prompt["metadata"]} - {"expected_answer"})
-    shares = {
-        key: _share_seen([_values(prompt, key) for prompt in held_out], [_values(prompt, key) for prompt in trained])
-        for key in keys
-    }
-    asked = [{orjson.dumps(prompt["messages"])} for prompt in trained]
-    return shares | {"prompt": _share_seen([{orjson.dumps(prompt["messages"])} for prompt in held_out], asked)}
+    lengths = {len(prompt["messages"]) for prompt in held_out}
+    seen: dict[str, set[bytes]] = {key: set() for key in keys}
+    begun: set[bytes] = set()
+    for row in rows:
+        for key in keys:
+            seen[key] |= _values(row, key)
+        begun |= {orjson.dumps(row["messages"][:length]) for length in lengths}
+    shares = {key: _share_seen([_values(prompt, key) for prompt in held_out], seen[key]) for key in keys}
+    return shares | {"prompt": _share_seen([{orjson.dumps(prompt["messages"])} for prompt in held_out], begun)}
 
 
-def _share_seen(values: list[set[Any]], seen: list[set[Any]]) -> float | None:
-    known = set().union(*seen)
+def _share_seen(values: list[set[bytes]], known: set[bytes]) -> float | None:
     return share(sum(bool(value & known) for value in values), len(values))
 
 
-def _values(prompt: dict[str, Any], key: str) -> set[Any]:
+def _values(prompt: dict[str, Any], key: str) -> set[bytes]:
     value = prompt["metadata"].get(key)
     return {orjson.dumps(item) for item in (value if isinstance(value, list) else [] if value is None else [value])}
 

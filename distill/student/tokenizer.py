@@ -59,7 +59,8 @@ def read_tokenizer(folder: Path, template: str) -> Tokenizer:
         raise InputError(f"student.template: line {error.lineno}: {error.message}") from None
 
     def text(messages: list[dict], tools: list[dict] | None, add_generation_prompt: bool) -> str:
-        return compiled(messages=messages, tools=tools or None, add_generation_prompt=add_generation_prompt, **tokens)
+        said = [_thinking(message) for message in messages]
+        return compiled(messages=said, tools=tools or None, add_generation_prompt=add_generation_prompt, **tokens)
 
     stops = _read(folder / "generation_config.json").get("eos_token_id") or []
     stops = {stops} if isinstance(stops, int) else set(stops)
@@ -109,6 +110,12 @@ def template_file(name: str) -> Path:
             f"params.yaml: /student/template: {name}: there is no such file, and bundled are {', '.join(bundled)}"
         )
     return file
+
+
+def _thinking(message: dict[str, Any]) -> dict[str, Any]:
+    """Servers give a template the thoughts under both names that templates have for them (gpt-oss, LFM2.5: `thinking`)."""
+    thought = message.get("reasoning_content")
+    return message | {"thinking": thought} if thought else message
 
 
 def _template_text(path: str, folder: Path, template: str | None) -> str:

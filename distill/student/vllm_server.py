@@ -37,6 +37,9 @@ PARSERS = {
 """How a call looks in the rendered text, and vLLM's parser for it."""
 THOUGHTS = {"</think>": "qwen3", "<channel|>": "gemma4"}
 """What ends a thought in the rendered text, and vLLM's parser for it."""
+NO_THOUGHT_IS_ANSWER = {"gemma4"}
+"""Parsers that take a turn without that for an answer; the others take it for an unfinished thought, so that they are
+only for templates that write it in every turn."""
 LAST_WORDS = 30
 
 
@@ -53,11 +56,16 @@ def arguments(base: Path, name: str, adapter: Path) -> list[str]:
     Raises InputError where the adapter's template writes calls in a way that no parser of vLLM's reads.
     """
     tokenizer = read_tokenizer(adapter, (adapter / "chat_template.jinja").read_text(encoding="utf-8"))
-    turn = said_turn(tokenizer, SHOWN_CALL | {"reasoning_content": "?"})
+    turn, thoughtless = (said_turn(tokenizer, SHOWN_CALL | more) for more in ({"reasoning_content": "?"}, {}))
     parser = next((name for pattern, name in PARSERS.items() if re.search(pattern, turn, re.DOTALL)), None)
     if parser is None:
         raise InputError(f"{adapter}/chat_template.jinja: vLLM has no parser for calls such as {turn!r}")
-    thinking = [word for end, name in THOUGHTS.items() if end in turn for word in ("--reasoning-parser", name)]
+    thinking = [
+        word
+        for end, name in THOUGHTS.items()
+        if end in (turn if name in NO_THOUGHT_IS_ANSWER else thoughtless)
+        for word in ("--reasoning-parser", name)
+    ]
     rank = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))["r"]
     return [
         "vllm", "serve", str(base), "--served-model-name", name,

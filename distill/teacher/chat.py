@@ -105,7 +105,8 @@ def _with_echoes(messages: list[dict[str, Any]], earlier: list[Answer]) -> list[
     for place, answer in zip(spoken[len(spoken) - len(earlier) :], earlier, strict=True):
         echo = dict(answer.get("echo", {}))
         extras = echo.pop("extra_content", {})
-        said[place] = messages[place] | echo
+        unsaid = {"reasoning_content"} if "reasoning" in echo else set()  # Groq refuses what is not its own name
+        said[place] = {key: value for key, value in messages[place].items() if key not in unsaid} | echo
         if extras:
             calls = messages[place]["tool_calls"]
             said[place]["tool_calls"] = [

@@ -5,7 +5,10 @@ from typing import Any
 from distill.dataset.checks.context import Context
 from distill.dataset.checks.fault import Fault
 
-ADVICE = "raise student.max_length, or shorten the tools' descriptions and results (agent.tool_output_chars)"
+ADVICE = (
+    "raise student.max_length, or shorten the tools' descriptions and results (agent.tool_output_chars); for rows that"
+    " cannot be rendered, name another student.template"
+)
 
 
 def check(row: dict[str, Any], context: Context) -> Fault | None:
