@@ -29,7 +29,7 @@ class Facts(NamedTuple):
     def compact(cls, values: tuple[Any, ...]) -> "Facts":
         """From the values of another process, with what many rows share held once."""
         prompt_id, rollout_id, source, teacher, *others = values
-        return cls(intern(prompt_id), rollout_id, intern(source), intern(teacher), *others)
+        return cls._make((intern(prompt_id), rollout_id, intern(source), intern(teacher), *others))
 
 
 UNKNOWN = "unknown"

@@ -99,8 +99,8 @@ def judge(rows: Iterable[Row], modes: Mapping[str, Any], context: Context) -> It
     suspicious = signs.looking_for(module.SIGNS for module in chosen.values() if hasattr(module, "SIGNS"))
     compares = modes["duplicate"] != "off"
     for row in rows:
-        said = texts.said(row)
-        checks = every if suspicious(row, said) else without_signs
+        said, asked = texts.said_and_asked(row)
+        checks = every if suspicious(said, asked) else without_signs
         faults = [(name, fault) for name, check in checks if (fault := check(row, context)) is not None]
         digest = duplicate.digest(row, said) if compares else None
         yield facts.of(row, context.sources, _length(row, modes, context), digest), verdict.of(row, faults, modes)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 from zlib import crc32
 
-from distill.dataset.question import Question, answers_differ, numbers, question, said, words
+from distill.dataset.question import Question, answers_differ, expected, numbers, question, said, words
 from distill.records import jsonl
 from distill.records.faults import InputError
 
@@ -65,24 +65,28 @@ class HeldOut:
         self._own = {number: places - wording[number] or places for number, places in own.items()}
         self._signs = self._rare_words()
 
-    def overlap(self, asked: Question, messages: Sequence[dict[str, Any]]) -> Overlap | None:
-        """The held-out prompt that a prompt, asked in `messages`, repeats most of; None where it repeats none."""
-        if len(asked.words) < SHORT:
-            exam = self._whole.get((said(messages, "system"), tuple(asked.words)))
-            return Overlap(exam.where, 1.0) if exam and not answers_differ(exam.asked, asked) else None
-        if self._signs.isdisjoint(asked.words):
+    def overlap(self, messages: Sequence[dict[str, Any]], metadata: dict[str, Any]) -> Overlap | None:
+        """The held-out prompt that the prompt of a conversation repeats most of; None where it repeats none."""
+        asked = words(said(messages))
+        if len(asked) < SHORT:
+            exam = self._whole.get((said(messages, "system"), tuple(asked)))
+            same = exam and not answers_differ(exam.asked, Question(asked, expected(metadata)))
+            return Overlap(exam.where, 1.0) if exam and same else None
+        if self._signs.isdisjoint(asked):
             return None
         covered: dict[int, set[int]] = defaultdict(set)
-        codes = _codes(asked.words)
+        codes = _codes(asked)
         for size in self._lengths:
             for gram in _grams(codes, size):
                 if gram in self._found:
                     _cover(covered, self._found[gram], self.exams)
-        given = numbers(asked.words) if covered else frozenset()
+        if not covered:
+            return None
+        given, mine = numbers(asked), Question(asked, expected(metadata))
         overlaps = [
             Overlap(exam.where, len(places & self._own[number]) / len(self._own[number]))
             for number, places in covered.items()
-            if numbers((exam := self.exams[number]).asked.words) <= given and not answers_differ(exam.asked, asked)
+            if numbers((exam := self.exams[number]).asked.words) <= given and not answers_differ(exam.asked, mine)
         ]
         most = max(overlaps, key=lambda found: (found.share, found.where), default=None)
         return most if most and most.share >= COVERED else None

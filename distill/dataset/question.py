@@ -27,7 +27,7 @@ class Question(NamedTuple):
 
 def question(messages: Sequence[dict[str, Any]], metadata: dict[str, Any]) -> Question:
     """What a conversation asks."""
-    return Question(words(said(messages)), _expected(metadata.get("expected_answer")))
+    return Question(words(said(messages)), expected(metadata))
 
 
 def words(text: str) -> list[str]:
@@ -53,7 +53,9 @@ def answers_differ(one: Question, other: Question) -> bool:
     return one.expected is not None and other.expected is not None and one.expected != other.expected
 
 
-def _expected(answer: Any) -> str | None:
+def expected(metadata: dict[str, Any]) -> str | None:
+    """The expected answer, if there is one, without case and spacing."""
+    answer = metadata.get("expected_answer")
     if answer is None:
         return None
     if isinstance(answer, int | float):

@@ -15,22 +15,25 @@ def parse(call: dict[str, Any], tools: list[dict[str, Any]]) -> tuple[dict[str, 
     `call` is OpenAI's form with raw argument text, `tools` the schemas that were offered. The fault is worded
     for the model, which may repair its call.
     """
-    function = call["function"]
-    named = [tool["function"] for tool in tools if tool["function"]["name"] == function["name"]]
-    if not named:
+    name, text = call["function"]["name"], call["function"]["arguments"]
+    offered = None
+    for tool in tools:
+        if (function := tool["function"])["name"] == name:
+            offered = function
+    if offered is None:
         known = dict.fromkeys(tool["function"]["name"] for tool in tools)
-        return {}, f"there is no tool '{function['name']}'; the tools are: {', '.join(known) or 'none'}"
+        return {}, f"there is no tool '{name}'; the tools are: {', '.join(known) or 'none'}"
     try:
-        arguments = orjson.loads(function["arguments"] or "{}")
+        arguments = orjson.loads(text or "{}")
     except orjson.JSONDecodeError as error:
         return {}, f"the arguments are not valid JSON: {error}"
     if not isinstance(arguments, dict):
         return {}, "the arguments must be a JSON object"
     try:
-        validator = _validator(orjson.dumps(named[-1]["parameters"]))
+        validator = _validator(orjson.dumps(offered["parameters"]))
         errors = [] if validator.is_valid(arguments) else list(validator.iter_errors(arguments))
     except ValueError as error:  # rows from elsewhere may bring tools that no server would have taken
-        return arguments, f"the schema of '{function['name']}' is no JSON Schema: {str(error).splitlines()[0]}"
+        return arguments, f"the schema of '{name}' is no JSON Schema: {str(error).splitlines()[0]}"
     if errors:
         shown = "; ".join(_describe(error) for error in errors[:MOST_SHOWN])
         return arguments, f"the arguments do not fit the tool's schema: {shown}"

@@ -11,7 +11,6 @@ from typing import Any
 
 from distill.dataset.checks.context import Context
 from distill.dataset.checks.fault import Fault
-from distill.dataset.question import question
 
 ADVICE = "training prompts repeat held-out ones: give the rows in data/seed/ a split by hand, or change their wording"
 
@@ -20,7 +19,7 @@ def check(row: dict[str, Any], context: Context) -> Fault | None:
     if not context.held_out.exams:
         return None
     messages = row["messages"]
-    found = context.held_out.overlap(question(messages, row["metadata"]), messages)
+    found = context.held_out.overlap(messages, row["metadata"])
     if not found:
         return None
     asked = tuple(f"/messages/{place}/content" for place, message in enumerate(messages) if message["role"] == "user")

@@ -9,22 +9,22 @@ from typing import Any
 
 import re2
 
-from distill.dataset.checks.texts import APART, asked
+from distill.dataset.checks.texts import APART
 
 
-def looking_for(patterns: Iterable[Any]) -> Callable[[dict[str, Any], str], bool]:
-    """A function of a row and `texts.said` of it: whether a text of the row matches one of the patterns."""
+def looking_for(patterns: Iterable[Any]) -> Callable[[str, str], bool]:
+    """A function of `texts.said_and_asked` of a row: whether a text of the row matches one of the patterns."""
     options = re2.Options()
     options.never_capture = True
     # (?m), since the texts are lines of one text here, and their ends are to count as ends.
     alternation = "|".join(f"(?m:{pattern.pattern})" for pattern in patterns)
     if not alternation:
-        return lambda row, said: False
+        return lambda said, asked: False
     search = re2.compile(alternation, options).search
 
-    def found(row: dict[str, Any], said: str) -> bool:
+    def found(said: str, asked: str) -> bool:
         if not said.isascii():
             said = said.replace("\u2019", "'")  # as checks.said does
-        return search((said + APART + asked(row)).encode()) is not None
+        return search((said + APART + asked).encode()) is not None
 
     return found

@@ -18,17 +18,13 @@ def texts(row: dict[str, Any]) -> Iterator[tuple[str, str]]:
                 yield f"/messages/{place}/tool_calls/{number}/function/arguments", text
 
 
-def said(row: dict[str, Any]) -> str:
-    """All contents and reasoning as one text."""
-    parts = []
+def said_and_asked(row: dict[str, Any]) -> tuple[str, str]:
+    """All contents and reasoning as one text, and the arguments of all calls as another."""
+    said, asked = [], []
     for message in row["messages"]:
-        parts.append(message.get("content") or "")
+        said.append(message.get("content") or "")
         if "reasoning_content" in message:
-            parts.append(message["reasoning_content"] or "")
-    return APART.join(parts)
-
-
-def asked(row: dict[str, Any]) -> str:
-    """The arguments of all calls as one text."""
-    calls = (call for message in row["messages"] if "tool_calls" in message for call in message["tool_calls"])
-    return APART.join([call["function"]["arguments"] for call in calls])
+            said.append(message["reasoning_content"] or "")
+        if "tool_calls" in message:
+            asked += [call["function"]["arguments"] for call in message["tool_calls"]]
+    return APART.join(said), APART.join(asked)
