@@ -30,6 +30,8 @@ UNSUPPORTED = {"unsupported_parameter", "unsupported_value", "unknown_parameter"
 CONTEXT_WORDS = re.compile(
     r"maximum context length|context window|context size|prompt is too long|input token count .*exceeds", re.IGNORECASE
 )
+THOUGHT = r"(reasoning_content|messages\b.*\breasoning(_details)?)"
+UNWANTED = "(not |un)(supported|permitted|allowed|expected|known)"
 BY_WORDS = [
     (re.compile(pattern, re.IGNORECASE), kind)
     for pattern, kind in [
@@ -42,7 +44,7 @@ BY_WORDS = [
         (r"does not support tools", "parameter_refused"),
         (r"reasoning summar", "summary_refused"),
         (r"encrypted content is not supported", "reasoning_refused"),
-        (r"reasoning_content\b.*(not |un)(supported|permitted|allowed|expected|known)", "echo_refused"),
+        (rf"(?s){THOUGHT}\b.*{UNWANTED}|{UNWANTED}.*{THOUGHT}\b", "echo_refused"),
     ]
 ]
 """What servers say where their codes say nothing."""
