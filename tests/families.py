@@ -19,7 +19,7 @@ ENDS = {
 """The token that begins a text, and those that end a turn."""
 AT_ONCE = {"llama3": 0, "gemma3": 0, "llama3_1": 1, "llama3_2": 1}
 """Calls that a template takes in one turn, where it is not any number; 0: it knows no tools."""
-SILENT = {"gemma4_v5"}
+SILENT = {"gemma4", "gemma4_v5"}
 """Templates that write the text of a turn with calls behind the results, and then open no turn for what comes next."""
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from conversations import WORDS, conversations, serving
-from families import AT_ONCE, bundled, own, write_tokenizer
+from families import AT_ONCE, SILENT, bundled, own, write_tokenizer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +14,8 @@ from distill.student.reply import form
 from distill.student.tokenizer import Tokenizer, read_tokenizer
 
 FAMILIES = [(own, name) for name in ("qwen2_5", "qwen3", "qwen3_instruct_2507", "llama3_1", "llama3_2")]
-TAGGED = ["qwen3_5_think", "qwen3_5_nothink", "qwen3_8", "glm4moe"]
+TYPED_BY_SCHEMA = ["qwen3_5_think", "qwen3_5_nothink", "qwen3_8", "glm4moe"]
+AS_CODE = ["lfm2_v2", "lfm2_2_5", "gemma4", "gemma4_v5"]
 FAMILIES += [(bundled, name) for name in ("smollm2", "qwen3", "llama3", "gemma3")]
 DEEP = "[" * 5000
 
@@ -93,7 +94,7 @@ TYPED = {
     "many": ({"type": "array"}, st.lists(st.one_of(WORDS, st.integers(0, 9)), max_size=2)),
     "one": ({"enum": ["5", "true"]}, st.sampled_from(["5", "true"])),
     "perhaps": ({"anyOf": [{"type": "string"}, {"type": "null"}]}, st.one_of(st.none(), st.just("7"))),
-    "free": ({}, st.dictionaries(WORDS, st.integers(), max_size=1)),
+    "free": ({}, st.dictionaries(st.sampled_from(["k", "one_2"]), st.integers() | WORDS, max_size=2)),
 }
 OFFERED = [
     {
@@ -111,8 +112,8 @@ CALLS = st.tuples(
 )
 
 
-@pytest.mark.parametrize("family", TAGGED)
-def test_tagged_arguments_are_read_as_the_schema_says(family, tokenizers):
+@pytest.mark.parametrize("family", TYPED_BY_SCHEMA + AS_CODE)
+def test_arguments_that_are_no_json_are_read_as_the_schema_says(family, tokenizers):
     tokenizer = tokenizers(own, family)
     reader = form(tokenizer)
 
@@ -122,13 +123,54 @@ def test_tagged_arguments_are_read_as_the_schema_says(family, tokenizers):
         calls = [{"type": "function", "function": {"name": name, "arguments": given}} for name, given in made]
         question = [{"role": "user", "content": "?"}]
         prompt = tokenizer.text(question, OFFERED, True)
-        said = [*question, {"role": "assistant", "content": "Let me see.", "tool_calls": calls}]
+        beside = "" if family in SILENT else "Let me see."
+        said = [*question, {"role": "assistant", "content": beside, "tool_calls": calls}]
         read = reader.read(tokenizer.text(said, OFFERED, False)[len(prompt) :], OFFERED)
         found = [(call["function"]["name"], json.loads(call["function"]["arguments"])) for call in read["tool_calls"]]
         assert found == made
-        assert read["content"].strip() == "Let me see."
+        assert read["content"].strip() == beside
 
     compare()
+
+
+@pytest.mark.parametrize(
+    ("text", "calls"),
+    [
+        ("[f(a='(1 + 2) * 3', b=[1, 'x']), g()]", [("f", '{"a": "(1 + 2) * 3", "b": [1, "x"]}'), ("g", "{}")]),
+        ("[f(a='it's', b=true)]", [("f", '{"a": "it\'s", "b": true}')]),
+        ('[f(a="x", b=None)]', [("f", '{"a": "x", "b": null}')]),
+        ("[f('x')]", [("f", "'x'")]),
+        ("[f(a='x'", [("f", "a='x'")]),
+        ("[f(a={1, 2}), g(b=1)]", [("f", "a={1, 2}), g(b=1")]),
+        (f"[f(a={DEEP})]", [("f", f"a={DEEP}")]),
+        ("f(a=1)", []),
+    ],
+)
+def test_calls_in_pythons_way(text, calls, tokenizers):
+    read = form(tokenizers(own, "lfm2_2_5")).read(f"<think>Hm</think><|tool_call_start|>{text}<|tool_call_end|>", [])
+    found = [tuple(call["function"].values()) for call in read.get("tool_calls", [])]
+    assert [(name, arguments.partition(")]<|")[0].partition("<|")[0]) for name, arguments in found] == calls
+    assert read["reasoning_content"] == "Hm"
+
+
+@pytest.mark.parametrize(
+    ("text", "calls"),
+    [
+        ('call:f{a:<|"|>b:c, {d}<|"|>,n:1.5}<tool_call|>', [("f", '{"a": "b:c, {d}", "n": 1.5}')]),
+        (
+            "call:f{x:{a:[true,null]}}<tool_call|><|tool_call>call:g{}<tool_call|>",
+            [("f", '{"x": {"a": [true, null]}}'), ("g", "{}")],
+        ),
+        ('call:f{a:<|"|>b}<tool_call|>', [("f", '{a:<|"|>b}')]),
+        ("call:f{a:b}<tool_call|>", [("f", "{a:b}")]),
+        (f"call:f{{a:{DEEP}", [("f", f"{{a:{DEEP}")]),
+        ("call:f(a=1)<tool_call|>", []),
+    ],
+)
+def test_calls_with_bare_keys(text, calls, tokenizers):
+    read = form(tokenizers(own, "gemma4_v5")).read(f"<|channel>thought\nHm\n<channel|><|tool_call>{text}", [])
+    assert [tuple(call["function"].values()) for call in read.get("tool_calls", [])] == calls
+    assert read["reasoning_content"] == "Hm"
 
 
 @pytest.mark.parametrize(
@@ -154,7 +196,7 @@ def test_tags_that_a_student_garbles_are_kept_as_they_are(text, calls, tokenizer
     assert read["reasoning_content"] == "Hm"
 
 
-@pytest.mark.parametrize("family", ["lfm2_2_5", "gemma4_v5"])
+@pytest.mark.parametrize("family", ["lfm2", "phi3", "idefics3"])
 def test_calls_in_no_form_that_is_known_are_refused(family, tokenizers):
-    with pytest.raises(InputError, match="writes calls neither as JSON nor between tags"):
+    with pytest.raises(InputError, match="writes calls in no form that is read here"):
         form(tokenizers(own, family))

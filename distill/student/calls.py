@@ -1,8 +1,8 @@
-"""Calls in what a student wrote, in the two forms that chat templates have for them.
+"""Calls in what a student wrote, in the forms that chat templates have for them.
 
 JSON: a mark, the tool's name, a JSON object (Qwen3, Llama 3.1). Tags: each argument between tags of its own (Qwen3.5,
 Nemotron 3, GLM 4), where texts stand as they are and everything else as JSON, so that only the tool's schema tells the
-text "5" from the number.
+text "5" from the number. And as code: see calls_as_code.py.
 """
 
 import json
@@ -11,13 +11,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from distill.student.calls_as_code import BareCalls, Call, PythonCalls
+
 NAME, KEY, VALUE, OTHER, LAST = (f"Qz{word}" for word in ("name", "key", "value", "other", "last"))
 SHOWN = {"id": "call_1", "type": "function", "function": {"name": NAME, "arguments": {KEY: VALUE, OTHER: LAST}}}
 """A call of which every part is known, for a template to write."""
+QUOTE = {"id": "call_1", "type": "function", "function": {"name": NAME, "arguments": {KEY: "'"}}}
+"""A call that shows whether a template escapes quotes."""
 TEXT = {"type": "string"}
 TOOL = {
     "type": "function",
-    "function": {"name": NAME, "parameters": {"type": "object", "properties": {KEY: TEXT, OTHER: TEXT}}},
+    "function": {
+        "name": NAME,
+        "description": "-",
+        "parameters": {"type": "object", "properties": {KEY: TEXT, OTHER: TEXT}},
+    },
 }
 JSON = re.compile(rf'\{{\s*"{KEY}"\s*:\s*"{VALUE}"\s*,\s*"{OTHER}"\s*:\s*"{LAST}"\s*\}}')
 TAGS = re.compile(
@@ -26,10 +34,12 @@ TAGS = re.compile(
     re.DOTALL,
 )
 """SHOWN as tags write it, from its name on: what is around the first argument is around the second, too."""
+CODE = re.compile(rf"{NAME}\({KEY}=(['\"]){VALUE}\1, {OTHER}=\1{LAST}\1(?P<close>\).*)", re.DOTALL)
+BARE = re.compile(
+    rf"{NAME}\{{{KEY}:(?P<quote>.+?){VALUE}(?P=quote),{OTHER}:(?P=quote){LAST}(?P=quote)\}}(?P<close>.*)", re.DOTALL
+)
 PYTHON = {"True": True, "False": False, "None": None}
 """What templates make of these, which are written in Python's way."""
-Call = tuple[str, str]
-"""A tool's name and its arguments: JSON, or what the student wrote where it is none."""
 
 
 @dataclass(frozen=True)
@@ -86,25 +96,36 @@ class TaggedCalls:
         return calls
 
 
-def form(mark: str, shown: str) -> JsonCalls | TaggedCalls | None:
+def form(mark: str, shown: str, quote: str) -> JsonCalls | TaggedCalls | PythonCalls | BareCalls | None:
     """How calls are written, by the call SHOWN: the `mark` before its name, and what is `shown` from there to the end of
-    the turn. None for neither form."""
+    the turn. `quote` is a turn with the call QUOTE. None for no form that is known."""
     if written := JSON.search(shown):
         between, close = shown[len(NAME) : written.start()], shown[written.end() :]
         begin = rf"{loose(mark)}\s*([\w.-]+)\s*{loose(between)}\s*(?=\{{)"
         return JsonCalls(re.compile(begin), re.compile(loose(close) or r"\Z"))
+    if code := CODE.fullmatch(shown):
+        opened = re.compile(rf"{loose(mark)}\s*([\w.-]+)\(")
+        return PythonCalls(opened, re.compile(loose(code["close"])), escaped="\\'" in quote)
+    if bare := BARE.fullmatch(shown):
+        opened = re.compile(rf"{loose(mark)}\s*([\w.-]+)(?=\{{)")
+        return BareCalls(opened, re.compile(_first(bare["close"])), bare["quote"])
     if not (tags := TAGS.fullmatch(shown)):
         return None
     value = "(?s:(.*?))".join(
         (r"\n?" if tags["between"].endswith("\n") else "", r"\n?" if tags["shut"].startswith("\n") else "")
     )  # a line break that the template puts there is not the value's
     argument = rf"\s*{loose(tags['open'])}([^\n<]+?){loose(tags['between'])}{value}{loose(tags['shut'])}"
-    [close] = tags["close"].split()[:1] or [""]
     return TaggedCalls(
         re.compile(rf"{loose(mark)}\s*([\w.-]+)\s*{loose(tags['named'])}"),
         re.compile(argument),
-        re.compile(rf"\s*{re.escape(close)}" if close else r"\s*\Z"),
+        re.compile(rf"\s*{_first(tags['close'])}"),
     )
+
+
+def _first(text: str) -> str:
+    """A pattern for the first tag or word of a text; for the end, where there is none."""
+    found = re.match(r"\s*(<[^<>]*>|\S+)", text)
+    return re.escape(found[1]) if found else r"\Z"
 
 
 def _properties(name: str, tools: list[dict[str, Any]]) -> dict[str, Any]:

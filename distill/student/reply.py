@@ -8,6 +8,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+import jinja2
+
 from distill.records.faults import InputError
 from distill.student import calls
 from distill.student.tokenizer import Tokenizer
@@ -23,7 +25,7 @@ class Form:
 
     thought: re.Pattern[str] | None
     """A thought at the beginning of a turn, in group 1; None: the template writes none."""
-    calls: calls.JsonCalls | calls.TaggedCalls
+    calls: calls.JsonCalls | calls.TaggedCalls | calls.PythonCalls | calls.BareCalls
     special: re.Pattern[str]
     """Special tokens, which are no text."""
 
@@ -49,6 +51,19 @@ class Form:
 
 def form(tokenizer: Tokenizer) -> Form:
     """The form of the turns of a tokenizer's template. Raises InputError where it writes calls in no form that is read."""
+    try:
+        found = _form(tokenizer)
+    except (jinja2.TemplateError, TypeError, ValueError):  # a template without tools may not even take a call
+        found = None
+    if not found:
+        raise InputError(
+            "the student's chat template writes calls in no form that is read here; serve it with vLLM and set"
+            " runtime.student_url, or choose another student.template"
+        )
+    return found
+
+
+def _form(tokenizer: Tokenizer) -> Form | None:
     special = re.compile("|".join(sorted(re.escape(tokenizer.decode([id_])) for id_ in tokenizer.special)) or r"(?!)")
     plain = said_turn(tokenizer, {"content": TEXT})
     before, after = plain.split(TEXT)
@@ -64,13 +79,9 @@ def form(tokenizer: Tokenizer) -> Form:
     mark = calling[:name].removeprefix(before)
     if thought and (found := thought.match(calling[:name])):
         mark = calling[found.end() : name]
-    written = calls.form(mark, calling[name:].removesuffix(after)) if name >= 0 else None
-    if not written:
-        raise InputError(
-            "the student's chat template writes calls neither as JSON nor between tags, and nothing else is read here;"
-            " serve it with vLLM and set runtime.student_url, or choose another student.template"
-        )
-    return Form(thought=thought, calls=written, special=special)
+    quote = said_turn(tokenizer, {"content": "", "tool_calls": [calls.QUOTE]})
+    written = calls.form(mark, calling[name:].removesuffix(after), quote) if name >= 0 else None
+    return Form(thought=thought, calls=written, special=special) if written else None
 
 
 def said_turn(tokenizer: Tokenizer, message: dict[str, Any]) -> str:
