@@ -1,5 +1,6 @@
 """The embedded server, with real weights: it answers, tells its callers apart, switches adapters, and stops."""
 
+import asyncio
 import json
 import urllib.error
 import urllib.request
@@ -8,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from distill.records.faults import InputError
+from distill.teacher.gguf_model import NO_CALL
 from distill.teacher.llama_server import serve
+from distill.teacher.provider import local_model
 from distill.teacher.weights import chat_template, gguf_path
 from distill.tools.python_source import load
 
@@ -99,6 +102,28 @@ def test_the_teacher_calls_a_tool_through_the_template():
     function = message["tool_calls"][0]["function"]
     assert function["name"] == "lookup_item"
     assert json.loads(function["arguments"]) == {"sku": first["metadata"]["items"][0], "field": "price"}
+
+
+def test_what_llama_cpp_cannot_read_as_a_call_is_what_the_model_said():
+    """Without demonstrations the small teacher writes calls as Python has dicts."""
+    name = "local/qwen2.5-coder-0.5b-instruct"
+    asked = json.loads((PROJECT / "template/data/seed/prompts.jsonl").read_text().splitlines()[0])["messages"]
+    tools = [tool.schema for tool in load(PROJECT / "template/tools.py").tools.values()]
+    with serve(fetched(name), slots=1, context=2048, template=chat_template(name)) as endpoint:
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            post(endpoint, messages=asked, tools=tools, max_tokens=64)
+        assert NO_CALL in refused.value.read().decode()
+
+    async def ask() -> dict:
+        model = local_model(name, slots=1)
+        try:
+            return await model.ask(model.request(asked, tools, {"temperature": 0, "max_tokens": 64}, []))
+        finally:
+            await model.close()
+
+    answer = asyncio.run(ask())
+    assert answer["message"]["content"].startswith("Answer: {'name': 'days_between'"), answer
+    assert answer["finish_reason"] == "stop" and "tool_calls" not in answer["message"]
 
 
 def test_a_broken_model_or_adapter_is_refused_with_llamas_reason(smol, tmp_path):

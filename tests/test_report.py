@@ -16,6 +16,8 @@ from report_records import HOSTILE, make_exam, make_prompt, make_rollout
 from distill.records.faults import InputError
 from distill.report.conversations import join
 from distill.report.embed import embedded
+from distill.report.gather import gather
+from distill.report.summary import summary
 from distill.report.write import write_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -324,3 +326,14 @@ def test_text_stands_out_from_its_ground(browser: Any, project: Path, scheme: st
         for ground in ("paper", "card", "sunken", "wash"):
             assert contrast(colours[text], colours[ground]) >= 4.5, (scheme, text, ground)
     tab.close()
+
+
+def test_imported_conversations_are_not_counted_as_asked_of_the_teacher(tmp_path):
+    write_project(tmp_path, train=8, held_out=2)
+    before = summary(gather(tmp_path))["funnel"][:4]
+    rows = (tmp_path / "data/train.jsonl").read_text().splitlines()
+    imported = json.loads(rows[0]) | {"prompt_id": "f" * 16, "rollout_id": "e" * 16, "teacher": "unknown"}
+    (tmp_path / "data/train.jsonl").write_text("\n".join([*rows, json.dumps(imported)]) + "\n")
+    after = summary(gather(tmp_path))["funnel"][:4]
+    assert after[:3] == before[:3] and before[1]["label"] == "Asked of the teacher"
+    assert [steps[3]["label"] for steps in (before, after)] == ["Turned into rows", "Turned into rows, with 1 imported"]

@@ -40,16 +40,18 @@ def _gap(evaluation: dict[str, Any] | None) -> dict[str, Any] | None:
 def _funnel(report: dict[str, Any]) -> list[dict[str, Any]]:
     """Steps from prompts to training rows: {label, count, unit, why, lost}; `why` is a filter check."""
     steps = []
+    prompts = report["prompts"]["train"]
     training = [one for one in report["conversations"] if one["split"] == "train"]
-    if report["prompts"]["train"]:
-        steps.append(_step("Prompts for training", report["prompts"]["train"], "prompts"))
-    if training:
-        asked = len({one["prompt_id"] for one in training})
-        steps.append(_step("Asked of the teacher", asked, "prompts"))
-        steps.append(_step("Conversations recorded", len(training), "conversations"))
+    asked = [one for one in training if one["source"] is not None or not prompts]
+    imported = len(training) - len(asked)
+    if prompts:
+        steps.append(_step("Prompts for training", prompts, "prompts"))
+    if asked:
+        steps.append(_step("Asked of the teacher", len({one["prompt_id"] for one in asked}), "prompts"))
+        steps.append(_step("Conversations recorded", len(asked), "conversations"))
     if report["filter"]:
         left = report["filter"]["rows"]
-        steps.append(_step("Turned into rows", left, "rows"))
+        steps.append(_step(f"Turned into rows{f', with {imported:,} imported' if imported else ''}", left, "rows"))
         for step in report["filter"]["funnel"]:
             if step["left"] < left:  # the checks that cost nothing are in the table below
                 label = words.PASSED.get(step["check"], step["check"])

@@ -44,10 +44,10 @@ def body(request: dict[str, Any], without: frozenset[str] = frozenset()) -> dict
     return sent | {key: value for key, value in request["sampling"].items() if value is not None}
 
 
-async def ask(http: Http, request: dict[str, Any]) -> Answer:
-    """Sends one request. Raises ApiError, or the kind of it that tells its fate."""
+async def ask(http: Http, request: dict[str, Any], **more: Any) -> Answer:
+    """Sends one request, with `more` in its body. Raises ApiError, or the kind of it that tells its fate."""
     started = perf_counter()
-    reply = await http.post(PATH, orjson.dumps(body(request)))
+    reply = await http.post(PATH, orjson.dumps(body(request) | more))
     return parse(reply.content, latency_ms=(perf_counter() - started) * 1000)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from distill.records.faults import InputError
 from distill.teacher import chat
 from distill.teacher.answer import Answer
-from distill.teacher.errors import Fatal
+from distill.teacher.errors import ApiError, Fatal
 from distill.teacher.http import Http
 from distill.teacher.store import Note
 
@@ -16,6 +16,8 @@ CONTEXT_TOKENS = 8192
 """Of one conversation: a few tool results as long as `agent.tool_output_chars` allows, such as web pages. A token takes
 12 kB of memory in the 0.5B teacher and 28 kB in the 1.5B one, in each slot, whether it is used or not."""
 TIMEOUT_S = 900.0
+NO_CALL = "output that does not match the expected"
+"""What llama.cpp says, with a 500, where a model has begun a call and not written one: it withholds the text."""
 
 
 class GgufModel:
@@ -52,7 +54,13 @@ class GgufModel:
         async with self._starting:
             if self._http is None:
                 self._http = await asyncio.to_thread(self._start)
-        answer = await chat.ask(self._http, request)
+        try:
+            answer = await chat.ask(self._http, request)
+        except ApiError as error:
+            if NO_CALL not in error.message:
+                raise
+            # The same prompt and seed, and what comes is not read as calls: the model's text is its answer.
+            answer = await chat.ask(self._http, request, tool_choice="none")
         message = with_plain_ids(answer["message"], request["messages"])
         return {**answer, "message": message, "model": self.identity["model"], "response_id": None, "cost_usd": 0.0}
 
