@@ -162,6 +162,7 @@ def _score(right: dict[str, bool], share: float) -> dict[str, Any]:
     spread = 0.13 if 0.1 < share < 0.9 else 0.07
     return {
         "n": len(right),
+        "known": len(right),
         "correct": sum(right.values()),
         "accuracy": round(share, 4),
         "accuracy_ci": [round(max(0.0, share - spread), 4), round(min(1.0, share + spread), 4)],

@@ -40,13 +40,8 @@ def prompt(record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def test_base_student_and_teacher_are_compared(project, made, set_param, monkeypatch, capsys):
-    failed = [*ASKED, {"role": "assistant", "content": ""}]
-    teacher = [
-        taught(1, "eval"),
-        taught(2, "eval", messages=failed, status="failed", stop_reason="truncated"),
-        taught(3, "train"),
-    ]
+def evaluated(teacher: list[dict[str, Any]], project, made, set_param, monkeypatch) -> dict[str, Any]:
+    """reports/evaluation.json of an exam in which these are the teacher's rollouts."""
     (project / "data/prompts.jsonl").write_text("".join(json.dumps(prompt(one)) + "\n" for one in teacher))
     (project / "rollouts").mkdir()
     for number, one in enumerate(teacher):
@@ -57,7 +52,17 @@ def test_base_student_and_teacher_are_compared(project, made, set_param, monkeyp
     set_param("student.path", str(made[0]))
     monkeypatch.chdir(project)
     evaluate.main(params.load())
-    found = jsonl.read_json("reports/evaluation.json", "evaluation")
+    return jsonl.read_json("reports/evaluation.json", "evaluation")
+
+
+def test_base_student_and_teacher_are_compared(project, made, set_param, monkeypatch, capsys):
+    failed = [*ASKED, {"role": "assistant", "content": ""}]
+    teacher = [
+        taught(1, "eval"),
+        taught(2, "eval", messages=failed, status="failed", stop_reason="truncated"),
+        taught(3, "train"),
+    ]
+    found = evaluated(teacher, project, made, set_param, monkeypatch)
     assert [found[who]["accuracy"] for who in ("base", "student", "teacher")] == [0.0, 1.0, 0.5]
     assert (found["gain"], found["gap_closed"]) == (1.0, 2.0)
     assert (found["student"]["call_agreement"], found["base"]["tool_agreement"]) == (0.5, 0.5)
@@ -71,6 +76,13 @@ def test_base_student_and_teacher_are_compared(project, made, set_param, monkeyp
     ]  # fmt: skip
     said = capsys.readouterr().out
     assert "student - base: +100.0%" in said and "loss on 1 held-out rollouts of the teacher" in said
+
+
+def test_without_known_answers_what_is_known_is_compared(project, made, set_param, monkeypatch, capsys):
+    found = evaluated([taught(1, "eval", metadata={})], project, made, set_param, monkeypatch)
+    assert (found["student"]["known"], found["student"]["accuracy"], found["gap_closed"]) == (0, None, None)
+    assert (found["base"]["call_agreement"], found["student"]["call_agreement"]) == (0.0, 1.0)
+    assert "gap closed: unknown, no held-out prompt has an expected_answer" in capsys.readouterr().out
 
 
 def test_without_a_completed_rollout_there_is_no_loss(made):

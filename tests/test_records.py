@@ -36,6 +36,12 @@ def test_every_fault_of_a_file_is_named_with_line_and_pointer(tmp_path: Path) ->
     assert "unknown key 'mesages', did you mean 'messages'?" in "".join(lines[3:])
 
 
+def test_an_unknown_key_is_named_wherever_the_schema_defines_it() -> None:
+    said = {"messages": [{"role": "user", "content": "hi", "nme": "x"}]}
+    assert schema.faults("prompt", said)[0].startswith("/messages/0: unknown key 'nme', did you mean 'name'?")
+    assert "/accuracy: unknown key 'bas', did you mean 'base'?" in schema.faults("metrics", {"accuracy": {"bas": 1}})
+
+
 def test_a_missing_file_is_named() -> None:
     with pytest.raises(InputError, match=r"nowhere\.jsonl: no such file"):
         list(jsonl.read("nowhere.jsonl", "prompt"))

@@ -129,6 +129,22 @@ def test_the_overview_says_how_good_the_student_is(page: Any, project: Path) -> 
         assert page.get_by_role("heading", name=heading, exact=True).is_visible()
 
 
+def test_without_known_answers_the_overview_speaks_of_calls(browser: Any, project: Path, tmp_path: Path) -> None:
+    evaluation = json.loads((project / "reports/evaluation.json").read_text())
+    for who in ("base", "student", "teacher"):
+        evaluation[who] |= {"known": 0, "correct": 0, "accuracy": None, "accuracy_ci": None}
+    evaluation |= dict.fromkeys(("gap_closed", "gap_closed_ci", "gain", "gain_ci")) | {"by": {}}
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "reports/evaluation.json").write_text(json.dumps(evaluation))
+    write_report(tmp_path, tmp_path / "index.html")
+    tab = browser.new_page()
+    tab.goto((tmp_path / "index.html").as_uri())
+    verdict, said = tab.inner_text("h1"), tab.inner_text("#overview")
+    tab.close()
+    assert f"tool calls on {100 * evaluation['student']['call_agreement']:g}%" in verdict
+    assert "Accuracy" not in said and "on what the teacher said in 16 held-out" in said
+
+
 def test_a_number_in_the_overview_leads_to_its_conversations(page: Any, project: Path) -> None:
     rejected = json.loads((project / "reports/filter.json").read_text())["checks"]["answer"]["rejected"]
     page.get_by_role("link", name="Wrong answer").click()

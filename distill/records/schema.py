@@ -66,12 +66,14 @@ def _one_of_keys(name: str, steps: list[str | int]) -> list[str]:
 
 
 def _properties_at(name: str, steps: list[str | int]) -> list[str]:
-    """The property names beside the `additionalProperties` at `steps`; only the shared schema has `$defs`."""
+    """The property names beside the `additionalProperties` at `steps`."""
     return list(_at(name, steps[:-1]).get("properties", {}))
 
 
 def _at(name: str, steps: list[str | int]) -> Any:
-    place: Any = load(SHARED if list(steps[:1]) == ["$defs"] else name)
+    place: Any = load(name)
+    if list(steps[:1]) == ["$defs"] and steps[1] not in place.get("$defs", {}):
+        place = load(SHARED)
     for step in steps:
         place = place[step]
     return place

@@ -9,6 +9,9 @@ def table(evaluation: dict[str, Any]) -> str:
     head = f"{'':9}{'n':>4}  {'accuracy':>8}  {'95 % interval':>15}  {'valid calls':>11}  {'with a call':>11}  {'as teacher':>10}"
     head += f"  {'same tools':>10}  {'turns':>5}  {'tokens':>6}"
     lines = [head, *(_line(who, evaluation[who]) for who in ("base", "student", "teacher"))]
+    n, known = evaluation["student"]["n"], evaluation["student"]["known"]
+    if 0 < known < n:
+        lines.append(f"accuracy is that of the {known} prompts with a known answer")
     types = evaluation["by"].get("answer_type", {})
     for kind, rates in types.items() if len(types) > 1 else ():
         shown = ", ".join(f"{who} {_percent(rates[who])}" for who in ("base", "student", "teacher"))
@@ -22,10 +25,16 @@ def table(evaluation: dict[str, Any]) -> str:
         lines.append(
             f"loss on {loss['rollouts']} held-out rollouts of the teacher: {loss['base']:.3f} -> {loss['student']:.3f}"
         )
+    return "\n".join([*lines, f"gap closed: {_gap(evaluation)}"])
+
+
+def _gap(evaluation: dict[str, Any]) -> str:
     closed, interval = evaluation["gap_closed"], evaluation["gap_closed_ci"]
+    if not evaluation["student"]["known"]:
+        return "unknown, no held-out prompt has an expected_answer"
     if closed is None:
-        return "\n".join([*lines, "gap closed: none to close, the teacher is no better than the base"])
-    return "\n".join([*lines, f"gap closed: {closed:.0%} (95 % interval {interval[0]:.0%} to {interval[1]:.0%})"])
+        return "none to close, the teacher is no better than the base"
+    return f"{closed:.0%} (95 % interval {interval[0]:.0%} to {interval[1]:.0%})"
 
 
 def _line(who: str, scores: dict[str, Any]) -> str:
