@@ -127,11 +127,20 @@ def check_student() -> str:
 
 
 def check_pipeline() -> str:
-    """dvc.yaml is one that DVC accepts."""
+    """dvc.yaml is one that DVC accepts, and all that it depends on is there."""
     listed = subprocess.run([sys.executable, "-m", "dvc", "stage", "list"], capture_output=True, text=True, check=False)
     if listed.returncode:
         raise InputError(f"dvc.yaml: {listed.stderr.strip()}")
+    lost = dvc_files.missing(Path("dvc.yaml").read_text(encoding="utf-8"), Path())
+    if lost:
+        raise InputError(f"dvc.yaml: /stages/{stage}/deps: there is no {dep}; {_way_back(dep)}" for stage, dep in lost)
     return f"dvc.yaml with {len(listed.stdout.splitlines())} stages"
+
+
+def _way_back(dep: str) -> str:
+    if Path(f"{dep}.dvc").exists():
+        return "dvc pull fetches it"
+    return "an empty file will do" if dep.endswith(".py") else "add it, or take it off the list"
 
 
 def main() -> None:

@@ -68,3 +68,15 @@ def test_a_benchmark_is_readable_and_among_the_deps_of_the_filter(project: Path,
         pipeline.write_text(text.replace("    - data/converted.jsonl\n", f"    - data/converted.jsonl\n    - {dep}\n"))
         done = validate(project)
         assert done.returncode == 0 and "1 prompts of benchmarks" in done.stdout, done.stderr
+
+
+def test_what_dvc_would_not_find_is_named(project: Path) -> None:
+    (project / "tools.py").unlink()
+    (project / "data/shop/catalogue.json").rename(project / "catalogue.json")
+    (project / "data/shop/catalogue.json.dvc").touch()
+    done = validate(in_git(project))
+    assert done.returncode == 1
+    for stage in ("teacher_rollouts", "evaluate"):
+        assert f"/stages/{stage}/deps: there is no tools.py; an empty file will do" in done.stderr
+        assert f"/stages/{stage}/deps: there is no data/shop/catalogue.json; dvc pull fetches it" in done.stderr
+    assert done.stderr.count("there is no") == 4

@@ -1,5 +1,6 @@
-"""What dvc.yaml and dvc.lock say about the stage that asks the teacher."""
+"""What dvc.yaml and dvc.lock say, of the stage that asks the teacher above all."""
 
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -10,14 +11,29 @@ LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, wher
 
 def dependencies(text: str, stage: str = STAGE) -> list[str]:
     """The dependencies that a dvc.yaml lists for the stage."""
-    deps = _stage(text, stage).get("deps") or []
-    return [next(iter(dep)) if isinstance(dep, dict) else dep for dep in deps]
+    return _paths(_stage(text, stage).get("deps"))
+
+
+def missing(text: str, root: Path) -> list[tuple[str, str]]:
+    """(stage, dependency) for what a dvc.yaml lists, no stage makes, and is not in `root`."""
+    stages = yaml.load(text, Loader=LOADER)["stages"]
+    made = [Path(out) for stage in stages.values() for out in _paths(stage.get("outs"))]
+    return [
+        (name, dep)
+        for name, stage in stages.items()
+        for dep in _paths(stage.get("deps"))
+        if not (root / dep).exists() and not any(Path(dep).is_relative_to(out) for out in made)
+    ]
 
 
 def output_hash(text: str, folder: str) -> str | None:
     """The hash that a dvc.lock has for an output of the stage; None when the stage has not run."""
     outs = {out["path"]: out.get("md5") for out in _stage(text).get("outs") or []}
     return outs.get(folder)
+
+
+def _paths(listed: list[str | dict[str, Any]] | None) -> list[str]:
+    return [next(iter(one)) if isinstance(one, dict) else one for one in listed or []]
 
 
 def _stage(text: str, stage: str = STAGE) -> dict[str, Any]:
