@@ -53,6 +53,10 @@ def check_prompts() -> str:
     servers, tools = mcp_server.servers(chosen), toolbox.load(chosen)
     tools.refuse(prompts)
     _check_sandbox_deps(prompts)
+    if all(prompt["split"] == "eval" for prompt in prompts) and not _imported():
+        raise InputError(
+            f'data/seed: all {len(prompts)} prompts are held out: give those to learn from "split": "train"'
+        )
     if servers:  # nothing is started here, so what they offer is not known
         return f"{len(prompts)} prompts, {len(own.tools)} tools, {len(servers)} MCP servers"
     asyncio.run(tools.prepare(prompts))
@@ -98,8 +102,12 @@ def check_demonstrations() -> str:
 
 def check_imported() -> str:
     """What lies in data/imported/ are conversations."""
+    return f"{_imported()} imported conversations"
+
+
+def _imported() -> int:
     folder = Path("data/imported")
-    return f"{sum(1 for _ in rollouts.read(folder)) if folder.is_dir() else 0} imported conversations"
+    return sum(1 for _ in rollouts.read(folder)) if folder.is_dir() else 0
 
 
 def check_benchmarks() -> str:

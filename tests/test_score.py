@@ -131,6 +131,7 @@ def test_the_table_names_every_number() -> None:
     assert "accuracy is that of the 1 prompts with a known answer" in table(some)
     unknown = bare | {"student": score.score([record(0, None)], [])}
     assert "gap closed: unknown, no held-out prompt has an expected_answer" in table(unknown)
+    assert table(unknown | {"student": score.score([], [])}).startswith("no prompt is held out")
 
 
 def test_the_gain_is_paired() -> None:

@@ -70,6 +70,18 @@ def test_a_benchmark_is_readable_and_among_the_deps_of_the_filter(project: Path,
         assert done.returncode == 0 and "1 prompts of benchmarks" in done.stdout, done.stderr
 
 
+def test_a_project_with_nothing_to_learn_from_is_refused(project: Path) -> None:
+    for seed in (project / "data/seed").iterdir():
+        seed.unlink()
+    row = {"messages": [{"role": "user", "content": "hello"}], "split": "eval"}
+    (project / "data/seed/mine.jsonl").write_text(json.dumps(row) + "\n")
+    done = validate(in_git(project))
+    assert done.returncode == 1 and "all 1 prompts are held out" in done.stderr, done.stderr
+    talk = {"messages": [*row["messages"], {"role": "assistant", "content": "hi"}]}
+    (project / "data/imported/talk.jsonl").write_text(json.dumps(talk) + "\n")
+    assert validate(project).returncode == 0
+
+
 def test_what_dvc_would_not_find_is_named(project: Path) -> None:
     (project / "tools.py").unlink()
     (project / "data/shop/catalogue.json").rename(project / "catalogue.json")
