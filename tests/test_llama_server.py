@@ -7,6 +7,9 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+import sums
+from rollout_records import call
+from stage_process import Running
 
 from distill.records.faults import InputError
 from distill.teacher.gguf_model import NO_CALL
@@ -124,6 +127,29 @@ def test_what_llama_cpp_cannot_read_as_a_call_is_what_the_model_said():
     answer = asyncio.run(ask())
     assert answer["message"]["content"].startswith("Answer: {'name': 'days_between'"), answer
     assert answer["finish_reason"] == "stop" and "tool_calls" not in answer["message"]
+
+
+def test_its_responses_api_makes_a_teacher_too(tmp_path):
+    """Demonstrations included: it wants the type of each item, where OpenAI takes messages without one."""
+    project, name = sums.bare(tmp_path), "local/qwen2.5-coder-0.5b-instruct"
+    sums.make(project, 2, model="a-gguf", teacher__api="responses", teacher__demonstrations="shown.jsonl")
+    shown = [
+        {"role": "user", "content": "what is 41 + 1?"},
+        {"role": "assistant", "content": "I add.", "tool_calls": [call("c", "add", '{"a": 41, "b": 1}')]},
+        {"role": "tool", "tool_call_id": "c", "content": "42"},
+        {"role": "assistant", "content": "Answer: 42"},
+    ]
+    (project / "shown.jsonl").write_text(json.dumps({"messages": shown}) + "\n")
+    assert Running(project, "prompts").wait().returncode == 0
+    with serve(fetched(name), slots=1, context=2048, template=chat_template(name)) as endpoint:
+        sums.set_params(project, teacher__base_url=endpoint.base_url, teacher__max_output_tokens=64)
+        done = Running(project, "teacher_rollouts", TEACHER_API_KEY=endpoint.api_key).wait()
+    assert done.returncode == 0, done.stderr
+    for path in (project / "rollouts").iterdir():
+        rollout = json.loads(path.read_text())
+        assert rollout["status"] == "completed", rollout["error"]
+        assert [message["role"] for message in rollout["messages"][2:]] == ["assistant", "tool", "assistant"]
+        assert rollout["messages"][-1]["content"] == f"Answer: {rollout['metadata']['expected_answer']}"
 
 
 def test_a_broken_model_or_adapter_is_refused_with_llamas_reason(smol, tmp_path):

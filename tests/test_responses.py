@@ -70,6 +70,7 @@ def test_the_body_and_the_replay_are_what_the_api_wants(asks: Callable[..., Done
     )
     sent = thinker(next(asked for asked in books.posts if asked.body == first))["output"]
     assert second["input"][:2] == first["input"] and second["input"][2:6] == sent
+    assert [item["type"] for item in first["input"]] == ["message", "message"]
     assert second["input"][6:] == [
         {"type": "function_call_output", "call_id": "a", "output": "1"},
         {"type": "function_call_output", "call_id": "b", "output": "4"},

@@ -37,7 +37,7 @@ def body(request: dict[str, Any], without: frozenset[str] = frozenset()) -> dict
     sampling = {key: value for key, value in request["sampling"].items() if value is not None}
     if "summary" in without and "reasoning" in sampling:
         sampling["reasoning"] = {key: value for key, value in sampling["reasoning"].items() if key != "summary"}
-    sent = {"model": request["model"], "input": request["input"], "store": False, **sampling}
+    sent = {"model": request["model"], "input": _on_wire(request["input"]), "store": False, **sampling}
     may_reason = "reasoning" in sampling or request["provider"] != "openai"
     if request["tools"]:
         functions = [tool["function"] for tool in request["tools"]]
@@ -141,6 +141,12 @@ def _input(messages: list[dict[str, Any]], earlier: list[Answer]) -> list[dict[s
         else:
             items.append({"role": message["role"], "content": message["content"]})
     return items
+
+
+def _on_wire(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Every item with its type: OpenAI takes a message without one, llama.cpp refuses it. Not part of the canonical
+    request, or answers bought before would no longer be found."""
+    return [item if "type" in item else {"type": "message", **item} for item in items]
 
 
 def _raw_ids(answer: Answer) -> dict[str, str]:
