@@ -49,9 +49,9 @@ def merge(path: str, adapter: Path, folder: Path) -> None:
 
 
 def _merged(directory: Path, adapter: Path) -> Any:
+    quiet()
     from peft import PeftModel
 
-    quiet()
     return PeftModel.from_pretrained(open_folder(directory, dtype="auto"), str(adapter)).merge_and_unload()
 
 
