@@ -162,6 +162,7 @@ def make_exam(who: str, prompt: dict[str, Any], right: bool) -> dict[str, Any]:
         "prompt_id": prompt["id"],
         "status": "completed",
         "stop_reason": "final_answer",
+        "error": None,
         "answer": str(expected) if right else None,
         "correct": right,
         "messages": messages,

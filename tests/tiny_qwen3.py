@@ -99,6 +99,9 @@ def made(place: Path) -> tuple[Path, Path]:
     return (student := write_base(place / "base")), write_adapter(student, place / "adapter")
 
 
+PARAMS = {"agent": AGENT, "student": {"path": "tiny"}, "runtime": {"student_url": None}}
+
+
 def sit(model: Any, scale: float, *prompts: dict[str, Any], shop: Path = SHOP) -> list[dict[str, Any]]:
     """What a student says in the exam, and how it is marked."""
 
@@ -107,7 +110,7 @@ def sit(model: Any, scale: float, *prompts: dict[str, Any], shop: Path = SHOP) -
         await tools.prepare(list(prompts))
         sampling = greedy(64, scale)
         try:
-            return await exam.sit("student", list(prompts), model, sampling, tools, {"agent": AGENT}, lambda _: None)
+            return await exam.sit("student", list(prompts), model, sampling, tools, PARAMS, lambda _: None)
         finally:
             await model.close()
 

@@ -5,14 +5,11 @@ from typing import Any
 
 from distill.agent.finished import Finished
 from distill.agent.record import record
-from distill.agent.rollout import Conversation, run
+from distill.agent.rollout import TRIES, Conversation, run
 from distill.agent.setting import Setting
 from distill.agent.turns import Turns
 from distill.teacher.errors import KINDS
 from distill.teacher.side_by_side import side_by_side
-
-TRIES = 2
-"""Sessions of tools that a rollout gets before it has failed."""
 
 
 async def collect(

@@ -9,6 +9,9 @@ from distill.teacher.answer import Answer
 from distill.teacher.errors import ApiError, ContextFull, Fatal
 from distill.tools.source import SessionLost
 
+TRIES = 2
+"""Sessions of tools that a conversation gets before it has failed."""
+
 Ask = Callable[[list[dict[str, Any]]], Awaitable[Answer]]
 Call = Callable[[dict[str, Any]], Awaitable[str]]
 

@@ -132,11 +132,10 @@ def _faults(reasons: list[Record]) -> list[tuple[int, str]]:
 def _talk(one: Record) -> Record:
     """Base's or student's conversation on a held-out prompt."""
     return {
-        **{key: one[key] for key in ("who", "messages", "stop_reason", "answer", "correct", "usage")},
+        **{key: one[key] for key in ("who", "messages", "stop_reason", "error", "answer", "correct", "usage")},
         "model": None,
         "learned": [],
         "faults": [],
-        "error": None,
         "tokens": _tokens(one["usage"]),
         "cost_usd": None,
     }

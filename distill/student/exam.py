@@ -4,11 +4,13 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from distill.agent.rollout import Conversation, run
+from distill.agent.rollout import TRIES, Conversation, run
 from distill.dataset import judge
 from distill.dataset.answers import correct, extract
+from distill.records.faults import InputError
 from distill.teacher import request as requests
 from distill.teacher.answer import Answer, total
+from distill.teacher.errors import Fatal
 from distill.teacher.provider import Model
 from distill.tools.arguments import parse
 from distill.tools.toolbox import Toolbox
@@ -25,26 +27,57 @@ async def sit(
 ) -> list[dict[str, Any]]:
     """One conversation per prompt (schemas/evaluated.schema.json), in the order of the prompts.
 
-    Every model sees the prompt as it is, without the teacher's demonstrations; `sampling` goes into each request.
+    Every model sees the prompt as it is, without the teacher's demonstrations; `sampling` goes into each request. What
+    fails on the way is in the record; raises InputError where the model cannot be asked at all, since an exam without
+    answers says nothing of a student.
     """
     places = asyncio.Semaphore(model.places)
+    heard = False
 
-    async def one(prompt: dict[str, Any]) -> dict[str, Any]:
-        async with places, toolbox.open(prompt) as session:
+    async def talk_about(prompt: dict[str, Any]) -> tuple[Conversation, list[dict[str, Any]]]:
+        async with toolbox.open(prompt) as session:
 
             async def ask(messages: list[dict[str, Any]]) -> Answer:
+                nonlocal heard
                 session.start()
-                return await model.ask(requests.build(model.identity, messages, session.schemas, sampling))
+                answer = await model.ask(requests.build(model.identity, messages, session.schemas, sampling))
+                heard = True
+                return answer
 
             async def call(made: dict[str, Any]) -> str:
                 return (await session.call(made)).content
 
-            talk = await run(prompt["messages"], ask, call, params["agent"]["max_turns"])
-        record = evaluated(who, prompt, talk, session.schemas)
+            return await run(prompt["messages"], ask, call, params["agent"]["max_turns"]), session.schemas
+
+    async def one(prompt: dict[str, Any]) -> dict[str, Any]:
+        async with places:
+            for _ in range(TRIES):
+                talk, offered = await talk_about(prompt)
+                if talk.stop_reason != "tool_failure":
+                    break
+        record = evaluated(who, prompt, talk, offered)
         on_done(record)
         return record
 
-    return list(await asyncio.gather(*(one(prompt) for prompt in prompts)))
+    tasks = [asyncio.create_task(one(prompt)) for prompt in prompts]
+    try:
+        records = list(await asyncio.gather(*tasks))
+    except Fatal as error:
+        raise _unheard(who, error.message, params) from None
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    words = [record["error"]["message"] for record in records if record["error"]]
+    if words and not heard:
+        raise _unheard(who, words[0], params)
+    return records
+
+
+def _unheard(who: str, words: str, params: dict[str, Any]) -> InputError:
+    path, url = params["student"]["path"], params["runtime"]["student_url"]
+    served = f"; runtime.student_url ({url}) has to serve the base as {path} and the adapter as student" if url else ""
+    return InputError(f"the {who} cannot be asked: {words}{served}")
 
 
 def evaluated(who: str, prompt: dict[str, Any], talk: Conversation, offered: list[dict[str, Any]]) -> dict[str, Any]:
@@ -54,6 +87,7 @@ def evaluated(who: str, prompt: dict[str, Any], talk: Conversation, offered: lis
         "prompt_id": prompt["id"],
         "status": talk.status,
         "stop_reason": talk.stop_reason,
+        "error": _error(who, talk.error),
         "usage": total([answer["usage"] for answer in talk.answers]),
         **judged(talk.messages, prompt["metadata"], talk.status, offered),
     }
@@ -66,9 +100,18 @@ def from_rollout(rollout: dict[str, Any]) -> dict[str, Any]:
         "prompt_id": rollout["prompt_id"],
         "status": rollout["status"],
         "stop_reason": rollout["stop_reason"],
+        "error": _error("teacher", rollout["error"]),
         "usage": rollout["usage"],
         **judged(rollout["messages"], rollout["metadata"], rollout["status"], rollout["tools"]),
     }
+
+
+def _error(who: str, error: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What a reader needs of an error. To the agent loop, whoever is asked is the teacher."""
+    if error is None:
+        return None
+    where = who if error["where"] == "teacher" else error["where"]
+    return {"kind": error["kind"], "where": where, "message": error["message"]}
 
 
 def settle(exams: dict[str, list[dict[str, Any]]], prompts: list[dict[str, Any]], params: dict[str, Any]) -> None:

@@ -11,9 +11,12 @@ from distill.student.in_process import PLACES
 from distill.student.render import tools_as_served
 from distill.teacher import chat, secrets
 from distill.teacher.answer import Answer
+from distill.teacher.errors import Fatal, Transient
 from distill.teacher.gguf_model import TIMEOUT_S, with_plain_ids
+from distill.teacher.halt import Halt
 from distill.teacher.http import Http
 from distill.teacher.llama_server import Endpoint
+from distill.teacher.retry import until_answered
 from distill.teacher.store import Note
 
 STUDENT = "student"
@@ -67,9 +70,29 @@ class Served:
             "sampling": sampling,
             "tools": tools_as_served(request["tools"]),
         }
-        answer = await chat.ask(self._http, request | changes)
+        answer = await self._steadily(request | changes)
         message = with_plain_ids(answer["message"], request["messages"])
         return {**answer, "message": message, "response_id": None, "cost_usd": 0.0}
+
+    async def _steadily(self, request: dict[str, Any]) -> Answer:
+        """The answer, however often it takes: what a busy server did not answer says nothing of the student."""
+        http = self._http
+        assert http is not None
+
+        async def once() -> Answer:
+            try:
+                return await chat.ask(http, request)
+            except Transient as error:
+                if error.kind == "connection" and not http.heard:
+                    raise Fatal("unreachable", error.message) from None
+                raise
+
+        try:
+            return await until_answered(once, Halt())
+        except Transient as error:
+            if error.kind == "connection":
+                raise Fatal("unreachable", error.message) from None
+            raise
 
     async def close(self) -> None:
         """Closes the connection and stops the server, if it was started here, also one that is not ready yet."""

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+WHO = ("base", "student", "teacher")
+
 
 def table(evaluation: dict[str, Any]) -> str:
     """Base, student and teacher side by side, what the exam shares with the training, what the student gained, and the
@@ -10,13 +12,14 @@ def table(evaluation: dict[str, Any]) -> str:
         return 'no prompt is held out, so nothing is compared: seed rows with "split": "eval" are'
     head = f"{'':9}{'n':>4}  {'accuracy':>8}  {'95 % interval':>15}  {'valid calls':>11}  {'with a call':>11}  {'as teacher':>10}"
     head += f"  {'same tools':>10}  {'turns':>5}  {'tokens':>6}"
-    lines = [head, *(_line(who, evaluation[who]) for who in ("base", "student", "teacher"))]
+    lines = [head, *(_line(who, evaluation[who]) for who in WHO)]
     n, known = evaluation["student"]["n"], evaluation["student"]["known"]
     if 0 < known < n:
         lines.append(f"accuracy is that of the {known} prompts with a known answer")
+    lines += [_lost(who, evaluation[who]) for who in WHO if _errors(evaluation[who])]
     types = evaluation["by"].get("answer_type", {})
     for kind, rates in types.items() if len(types) > 1 else ():
-        shown = ", ".join(f"{who} {_percent(rates[who])}" for who in ("base", "student", "teacher"))
+        shown = ", ".join(f"{who} {_percent(rates[who])}" for who in WHO)
         lines.append(f"answers of type {kind} ({rates['n']}): {shown}")
     shared = ", ".join(f"{key} {_percent(share)}" for key, share in evaluation["shared_with_training"].items())
     lines.append(f"held-out prompts that share it with training: {shared}")
@@ -37,6 +40,18 @@ def _gap(evaluation: dict[str, Any]) -> str:
     if closed is None:
         return "none to close, the teacher is no better than the base"
     return f"{closed:.0%} (95 % interval {interval[0]:.0%} to {interval[1]:.0%})"
+
+
+def _errors(scores: dict[str, Any]) -> int:
+    return sum(scores["stop_reasons"].get(reason, 0) for reason in ("api_error", "tool_failure"))
+
+
+def _lost(who: str, scores: dict[str, Any]) -> str:
+    again = "; dvc repro -f -s teacher_rollouts asks for them again" if who == "teacher" else ""
+    return (
+        f"{who}: {_errors(scores)} of {scores['n']} conversations ended in an error of the server or of a tool, which "
+        f"counts as wrong; reports/evaluation.jsonl has its words{again}"
+    )
 
 
 def _line(who: str, scores: dict[str, Any]) -> str:
