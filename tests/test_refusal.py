@@ -64,6 +64,21 @@ from distill.teacher.waits import duration_s, retry_after_s, used_up_s
             {"error": {"message": "registry.ollama.ai/library/gemma:2b does not support tools"}},
             "parameter_refused",
         ),
+        (422, {"error": {"message": "Budget has been exceeded!", "type": "budget_exceeded", "code": "422"}}, "quota"),
+        (429, {"error": {"message": "Budget has been exceeded!", "type": "budget_exceeded", "code": "429"}}, "quota"),
+        (400, {"error": {"message": "No connected db.", "type": "no_db_connection", "code": "400"}}, "key_refused"),
+        (
+            400,
+            {
+                "error": {
+                    "message": "/chat/completions: Invalid model name passed in model=nope.",
+                    "type": "invalid_request_error",
+                    "code": "400",
+                }
+            },
+            "not_found",
+        ),
+        (400, {"error": {"message": "nope/nope is not a valid model ID", "code": 400}}, "not_found"),
         (400, {"error": {"message": "Failed to call a function.", "code": "tool_use_failed"}}, "server"),
         (498, {"error": {"message": "capacity exceeded", "code": "capacity_exceeded"}}, "flex_busy"),
         (400, {"error": {"message": "prompt is too long: 210000 tokens > 200000 maximum"}}, "context_full"),

@@ -24,6 +24,8 @@ BY_CODE = {
     "content_filter": "content_policy",
     "invalid_prompt": "content_policy",
     "cyber_policy": "content_policy",
+    "budget_exceeded": "quota",  # LiteLLM's proxy, with 422, 400 or 429
+    "no_db_connection": "key_refused",  # the same, where it knows one key and this is another
     "tool_use_failed": "server",  # Groq: the model wrote a call that cannot be read
 }
 UNSUPPORTED = {"unsupported_parameter", "unsupported_value", "unknown_parameter"}
@@ -38,6 +40,7 @@ BY_WORDS = [
         (r"credit balance is too low", "quota"),  # Anthropic, with 400
         (r"api.?key (is )?not valid|(incorrect|invalid) api.?key", "key_refused"),  # Gemini and xAI, with 400
         (r"location is not supported", "forbidden"),  # Gemini
+        (r"invalid model\b|is not a valid model", "not_found"),  # LiteLLM, Mistral and OpenRouter, with 400
         # vLLM and llama.cpp that were not started for tools, a model of Ollama's that has none: true of every
         # conversation, and of none once that is changed.
         (r"tool choice requires|enable-auto-tool-choice|tool-call-parser|requires --jinja", "parameter_refused"),
