@@ -187,6 +187,16 @@ def test_make_serve_speaks_openai(make_serve):
     assert client.models.list().data[0].id == "student"
     with pytest.raises(openai.BadRequestError, match="a list of messages is needed"):
         client.chat.completions.create(model="student", messages=[])
+    parts = [{**message, "content": [{"type": "text", "text": message["content"]}]} for message in QUESTION]
+    renamed = [{**message, "role": message["role"].replace("system", "developer")} for message in parts]
+    said = client.chat.completions.create(model="student", **(asked | {"messages": renamed})).choices[0].message
+    assert json.loads(said.tool_calls[0].function.arguments) == {"sku": "G101"}
+    silent = client.chat.completions.create(model="student", tool_choice="none", **asked).choices[0].message
+    assert not silent.tool_calls
+    image = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}]}]
+    for name, value in {"stop": ["\n"], "n": 2, "tool_choice": "required", "logprobs": True, "messages": image}.items():
+        with pytest.raises(openai.BadRequestError, match=name):
+            client.chat.completions.create(model="student", **(asked | {name: value}))
     with pytest.raises(openai.AuthenticationError):
         openai.OpenAI(base_url=url, api_key="guess", max_retries=0).models.list()
     ends_at_ctrl_c(process)

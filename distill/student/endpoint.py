@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from distill.student.chat_body import plain
 from distill.student.in_process import InProcess
 from distill.student.served import STUDENT
 from distill.teacher.errors import ApiError
@@ -18,7 +19,8 @@ async def serving(model: InProcess, port: int = 0) -> AsyncIterator[Endpoint]:
     """Serves `model` on a loopback port (0: a free one) with a random key, until the block ends.
 
     The model `student` answers with the adapter, any other name without. A request with `stream` gets the whole answer in
-    one event. A request that is refused gets status 400 and OpenAI's form of an error.
+    one event. A request that is refused, or that asks for what cannot be done here (see chat_body.py), gets status 400 and
+    OpenAI's form of an error.
     """
     from aiohttp import web
 
@@ -32,9 +34,7 @@ async def serving(model: InProcess, port: int = 0) -> AsyncIterator[Endpoint]:
 
     async def completions(request: web.Request) -> web.StreamResponse:
         try:
-            body = orjson.loads(await request.read())
-            if not isinstance(body, dict) or not isinstance(body.get("messages"), list) or not body["messages"]:
-                raise ValueError("messages: a list of messages is needed")
+            body = plain(orjson.loads(await request.read()))
             adapted = body.get("model", STUDENT) == STUDENT
             answer = await model.complete({"lora": [{"id": 0, "scale": float(adapted)}], **body})
         except (ValueError, ApiError) as refused:
