@@ -1,6 +1,7 @@
 """Rollouts in every layout become the same rows; a rollout that cannot be read is named, never skipped."""
 
 import json
+import shutil
 from pathlib import Path
 
 import orjson
@@ -167,6 +168,42 @@ def test_imported_conversations_go_with_the_teachers(project, run_stage, run_mod
     for said in (run_stage("convert"), run_module("distill.validate")):
         assert said.returncode == 1 and "data/imported/cut.jsonl:1: not valid JSON" in said.stderr
     assert "data/imported/twin.json: /id: rollout" in run_stage("convert").stderr
+
+
+def test_training_rows_of_another_project_are_conversations(project, run_stage):
+    as_shards(project / "rollouts", SAMPLES[:1])
+    assert run_stage("convert").returncode == 0
+    [row] = jsonl.read(project / "data/converted.jsonl", "row")
+    shutil.rmtree(project / "rollouts")
+    (project / "rollouts").mkdir()
+    (project / "data/imported/theirs.jsonl").write_text(json.dumps(row) + "\n")
+    done = run_stage("convert")
+    assert done.returncode == 0, done.stderr
+    [again] = jsonl.read(project / "data/converted.jsonl", "row")
+    same = ("messages", "tools", "metadata", "teacher")
+    assert {key: again[key] for key in same} == {key: row[key] for key in same}
+
+
+@pytest.mark.parametrize(
+    ("row", "fault"),
+    [
+        (
+            {"messages": [], "source": "web", "quality": 3},
+            "/: a conversation has the keys messages, tools and metadata, not quality, source: put that into metadata",
+        ),
+        (
+            {"conversations": [{"from": "human", "value": "hi"}]},
+            "/: no messages, so this is no conversation; `conversations` of from and value have to become messages",
+        ),
+        ({"text": "hi"}, "/: no messages, so this is no conversation"),
+    ],
+)
+def test_what_is_no_conversation_is_said_in_one_line(project, run_stage, row, fault):
+    (project / "rollouts").mkdir()
+    (project / "data/imported/odd.jsonl").write_text(json.dumps(row) + "\n")
+    done = run_stage("convert")
+    assert done.returncode == 1
+    assert done.stderr.count("odd.jsonl") == 1 and f"data/imported/odd.jsonl:1: {fault}" in done.stderr
 
 
 def test_nothing_converted_is_an_error_that_says_why(project, run_stage):

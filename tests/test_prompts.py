@@ -42,11 +42,17 @@ def test_split_of_takes_the_whole_range() -> None:
     assert split_of("0" * 16, 0.01) == "eval" and split_of("f" * 16, 0.99) == "train"
 
 
-def test_variables_are_filled_in_and_unknown_names_stay() -> None:
+def test_variables_are_filled_in() -> None:
     (prompt,) = prepare(
         numbered(row("$topic costs $5, says $who", variables={"topic": "tea"}, metadata={"who": "Ann"})), 0.2
     )
     assert prompt["messages"][0]["content"] == "tea costs $5, says Ann"
+    (plain,) = prepare(numbered(row("echo $HOME")), 0.2)
+    assert plain["messages"][0]["content"] == "echo $HOME"
+    (escaped,) = prepare(numbered(row("echo $$HOME in $topic", variables={"topic": "tea"})), 0.2)
+    assert escaped["messages"][0]["content"] == "echo $HOME in tea"
+    with pytest.raises(InputError, match=r"/messages/0/content: \$who has no value in variables; \$\$who stands for"):
+        prepare(numbered(row("$topic, says ${who}", variables={"topic": "tea"})), 0.2)
 
 
 @pytest.mark.parametrize(
@@ -56,6 +62,7 @@ def test_variables_are_filled_in_and_unknown_names_stay() -> None:
             [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}],
             "/messages/1: a prompt ends with a user message",
         ),
+        ([{"role": "user", "content": " \n"}], "/messages/0/content: is blank"),
         (
             [{"role": "user", "content": "a"}, {"role": "tool", "tool_call_id": "c1", "content": "b"}],
             "answers no tool call",

@@ -50,7 +50,7 @@ def prepare(
     for source, row in rows:
         filled = _filled(row)
         metadata = row.get("metadata") or {}
-        problems = _faults(filled["messages"]) + answers.faults(metadata) + _docker_faults(row)
+        problems = _unfilled(row) + _faults(filled["messages"]) + answers.faults(metadata) + _docker_faults(row)
         if not problems and not has_judge and answers.needs_judge(metadata):
             problems = ["/metadata/answer_type: judge, and there is none: set judge.model in params.yaml"]
         faults += [f"{source}: {problem}" for problem in problems]
@@ -94,6 +94,17 @@ def _filled(row: dict[str, Any]) -> dict[str, Any]:
     return row | {"messages": messages}
 
 
+def _unfilled(row: dict[str, Any]) -> list[str]:
+    """Each `$name` of a row with `variables` that has no value: the teacher would be asked about the name itself."""
+    values = {**(row.get("metadata") or {}), **(row.get("variables") or {})}
+    return [
+        f"/messages/{place}/content: ${name} has no value in variables; $${name} stands for the text ${name}"
+        for place, message in enumerate(row["messages"] if row.get("variables") else [])
+        for name in Template(message.get("content") or "").get_identifiers()
+        if name not in values
+    ]
+
+
 def _faults(messages: list[dict[str, Any]]) -> list[str]:
     """What makes a conversation no prompt, as `/pointer: message`."""
     faults = []
@@ -106,6 +117,8 @@ def _faults(messages: list[dict[str, Any]]) -> list[str]:
         open_calls |= {call["id"] for call in message.get("tool_calls", [])}
     if open_calls:
         faults.append(f"/messages: these tool calls are never answered: {', '.join(sorted(open_calls))}")
+    if messages[-1]["role"] == "user" and not messages[-1]["content"].strip():
+        faults.append(f"/messages/{len(messages) - 1}/content: is blank, so there is nothing to answer")
     if messages[-1]["role"] not in ("user", "tool"):
         faults.append(
             f"/messages/{len(messages) - 1}: a prompt ends with a user message; this one ends with "

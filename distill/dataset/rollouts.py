@@ -128,7 +128,8 @@ def _checked(text: bytes, name: str, samples: Counter[str]) -> tuple[dict[str, A
         return {}, [fault]
     plain = plain_rows.is_plain(value)
     if not plain and not rnow.is_rnow(value):
-        return value, schema.faults("rollout", value)
+        fault = plain_rows.other_fault(value)
+        return value, [fault] if fault else schema.faults("rollout", value)
     talk = "messages" if plain else "conversation"
     if not isinstance(value[talk], list):
         return {}, [f"/{talk}: must be a list of messages"]
