@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import tiny_qwen3
+from chat_server import says, serving
 from rollout_records import rollout
 from tiny_qwen3 import ROW, SHOP
 
@@ -76,6 +77,26 @@ def test_base_student_and_teacher_are_compared(project, made, set_param, monkeyp
     ]  # fmt: skip
     said = capsys.readouterr().out
     assert "student - base: +100.0%" in said and "loss on 1 held-out rollouts of the teacher" in said
+
+
+def test_a_conversation_that_a_server_refuses_is_counted_and_shown(project, made, set_param, monkeypatch, capsys):
+    other = {"role": "user", "content": "And the other one?"}
+    teacher = [taught(1, "eval"), taught(2, "eval", messages=[ASKED[0], other, *ROW["messages"][2:]])]
+
+    def reply(body: dict[str, Any]) -> Any:
+        refused = body["model"] == "student" and other in body["messages"]
+        return (400, {"error": {"message": "too odd"}}, {}) if refused else says("Answer: 3")
+
+    with serving(reply) as server:
+        set_param("runtime.student_url", server.base_url)
+        found = evaluated(teacher, project, made, set_param, monkeypatch)
+    assert [found[who]["accuracy"] for who in ("base", "student", "teacher")] == [1.0, 0.5, 1.0]
+    said = capsys.readouterr().out
+    assert "student: 1 of 2 conversations ended in an error of the server or of a tool, which counts as wrong" in said
+    assert "base: 1 of" not in said and "teacher: 1 of" not in said
+    [lost] = [talk for talk in jsonl.read("reports/evaluation.jsonl", "evaluated") if talk["error"]]
+    assert (lost["who"], lost["correct"]) == ("student", False)
+    assert lost["error"] == {"kind": "bad_request", "where": "student", "message": "HTTP 400: too odd"}
 
 
 def test_without_known_answers_what_is_known_is_compared(project, made, set_param, monkeypatch, capsys):

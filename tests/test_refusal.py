@@ -78,6 +78,7 @@ from distill.teacher.waits import duration_s, retry_after_s, used_up_s
             },
             "not_found",
         ),
+        (500, {"error": {"message": "invalid model output"}}, "server"),
         (400, {"error": {"message": "nope/nope is not a valid model ID", "code": 400}}, "not_found"),
         (400, {"error": {"message": "Failed to call a function.", "code": "tool_use_failed"}}, "server"),
         (498, {"error": {"message": "capacity exceeded", "code": "capacity_exceeded"}}, "flex_busy"),

@@ -194,7 +194,9 @@ def test_make_serve_speaks_openai(make_serve):
     silent = client.chat.completions.create(model="student", tool_choice="none", **asked).choices[0].message
     assert not silent.tool_calls
     image = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}]}]
-    for name, value in {"stop": ["\n"], "n": 2, "tool_choice": "required", "logprobs": True, "messages": image}.items():
+    refused = {"stop": ["\n"], "n": 2, "tool_choice": "required", "logprobs": True, "messages": image}
+    wrong = {"response_format": "json", "temperature": [1], "max_tokens": "many"}
+    for name, value in (refused | wrong).items():
         with pytest.raises(openai.BadRequestError, match=name):
             client.chat.completions.create(model="student", **(asked | {name: value}))
     with pytest.raises(openai.AuthenticationError):

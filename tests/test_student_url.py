@@ -1,22 +1,34 @@
 """A student at an endpoint of the user's own: an exam tells what is the student's fault from what is the server's."""
 
 import json
-import shutil
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tiny_qwen3
 from chat_server import calls, says, serving
-from rollout_records import rollout
-from tiny_qwen3 import PROMPT, ROW, SHOP, sit
+from tiny_qwen3 import PROMPT, sit
 
-from distill.records import jsonl, params
 from distill.records.faults import InputError
+from distill.student.open_student import open_student
 from distill.student.served import Served
-from stages import evaluate
 
+LOST = """
+from distill.tools import tool
+from distill.tools.source import SessionLost
+
+calls = []
+
+@tool
+def lookup_item(sku: str) -> dict:
+    \"\"\"Looks an item up, where its server is not just gone.\"\"\"
+    calls.append(sku)
+    if len(calls) == 1:
+        raise SessionLost("gone")
+    return {"stock": 1}
+"""
 BUSY = (503, {"error": {"message": "busy"}}, {"retry-after": "0.05"})
 
 
@@ -26,6 +38,11 @@ def right(body: dict[str, Any]) -> Any:
     if last["role"] == "tool":
         return says(f"Answer: {json.loads(last['content'])['stock'] + 2}")
     return calls(("a", "lookup_item", '{"sku": "G101"}'))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return tiny_qwen3.made(tmp_path_factory.getbasetemp() / "qwen3")
 
 
 def at(url: str) -> Served:
@@ -60,49 +77,23 @@ def test_a_server_that_refuses_every_question_is_quoted(reply: Any, words: str) 
         sit(at(server.base_url), 1.0, PROMPT, PROMPT | {"id": "0" * 16})
 
 
-def test_a_conversation_that_a_server_refuses_is_counted_and_shown(
-    project: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-    set_param: Any,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    other = [PROMPT["messages"][0], {"role": "user", "content": "And the other one?"}]
-    records = [
-        rollout(sample=0, id=f"{n:016x}", key=f"{n:016x}", prompt_id=f"{n:016x}", split="eval", tools=ROW["tools"])
-        | {"messages": asked, "metadata": {"expected_answer": 3}}
-        for n, asked in enumerate((ROW["messages"], [*other, *ROW["messages"][2:]]))
-    ]
-    prompts = [
-        {
-            "id": one["id"],
-            "messages": one["messages"][:2],
-            "metadata": one["metadata"],
-            "split": "eval",
-            "source": "a:1",
-        }
-        for one in records
-    ]
-    jsonl.write(project / "data/prompts.jsonl", prompts, "prepared_prompt")
-    jsonl.write(project / "data/train.jsonl", [ROW], "row")
-    for one in records:
-        jsonl.write_json(project / f"rollouts/20261122_120000_{one['id']}.json", one, "rollout")
-    made = tiny_qwen3.made(tmp_path_factory.getbasetemp() / "qwen3")
-    shutil.copytree(made[1], project / "models/adapter")
-    shutil.copy(SHOP, project / "tools.py")
-    set_param("student.path", str(made[0]))
-    monkeypatch.chdir(project)
+def test_an_answer_that_takes_too_long_is_not_waited_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("distill.student.served.TIMEOUT_S", 0.2)
+    with serving(lambda body: time.sleep(1) or right(body)) as server:
+        with pytest.raises(InputError, match="no answer within"):
+            sit(at(server.base_url), 1.0, PROMPT)
+    assert len(server.asked) == 1
 
-    def reply(body: dict[str, Any]) -> Any:
-        refused = body["model"] == "student" and body["messages"][1]["content"] == other[1]["content"]
-        return (400, {"error": {"message": "too odd"}}, {}) if refused else right(body)
 
-    with serving(reply) as server:
-        set_param("runtime.student_url", server.base_url)
-        evaluate.main(params.load())
-    said = capsys.readouterr().out
-    assert "student: 1 of 2 conversations ended in an error of the server or of a tool, which counts as wrong" in said
-    assert "base: 1 of" not in said and "teacher: 1 of" not in said
-    [lost] = [one for one in jsonl.read("reports/evaluation.jsonl", "evaluated") if one["error"]]
-    assert lost["who"] == "student" and lost["correct"] is False
-    assert lost["error"] == {"kind": "bad_request", "where": "student", "message": "HTTP 400: too odd"}
+def test_tools_that_are_lost_once_are_opened_again(tmp_path: Path) -> None:
+    (tmp_path / "tools.py").write_text(LOST)
+    with serving(right) as server:
+        [record] = sit(at(server.base_url), 1.0, PROMPT, shop=tmp_path / "tools.py")
+    assert record["correct"] is True, record["error"]
+
+
+def test_a_url_with_a_password_is_refused(made: tuple[Path, Path]) -> None:
+    settings = {"student": {"path": "tiny"}, "runtime": {"student_url": "http://me:secret@localhost:8000/v1"}}
+    with pytest.raises(InputError, match="/runtime/student_url: holds a credential") as refused:
+        open_student(settings, made[1])
+    assert "secret" not in str(refused.value)

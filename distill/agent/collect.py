@@ -5,7 +5,7 @@ from typing import Any
 
 from distill.agent.finished import Finished
 from distill.agent.record import record
-from distill.agent.rollout import TRIES, Conversation, run
+from distill.agent.rollout import Conversation, run, with_tools
 from distill.agent.setting import Setting
 from distill.agent.turns import Turns
 from distill.teacher.errors import KINDS
@@ -23,7 +23,7 @@ async def collect(
 
     async def one(item: tuple[dict[str, Any], int]) -> None:
         prompt, sample = item
-        talk, turns = await _rollout(prompt, sample, setting)
+        talk, turns = await with_tools(lambda: _rollout(prompt, sample, setting))
         if talk.error is None or KINDS[talk.error["kind"]].fate == "fail":
             finished.add(setting.index_key(prompt, sample), turns.all_keys)
         on_done(record(prompt, sample, setting, talk, turns))
@@ -32,11 +32,7 @@ async def collect(
 
 
 async def _rollout(prompt: dict[str, Any], sample: int, setting: Setting) -> tuple[Conversation, Turns]:
-    """A rollout, made once more when its tools were lost on the way: what the teacher said before is in the store."""
-    for _ in range(TRIES):
-        async with setting.toolbox.open(prompt, sample) as session:
-            turns = Turns(setting, prompt, sample, session)
-            talk = await run(prompt["messages"], turns.ask, turns.call, setting.params["agent"]["max_turns"])
-        if talk.stop_reason != "tool_failure":
-            break
-    return talk, turns
+    """A rollout with tools of its own; what the teacher said in an earlier one is in the store."""
+    async with setting.toolbox.open(prompt, sample) as session:
+        turns = Turns(setting, prompt, sample, session)
+        return await run(prompt["messages"], turns.ask, turns.call, setting.params["agent"]["max_turns"]), turns

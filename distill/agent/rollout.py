@@ -3,17 +3,15 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from distill.teacher.answer import Answer
 from distill.teacher.errors import ApiError, ContextFull, Fatal
 from distill.tools.source import SessionLost
 
-TRIES = 2
-"""Sessions of tools that a conversation gets before it has failed."""
-
 Ask = Callable[[list[dict[str, Any]]], Awaitable[Answer]]
 Call = Callable[[dict[str, Any]], Awaitable[str]]
+Beside = TypeVar("Beside")
 
 
 @dataclass
@@ -64,6 +62,14 @@ async def run(messages: list[dict[str, Any]], ask: Ask, call: Call, max_turns: i
             for one, result in zip(calls, results, strict=True)
         ]
     return talk
+
+
+async def with_tools(attempt: Callable[[], Awaitable[tuple[Conversation, Beside]]]) -> tuple[Conversation, Beside]:
+    """The conversation of `attempt` and what comes with it; made once more when its tools were lost on the way."""
+    talk, beside = await attempt()
+    if talk.stop_reason == "tool_failure":
+        talk, beside = await attempt()
+    return talk, beside
 
 
 def _stop_reason(answer: Answer) -> str | None:

@@ -14,7 +14,7 @@ OF_A_ROW = {"prompt_id", "rollout_id", "sample", "split", "teacher", "outcome"}
 
 
 def is_plain(value: Any) -> bool:
-    """Whether a parsed line is such a row: `messages`, and nothing that only our own records have."""
+    """Whether a parsed line is such a row: `messages`, and beside it nothing, or what our training rows have."""
     return isinstance(value, dict) and "messages" in value and set(value) - KEYS in (set(), OF_A_ROW)
 
 

@@ -1,8 +1,9 @@
-"""What clients of OpenAI's API send, as a student takes it: text, and nothing that would be ignored in silence."""
+"""What clients of OpenAI's API send, as a student takes it: text. What would make the answer another kind is refused."""
 
 from typing import Any
 
 UNSUPPORTED = ("stop", "logprobs", "functions", "function_call")
+NUMBERS = {"temperature": (int, float), "max_tokens": (int,), "max_completion_tokens": (int,)}
 
 
 def plain(body: Any) -> dict[str, Any]:
@@ -18,8 +19,11 @@ def plain(body: Any) -> dict[str, Any]:
             raise ValueError(f"{name}: not known here; vLLM knows it")
     if body.get("n") not in (None, 1):
         raise ValueError("n: one answer at a time")
-    if (body.get("response_format") or {}).get("type", "text") != "text":
+    if (body.get("response_format") or {"type": "text"}) != {"type": "text"}:
         raise ValueError("response_format: the student writes text; vLLM can hold it to a form")
+    for name, kinds in NUMBERS.items():
+        if body.get(name) is not None and not (isinstance(body[name], kinds) and body[name] >= 0):
+            raise ValueError(f"{name}: a number is needed that is not negative")
     choice = body.get("tool_choice") or "auto"
     if choice not in ("auto", "none"):
         raise ValueError("tool_choice: auto or none; a call cannot be forced here")

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from distill.agent.rollout import TRIES, Conversation, run
+from distill.agent.rollout import Conversation, run, with_tools
 from distill.dataset import judge
 from distill.dataset.answers import correct, extract
 from distill.records.faults import InputError
@@ -51,10 +51,7 @@ async def sit(
 
     async def one(prompt: dict[str, Any]) -> dict[str, Any]:
         async with places:
-            for _ in range(TRIES):
-                talk, offered = await talk_about(prompt)
-                if talk.stop_reason != "tool_failure":
-                    break
+            talk, offered = await with_tools(lambda: talk_about(prompt))
         record = evaluated(who, prompt, talk, offered)
         on_done(record)
         return record

@@ -35,6 +35,7 @@ def open_student(params: dict[str, Any], adapter: Path) -> Model:
         if not (adapter / name).is_file():
             raise InputError(f"{adapter / name}: no such file; run `dvc repro sft_train` first")
     if runtime["student_url"]:
+        provider.check_url(runtime["student_url"], "/runtime/student_url", "STUDENT_API_KEY")
         return Served.at(runtime["student_url"], path)
     template = adapter / TEMPLATE
     if provider.is_local(path):

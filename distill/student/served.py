@@ -11,7 +11,7 @@ from distill.student.in_process import PLACES
 from distill.student.render import tools_as_served
 from distill.teacher import chat, secrets
 from distill.teacher.answer import Answer
-from distill.teacher.errors import Fatal, Transient
+from distill.teacher.errors import ApiError, Fatal, Transient
 from distill.teacher.gguf_model import TIMEOUT_S, with_plain_ids
 from distill.teacher.halt import Halt
 from distill.teacher.http import Http
@@ -75,7 +75,7 @@ class Served:
         return {**answer, "message": message, "response_id": None, "cost_usd": 0.0}
 
     async def _steadily(self, request: dict[str, Any]) -> Answer:
-        """The answer, however often it takes: what a busy server did not answer says nothing of the student."""
+        """The answer, asked for again where that may help: what a busy server did not answer says nothing of the student."""
         http = self._http
         assert http is not None
 
@@ -85,6 +85,8 @@ class Served:
             except Transient as error:
                 if error.kind == "connection" and not http.heard:
                     raise Fatal("unreachable", error.message) from None
+                if error.kind == "timeout":  # the same question would take as long again
+                    raise ApiError(error.kind, error.message) from None
                 raise
 
         try:

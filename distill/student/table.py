@@ -47,7 +47,7 @@ def _errors(scores: dict[str, Any]) -> int:
 
 
 def _lost(who: str, scores: dict[str, Any]) -> str:
-    again = "; dvc repro -f -s teacher_rollouts asks for them again" if who == "teacher" else ""
+    again = "; dvc repro -f -s teacher_rollouts asks again what may pass" if who == "teacher" else ""
     return (
         f"{who}: {_errors(scores)} of {scores['n']} conversations ended in an error of the server or of a tool, which "
         f"counts as wrong; reports/evaluation.jsonl has its words{again}"

@@ -3,7 +3,6 @@
 import re
 import resource
 from typing import Any
-from urllib.parse import urlsplit
 
 from distill.records.faults import InputError
 from distill.teacher import chat, prices, provider, responses, rules, secrets
@@ -85,10 +84,8 @@ def api_of(params: dict[str, Any]) -> str:
             f"params.yaml: /model: '{model}' is neither an OpenAI model nor local/<name>; "
             "set teacher.base_url to the endpoint that serves it (README: Teacher and budget)"
         )
-    if teacher["base_url"] and (urlsplit(teacher["base_url"]).username or urlsplit(teacher["base_url"]).password):
-        raise InputError("params.yaml: /teacher/base_url: holds a credential; put it into .env as TEACHER_API_KEY")
-    if teacher["base_url"] and ("?" in teacher["base_url"] or "#" in teacher["base_url"]):
-        raise InputError("params.yaml: /teacher/base_url: ends at the path, such as https://host/v1; no ? and no #")
+    if teacher["base_url"]:
+        provider.check_url(teacher["base_url"], "/teacher/base_url", "TEACHER_API_KEY")
     if teacher["api"] != "auto":
         return teacher["api"]
     return "chat" if teacher["base_url"] else "responses"

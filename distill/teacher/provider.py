@@ -3,7 +3,9 @@
 import hashlib
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
+from distill.records.faults import InputError
 from distill.teacher import weights
 from distill.teacher.answer import Answer
 from distill.teacher.gguf_model import GgufModel
@@ -38,6 +40,15 @@ class Model(Protocol):
 def is_local(model: str) -> bool:
     """Whether the name means weights on this machine: `local/<name>` or a path to a GGUF file."""
     return model.startswith("local/") or model.endswith(".gguf")
+
+
+def check_url(url: str, key: str, variable: str) -> None:
+    """Raises InputError where an endpoint's URL, at `key` of params.yaml, holds a credential or does not end at its path."""
+    parts = urlsplit(url)
+    if parts.username or parts.password:
+        raise InputError(f"params.yaml: {key}: holds a credential; put it into .env as {variable}")
+    if "?" in url or "#" in url:
+        raise InputError(f"params.yaml: {key}: ends at the path, such as https://host/v1; no ? and no #")
 
 
 def local_model(model: str, slots: int, template: Path | None = None, adapter: Path | None = None) -> GgufModel:

@@ -40,7 +40,7 @@ BY_WORDS = [
         (r"credit balance is too low", "quota"),  # Anthropic, with 400
         (r"api.?key (is )?not valid|(incorrect|invalid) api.?key", "key_refused"),  # Gemini and xAI, with 400
         (r"location is not supported", "forbidden"),  # Gemini
-        (r"invalid model\b|is not a valid model", "not_found"),  # LiteLLM, Mistral and OpenRouter, with 400
+        (r"invalid model( name|:)|is not a valid model id", "not_found"),  # LiteLLM, Mistral and OpenRouter, with 400
         # vLLM and llama.cpp that were not started for tools, a model of Ollama's that has none: true of every
         # conversation, and of none once that is changed.
         (r"tool choice requires|enable-auto-tool-choice|tool-call-parser|requires --jinja", "parameter_refused"),
