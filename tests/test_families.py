@@ -28,7 +28,7 @@ OWN = [
     "gemma4_v5",
     "lfm2_2_5",
 ]
-BUNDLED = ["smollm2", "qwen3", "llama3", "gemma3"]
+BUNDLED = ["smollm2", "qwen2.5-coder", "qwen3", "llama3", "gemma3"]
 SEVERAL = as_row(
     [
         {"role": "user", "content": " \tone?\n"},
@@ -170,5 +170,5 @@ def test_templates_are_found_by_family_or_file(tmp_path):
     assert template_file("gemma3").read_text() == bundled("gemma3")
     (tmp_path / "mine.jinja").write_text("x")
     assert template_file(str(tmp_path / "mine.jinja")).read_text() == "x"
-    with pytest.raises(InputError, match="bundled are gemma3, llama3, qwen3, smollm2"):
+    with pytest.raises(InputError, match="bundled are gemma3, llama3, qwen2.5-coder, qwen3, smollm2"):
         template_file("gemma2")

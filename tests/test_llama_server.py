@@ -12,6 +12,7 @@ from rollout_records import call
 from stage_process import Running
 
 from distill.records.faults import InputError
+from distill.student.tokenizer import load_tokenizer
 from distill.teacher.gguf_model import NO_CALL
 from distill.teacher.llama_server import serve
 from distill.teacher.provider import local_model
@@ -105,6 +106,13 @@ def test_the_teacher_calls_a_tool_through_the_template():
     function = message["tool_calls"][0]["function"]
     assert function["name"] == "lookup_item"
     assert json.loads(function["arguments"]) == {"sku": first["metadata"]["items"][0], "field": "price"}
+
+
+def test_a_student_of_its_kind_calls_as_it_does():
+    """Its own template has `<tool_call>`, which it never learned."""
+    model = "local/qwen2.5-coder-0.5b-instruct"
+    fetched(model)
+    assert load_tokenizer(model).template == chat_template(model).read_text()
 
 
 def test_what_llama_cpp_cannot_read_as_a_call_is_what_the_model_said():

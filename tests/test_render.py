@@ -70,8 +70,12 @@ def test_also_when_the_template_rewrites_history(tokenizer, conversation):
 
 @pytest.mark.parametrize(
     "template",
-    [*(bundled(family) for family in ("smollm2", "qwen3", "llama3", "gemma3")), own("qwen3"), own("qwen2_5")],
-    ids=["smollm2", "qwen3", "llama3", "gemma3", "own qwen3", "own qwen2_5"],
+    [
+        *(bundled(family) for family in ("smollm2", "qwen2.5-coder", "qwen3", "llama3", "gemma3")),
+        own("qwen3"),
+        own("qwen2_5"),
+    ],
+    ids=["smollm2", "qwen2.5-coder", "qwen3", "llama3", "gemma3", "own qwen3", "own qwen2_5"],
 )
 def test_the_server_renders_the_same_prompt(template, gguf, tokenizer, tmp_path):
     """llama.cpp's own rendering, byte for byte, of what a client sends before each turn."""

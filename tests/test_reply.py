@@ -16,7 +16,7 @@ from distill.student.tokenizer import Tokenizer, read_tokenizer
 FAMILIES = [(own, name) for name in ("qwen2_5", "qwen3", "qwen3_instruct_2507", "llama3_1", "llama3_2")]
 TYPED_BY_SCHEMA = ["qwen3_5_think", "qwen3_5_nothink", "qwen3_8", "glm4moe"]
 AS_CODE = ["lfm2_v2", "lfm2_2_5", "gemma4", "gemma4_v5"]
-FAMILIES += [(bundled, name) for name in ("smollm2", "qwen3", "llama3", "gemma3")]
+FAMILIES += [(bundled, name) for name in ("smollm2", "qwen2.5-coder", "qwen3", "llama3", "gemma3")]
 DEEP = "[" * 5000
 
 

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -239,6 +240,22 @@ def test_bad_rows_are_refused_all_at_once(run):
 def test_no_rows_are_refused(run):
     with pytest.raises(InputError, match=r"data/train\.jsonl: no rows"):
         run(rows=[])
+
+
+def test_tokens_that_the_base_cannot_tell_apart_are_refused(run, gguf, tmp_path):
+    """As `<tool_call>` is to Qwen2.5-Coder: LoRA leaves the output matrix as it is, so nothing could make up for it."""
+    from safetensors.torch import load_file, save_file
+
+    from distill.student import base
+
+    folder = shutil.copytree(base.find(str(gguf)).directory, tmp_path / "untrained")
+    weights = load_file(folder / "model.safetensors")
+    end, other = 2, 1
+    weights["model.embed_tokens.weight"][end] = weights["model.embed_tokens.weight"][other] * 1.001
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InputError, match=r"untrained has never learned to write '<\|im_end\|>', .* up to 1 other"):
+        run(path=str(folder))
+    assert not written()
 
 
 def test_a_loss_that_is_no_number_stops_and_writes_nothing(run, tmp_path):

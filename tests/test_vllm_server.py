@@ -9,18 +9,22 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny_qwen3
-from chat_server import says, serving
+from chat_server import calls, says, serving
 from conftest import ROOT
-from families import own
+from families import bundled, own
 from stage_process import until
 from tiny_qwen3 import PROMPT, QUESTION, sit
 
+from distill.records.faults import InputError
 from distill.student import vllm_server
+from distill.student.in_process import InProcess
 from distill.student.open_student import greedy, open_student
 from distill.student.served import Served
+from distill.student.tokenizer import read_tokenizer
 from distill.teacher import request as requests
 from distill.teacher.errors import Fatal
 from distill.teacher.llama_server import Endpoint
@@ -82,9 +86,16 @@ def vllm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return record
 
 
+def command_of(made: tuple[Path, Path]) -> list[str]:
+    """vLLM's command for a base and an adapter."""
+    base, adapter = made
+    tokenizer = read_tokenizer(adapter, (adapter / "chat_template.jinja").read_text())
+    return vllm_server.arguments(base, "tiny", adapter, tokenizer)
+
+
 def test_the_manuals_command_is_the_one_that_is_run(made):
     [line] = re.findall(r"(?m)^vllm serve .*$", (ROOT / "README.md").read_text().replace("\\\n", " "))
-    ours = vllm_server.arguments(made[0], "tiny", made[1])
+    ours = command_of(made)
     ours = ours[: ours.index("--served-model-name")] + ours[ours.index("--generation-config") :]
     fixed = [word for word in line.split() if "models/" not in word and word not in ("Qwen/Qwen3-8B", "32")]
     assert fixed == [word for word in ours if str(made[0].parent) not in word and word != "16"]
@@ -104,12 +115,12 @@ def test_the_manuals_command_is_the_one_that_is_run(made):
 def test_the_template_says_how_calls_and_thoughts_are_read(family, parsers, made, tmp_path):
     adapter = shutil.copytree(made[1], tmp_path / "adapter")
     (adapter / "chat_template.jinja").write_text(own(family), encoding="utf-8")
-    command = vllm_server.arguments(made[0], "tiny", adapter)
+    command = command_of((made[0], adapter))
     assert command[command.index("--tool-call-parser") + 1 :] == parsers
 
 
 def test_a_vllm_that_dies_says_why(vllm, made):
-    command = vllm_server.arguments(made[0], "tiny", made[1])
+    command = command_of(made)
     with pytest.raises(Fatal, match="vllm ended with 1:\nno such card"):
         with vllm_server.started(command, 1, threading.Event()):
             pass
@@ -117,7 +128,7 @@ def test_a_vllm_that_dies_says_why(vllm, made):
 
 def test_vllm_is_started_asked_and_ended(vllm, made, monkeypatch):
     """By the evaluation itself, and, as `runtime.student_url`, by the user."""
-    command = vllm_server.arguments(made[0], "tiny", made[1])
+    command = command_of(made)
     settings = {"student": {"path": "tiny"}, "runtime": {"student_url": None}}
 
     @contextmanager
@@ -143,13 +154,52 @@ def test_thoughts_of_earlier_turns_reach_servers_of_either_name():
     messages = [*QUESTION, thought, {"role": "user", "content": "And 4?"}]
 
     async def ask(url: str) -> None:
-        model = Served.at(url, "tiny")
+        model = Served.at(url, "tiny", None)
         await model.ask(requests.build(model.identity, messages, [], greedy(4, 1.0)))
         await model.close()
 
     with serving(lambda body: says("7")) as server:
         asyncio.run(ask(server.base_url))
     assert server.asked[0]["messages"] == [*QUESTION, thought | {"reasoning": "1 + 2"}, messages[-1]]
+
+
+def as_text(sku: str) -> dict[str, Any]:
+    """A call as Qwen3 writes it, which nobody has read."""
+    return says(f'<tool_call>\n{{"name": "lookup_item", "arguments": {{"sku": "{sku}"}}}}\n</tool_call>')
+
+
+def sit_at(url: str, made: tuple[Path, Path], count: int) -> list[dict[str, Any]]:
+    """An exam of `count` prompts at a URL."""
+    settings = {"student": {"path": "tiny"}, "runtime": {"student_url": url}}
+    return sit(open_student(settings, made[1]), 1.0, *(PROMPT | {"id": f"{n:016}"} for n in range(count)))
+
+
+def test_a_server_that_does_not_read_calls_ends_the_exam(made):
+    """As vLLM does under the wrong --tool-call-parser: the student would seem to call no tools."""
+    with serving(lambda body: as_text("G101")) as server:
+        with pytest.raises(InputError, match="its server gives tool calls as text, such as '<tool_call>") as ended:
+            sit_at(server.base_url, made, 3)
+        assert "--tool-call-parser hermes" in str(ended.value)
+        assert [talk["tool_calls"] for talk in sit_at(server.base_url, made, 2)] == [0, 0]
+    with serving(lambda body: says('{"name": "Ada", "arguments": {}}')) as server:
+        assert len(sit_at(server.base_url, made, 4)) == 4
+
+
+def test_a_server_that_reads_some_calls_is_not_to_blame(made):
+    read = calls(("a", "lookup_item", '{"sku": "G101"}'))
+    with serving(lambda body: as_text("G101") if len(server.asked) % 2 else read) as server:
+        assert len(sit_at(server.base_url, made, 6)) == 6
+
+
+def test_transformers_serves_what_vllm_has_no_parser_for(made, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    monkeypatch.setattr("distill.student.open_student.cuda", lambda: True)
+    settings = {"student": {"path": "tiny"}, "runtime": {"student_url": None}}
+    assert isinstance(open_student(settings, made[1]), Served) and not capsys.readouterr().out
+    adapter = shutil.copytree(made[1], tmp_path / "adapter")
+    (adapter / "chat_template.jinja").write_text(bundled("smollm2"))
+    assert isinstance(open_student(settings, adapter), InProcess)
+    assert "vLLM has no parser for calls as" in capsys.readouterr().out
 
 
 def test_a_server_that_is_still_starting_ends_with_the_student(tmp_path):

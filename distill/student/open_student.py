@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from distill.records.faults import InputError
+from distill.records.terminal import say
 from distill.student import base
 from distill.student.in_process import InProcess
 from distill.student.loaded import Loaded
+from distill.student.reply import form
 from distill.student.served import Served
-from distill.student.tokenizer import read_tokenizer
-from distill.student.vllm_server import arguments, cuda, started
+from distill.student.tokenizer import Tokenizer, read_tokenizer
+from distill.student.unread_calls import UnreadCalls
+from distill.student.vllm_server import arguments, call_parser, cuda, started
 from distill.teacher import provider
 from distill.teacher.provider import Model
 
@@ -30,20 +33,32 @@ def open_student(params: dict[str, Any], adapter: Path) -> Model:
     template is one that no server here can read calls of.
     """
     path, runtime = params["student"]["path"], params["runtime"]
-    needed = (ADAPTER_GGUF, TEMPLATE) if provider.is_local(path) else NEEDED
-    for name in needed:
+    for name in (*NEEDED, ADAPTER_GGUF) if provider.is_local(path) else NEEDED:
         if not (adapter / name).is_file():
             raise InputError(f"{adapter / name}: no such file; run `dvc repro sft_train` first")
+    template = adapter / TEMPLATE
+    tokenizer = read_tokenizer(adapter, template.read_text(encoding="utf-8"))
     if runtime["student_url"]:
         provider.check_url(runtime["student_url"], "/runtime/student_url", "STUDENT_API_KEY")
-        return Served.at(runtime["student_url"], path)
-    template = adapter / TEMPLATE
+        return Served.at(runtime["student_url"], path, _unread_calls(tokenizer))
     if provider.is_local(path):
         return provider.local_model(path, runtime["concurrency"], template=template, adapter=adapter / ADAPTER_GGUF)
     if importlib.util.find_spec("vllm") and cuda():
-        return Served(lambda *where: started(arguments(base.find(path).directory, path, adapter), *where), path)
-    tokenizer = read_tokenizer(adapter, template.read_text(encoding="utf-8"))
+        if call_parser(tokenizer):
+            return Served(
+                lambda *where: started(arguments(base.find(path).directory, path, adapter, tokenizer), *where), path
+            )
+        say(
+            f"vLLM has no parser for calls as {template} writes them: transformers serves the student, which takes longer"
+        )
     return InProcess(path, tokenizer, lambda: Loaded(base.find(path).directory, adapter))
+
+
+def _unread_calls(tokenizer: Tokenizer) -> UnreadCalls | None:
+    try:
+        return UnreadCalls(form(tokenizer), call_parser(tokenizer))
+    except InputError:  # calls in a form that only the server knows
+        return None
 
 
 def greedy(max_output_tokens: int, adapter_scale: float) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from distill.student.in_process import PLACES
 from distill.student.render import tools_as_served
+from distill.student.unread_calls import UnreadCalls
 from distill.teacher import chat, secrets
 from distill.teacher.answer import Answer
 from distill.teacher.errors import ApiError, Fatal, Transient
@@ -25,24 +26,29 @@ STUDENT = "student"
 
 class Served:
     """`start(port, stop)` gives the endpoint, at the first question, on a free port; it is left when the student is
-    closed, and `stop` is set if it is not ready by then."""
+    closed, and `stop` is set if it is not ready by then. `unread` looks at what the student answers."""
 
     seeded = False
     leased = False
     places = PLACES
 
-    def __init__(self, start: Callable[[int, threading.Event], AbstractContextManager[Endpoint]], base: str):
+    def __init__(
+        self,
+        start: Callable[[int, threading.Event], AbstractContextManager[Endpoint]],
+        base: str,
+        unread: UnreadCalls | None = None,
+    ):
         self.identity = {"provider": "endpoint", "api": "chat", "model": STUDENT}
-        self.start, self._models = start, (base, STUDENT)
+        self.start, self._models, self._unread = start, (base, STUDENT), unread
         self._server = ExitStack()
         self._stop = threading.Event()
         self._started: asyncio.Future[Endpoint] | None = None
         self._http: Http | None = None
 
     @classmethod
-    def at(cls, url: str, base: str) -> "Served":
+    def at(cls, url: str, base: str, unread: UnreadCalls | None) -> "Served":
         """The student at a URL, with the key STUDENT_API_KEY where it asks for one."""
-        return cls(lambda *_: nullcontext(Endpoint(url, secrets.get("STUDENT_API_KEY") or "none")), base)
+        return cls(lambda *_: nullcontext(Endpoint(url, secrets.get("STUDENT_API_KEY") or "none")), base, unread)
 
     def request(
         self,
@@ -71,6 +77,8 @@ class Served:
             "tools": tools_as_served(request["tools"]),
         }
         answer = await self._steadily(request | changes)
+        if self._unread and adapted:
+            self._unread.look(answer["message"], request["tools"])
         message = with_plain_ids(answer["message"], request["messages"])
         return {**answer, "message": message, "response_id": None, "cost_usd": 0.0}
 

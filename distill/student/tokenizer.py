@@ -11,9 +11,14 @@ import jinja2
 from distill.records.faults import InputError
 from distill.student import base
 from distill.student.template import compile_template, without_clock
+from distill.teacher.weights import EMBEDDED
 
 TEMPLATES = Path(__file__).parent / "templates"
-BUNDLED = {"local/smollm2-135m-instruct": "smollm2"}  # its own template drops tools and tool calls
+BUNDLED = {
+    "local/smollm2-135m-instruct": "smollm2",  # its own template drops tools and tool calls
+    "local/qwen2.5-coder-0.5b-instruct": "qwen2.5-coder",  # its own has tokens that it never learned
+    "local/qwen2.5-coder-1.5b-instruct": "qwen2.5-coder",
+}
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,7 @@ class Tokenizer:
 
 def load_tokenizer(path: str, template: str | None = None) -> Tokenizer:
     """The tokenizer of `student.path` with the template `student.template`: a bundled name or a file; null: the bundled
-    one for a local student whose own cannot call tools, else its own.
+    one for a local student that cannot call tools with its own, else its own.
 
     Raises InputError when either is missing or broken, or when the tokenizer is that of another model.
     """
@@ -103,11 +108,11 @@ def mismatches(folder: Path) -> list[str]:
 
 def template_file(name: str) -> Path:
     """The file of `student.template`: a bundled family or a path. Raises InputError when it is neither."""
-    bundled = sorted(file.stem for file in TEMPLATES.glob("*.jinja"))
-    file = TEMPLATES / f"{name}.jinja" if name in bundled else Path(name)
+    bundled = {file.stem: file for folder in (TEMPLATES, EMBEDDED) for file in folder.glob("*.jinja")}
+    file = bundled.get(name, Path(name))
     if not file.is_file():
         raise InputError(
-            f"params.yaml: /student/template: {name}: there is no such file, and bundled are {', '.join(bundled)}"
+            f"params.yaml: /student/template: {name}: there is no such file, and bundled are {', '.join(sorted(bundled))}"
         )
     return file
 

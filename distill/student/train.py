@@ -20,6 +20,7 @@ from distill.student.memory import Fit
 from distill.student.packing import layout
 from distill.student.quiet import quiet
 from distill.student.speed import Speed, forget_peak, measured
+from distill.student.untrained import refuse_untrained
 
 ALPHA = 32  # constant, so that the best learning rate does not depend on the rank ("LoRA Without Regret", 2025)
 CHECKPOINTS = 10  # a kill costs a tenth of the run at most; the held-out loss is taken at the same steps
@@ -52,8 +53,9 @@ def train(examples: Examples, base: Base, params: dict[str, Any], folder: Path) 
     """Trains an adapter with the parameters `student:`; `folder` holds the checkpoints and may hold those of a kill.
 
     In a launched process it does that process's share, and every process returns. Prints a line of progress per step.
-    Raises InputError when loss or gradient is zero or not a number, when a 4-bit base is asked for that this machine
-    cannot load, when the batch cannot be shared among the processes, and when one row is too much for the memory.
+    Raises InputError when loss or gradient is zero or not a number, when the base never learned a token that is to be
+    learned, when a 4-bit base is asked for that this machine cannot load, when the batch cannot be shared among the
+    processes, and when one row is too much for the memory.
     """
     from accelerate import PartialState
 
@@ -110,6 +112,7 @@ def _train(
     set_seed(params["seed"])
     arguments = _arguments(examples, params, folder, device, fit, share)
     model = frozen.load(base, params["qlora_rank"] is not None, device)
+    refuse_untrained(model, base.directory, base.name, examples.train)
     student = trainer.build(
         model=model,
         peft_config=LoraConfig(

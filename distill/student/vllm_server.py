@@ -16,10 +16,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from distill.records.faults import InputError
+import jinja2
+
 from distill.student.reply import SHOWN_CALL, said_turn
 from distill.student.served import STUDENT
-from distill.student.tokenizer import read_tokenizer
+from distill.student.tokenizer import Tokenizer
 from distill.teacher.errors import Fatal
 from distill.teacher.llama_server import Endpoint
 
@@ -50,16 +51,22 @@ def cuda() -> bool:
     return torch.cuda.is_available()
 
 
-def arguments(base: Path, name: str, adapter: Path) -> list[str]:
-    """The command `vllm serve` for the base in a folder, called `name`, with an adapter; without host and port.
+def call_parser(tokenizer: Tokenizer) -> str | None:
+    """vLLM's parser for the calls that a tokenizer's template writes; None where it has none."""
+    try:
+        turn = said_turn(tokenizer, SHOWN_CALL)
+    except (jinja2.TemplateError, TypeError, ValueError):  # a template without tools may not even take a call
+        return None
+    return next((name for pattern, name in PARSERS.items() if re.search(pattern, turn, re.DOTALL)), None)
 
-    Raises InputError where the adapter's template writes calls in a way that no parser of vLLM's reads.
+
+def arguments(base: Path, name: str, adapter: Path, tokenizer: Tokenizer) -> list[str]:
+    """The command `vllm serve` for the base in a folder, called `name`, with an adapter and its tokenizer, whose calls
+    vLLM has a parser for; without host and port.
     """
-    tokenizer = read_tokenizer(adapter, (adapter / "chat_template.jinja").read_text(encoding="utf-8"))
+    parser = call_parser(tokenizer)
+    assert parser
     turn, thoughtless = (said_turn(tokenizer, SHOWN_CALL | more) for more in ({"reasoning_content": "?"}, {}))
-    parser = next((name for pattern, name in PARSERS.items() if re.search(pattern, turn, re.DOTALL)), None)
-    if parser is None:
-        raise InputError(f"{adapter}/chat_template.jinja: vLLM has no parser for calls such as {turn!r}")
     thinking = [
         word
         for end, name in THOUGHTS.items()
