@@ -143,7 +143,7 @@ def read_as_llama_factory(line: dict[str, Any]) -> tuple[str, list[str]]:
     return system, [turn["from"] for turn in turns]
 
 
-def test_sharegpt_readers_take_every_row_and_what_cannot_be_said_is_counted(exported):
+def test_sharegpt_readers_take_every_row_and_what_cannot_be_said_is_counted(exported, project):
     lines, said = exported("sharegpt", rows(), "sharegpt.jsonl")
     read = [read_as_llama_factory(line) for line in lines]
     usual = ["human", "function_call", "observation", "function_call", "observation", "gpt"]
@@ -152,6 +152,8 @@ def test_sharegpt_readers_take_every_row_and_what_cannot_be_said_is_counted(expo
     assert [one["name"] for one in json.loads(lines[2]["conversations"][2]["value"])] == ["lookup_item"] * 2
     assert lines[2]["conversations"][3]["value"] == f"a{sharegpt.JOIN}b"
     assert len(lines) == 8 and said.count("1 rows left out: ") == 2
+    [named] = json.loads((project / "exports/dataset_info.json").read_text()).values()
+    assert named["file_name"] == "sharegpt.jsonl" and set(named["columns"].values()) == set(lines[0])
     assert "weight 0" in said and "beside a tool call" in said and "1 rows without the teacher's thoughts" in said
 
 

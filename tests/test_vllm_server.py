@@ -126,6 +126,14 @@ def test_a_vllm_that_dies_says_why(vllm, made):
             pass
 
 
+def test_a_vllm_that_dies_while_it_serves_says_why(vllm, made, capsys):
+    with vllm_server.started(command_of(made), 0, threading.Event()):
+        process = int(vllm.read_text()[-12:])
+        os.kill(process, 9)
+        os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT)
+    assert "vllm ended with -9:" in capsys.readouterr().out
+
+
 def test_vllm_is_started_asked_and_ended(vllm, made, monkeypatch):
     """By the evaluation itself, and, as `runtime.student_url`, by the user."""
     command = command_of(made)
@@ -147,6 +155,16 @@ def test_vllm_is_started_asked_and_ended(vllm, made, monkeypatch):
     assert right["correct"] is True and right["messages"][2]["tool_calls"][0]["id"] == "call_1"
     with pytest.raises(ProcessLookupError):
         os.kill(int(given[-12:]), 0)
+
+
+@pytest.mark.skipif(not shutil.which("vllm"), reason="vLLM is not installed")
+def test_a_real_vllm_serves_base_and_student(made):
+    [right], [wrong] = (
+        sit(Served(lambda *where: vllm_server.started(command_of(made), *where), "tiny"), scale, PROMPT)
+        for scale in (1.0, 0.0)
+    )
+    assert right["correct"] is True and right["messages"][2]["tool_calls"][0]["id"] == "call_1"
+    assert wrong["correct"] is False and wrong["tool_calls"] == wrong["valid_calls"] == 1
 
 
 def test_thoughts_of_earlier_turns_reach_servers_of_either_name():

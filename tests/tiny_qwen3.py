@@ -44,7 +44,7 @@ def write_base(folder: Path) -> Path:
     torch.manual_seed(0)
     config = Qwen3Config(
         vocab_size=900, hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, head_dim=16, max_position_embeddings=1024, tie_word_embeddings=True,
+        num_key_value_heads=2, head_dim=32, max_position_embeddings=1024, tie_word_embeddings=True,
         initializer_range=0.1, bos_token_id=None, eos_token_id=2,
     )  # fmt: skip
     (folder / "config.json").write_text(config.to_json_string())

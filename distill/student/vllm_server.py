@@ -15,9 +15,11 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import jinja2
 
+from distill.records.terminal import say
 from distill.student.reply import SHOWN_CALL, said_turn
 from distill.student.served import STUDENT
 from distill.student.tokenizer import Tokenizer
@@ -88,7 +90,8 @@ def arguments(base: Path, name: str, adapter: Path, tokenizer: Tokenizer) -> lis
 def started(command: list[str], port: int, stop: threading.Event) -> Iterator[Endpoint]:
     """The endpoint of a `vllm serve` command, on a loopback port (0: a free one); the process ends with the block.
 
-    Raises Fatal, with vLLM's last words, when it ends before it serves, and when `stop` is set until then.
+    Raises Fatal, with vLLM's last words, when it ends before it serves, and when `stop` is set until then; prints them
+    when it ends later, which whoever asks it finds out.
     """
     address = ("127.0.0.1", port or _free_port())
     key = secrets.token_urlsafe(24)
@@ -103,17 +106,17 @@ def started(command: list[str], port: int, stop: threading.Event) -> Iterator[En
         try:
             _wait(process, f"http://{address[0]}:{address[1]}/health", log, stop)
             yield Endpoint(f"http://{address[0]}:{address[1]}/v1", key)
+            if process.poll() is not None:
+                say(_last_words(process, log))
         finally:
             _stop(process)
 
 
-def _wait(process: subprocess.Popen[bytes], url: str, log: object, stop: threading.Event) -> None:
+def _wait(process: subprocess.Popen[bytes], url: str, log: IO[bytes], stop: threading.Event) -> None:
     give_up = time.monotonic() + READY_S
     while time.monotonic() < give_up:
         if process.poll() is not None:
-            log.seek(0)  # type: ignore[attr-defined]
-            said = log.read().decode("utf-8", "replace").splitlines()[-LAST_WORDS:]  # type: ignore[attr-defined]
-            raise Fatal("embedded_server", "\n".join([f"vllm ended with {process.returncode}:", *said]))
+            raise Fatal("embedded_server", _last_words(process, log))
         try:
             with urllib.request.urlopen(url, timeout=5) as answer:
                 if answer.status == 200:
@@ -122,6 +125,12 @@ def _wait(process: subprocess.Popen[bytes], url: str, log: object, stop: threadi
             if stop.wait(0.1):
                 raise Fatal("interrupted", "stopped while vllm was starting") from None
     raise Fatal("embedded_server", f"vllm was not ready after {READY_S:.0f} s")
+
+
+def _last_words(process: subprocess.Popen[bytes], log: IO[bytes]) -> str:
+    log.seek(0)
+    said = log.read().decode("utf-8", "replace").splitlines()[-LAST_WORDS:]
+    return "\n".join([f"vllm ended with {process.returncode}:", *said])
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -32,6 +32,9 @@ def main(params: dict[str, Any]) -> None:
     if chosen == "hf":
         with replacing(FOLDER / "hf/README.md") as file:
             file.write(card(TRAIN, _rows(), params).encode())
+    if chosen == "sharegpt":
+        with replacing(FOLDER / "dataset_info.json") as file:
+            file.write(jsonl.dumps(sharegpt.DATASET_INFO) + b"\n")
     if chosen == "openai" and count < FEWEST_FOR_OPENAI:
         print(f"export: OpenAI takes files of {FEWEST_FOR_OPENAI} rows or more")
     print(f"export: {count} rows -> {FOLDER / 'hf' if chosen == 'hf' else FILES[chosen]}")

@@ -11,6 +11,14 @@ import orjson
 
 from distill.dataset.export import Unsayable
 
+DATASET_INFO = {
+    "distill": {
+        "file_name": "sharegpt.jsonl",
+        "formatting": "sharegpt",
+        "columns": {"messages": "conversations", "tools": "tools"},
+    }
+}
+"""What LLaMA-Factory wants to know of the file, in dataset_info.json of its `dataset_dir`."""
 JOIN = "\n</tool_response>\n<tool_response>\n"
 
 
