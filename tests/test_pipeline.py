@@ -20,6 +20,7 @@ from chat_server import calls, says, serving
 from closure import ROOT, closure, is_code
 
 from distill.records import jsonl
+from distill.student.tokenizer import bundled_templates
 
 STAGES = ["prompts", "teacher_rollouts", "convert", "filter", "sft_train", "evaluate", "report"]
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
@@ -29,6 +30,12 @@ PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 def test_deps_are_exactly_what_the_script_can_load(stage: str) -> None:
     listed = filter(is_code, PIPELINE["stages"][stage]["deps"])
     assert sorted(listed) == sorted(closure(f"stages/{stage}.py"))
+
+
+@pytest.mark.parametrize("stage", ["filter", "sft_train"])
+def test_what_renders_rows_depends_on_every_template_that_is_bundled(stage: str) -> None:
+    templates = {file.relative_to(ROOT).as_posix() for file in bundled_templates().values()}
+    assert templates <= set(PIPELINE["stages"][stage]["deps"])
 
 
 def test_every_stage_is_listed_in_order_and_described() -> None:

@@ -106,9 +106,14 @@ def mismatches(folder: Path) -> list[str]:
     return faults
 
 
+def bundled_templates() -> dict[str, Path]:
+    """The templates that `student.template` may name: those made for students, and those of embedded teachers."""
+    return {file.stem: file for folder in (TEMPLATES, EMBEDDED) for file in folder.glob("*.jinja")}
+
+
 def template_file(name: str) -> Path:
     """The file of `student.template`: a bundled family or a path. Raises InputError when it is neither."""
-    bundled = {file.stem: file for folder in (TEMPLATES, EMBEDDED) for file in folder.glob("*.jinja")}
+    bundled = bundled_templates()
     file = bundled.get(name, Path(name))
     if not file.is_file():
         raise InputError(
