@@ -142,6 +142,22 @@ def test_a_template_that_tells_the_date_tells_the_same_one_every_day(folder):
     assert read_tokenizer(folder("llama3"), tokenizer.template).template == tokenizer.template
 
 
+@pytest.mark.parametrize("family", ["lfm2_2_5", "gptoss"])
+def test_thoughts_reach_a_template_under_the_name_that_every_server_has(family, folder):
+    """vLLM knows no `thinking`."""
+    asked = {
+        "role": "assistant",
+        "content": "",
+        "reasoning_content": "2 + 1",
+        "tool_calls": [call(1, "calculator", {})],
+    }
+    result = {"role": "tool", "tool_call_id": asked["tool_calls"][0]["id"], "content": "3"}
+    tokenizer = read_tokenizer(folder("lfm2_2_5"), own(family))
+    talk = serving([{"role": "user", "content": "?"}, asked, result])
+    assert "2 + 1" in tokenizer.text(talk, serving_tools(TOOLS), True)
+    assert read_tokenizer(folder("lfm2_2_5"), tokenizer.template).template == tokenizer.template
+
+
 @pytest.mark.parametrize(
     ("file", "content", "said"),
     [

@@ -41,7 +41,7 @@ import argparse, json, os, sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
 parser = argparse.ArgumentParser()
 for name in ("--served-model-name", "--lora-modules", "--max-lora-rank", "--chat-template", "--tool-call-parser",
-             "--reasoning-parser", "--generation-config", "--host", "--port"):
+             "--reasoning-parser", "--generation-config", "--chat-template-content-format", "--host", "--port"):
     parser.add_argument(name, required=True)
 for flag in ("--enable-lora", "--enable-auto-tool-choice"):
     parser.add_argument(flag, action="store_true", required=True)

@@ -1,6 +1,7 @@
 """Chat templates, compiled as transformers compiles them, but without transformers (three seconds of imports)."""
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -51,6 +52,14 @@ def without_clock(text: str) -> str:
     if "strftime_now" not in text or text.startswith(STOPPED_CLOCK):
         return text
     return STOPPED_CLOCK + text
+
+
+def with_usual_names(text: str) -> str:
+    """The template with thoughts under the name that every server has for them: LFM2.5's and gpt-oss's take them as
+    `thinking`, under which vLLM gives a template nothing.
+    """
+    text = re.sub(r"\bmessage\.thinking\b", "message.reasoning_content", text)
+    return re.sub(r"""(['"])thinking\1(?=\s+in\s+message\b)""", r"\1reasoning_content\1", text)
 
 
 def _to_json(

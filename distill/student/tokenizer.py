@@ -10,7 +10,7 @@ import jinja2
 
 from distill.records.faults import InputError
 from distill.student import base
-from distill.student.template import compile_template, without_clock
+from distill.student.template import compile_template, with_usual_names, without_clock
 from distill.teacher.weights import EMBEDDED
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -57,15 +57,14 @@ def read_tokenizer(folder: Path, template: str) -> Tokenizer:
     encoder.no_truncation()  # whoever saved the file last may have left either in it
     encoder.no_padding()
     tokens = _named_tokens(folder)
-    template = without_clock(template)
+    template = with_usual_names(without_clock(template))
     try:
         compiled = compile_template(template)
     except jinja2.TemplateSyntaxError as error:
         raise InputError(f"student.template: line {error.lineno}: {error.message}") from None
 
     def text(messages: list[dict], tools: list[dict] | None, add_generation_prompt: bool) -> str:
-        said = [_thinking(message) for message in messages]
-        return compiled(messages=said, tools=tools or None, add_generation_prompt=add_generation_prompt, **tokens)
+        return compiled(messages=messages, tools=tools or None, add_generation_prompt=add_generation_prompt, **tokens)
 
     stops = _read(folder / "generation_config.json").get("eos_token_id") or []
     stops = {stops} if isinstance(stops, int) else set(stops)
@@ -120,12 +119,6 @@ def template_file(name: str) -> Path:
             f"params.yaml: /student/template: {name}: there is no such file, and bundled are {', '.join(sorted(bundled))}"
         )
     return file
-
-
-def _thinking(message: dict[str, Any]) -> dict[str, Any]:
-    """Servers give a template the thoughts under both names that templates have for them (gpt-oss, LFM2.5: `thinking`)."""
-    thought = message.get("reasoning_content")
-    return message | {"thinking": thought} if thought else message
 
 
 def _template_text(path: str, folder: Path, template: str | None) -> str:

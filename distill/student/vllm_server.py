@@ -82,6 +82,7 @@ def arguments(base: Path, name: str, adapter: Path, tokenizer: Tokenizer) -> lis
         "--enable-lora", "--lora-modules", f"{STUDENT}={adapter}",
         "--max-lora-rank", str(next(allowed for allowed in RANKS if allowed >= rank)),
         "--chat-template", str(adapter / "chat_template.jinja"),
+        "--chat-template-content-format", "string",  # Gemma 4's would say a list of texts otherwise than a text
         "--enable-auto-tool-choice", "--tool-call-parser", parser, *thinking,
     ]  # fmt: skip
 
