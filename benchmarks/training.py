@@ -81,14 +81,17 @@ def long_rows(count: int, length: int, vocabulary: int) -> Examples:
 
 
 def random_base(folder: Path, shape: dict[str, Any]) -> Base:
-    """A model of this shape with random weights, saved as transformers loads it."""
+    """A model of this shape with random weights and a tokenizer that knows next to nothing, as transformers loads them."""
     import torch
-    from transformers import Qwen3Config, Qwen3ForCausalLM
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
     torch.manual_seed(0)
     with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
         model = Qwen3ForCausalLM._from_config(Qwen3Config(**shape), dtype=getattr(torch, shape["dtype"]))
     model.save_pretrained(folder)
+    letters = Tokenizer(models.WordLevel({"<pad>": 0, "<eos>": 1}, unk_token="<pad>"))
+    PreTrainedTokenizerFast(tokenizer_object=letters, pad_token="<pad>", eos_token="<eos>").save_pretrained(folder)
     return Base("random", folder, "random", None)
 
 
@@ -109,7 +112,7 @@ def plain_trl(examples: Examples, base: Base, params: dict[str, Any], packed: bo
     import torch
     from datasets import Dataset
     from peft import LoraConfig
-    from transformers import BitsAndBytesConfig
+    from transformers import AutoTokenizer, BitsAndBytesConfig
     from trl import SFTConfig, SFTTrainer
 
     cuda = torch.cuda.is_available()
@@ -132,7 +135,7 @@ def plain_trl(examples: Examples, base: Base, params: dict[str, Any], packed: bo
             ),
             peft_config=LoraConfig(r=rank, lora_alpha=train.ALPHA, target_modules="all-linear", task_type="CAUSAL_LM"),
             train_dataset=Dataset.from_list([vars(sequence) for sequence in examples.train]),
-            processing_class=_tokenizer(base),
+            processing_class=AutoTokenizer.from_pretrained(base.directory),
         )  # fmt: skip
         began = time.perf_counter()
         trainer.train()
@@ -143,17 +146,6 @@ def plain_trl(examples: Examples, base: Base, params: dict[str, Any], packed: bo
         "tokens_per_s": examples.tokens * params["num_epochs"] / seconds,
         "grad_norm": min(entry["grad_norm"] for entry in history),
     }  # fmt: skip
-
-
-def _tokenizer(base: Base) -> Any:
-    from transformers import AutoTokenizer, PreTrainedTokenizerFast
-
-    if (base.directory / "tokenizer.json").exists():
-        return AutoTokenizer.from_pretrained(base.directory)
-    from tokenizers import Tokenizer, models
-
-    letters = Tokenizer(models.WordLevel({"<pad>": 0, "<eos>": 1}, unk_token="<pad>"))
-    return PreTrainedTokenizerFast(tokenizer_object=letters, pad_token="<pad>", eos_token="<eos>")
 
 
 def compare(examples: Examples, base: Base, params: dict[str, Any], packed: bool, same: float, title: str) -> None:

@@ -172,7 +172,7 @@ def test_thoughts_of_earlier_turns_reach_servers_of_either_name():
     messages = [*QUESTION, thought, {"role": "user", "content": "And 4?"}]
 
     async def ask(url: str) -> None:
-        model = Served.at(url, "tiny", None)
+        model = Served.at(url, "tiny")
         await model.ask(requests.build(model.identity, messages, [], greedy(4, 1.0)))
         await model.close()
 

@@ -26,8 +26,11 @@ TEMPLATE = "chat_template.jinja"
 NEEDED = ("adapter_config.json", TEMPLATE, "tokenizer.json")
 
 
-def open_student(params: dict[str, Any], adapter: Path) -> Model:
+def open_student(params: dict[str, Any], adapter: Path, slots: int = 1) -> Model:
     """The student of `student.path` with its adapter; `lora` in the sampling turns it on (scale 1) or off (0).
+
+    `slots`: conversations that llama.cpp has side by side. One is as fast on two cores as four, and gives the same answers
+    every time: more are rounded as they happen to come together.
 
     Nothing is loaded or started before the first question. Raises InputError where the adapter is missing, or its
     template is one that no server here can read calls of.
@@ -42,7 +45,7 @@ def open_student(params: dict[str, Any], adapter: Path) -> Model:
         provider.check_url(runtime["student_url"], "/runtime/student_url", "STUDENT_API_KEY")
         return Served.at(runtime["student_url"], path, _unread_calls(tokenizer))
     if provider.is_local(path):
-        return provider.local_model(path, runtime["concurrency"], template=template, adapter=adapter / ADAPTER_GGUF)
+        return provider.local_model(path, slots, template=template, adapter=adapter / ADAPTER_GGUF)
     if importlib.util.find_spec("vllm") and cuda():
         if call_parser(tokenizer):
             return Served(

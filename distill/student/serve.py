@@ -76,7 +76,7 @@ async def _serve(port: int) -> None:
     if settings["runtime"]["student_url"]:
         raise InputError(f"runtime.student_url: the student is served at {settings['runtime']['student_url']} already")
     _refuse_taken(port)
-    model = open_student(settings, ADAPTER)
+    model = open_student(settings, ADAPTER, slots=settings["runtime"]["concurrency"])
     alone = not isinstance(model, Served)  # vLLM is a process of its own, which has to be ended, too
     for sign in SIGNALS:
         signal.signal(sign, signal.SIG_DFL if alone else _interrupt)  # Python hears of none while llama.cpp loads

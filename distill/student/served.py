@@ -46,7 +46,7 @@ class Served:
         self._http: Http | None = None
 
     @classmethod
-    def at(cls, url: str, base: str, unread: UnreadCalls | None) -> "Served":
+    def at(cls, url: str, base: str, unread: UnreadCalls | None = None) -> "Served":
         """The student at a URL, with the key STUDENT_API_KEY where it asks for one."""
         return cls(lambda *_: nullcontext(Endpoint(url, secrets.get("STUDENT_API_KEY") or "none")), base, unread)
 
