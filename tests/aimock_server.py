@@ -23,7 +23,7 @@ class Aimock:
 
     def journal(self) -> list[dict[str, Any]]:
         """Every request, oldest first."""
-        with urllib.request.urlopen(f"{self._origin}/__aimock/journal", timeout=10) as answer:
+        with urllib.request.urlopen(f"{self._origin}/__aimock/journal", timeout=300) as answer:
             found = json.load(answer)
         return found["entries"] if isinstance(found, dict) else found
 
@@ -35,7 +35,7 @@ class Aimock:
             {"content-type": "application/json"},
             method="POST",
         )
-        urllib.request.urlopen(request, timeout=10).close()
+        urllib.request.urlopen(request, timeout=300).close()
 
 
 @contextmanager
@@ -55,7 +55,7 @@ def serving(folder: Path, fixtures: list[dict[str, Any]]) -> Iterator[Aimock]:
 
 
 def _origin(said: Path, process: "subprocess.Popen[bytes]") -> str:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 300
     while time.monotonic() < end and process.poll() is None:
         for word in said.read_text().split():
             if word.startswith("http://"):

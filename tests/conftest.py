@@ -12,12 +12,17 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from distill.teacher.llama_server import SPINS
+
 # A shell starts background jobs with SIGINT ignored, and children inherit that: Ctrl-C tests would then wait for ever.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Under `make test` a `make` inside of a test would take itself for a part of that one, and say so in its output.
 for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):
     os.environ.pop(name, None)
+
+# The tests run side by side on fewer cores than they are. llama.cpp sets this itself, but here torch may be loaded first.
+os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
 
 settings.register_profile("project", deadline=None, derandomize=True, database=None)
 settings.load_profile("project")

@@ -13,5 +13,5 @@ def post(endpoint: Endpoint, path: str, **body: Any) -> dict[str, Any]:
         json.dumps(body).encode(),
         {"Authorization": f"Bearer {endpoint.api_key}", "Content-Type": "application/json"},
     )
-    with urllib.request.urlopen(request, timeout=60) as answer:
+    with urllib.request.urlopen(request, timeout=600) as answer:
         return json.load(answer)

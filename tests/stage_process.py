@@ -54,7 +54,7 @@ class Running:
         """Sends a signal."""
         os.kill(self.pid, number)
 
-    def wait(self, timeout: float = 60) -> Done:
+    def wait(self, timeout: float = 600) -> Done:
         """How it ended. Fails when it has not after `timeout` seconds."""
         self._process.join(timeout)
         if self._process.exitcode is None:
@@ -70,7 +70,7 @@ class Running:
         return self._said[0].read_text(errors="replace")
 
 
-def until(condition, timeout: float = 20) -> None:  # type: ignore[no-untyped-def]
+def until(condition, timeout: float = 300) -> None:  # type: ignore[no-untyped-def]
     """Waits until `condition()` holds."""
     end = time.monotonic() + timeout
     while not condition():

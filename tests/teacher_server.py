@@ -136,7 +136,7 @@ def serving(
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
-    ready.wait(10)
+    ready.wait(300)
     try:
         yield books
     finally:

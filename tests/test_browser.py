@@ -102,7 +102,7 @@ def listening(folder: Path) -> Iterator[str]:
         port = free.getsockname()[1]
     with subprocess.Popen([sys.executable, "-m", "browser.server", "--port", str(port)], cwd=folder) as process:
         try:
-            end = time.monotonic() + 60
+            end = time.monotonic() + 300
             while socket.socket().connect_ex(("127.0.0.1", port)):
                 assert process.poll() is None and time.monotonic() < end, "the browser's server did not start"
                 time.sleep(0.05)
@@ -158,7 +158,7 @@ def rollouts(folder: Path, reply: Callable[[Asked], Any], *rows: int, **runtime:
 
 def runs(folder: Path, *stages: str) -> None:
     for stage in stages:
-        done = Running(folder, stage).wait(240)
+        done = Running(folder, stage).wait()
         assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -42,7 +42,7 @@ def post(endpoint, **body) -> dict:
         json.dumps({"temperature": 0, "max_tokens": 16, **body}).encode(),
         {"Authorization": f"Bearer {endpoint.api_key}", "Content-Type": "application/json"},
     )
-    with urllib.request.urlopen(request, timeout=60) as answer:
+    with urllib.request.urlopen(request, timeout=600) as answer:
         return json.load(answer)["choices"][0]["message"]
 
 

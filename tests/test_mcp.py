@@ -41,7 +41,7 @@ def listening(kind: str) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
         [sys.executable, SERVER, kind, str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        end = time.monotonic() + 60
+        end = time.monotonic() + 300
         while socket.socket().connect_ex(("127.0.0.1", port)):
             assert process.poll() is None and time.monotonic() < end, "the test server did not start"
             time.sleep(0.02)

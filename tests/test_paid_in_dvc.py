@@ -66,7 +66,7 @@ class Repository:
         subprocess.run(["git", *command], cwd=self.folder, env=self.environment, capture_output=True, check=True)
 
     def dvc(self, *command: str, fails: bool = False) -> str:
-        done = self.start(*command).wait(120)
+        done = self.start(*command).wait()
         assert (done.returncode != 0) == fails, done.stdout + done.stderr
         return done.stdout + done.stderr
 
@@ -232,5 +232,5 @@ def test_a_killed_dvc_leaves_nobody_who_goes_on_buying(origin: Any, clone: Repos
 
 def test_two_queue_workers_buy_each_answer_once(queue: Any) -> None:
     books, are_done = queue
-    until(are_done, timeout=90)
+    until(are_done)
     assert len(books.posts) == 6 and max(books.times_paid.values()) == 1

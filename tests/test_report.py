@@ -47,6 +47,7 @@ def browser() -> Iterator[Any]:
 def page(browser: Any, project: Path) -> Iterator[Any]:
     """The report in a new tab. Fails the test on any console message, error, request, or dialog."""
     tab = browser.new_page(viewport={"width": 1400, "height": 1000})
+    tab.set_default_timeout(300_000)
     complaints: list[str] = []
     tab.on("console", lambda message: complaints.append(f"console: {message.text}"))
     tab.on("pageerror", lambda error: complaints.append(f"error: {error}"))

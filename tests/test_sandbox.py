@@ -319,7 +319,7 @@ def make(project: Path, numbers: list[int], **row: Any) -> None:
             file.write(json.dumps({**asked, **row}) + "\n")
 
 
-def stage(project: Path, name: str, timeout: float = 240, **environment: str) -> Any:
+def stage(project: Path, name: str, timeout: float = 600, **environment: str) -> Any:
     return Running(project, name, **environment).wait(timeout)
 
 
@@ -430,14 +430,14 @@ def busy(project: Path) -> Iterator[Callable[[], "subprocess.Popen[str]"]]:
 def test_ctrl_c_leaves_no_container(client: Any, busy: Callable[[], "subprocess.Popen[str]"]) -> None:
     for presses in (1, 2):
         process = busy()
-        until(lambda: [box for box in containers(client) if box["State"] == "running"], 120)
+        until(lambda: [box for box in containers(client) if box["State"] == "running"])
         time.sleep(1)
         for _ in range(presses):
             process.send_signal(signal.SIGINT)
             time.sleep(0.5)
         if presses == 1:
             process.send_signal(signal.SIGINT)
-        process.wait(120)
+        process.wait()
         assert process.returncode and not containers(client)
 
 
@@ -445,12 +445,12 @@ def test_the_next_start_removes_what_a_kill_left_behind(
     client: Any, project: Path, busy: Callable[[], "subprocess.Popen[str]"]
 ) -> None:
     killed, living = busy(), None
-    until(lambda: [box for box in containers(client) if box["State"] == "running"], 120)
+    until(lambda: [box for box in containers(client) if box["State"] == "running"])
     killed.kill()
     killed.wait()
     (orphan,) = containers(client)
     living = busy()
-    until(lambda: orphan["Id"] not in [box["Id"] for box in containers(client)] and containers(client), 120)
+    until(lambda: orphan["Id"] not in [box["Id"] for box in containers(client)] and containers(client))
     theirs = {box["Labels"][owner.PROCESS] for box in containers(client)}
     assert theirs == {str(living.pid)}
     assert ran("r = 1") == ["1"], "a third run"
@@ -458,4 +458,4 @@ def test_the_next_start_removes_what_a_kill_left_behind(
     living.send_signal(signal.SIGINT)
     time.sleep(0.5)
     living.send_signal(signal.SIGINT)
-    living.wait(120)
+    living.wait()

@@ -210,7 +210,7 @@ def ends_at_ctrl_c(process: subprocess.Popen[str]) -> None:
     """Types Ctrl-C: every process of the terminal's group hears of it. Input, if there is any, stays open."""
     os.killpg(process.pid, signal.SIGINT)
     try:
-        process.wait(60)
+        process.wait(600)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         raise
@@ -226,7 +226,7 @@ def test_make_serve_ends_while_it_answers(make_serve):
     process, url, key = make_serve()
     body = json.dumps({"messages": QUESTION, "max_tokens": 900}).encode()
     head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\nExpect: 100-continue\r\n"
-    with socket.create_connection(("127.0.0.1", int(url.split(":")[2].split("/")[0])), timeout=60) as client:
+    with socket.create_connection(("127.0.0.1", int(url.split(":")[2].split("/")[0])), timeout=600) as client:
         client.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode())
         assert client.recv(100).startswith(b"HTTP/1.1 100")
         client.sendall(body)
@@ -279,7 +279,7 @@ def test_make_serve_refuses_a_port_that_it_cannot_have(served_project, port):
             text=True,
             capture_output=True,
             check=False,
-            timeout=120,
+            timeout=600,
         )
     assert refused.returncode and not refused.stdout
     assert f"error: port {number}: " in refused.stderr and "name another" in refused.stderr

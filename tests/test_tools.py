@@ -41,7 +41,7 @@ async def slow() -> str:
 @tool(timeout=0.2)
 def stuck() -> str:
     """Blocks its thread."""
-    time.sleep(3)
+    time.sleep(30)
     return "done"
 
 @tool
@@ -171,7 +171,7 @@ def test_a_tool_that_hangs_costs_its_timeout_only(box: toolbox.Toolbox) -> None:
     started = time.monotonic()
     assert call(box, "slow", {}) == "error: the tool did not answer within 0.2 s"
     assert call(box, "stuck", {}) == "error: the tool did not answer within 0.2 s"
-    assert time.monotonic() - started < 2.5  # the blocked thread, 3 s, is left behind
+    assert time.monotonic() - started < 20  # the blocked thread, 30 s, is left behind
 
 
 def test_a_long_result_is_cut_and_says_so(box: toolbox.Toolbox) -> None:

@@ -115,7 +115,7 @@ def test_a_kill_costs_nothing(step, changes, children, run, params, tmp_path, ca
             if line.startswith(f"step {step}/"):
                 os.kill(child.pid, signal.SIGKILL)
                 break
-    child.join(60)
+    child.join(600)
     assert child.exitcode == -signal.SIGKILL
     assert not (place / "models/adapter").exists()
     left = len(list((cache / "checkpoints").glob("*/checkpoint-*")))
@@ -172,7 +172,7 @@ def in_turn(cache: Path, order: Any, name: str, holding: Any, release: Any) -> N
     with checkpoints.working_folder("r"):
         order.put(name)
         holding.set()
-        release.wait(60)
+        release.wait(600)
         order.put(name)
 
 
@@ -182,13 +182,13 @@ def test_of_equal_trainings_one_runs_at_a_time(children, cache):
     holding = [children.Event() for _ in range(3)]
     turns = [children.Process(target=in_turn, args=(cache, order, n, holding[n], release[n])) for n in range(3)]
     turns[0].start()
-    assert holding[0].wait(60)
+    assert holding[0].wait(600)
     turns[1].start()
     while not blocked(turns[1].pid):
         assert turns[1].is_alive()
         time.sleep(0.02)
     release[0].set()
-    assert holding[1].wait(60)
+    assert holding[1].wait(600)
     turns[2].start()
     while not (blocked(turns[2].pid) or holding[2].is_set()):
         assert turns[2].is_alive()
@@ -196,7 +196,7 @@ def test_of_equal_trainings_one_runs_at_a_time(children, cache):
     release[1].set()
     release[2].set()
     for turn in turns:
-        turn.join(60)
+        turn.join(600)
     assert [turn.exitcode for turn in turns] == [0, 0, 0]
     assert [order.get() for _ in range(6)] == [0, 0, 1, 1, 2, 2]
     assert not list((cache / "checkpoints").iterdir())

@@ -204,7 +204,7 @@ def test_two_processes_train_as_one(children, run, params, tmp_path, cache):
     with os.fdopen(os.dup(reader.fileno())) as lines:
         said = lines.read()
     for process in both:
-        process.join(60)
+        process.join(600)
     assert [process.exitcode for process in both] == [0, 0], said
     assert said.count("step 8/8: loss") == 1
     os.chdir(place)

@@ -98,7 +98,7 @@ def test_two_processes_download_once(index, tmp_path):
     processes = [context.Process(target=_fetch_quietly, args=(weights, replies)) for _ in range(2)]
     for process in processes:
         process.start()
-    assert sorted(replies.get(timeout=60) for _ in processes) == [0, 4]
+    assert sorted(replies.get(timeout=600) for _ in processes) == [0, 4]
     for process in processes:
         process.join()
 
