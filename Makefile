@@ -10,6 +10,10 @@ export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 # Where it is set, every process compiles anew what it imports: six seconds for each that trains.
 unexport PYTHONDONTWRITEBYTECODE
 
+# The first interpreter for which every pinned package has a wheel.
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2> /dev/null && echo $$python && break; done)
+
 MODEL ?=
 N ?=
 ENTRIES ?=
@@ -30,7 +34,10 @@ install: $(VENV)/.train ## The environment for all stages (packages pinned by ha
 install-data: $(VENV)/.base ## The environment for the data stages only: no torch
 
 $(BIN)/uv: locks/uv.lock
-	@python3 -m venv $(VENV) || { echo "error: python3 -m venv failed; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	@test -n "$(PYTHON)" || { echo "error: Python 3.11 to 3.14 is needed, and python3 is $$(python3 --version 2>&1);" \
+		"install one of them, or name it: make PYTHON=/usr/local/bin/python3.12"; exit 1; }
+	@"$(PYTHON)" -m venv $(VENV) || { echo "error: $(PYTHON) -m venv failed; on Debian and Ubuntu:" \
+		"apt-get install $(notdir $(PYTHON))-venv"; exit 1; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r locks/uv.lock
 	@touch $@
 
@@ -38,12 +45,15 @@ $(VENV)/.base: $(BIN)/uv locks/base.lock
 	@$(UV) --no-deps --require-hashes -r locks/base.lock
 	@touch $@
 
-# The CPU build where there is no NVIDIA driver: pip finds it where the machine offers one, else uv knows PyTorch's index.
+# On a Mac there is one build only. Elsewhere the CPU's where there is no NVIDIA driver: pip finds it where the machine
+# offers one, else uv knows PyTorch's index.
 $(VENV)/.train: $(VENV)/.base locks/train.lock locks/gpu.lock locks/torch.txt
 	@$(UV) --no-deps --require-hashes -r locks/train.lock
 	@if command -v nvidia-smi > /dev/null; then \
 		$(UV) --torch-backend auto -r locks/torch.txt; \
 		$(UV) --no-deps --require-hashes -r locks/gpu.lock; \
+	elif [ "$$(uname)" = Darwin ]; then \
+		$(UV) -r locks/torch.txt; \
 	else \
 		sed 's/$$/+cpu/' locks/torch.txt > $(VENV)/torch-cpu.txt; \
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r $(VENV)/torch-cpu.txt 2> /dev/null \
@@ -143,7 +153,7 @@ lint: $(VENV)/.test ## Style and types
 	@mypy
 
 test: $(VENV)/.test ## The tests
-	@python -m pytest -n $$(($$(nproc) + 1)) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+	@python -m pytest -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 bench-dvc: $(VENV)/.test ## What a no-op `dvc repro` costs, against `true` as every command
 	@python -m benchmarks.dvc_noop
@@ -193,4 +203,4 @@ distclean: clean ## Remove the environment and DVC's cache, too
 	@rm -rf $(VENV) .dvc/cache .dvc/tmp
 
 help: ## This list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -194,7 +194,13 @@ def test_make_serve_speaks_openai(make_serve):
     silent = client.chat.completions.create(model="student", tool_choice="none", **asked).choices[0].message
     assert not silent.tool_calls
     image = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}]}]
-    refused = {"stop": ["\n"], "n": 2, "tool_choice": "required", "logprobs": True, "messages": image}
+    told = asked | {"messages": ROW["messages"][:-1]}
+    [whole, cut] = [client.chat.completions.create(model="student", stop=s, **told).choices[0] for s in (None, ":")]
+    assert whole.message.content == "Answer: 3"
+    assert cut.message.content == "Answer" and cut.finish_reason == "stop"
+    unstopped = client.chat.completions.create(model="student", stop=["never said"], **asked).choices[0]
+    assert unstopped.message.tool_calls[0].function == answer.message.tool_calls[0].function
+    refused = {"stop": [1], "n": 2, "tool_choice": "required", "logprobs": True, "messages": image}
     wrong = {"response_format": "json", "temperature": [1], "max_tokens": "many"}
     for name, value in (refused | wrong).items():
         with pytest.raises(openai.BadRequestError, match=name):
@@ -242,6 +248,7 @@ def test_make_serve_ends_while_the_embedded_server_answers(make_serve, served_pr
     process, url, key = make_serve()
     asked: dict[str, Any] = {"messages": QUESTION, "max_tokens": 8000, "extra_body": {"ignore_eos": True}}
     client = openai.OpenAI(base_url=url, api_key=key, max_retries=0)
+    assert [model.id for model in client.models.list()] == ["student"]
     with client.chat.completions.create(model="student", stream=True, **asked) as answer:
         next(iter(answer))
         ends_at_ctrl_c(process)

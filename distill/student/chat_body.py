@@ -2,13 +2,13 @@
 
 from typing import Any
 
-UNSUPPORTED = ("stop", "logprobs", "functions", "function_call")
+UNSUPPORTED = ("logprobs", "functions", "function_call")
 NUMBERS = {"temperature": (int, float), "max_tokens": (int,), "max_completion_tokens": (int,)}
 
 
 def plain(body: Any) -> dict[str, Any]:
     """The body of a chat completion with every content as one text and `developer` as `system`, which templates know;
-    without tools where `tool_choice` is none.
+    without tools where `tool_choice` is none, and with `stop` as a list.
 
     Raises ValueError that names the first field in which the body asks for what cannot be done here.
     """
@@ -24,11 +24,15 @@ def plain(body: Any) -> dict[str, Any]:
     for name, kinds in NUMBERS.items():
         if body.get(name) is not None and not (isinstance(body[name], kinds) and body[name] >= 0):
             raise ValueError(f"{name}: a number is needed that is not negative")
+    stop = body.get("stop") or []
+    stop = [stop] if isinstance(stop, str) else stop
+    if not isinstance(stop, list) or not all(isinstance(text, str) and text for text in stop):
+        raise ValueError("stop: a text, or a list of texts, none of them empty")
     choice = body.get("tool_choice") or "auto"
     if choice not in ("auto", "none"):
         raise ValueError("tool_choice: auto or none; a call cannot be forced here")
     tools = body.get("tools") if choice == "auto" else None
-    return body | {"tools": tools, "messages": [_message(*one) for one in enumerate(body["messages"])]}
+    return body | {"stop": stop, "tools": tools, "messages": [_message(*one) for one in enumerate(body["messages"])]}
 
 
 def _message(place: int, message: Any) -> dict[str, Any]:

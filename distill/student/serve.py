@@ -47,6 +47,7 @@ async def endpoint(model: Model, port: int) -> AsyncIterator[Endpoint]:
             template=model.template,
             adapters=[model.adapter],
             port=port,
+            name=STUDENT,
         ) as served:
             yield served
     elif isinstance(model, Served):

@@ -1,0 +1,51 @@
+"""`make` takes a Python for which every pinned package has a wheel, and says so where there is none."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+
+@pytest.fixture
+def old_python(tmp_path: Path) -> Path:
+    """A folder for PATH, with the `python3` of Ubuntu 22.04 as far as make asks it, and an empty project beside it."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name in ("bash", "sed", "touch"):
+        (folder / name).symlink_to(str(shutil.which(name)))
+    (folder / "python3").write_text("#!/bin/sh\n[ $1 = --version ] && echo Python 3.10.12\n")
+    (folder / "python3").chmod(0o755)
+    (tmp_path / "locks").mkdir()
+    (tmp_path / "locks/uv.lock").touch()
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    return folder
+
+
+def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    start = [str(shutil.which("make")), ".venv/bin/uv", *arguments]
+    told = {"PATH": str(folder), "PIP_NO_INDEX": "1"}
+    return subprocess.run(start, cwd=folder.parent, env=told, capture_output=True, text=True, check=False)
+
+
+def test_an_old_python_is_refused_before_anything_is_made(old_python: Path) -> None:
+    said = make(old_python)
+    assert (
+        said.returncode
+        and "error: Python 3.11 to 3.14 is needed, and python3 is Python 3.10.12;" in said.stderr + said.stdout
+    )
+    assert not (old_python.parent / ".venv").exists()
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["by the user", "on the path"])
+def test_a_newer_one_is_taken(old_python: Path, named: bool) -> None:
+    if not named:
+        (old_python / "python3.11").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+        (old_python / "python3.11").chmod(0o755)
+    make(old_python, *([f"PYTHON={sys.executable}"] if named else []))
+    found = subprocess.run(
+        [old_python.parent / ".venv/bin/python", "--version"], capture_output=True, text=True, check=True
+    )
+    assert found.stdout.split()[1] == sys.version.split()[0]
