@@ -9,7 +9,7 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -298,6 +298,36 @@ def test_a_4_bit_base_is_trained_and_gives_the_same_bytes_again(run, monkeypatch
     weights = load(files["models/adapter/adapter_model.safetensors"])
     assert {str(values.dtype) for values in weights.values()} == {"float32"}  # in bf16 small steps would change nothing
     assert run("twice", qlora_rank=8) == files
+
+
+def test_in_bf16_the_adapter_stays_in_fp32_and_its_inputs_do_not_become_it(run, monkeypatch):
+    """As on a card, but on a CPU: autocast rounds to bf16 what peft would have made fp32 before, which changes no bit."""
+    import peft.helpers
+    import trl
+    from peft.tuners.tuners_utils import BaseTunerLayer
+    from safetensors.numpy import load
+
+    from distill.student import frozen
+
+    config, cast, in_fp32 = trl.SFTConfig, BaseTunerLayer._cast_input_dtype, frozen.load
+    became: list[bool] = []
+
+    def seen(self: Any, x: Any, dtype: Any) -> Any:
+        given = cast(self, x, dtype)
+        became.append(given.dtype != x.dtype)
+        return given
+
+    monkeypatch.setattr(trl, "SFTConfig", lambda **how: config(**how | {"bf16": True}))
+    monkeypatch.setattr(frozen, "load", lambda *base: in_fp32(*base).bfloat16())
+    monkeypatch.setattr(BaseTunerLayer, "_cast_input_dtype", seen)
+    files = run("as they are")
+    assert became and not any(became)
+    report = json.loads(files["reports/training.json"])
+    assert report["loss_last"] < report["loss_first"] / 2
+    weights = load(files["models/adapter/adapter_model.safetensors"])
+    assert {str(values.dtype) for values in weights.values()} == {"float32"}
+    monkeypatch.setattr(peft.helpers, "disable_input_dtype_casting", lambda *_, active: nullcontext())
+    assert run("in fp32") == files and any(became)
 
 
 def test_a_batch_in_parts_trains_alike(uninterrupted, run, monkeypatch):

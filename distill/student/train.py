@@ -104,6 +104,7 @@ def _train(
     quiet()
     from accelerate import PartialState
     from peft import LoraConfig
+    from peft.helpers import disable_input_dtype_casting
     from transformers import set_seed
 
     from distill.student import trainer
@@ -131,7 +132,9 @@ def _train(
     if begin and PartialState().is_main_process:
         print(f"resuming after step {begin.name.rpartition('-')[2]}", flush=True)
     began = time.monotonic()
-    student.train(resume_from_checkpoint=str(begin) if begin else None)
+    # Autocast rounds what goes into the adapter to bf16 as well, so peft need not copy it to fp32 and back: the same bits.
+    with disable_input_dtype_casting(student.model, active=arguments.bf16):
+        student.train(resume_from_checkpoint=str(begin) if begin else None)
     seconds = time.monotonic() - began
     history, spread = student.state.log_history, student.is_fsdp_enabled
     held_out = [entry for entry in history if "eval_loss" in entry]
