@@ -10,6 +10,7 @@ from typing import Any
 from distill.dataset import filter, funnel, judge, kept_and_rejected, shard_rows
 from distill.records import jsonl, pool, shards, stage
 from distill.records.atomic import replacing
+from distill.records.cores import cores
 from distill.records.faults import InputError
 
 CONVERTED = "data/converted.jsonl"
@@ -21,7 +22,7 @@ LENGTHS, TURNS = "reports/lengths.csv", "reports/turns.csv"
 
 def main(params: dict[str, Any]) -> None:
     modes, rulings = params["filter"], _rulings(params)
-    workers = params["runtime"]["workers"] or pool.cores()
+    workers = params["runtime"]["workers"] or cores()
     pieces = list(shards.split(CONVERTED))
     judged = pool.run(shard_rows.prepare, (params, rulings), pieces, workers)
     alone = shard_rows.collected(judged)

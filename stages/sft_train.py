@@ -14,7 +14,7 @@ from typing import Any
 
 from distill.records import jsonl, stage
 from distill.records.atomic import replacing
-from distill.student import adapter, base, checkpoints, examples, launch, lineage, train
+from distill.student import adapter, base, checkpoints, device, examples, launch, lineage, train
 from distill.student.tokenizer import load_tokenizer
 
 ROWS = Path("data/train.jsonl")
@@ -34,7 +34,7 @@ def main(params: dict[str, Any]) -> None:
     if not launch.launched() and launch.processes() > 1:
         sys.exit(launch.run(launch.command(launch.processes(), student["qlora_rank"] is not None)))
     model = base.find(student["path"])
-    machine = [train.device_type(), launch.processes()]
+    machine = [device.find_device(), launch.processes()]
     run = checkpoints.run_id(prepared, student, model.fingerprint, tokenizer.template, machine)
     with checkpoints.working_folder(run, launch.is_first()) as folder:
         trained = train.train(prepared, model, student, folder)

@@ -5,7 +5,6 @@ pickled. Whatever can call that (a loop, a pool, a job of an array on a cluster)
 """
 
 import multiprocessing
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -51,11 +50,6 @@ def run(
             ) from None
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 _waiting: list[tuple[Callable[..., Callable[[Any], Any]], tuple[Any, ...]]] = []

@@ -5,6 +5,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from distill.student.device import find_device
 from distill.student.frozen import open_folder
 from distill.student.packing import collator, keep_apart, layout
 from distill.student.quiet import quiet
@@ -25,7 +26,7 @@ class Loaded:
         from transformers import GenerationConfig
 
         quiet()
-        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = find_device()
         dtype = torch.bfloat16 if self.device == "cuda" else torch.float32
         model = open_folder(directory, dtype=dtype)
         model.generation_config = GenerationConfig()  # what is not said is taken from there: a repetition penalty, say

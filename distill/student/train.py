@@ -15,6 +15,7 @@ from distill.records.faults import InputError
 from distill.student import frozen, memory
 from distill.student.base import Base
 from distill.student.checkpoints import newest
+from distill.student.device import find_device
 from distill.student.examples import HELD_OUT, Examples
 from distill.student.memory import Fit
 from distill.student.packing import layout
@@ -59,7 +60,7 @@ def train(examples: Examples, base: Base, params: dict[str, Any], folder: Path) 
     """
     from accelerate import PartialState
 
-    device = device_type()
+    device = find_device()
     state = PartialState(cpu=device == "cpu")
     mine = share(params["batch_size"], state.num_processes)
     if params["early_stopping"] is not None and not examples.validation:
@@ -89,13 +90,6 @@ def train(examples: Examples, base: Base, params: dict[str, Any], folder: Path) 
                     f"one of {state.num_processes} processes ran out of memory; the next run takes {said}"
                 ) from None
         _free(device)
-
-
-def device_type() -> str:
-    """cpu or cuda."""
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _train(

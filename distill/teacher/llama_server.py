@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from distill.records.cores import cores
 from distill.records.faults import InputError
-from distill.records.pool import cores
 
 READY_S = 120.0
 """Seconds a loaded model may take to answer /health."""
@@ -50,7 +50,7 @@ def serve(
     `slots` requests are decoded at the same time, each with room for `context` tokens (prompt and answer). `template`
     replaces the chat template of the GGUF. Each of `adapters` is a LoRA in GGUF form, on unless a request says
     otherwise: one with `"lora": [{"id": 0, "scale": 0.0}]` in its body is answered by the base model, so one server
-    is base and student. `threads`: default, the CPUs that this process may use. `name` is the model's in the list of
+    is base and student. `threads`: default, the physical cores that this process may use. `name` is the model's in the list of
     models, which gives the file's path otherwise; requests may name any.
     The server asks for a random key, so that other users of the machine are refused. Raises InputError, with what
     llama.cpp said, when it cannot load a file.
@@ -73,7 +73,7 @@ def serve(
     params.endpoint_slots = False
     params.fit_params = False
     params.verbosity = -1
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads or cores()
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads or cores(physical=True)
     if template:
         params.chat_template = Path(template).read_text(encoding="utf-8")
     if name:
