@@ -153,7 +153,8 @@ lint: $(VENV)/.test ## Style and types
 	@mypy
 
 test: $(VENV)/.test ## The tests
-	@python -m pytest -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+	@python -m pytest -n $$(python -c 'from distill.records.cores import cores; print(cores() + 1)') --maxprocesses 8 \
+		--dist loadfile --no-loadscope-reorder
 
 bench-dvc: $(VENV)/.test ## What a no-op `dvc repro` costs, against `true` as every command
 	@python -m benchmarks.dvc_noop
