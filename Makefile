@@ -10,9 +10,10 @@ export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 # Where it is set, every process compiles anew what it imports: six seconds for each that trains.
 unexport PYTHONDONTWRITEBYTECODE
 
-# The first interpreter for which every pinned package has a wheel.
+# The first interpreter for which every pinned package has a wheel; python3, and a message, where there is none.
+FITS = -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))'
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
-	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2> /dev/null && echo $$python && break; done)
+	$$python $(FITS) 2> /dev/null && echo $$python && exit; done; echo python3)
 
 MODEL ?=
 N ?=
@@ -34,7 +35,7 @@ install: $(VENV)/.train ## The environment for all stages (packages pinned by ha
 install-data: $(VENV)/.base ## The environment for the data stages only: no torch
 
 $(BIN)/uv: locks/uv.lock
-	@test -n "$(PYTHON)" || { echo "error: Python 3.11 to 3.14 is needed, and python3 is $$(python3 --version 2>&1);" \
+	@"$(PYTHON)" $(FITS) || { echo "error: Python 3.11 to 3.14 is needed, and $(PYTHON) is $$("$(PYTHON)" --version 2>&1);" \
 		"install one of them, or name it: make PYTHON=/usr/local/bin/python3.12"; exit 1; }
 	@"$(PYTHON)" -m venv $(VENV) || { echo "error: $(PYTHON) -m venv failed; on Debian and Ubuntu:" \
 		"apt-get install $(notdir $(PYTHON))-venv"; exit 1; }

@@ -30,12 +30,12 @@ def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(start, cwd=folder.parent, env=told, capture_output=True, text=True, check=False)
 
 
-def test_an_old_python_is_refused_before_anything_is_made(old_python: Path) -> None:
-    said = make(old_python)
-    assert (
-        said.returncode
-        and "error: Python 3.11 to 3.14 is needed, and python3 is Python 3.10.12;" in said.stderr + said.stdout
-    )
+@pytest.mark.parametrize("named", [True, False], ids=["by the user", "on the path"])
+def test_an_old_python_is_refused_before_anything_is_made(old_python: Path, named: bool) -> None:
+    name = str(old_python / "python3") if named else "python3"
+    said = make(old_python, *([f"PYTHON={name}"] if named else []))
+    assert said.returncode
+    assert f"error: Python 3.11 to 3.14 is needed, and {name} is Python 3.10.12;" in said.stdout
     assert not (old_python.parent / ".venv").exists()
 
 

@@ -9,7 +9,7 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,9 @@ from training import *  # noqa: F403
 from training import ROWS, TEMPLATE, folder, in_child, written
 
 from distill.records.faults import InputError
-from distill.student import checkpoints, lineage, memory, packing, watch
-from distill.student.examples import Examples, held_out_prompts
-from distill.student.render import IGNORED, Sequence
+from distill.student import checkpoints, lineage, watch
+from distill.student.examples import held_out_prompts
+from distill.student.render import IGNORED
 from stages import sft_train
 
 STEPS = 8  # of 16 rows (one is held out), 4 at a time, twice
@@ -268,126 +268,6 @@ def test_a_loss_that_is_no_number_stops_and_writes_nothing(run, tmp_path):
 def test_what_nothing_can_be_learned_from(loss, norm):
     with pytest.raises(InputError, match="training stopped at step 3"):
         watch.refuse_nonsense(loss, norm, 3)
-
-
-def test_a_4_bit_base_needs_its_library(run, monkeypatch):
-    monkeypatch.setattr("transformers.utils.is_bitsandbytes_available", lambda: False)
-    with pytest.raises(InputError, match="/student/qlora_rank: a 4-bit base needs bitsandbytes"):
-        run(qlora_rank=4)
-
-
-def test_a_4_bit_base_is_trained_and_gives_the_same_bytes_again(run, monkeypatch):
-    """On a CPU, in the same code as on a card: the linear layers are really held in 4 bits."""
-    from safetensors.numpy import load
-
-    from distill.student import trainer
-
-    build, held = trainer.build, []
-
-    def seen(**how: Any) -> Any:
-        model = how["model"].model
-        held.append((model.layers[0].mlp.up_proj.weight.dtype, model.embed_tokens.weight.dtype))
-        return build(**how)
-
-    monkeypatch.setattr(trainer, "build", seen)
-    files = run("once", qlora_rank=8)
-    assert [str(kind) for kind in held[0]] == ["torch.uint8", "torch.float32"]
-    report = json.loads(files["reports/training.json"])
-    assert report["loss_last"] < report["loss_first"] / 2
-    assert json.loads(files["models/adapter/adapter_config.json"])["r"] == 8
-    weights = load(files["models/adapter/adapter_model.safetensors"])
-    assert {str(values.dtype) for values in weights.values()} == {"float32"}  # in bf16 small steps would change nothing
-    assert run("twice", qlora_rank=8) == files
-
-
-def test_in_bf16_the_adapter_stays_in_fp32_and_its_inputs_do_not_become_it(run, monkeypatch):
-    """As on a card, but on a CPU: autocast rounds to bf16 what peft would have made fp32 before, which changes no bit."""
-    import peft.helpers
-    import trl
-    from peft.tuners.tuners_utils import BaseTunerLayer
-    from safetensors.numpy import load
-
-    from distill.student import frozen
-
-    config, cast, in_fp32 = trl.SFTConfig, BaseTunerLayer._cast_input_dtype, frozen.load
-    became: list[bool] = []
-
-    def seen(self: Any, x: Any, dtype: Any) -> Any:
-        given = cast(self, x, dtype)
-        became.append(given.dtype != x.dtype)
-        return given
-
-    monkeypatch.setattr(trl, "SFTConfig", lambda **how: config(**how | {"bf16": True}))
-    monkeypatch.setattr(frozen, "load", lambda *base: in_fp32(*base).bfloat16())
-    monkeypatch.setattr(BaseTunerLayer, "_cast_input_dtype", seen)
-    files = run("as they are")
-    assert became and not any(became)
-    report = json.loads(files["reports/training.json"])
-    assert report["loss_last"] < report["loss_first"] / 2
-    weights = load(files["models/adapter/adapter_model.safetensors"])
-    assert {str(values.dtype) for values in weights.values()} == {"float32"}
-    monkeypatch.setattr(peft.helpers, "disable_input_dtype_casting", lambda *_, active: nullcontext())
-    assert run("in fp32") == files and any(became)
-
-
-def test_a_batch_in_parts_trains_alike(uninterrupted, run, monkeypatch):
-    """Row by row with accumulation, as where memory is short: the same up to rounding."""
-    monkeypatch.setitem(memory.TOKENS_AT_ONCE, "cpu", 1)
-    parts = json.loads(run("parts")["reports/training.json"])
-    whole = json.loads(uninterrupted["reports/training.json"])
-    assert parts["loss_first"] == pytest.approx(whole["loss_first"], rel=1e-4)
-    assert parts["loss_last"] == pytest.approx(whole["loss_last"], rel=1e-2)
-
-
-def rows_of(*pairs: tuple[list[int], int]) -> list[dict[str, list[int]]]:
-    """Rows of tokens of which those from a place on are learned."""
-    return [{"input_ids": ids, "labels": [IGNORED] * start + ids[start:]} for ids, start in pairs]
-
-
-@pytest.mark.parametrize(
-    "rows",
-    [
-        rows_of(([5, 6, 7, 8, 9, 10], 4), ([5, 6, 7, 11, 12], 4), ([5, 6, 7, 8, 9, 13, 14], 5)),
-        rows_of(([5, 6, 7, 8, 9], 3), ([5, 6, 7, 10, 11], 3)),  # one prompt, two answers
-        rows_of(([5, 6, 7], 1), ([8, 9, 10, 11], 2)),  # nothing in common
-        rows_of(([5, 6, 7, 8], 2), ([5, 6, 7, 8], 2)),  # the same twice
-        rows_of(([5, 6, 7, 8], 2)),
-    ],
-)
-def test_a_packed_batch_has_the_loss_and_gradient_of_its_rows(rows, gguf):
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    from distill.student import base
-
-    model = AutoModelForCausalLM.from_pretrained(base.find(str(gguf)).directory)
-    weight = model.model.layers[0].self_attn.q_proj.weight
-
-    def backward(loss: Any) -> tuple[Any, Any]:
-        model.zero_grad()
-        loss.backward()
-        return loss.detach(), weight.grad.clone()
-
-    def loss(logits: Any, targets: Any) -> Any:
-        return torch.nn.functional.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="sum")
-
-    def alone(one: dict[str, list[int]]) -> Any:
-        return loss(model(torch.tensor([one["input_ids"]])).logits[0, :-1], torch.tensor(one["labels"][1:]))
-
-    batch = packing.pack(rows)
-    targets = batch.pop("shift_labels")[0]
-    del batch["labels"]
-    packed = backward(loss(model(**batch).logits[0], targets))
-    separate = backward(sum(alone(one) for one in rows))
-    torch.testing.assert_close(packed, separate, rtol=1e-4, atol=1e-5)
-    shared = packing.common_context(rows)
-    assert len(targets) == sum(len(one["input_ids"]) for one in rows) - shared * (len(rows) - 1)
-
-
-def test_rows_at_once_fill_but_do_not_pass_the_limit():
-    sequences = [Sequence([1] * 50 + [number] * 50, [IGNORED] * 60 + [number] * 40) for number in range(2, 10)]
-    examples = Examples(sequences, [], 8, 0)
-    assert [memory.rows_at_once(examples, 8, tokens, True) for tokens in (1, 151, 260, 1000)] == [1, 2, 4, 8]
 
 
 def test_all_samples_of_a_prompt_fall_on_one_side():

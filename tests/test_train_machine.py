@@ -1,9 +1,10 @@
-"""Training on what the machine has: less memory, several processes and a 4-bit base give the same student."""
+"""Training on what the machine has: with less memory or several processes the student is the same; 4 bits and bf16."""
 
 import json
 import os
 import socket
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from training import *  # noqa: F403
 from training import ROWS, folder, in_child, written
 
 from distill.records.faults import InputError
-from distill.student import launch, memory, packing, train, watch
+from distill.student import launch, memory, train, watch
+from distill.student.examples import Examples
 from distill.student.memory import Fit
-from distill.student.render import IGNORED
+from distill.student.render import IGNORED, Sequence
 
 WEIGHTS = "models/adapter/adapter_model.safetensors"
 
@@ -100,82 +102,79 @@ def test_which_errors_mean_that_memory_is_short(said, memory_is_why):
     assert memory.is_out_of_memory(RuntimeError(said)) == memory_is_why
 
 
-def test_rows_that_follow_each_other_have_the_loss_and_gradient_of_single_rows(gguf, cache):
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    from distill.student import base
-
-    model = AutoModelForCausalLM.from_pretrained(base.find(str(gguf)).directory)
-    weight = model.model.layers[0].self_attn.q_proj.weight
-    rows = [
-        {"input_ids": [5, 6, 7, 8, 9, 10], "labels": [IGNORED] * 4 + [9, 10]},
-        {"input_ids": [5, 6, 11, 12], "labels": [IGNORED, 6, 11, 12]},
-    ]
-
-    def summed(batch: dict[str, Any]) -> tuple[Any, Any]:
-        targets = batch.pop("shift_labels")[0]
-        del batch["labels"]
-        model.zero_grad()
-        logits = model(**batch, use_cache=False).logits[0]
-        loss = torch.nn.functional.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="sum")
-        loss.backward()
-        return loss.detach(), weight.grad.clone()
-
-    together = summed(packing.concatenate(rows))
-    alone = [summed(packing.concatenate([row])) for row in rows]
-    torch.testing.assert_close(together[0], alone[0][0] + alone[1][0], rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(together[1], alone[0][1] + alone[1][1], rtol=1e-4, atol=1e-5)
+def test_a_batch_in_parts_trains_alike(uninterrupted, run, monkeypatch):
+    """Row by row with accumulation, as where memory is short: the same up to rounding."""
+    monkeypatch.setitem(memory.TOKENS_AT_ONCE, "cpu", 1)
+    parts = json.loads(run("parts")["reports/training.json"])
+    whole = json.loads(uninterrupted["reports/training.json"])
+    assert parts["loss_first"] == pytest.approx(whole["loss_first"], rel=1e-4)
+    assert parts["loss_last"] == pytest.approx(whole["loss_last"], rel=1e-2)
 
 
-LAYERS = {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
-          "num_key_value_heads": 2, "head_dim": 8, "pad_token_id": 0}  # fmt: skip
-LINEAR = {"linear_num_value_heads": 2, "linear_num_key_heads": 2, "linear_key_head_dim": 8, "linear_value_head_dim": 8}
+def test_rows_at_once_fill_but_do_not_pass_the_limit():
+    sequences = [Sequence([1] * 50 + [number] * 50, [IGNORED] * 60 + [number] * 40) for number in range(2, 10)]
+    examples = Examples(sequences, [], 8, 0)
+    assert [memory.rows_at_once(examples, 8, tokens, True) for tokens in (1, 151, 260, 1000)] == [1, 2, 4, 8]
 
 
-@pytest.mark.parametrize(
-    ("family", "layout", "settings"),
-    [
-        ("qwen3", "shared", {}),
-        ("gemma3_text", "apart", {"sliding_window": 8, "layer_types": ["sliding_attention", "full_attention"]}),
-        ("mistral", "apart", {"sliding_window": 8}),
-        ("qwen3_5_text", "alone", {"layer_types": ["linear_attention", "full_attention"], **LINEAR}),
-        ("lfm2", "alone", {"layer_types": ["conv", "full_attention"]}),
-    ],
-)
-def test_rows_see_nothing_of_each_other_whatever_the_model_is_made_of(family, layout, settings):
-    """Windows that slide over old tokens, and states that are carried on, included."""
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+def test_a_4_bit_base_needs_its_library(run, monkeypatch):
+    monkeypatch.setattr("transformers.utils.is_bitsandbytes_available", lambda: False)
+    with pytest.raises(InputError, match="/student/qlora_rank: a 4-bit base needs bitsandbytes"):
+        run(qlora_rank=4)
 
-    config = AutoConfig.for_model(family, **LAYERS, **settings)
-    torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(config).eval()
-    for weights in model.parameters():
-        if weights.dim() > 1:
-            torch.nn.init.normal_(weights, std=0.2)
-    rows = []
-    for length in (20, 26, 23):
-        ids = [*range(3, 13), *torch.randint(3, 64, (length - 10,)).tolist()]
-        rows.append({"input_ids": ids, "labels": [IGNORED] * 11 + ids[11:]})
 
-    def loss(logits: Any, targets: Any) -> float:
-        return torch.nn.functional.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="sum").item()
+def test_a_4_bit_base_is_trained_and_gives_the_same_bytes_again(run, monkeypatch):
+    """On a CPU, in the same code as on a card: the linear layers are really held in 4 bits."""
+    from safetensors.numpy import load
 
-    def batched(rows: list[dict[str, list[int]]]) -> float:
-        batch = packing.collator(config, "cpu")(rows)
-        targets = batch.pop("shift_labels")[0]
-        del batch["labels"]
-        return loss(model(**batch, use_cache=False).logits[0], targets)
+    from distill.student import trainer
 
-    assert packing.layout(config) == layout
-    with torch.no_grad():
-        alone = sum(
-            loss(model(torch.tensor([row["input_ids"]])).logits[0, :-1], torch.tensor(row["labels"][1:]))
-            for row in rows
-        )
-        at_once = 1 if layout == "alone" else 3
-        assert sum(batched(rows[n : n + at_once]) for n in range(0, 3, at_once)) == pytest.approx(alone, rel=1e-4)
+    build, held = trainer.build, []
+
+    def seen(**how: Any) -> Any:
+        model = how["model"].model
+        held.append((model.layers[0].mlp.up_proj.weight.dtype, model.embed_tokens.weight.dtype))
+        return build(**how)
+
+    monkeypatch.setattr(trainer, "build", seen)
+    files = run("once", qlora_rank=8)
+    assert [str(kind) for kind in held[0]] == ["torch.uint8", "torch.float32"]
+    report = json.loads(files["reports/training.json"])
+    assert report["loss_last"] < report["loss_first"] / 2
+    assert json.loads(files["models/adapter/adapter_config.json"])["r"] == 8
+    weights = load(files["models/adapter/adapter_model.safetensors"])
+    assert {str(values.dtype) for values in weights.values()} == {"float32"}  # in bf16 small steps would change nothing
+    assert run("twice", qlora_rank=8) == files
+
+
+def test_in_bf16_the_adapter_stays_in_fp32_and_its_inputs_do_not_become_it(run, monkeypatch):
+    """As on a card, but on a CPU: autocast rounds to bf16 what peft would have made fp32 before, which changes no bit."""
+    import peft.helpers
+    import trl
+    from peft.tuners.tuners_utils import BaseTunerLayer
+    from safetensors.numpy import load
+
+    from distill.student import frozen
+
+    config, cast, in_fp32 = trl.SFTConfig, BaseTunerLayer._cast_input_dtype, frozen.load
+    became: list[bool] = []
+
+    def seen(self: Any, x: Any, dtype: Any) -> Any:
+        given = cast(self, x, dtype)
+        became.append(given.dtype != x.dtype)
+        return given
+
+    monkeypatch.setattr(trl, "SFTConfig", lambda **how: config(**how | {"bf16": True}))
+    monkeypatch.setattr(frozen, "load", lambda *base: in_fp32(*base).bfloat16())
+    monkeypatch.setattr(BaseTunerLayer, "_cast_input_dtype", seen)
+    files = run("as they are")
+    assert became and not any(became)
+    report = json.loads(files["reports/training.json"])
+    assert report["loss_last"] < report["loss_first"] / 2
+    weights = load(files["models/adapter/adapter_model.safetensors"])
+    assert {str(values.dtype) for values in weights.values()} == {"float32"}
+    monkeypatch.setattr(peft.helpers, "disable_input_dtype_casting", lambda *_, active: nullcontext())
+    assert run("in fp32") == files and any(became)
 
 
 def in_process(place: str, cache: Path, student: dict[str, Any], progress: Any, rank: int, port: int) -> None:

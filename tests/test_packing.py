@@ -1,0 +1,132 @@
+"""Rows that go through a model at once have the loss and gradient that they have one by one."""
+
+from typing import Any
+
+import pytest
+from training import *  # noqa: F403
+
+from distill.student import packing
+from distill.student.render import IGNORED
+
+
+def rows_of(*pairs: tuple[list[int], int]) -> list[dict[str, list[int]]]:
+    """Rows of tokens of which those from a place on are learned."""
+    return [{"input_ids": ids, "labels": [IGNORED] * start + ids[start:]} for ids, start in pairs]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        rows_of(([5, 6, 7, 8, 9, 10], 4), ([5, 6, 7, 11, 12], 4), ([5, 6, 7, 8, 9, 13, 14], 5)),
+        rows_of(([5, 6, 7, 8, 9], 3), ([5, 6, 7, 10, 11], 3)),  # one prompt, two answers
+        rows_of(([5, 6, 7], 1), ([8, 9, 10, 11], 2)),  # nothing in common
+        rows_of(([5, 6, 7, 8], 2), ([5, 6, 7, 8], 2)),  # the same twice
+        rows_of(([5, 6, 7, 8], 2)),
+    ],
+)
+def test_a_packed_batch_has_the_loss_and_gradient_of_its_rows(rows, gguf):
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from distill.student import base
+
+    model = AutoModelForCausalLM.from_pretrained(base.find(str(gguf)).directory)
+    weight = model.model.layers[0].self_attn.q_proj.weight
+
+    def backward(loss: Any) -> tuple[Any, Any]:
+        model.zero_grad()
+        loss.backward()
+        return loss.detach(), weight.grad.clone()
+
+    def loss(logits: Any, targets: Any) -> Any:
+        return torch.nn.functional.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="sum")
+
+    def alone(one: dict[str, list[int]]) -> Any:
+        return loss(model(torch.tensor([one["input_ids"]])).logits[0, :-1], torch.tensor(one["labels"][1:]))
+
+    batch = packing.pack(rows)
+    targets = batch.pop("shift_labels")[0]
+    del batch["labels"]
+    packed = backward(loss(model(**batch).logits[0], targets))
+    separate = backward(sum(alone(one) for one in rows))
+    torch.testing.assert_close(packed, separate, rtol=1e-4, atol=1e-5)
+    shared = packing.common_context(rows)
+    assert len(targets) == sum(len(one["input_ids"]) for one in rows) - shared * (len(rows) - 1)
+
+
+def test_rows_that_follow_each_other_have_the_loss_and_gradient_of_single_rows(gguf, cache):
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from distill.student import base
+
+    model = AutoModelForCausalLM.from_pretrained(base.find(str(gguf)).directory)
+    weight = model.model.layers[0].self_attn.q_proj.weight
+    rows = [
+        {"input_ids": [5, 6, 7, 8, 9, 10], "labels": [IGNORED] * 4 + [9, 10]},
+        {"input_ids": [5, 6, 11, 12], "labels": [IGNORED, 6, 11, 12]},
+    ]
+
+    def summed(batch: dict[str, Any]) -> tuple[Any, Any]:
+        targets = batch.pop("shift_labels")[0]
+        del batch["labels"]
+        model.zero_grad()
+        logits = model(**batch, use_cache=False).logits[0]
+        loss = torch.nn.functional.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="sum")
+        loss.backward()
+        return loss.detach(), weight.grad.clone()
+
+    together = summed(packing.concatenate(rows))
+    alone = [summed(packing.concatenate([row])) for row in rows]
+    torch.testing.assert_close(together[0], alone[0][0] + alone[1][0], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(together[1], alone[0][1] + alone[1][1], rtol=1e-4, atol=1e-5)
+
+
+LAYERS = {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
+          "num_key_value_heads": 2, "head_dim": 8, "pad_token_id": 0}  # fmt: skip
+LINEAR = {"linear_num_value_heads": 2, "linear_num_key_heads": 2, "linear_key_head_dim": 8, "linear_value_head_dim": 8}
+
+
+@pytest.mark.parametrize(
+    ("family", "layout", "settings"),
+    [
+        ("qwen3", "shared", {}),
+        ("gemma3_text", "apart", {"sliding_window": 8, "layer_types": ["sliding_attention", "full_attention"]}),
+        ("mistral", "apart", {"sliding_window": 8}),
+        ("qwen3_5_text", "alone", {"layer_types": ["linear_attention", "full_attention"], **LINEAR}),
+        ("lfm2", "alone", {"layer_types": ["conv", "full_attention"]}),
+    ],
+)
+def test_rows_see_nothing_of_each_other_whatever_the_model_is_made_of(family, layout, settings):
+    """Windows that slide over old tokens, and states that are carried on, included."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.for_model(family, **LAYERS, **settings)
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    for weights in model.parameters():
+        if weights.dim() > 1:
+            torch.nn.init.normal_(weights, std=0.2)
+    rows = []
+    for length in (20, 26, 23):
+        ids = [*range(3, 13), *torch.randint(3, 64, (length - 10,)).tolist()]
+        rows.append({"input_ids": ids, "labels": [IGNORED] * 11 + ids[11:]})
+
+    def loss(logits: Any, targets: Any) -> float:
+        return torch.nn.functional.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="sum").item()
+
+    def batched(rows: list[dict[str, list[int]]]) -> float:
+        batch = packing.collator(config, "cpu")(rows)
+        targets = batch.pop("shift_labels")[0]
+        del batch["labels"]
+        return loss(model(**batch, use_cache=False).logits[0], targets)
+
+    assert packing.layout(config) == layout
+    with torch.no_grad():
+        alone = sum(
+            loss(model(torch.tensor([row["input_ids"]])).logits[0, :-1], torch.tensor(row["labels"][1:]))
+            for row in rows
+        )
+        at_once = 1 if layout == "alone" else 3
+        assert sum(batched(rows[n : n + at_once]) for n in range(0, 3, at_once)) == pytest.approx(alone, rel=1e-4)
