@@ -18,8 +18,8 @@ from distill.records.faults import InputError
 READY_S = 120.0
 """Seconds a loaded model may take to answer /health."""
 SPINS = "500"
-"""Turns of OpenMP's wait loop. With its default, or 20,000, llama.cpp takes three to seven times as long beside one busy
-process; with 500 twice as long, and no longer than the default on an idle machine. With none, the smallest model loses 40 %."""
+"""Turns of OpenMP's wait loop. Alone, its default (or 20,000) is 3 to 7 % faster, and none at all costs the smallest
+model 20 to 40 %; beside one busy process 500 take half as long as 20,000 (benchmarks/README.md)."""
 
 ERROR_LINE = re.compile(r"(?m)^[\d.]+ E \w+: (.*)$")
 LOG_S = 5.0
@@ -50,8 +50,8 @@ def serve(
     `slots` requests are decoded at the same time, each with room for `context` tokens (prompt and answer). `template`
     replaces the chat template of the GGUF. Each of `adapters` is a LoRA in GGUF form, on unless a request says
     otherwise: one with `"lora": [{"id": 0, "scale": 0.0}]` in its body is answered by the base model, so one server
-    is base and student. `threads`: default, the physical cores that this process may use. `name` is the model's in the list of
-    models, which gives the file's path otherwise; requests may name any.
+    is base and student. `threads`: default, the physical cores that this process may use. `name` is the model's in the list
+    of models, which gives the file's path otherwise; requests may name any.
     The server asks for a random key, so that other users of the machine are refused. Raises InputError, with what
     llama.cpp said, when it cannot load a file.
     """
