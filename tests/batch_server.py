@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import openai_types
 from teacher_server import Asked
 
 
@@ -28,6 +29,8 @@ class Batches:
             assert b'name="purpose"\r\n\r\nbatch' in asked.raw
             lines = re.findall(rb'^\{"custom_id".*\}$', asked.raw, re.MULTILINE)
             self.files[f"file-{len(self.files)}"] = [json.loads(line) for line in lines]
+            for line in self.files[f"file-{len(self.files) - 1}"]:
+                openai_types.check(line["url"], line["body"])
             return {"id": f"file-{len(self.files) - 1}"}
         assert asked.path == "/v1/batches" and asked.body["completion_window"] == "24h"
         batch = {"id": f"batch-{len(self.batches)}", "status": "validating", "polls": 0, **asked.body}

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import openai_types
+
 STALL = object()
 """A reply that never comes."""
 
@@ -67,7 +69,8 @@ def serving(
 ) -> Iterator[Books]:
     """Serves POSTs by `reply(asked)` after `latency_s`, all else by `gets(asked)`, on `port` of loopback (0: a free one).
 
-    A reply is JSON content, `(status, content, headers)`, a `Cut` or STALL.
+    A reply is JSON content, `(status, content, headers)`, a `Cut` or STALL. Raises at the end where OpenAI's types do
+    not allow what was asked.
     """
     books = Books()
     loop = asyncio.new_event_loop()
@@ -142,6 +145,9 @@ def serving(
     finally:
         loop.call_soon_threadsafe(stop.set)
         thread.join(10)
+    for asked in books.posts:
+        if asked.path in openai_types.TYPES:
+            openai_types.check(asked.path, asked.body)
 
 
 # Chat completions
@@ -165,6 +171,7 @@ def completion(message: dict[str, Any], finish_reason: str, **more: Any) -> dict
     return {
         "id": "chatcmpl-1",
         "object": "chat.completion",
+        "created": 1_764_000_000,
         "model": "scripted-1",
         "choices": [{"index": 0, "message": message, "finish_reason": finish_reason}],
         "usage": {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18},
@@ -179,7 +186,7 @@ def response(*items: dict[str, Any], status: str = "completed", **more: Any) -> 
     """A response with these output items."""
     usage = {
         "input_tokens": 100,
-        "input_tokens_details": {"cached_tokens": 40},
+        "input_tokens_details": {"cached_tokens": 40, "cache_write_tokens": 0},
         "output_tokens": 50,
         "output_tokens_details": {"reasoning_tokens": 30},
         "total_tokens": 150,
@@ -187,9 +194,13 @@ def response(*items: dict[str, Any], status: str = "completed", **more: Any) -> 
     return {
         "id": "resp_1",
         "object": "response",
+        "created_at": 1_764_000_000,
         "status": status,
         "model": "gpt-5.2-2025-12-11",
         "output": list(items),
+        "tools": [],
+        "tool_choice": "auto",
+        "parallel_tool_calls": True,
         "usage": usage,
         "error": None,
         "incomplete_details": None,

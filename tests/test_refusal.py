@@ -27,6 +27,7 @@ from distill.teacher.waits import duration_s, retry_after_s, used_up_s
         (400, {"object": "error", "message": "nope", "param": None}, "bad_request"),
         (400, {"error": "just words"}, "bad_request"),
         (400, {"error": {"code": "content_policy_violation"}}, "content_policy"),
+        (400, {"error": {"code": "bio_policy"}}, "content_policy"),
         (
             400,
             {

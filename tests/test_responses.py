@@ -110,6 +110,7 @@ def test_the_record_has_what_was_said_and_the_items_beside_it(asks: Callable[...
         (response(text("half"), status="incomplete", incomplete_details={"reason": "steered"}), "truncated"),
         (response(status="incomplete", incomplete_details={"reason": "content_filter"}), "refused"),
         (response(status="failed", error={"code": "invalid_prompt", "message": "not allowed"}), "api_error"),
+        (response(status="failed", error={"code": "misalignment_policy_violation", "message": "no"}), "api_error"),
         (refused(400, "context_length_exceeded"), "context_full"),
         (refused(400, "invalid_prompt"), "api_error"),
     ],

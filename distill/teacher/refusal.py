@@ -24,6 +24,8 @@ BY_CODE = {
     "content_filter": "content_policy",
     "invalid_prompt": "content_policy",
     "cyber_policy": "content_policy",
+    "bio_policy": "content_policy",
+    "misalignment_policy_violation": "content_policy",
     "budget_exceeded": "quota",  # LiteLLM's proxy, with 422, 400 or 429
     "no_db_connection": "key_refused",  # the same, where it knows one key and this is another
     "tool_use_failed": "server",  # Groq: the model wrote a call that cannot be read
