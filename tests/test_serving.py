@@ -21,9 +21,12 @@ from tiny_qwen3 import PROMPT, QUESTION, ROW, SHOP, sit
 from tiny_student import write_adapter, write_gguf
 
 from distill.records.faults import InputError
+from distill.student.forced_call import openings
 from distill.student.in_process import InProcess
 from distill.student.loaded import Loaded
 from distill.student.open_student import greedy, open_student
+from distill.student.render import as_templates_want
+from distill.student.reply import said_turn
 from distill.student.template import compile_template
 from distill.student.tokenizer import read_tokenizer
 from distill.teacher import request as requests
@@ -94,6 +97,20 @@ def test_a_batch_says_what_each_would_say_alone(loaded, in_process):
     assert max(map(len, together)) <= 48
 
 
+def test_a_forced_call_leaves_the_others_of_its_batch_alone(loaded, in_process):
+    tokenizer = in_process().tokenizer
+    told = ROW["messages"][:-1]
+    answered, asked = (
+        tokenizer.encode(tokenizer.text(list(as_templates_want(m)), ROW["tools"], True)) for m in (told, QUESTION)
+    )
+    begins = openings(tokenizer, list(as_templates_want(told)), ROW["tools"], ["lookup_item"])
+    free, other = loaded.generate([answered, asked], [2], 48, True, 0.0)
+    forced, same = loaded.generate([answered, asked], [2], 48, True, 0.0, [begins, []])
+    assert tokenizer.decode(free).startswith("<think>\n\n</think>\n\nAnswer: 3")
+    assert forced[: len(begins[0])] == begins[0] and '"name": "lookup_item"' in tokenizer.decode(forced)
+    assert same == other
+
+
 def test_the_prompt_is_the_one_that_was_trained_with(in_process, loaded, monkeypatch):
     seen: list[list[int]] = []
     generate = loaded.generate
@@ -140,6 +157,21 @@ def test_what_cannot_be_answered_is_an_error_of_its_conversation(in_process):
     )
     with pytest.raises(ApiError, match="the student's template refuses: .*no pictures"):
         asyncio.run(model.complete({"messages": QUESTION}))
+
+
+def test_a_client_that_wants_one_call_gets_one(in_process):
+    model = in_process()
+    asked, two = {"messages": QUESTION, "tools": ROW["tools"]}, ROW["messages"][2]["tool_calls"] * 2
+    turn = {"role": "assistant", "content": "", "tool_calls": two}
+    written = model.tokenizer.encode(said_turn(model.tokenizer, next(as_templates_want([turn]))))
+
+    async def writes(*_: Any) -> list[int]:
+        return written
+
+    model._answer = writes
+    for wanted, count in ((True, 2), (None, 2), (False, 1)):
+        said = asyncio.run(model.complete(asked | {"parallel_tool_calls": wanted}))["choices"][0]["message"]
+        assert [call["function"]["name"] for call in said["tool_calls"]] == ["lookup_item"] * count
 
 
 @pytest.fixture
@@ -200,7 +232,16 @@ def test_make_serve_speaks_openai(make_serve):
     assert cut.message.content == "Answer" and cut.finish_reason == "stop"
     unstopped = client.chat.completions.create(model="student", stop=["never said"], **asked).choices[0]
     assert unstopped.message.tool_calls[0].function == answer.message.tool_calls[0].function
-    refused = {"stop": [1], "n": 2, "tool_choice": "required", "logprobs": True, "messages": image}
+    named = {"type": "function", "function": {"name": "lookup_item"}}
+    for choice in ("required", named):
+        forced = client.chat.completions.create(model="student", tool_choice=choice, **told).choices[0]
+        assert forced.finish_reason == "tool_calls" and not forced.message.content
+        assert forced.message.tool_calls[0].function.name == "lookup_item"
+    unknown = {"type": "function", "function": {"name": "add"}}
+    for choice, others in (("sometimes", told), (unknown, told), ("required", {"messages": QUESTION})):
+        with pytest.raises(openai.BadRequestError, match="tool_choice: "):
+            client.chat.completions.create(model="student", tool_choice=choice, **others)
+    refused = {"stop": [1], "n": 2, "logprobs": True, "messages": image}
     wrong = {"response_format": "json", "temperature": [1], "max_tokens": "many"}
     for name, value in (refused | wrong).items():
         with pytest.raises(openai.BadRequestError, match=name):

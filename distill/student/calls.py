@@ -83,9 +83,9 @@ class TaggedCalls:
         place = 0
         while begun := self.begin.search(text, place):
             start = place = begun.end()
-            properties, given = _properties(begun[1], tools), {}
+            schemas, given = properties(begun[1], tools), {}
             while found := self.argument.match(text, place):
-                given[found[1]] = _value(found[2], properties.get(found[1], {}))
+                given[found[1]] = _value(found[2], schemas.get(found[1], {}))
                 place = found.end()
             if self.close.match(text, place):
                 calls.append((begun[1], json.dumps(given, ensure_ascii=False)))
@@ -128,7 +128,8 @@ def _first(text: str) -> str:
     return re.escape(found[1]) if found else r"\Z"
 
 
-def _properties(name: str, tools: list[dict[str, Any]]) -> dict[str, Any]:
+def properties(name: str, tools: list[dict[str, Any]]) -> dict[str, Any]:
+    """The schemas of the parameters of the tool `name`, by their names."""
     named = (tool["function"] for tool in tools if tool["function"]["name"] == name)
     return next(((function.get("parameters") or {}).get("properties", {}) for function in named), {})
 

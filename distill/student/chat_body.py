@@ -8,7 +8,8 @@ NUMBERS = {"temperature": (int, float), "max_tokens": (int,), "max_completion_to
 
 def plain(body: Any) -> dict[str, Any]:
     """The body of a chat completion with every content as one text and `developer` as `system`, which templates know;
-    without tools where `tool_choice` is none, and with `stop` as a list.
+    without tools where `tool_choice` is none, with `stop` as a list, and with a list `forced` of the tools of which
+    `tool_choice` wants one called.
 
     Raises ValueError that names the first field in which the body asks for what cannot be done here.
     """
@@ -28,11 +29,24 @@ def plain(body: Any) -> dict[str, Any]:
     stop = [stop] if isinstance(stop, str) else stop
     if not isinstance(stop, list) or not all(isinstance(text, str) and text for text in stop):
         raise ValueError("stop: a text, or a list of texts, none of them empty")
-    choice = body.get("tool_choice") or "auto"
-    if choice not in ("auto", "none"):
-        raise ValueError("tool_choice: auto or none; a call cannot be forced here")
-    tools = body.get("tools") if choice == "auto" else None
-    return body | {"stop": stop, "tools": tools, "messages": [_message(*one) for one in enumerate(body["messages"])]}
+    tools = None if body.get("tool_choice") == "none" else body.get("tools")
+    messages = [_message(*one) for one in enumerate(body["messages"])]
+    return body | {"stop": stop, "tools": tools, "forced": _forced(body), "messages": messages}
+
+
+def _forced(body: dict[str, Any]) -> list[str]:
+    """The names of the tools of which one has to be called; none where the student may choose."""
+    choice: Any = body.get("tool_choice") or "auto"
+    if choice in ("auto", "none"):
+        return []
+    try:
+        names = [tool["function"]["name"] for tool in body.get("tools") or []]
+        forced = names if choice == "required" else [choice["function"]["name"]]
+    except (KeyError, TypeError):
+        raise ValueError("tool_choice: auto, none, required, or the name of a function in tools") from None
+    if not forced or not set(forced) <= set(names):
+        raise ValueError("tool_choice: there is no such tool in tools")
+    return forced
 
 
 def _message(place: int, message: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import jinja2
 
+from distill.student.forced_call import openings
 from distill.student.loaded import Loaded
 from distill.student.render import as_templates_want, tools_as_served
 from distill.student.reply import Form, form
@@ -30,6 +31,8 @@ ANSWER_TOKENS = 512
 @dataclass
 class _Question:
     prompt: list[int]
+    begins: list[list[int]]
+    """The tokens with one of which the answer has to begin; empty: any."""
     settings: tuple[int, bool, float]
     """Longest answer, adapter on, temperature: what all questions of a batch have in common."""
     answer: "asyncio.Future[list[int]]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
@@ -71,20 +74,25 @@ class InProcess:
         """The chat completion of a request's body; `lora` in it turns the adapter on (scale 1) or off (0).
 
         A text of the list `stop` in it ends what is said, and is left out. It is looked for once all is said, so it saves
-        no time: questions with different ones are still answered as one batch.
+        no time: questions with different ones are still answered as one batch. One of the tools that the list `forced` in
+        it names is called, whatever the student would have said.
         Raises ApiError for a conversation that the template cannot say or that does not fit the context.
         """
         try:
-            messages = list(as_templates_want(body["messages"]))
-            prompt = self.tokenizer.encode(self.tokenizer.text(messages, tools_as_served(body.get("tools")), True))
+            messages, tools = list(as_templates_want(body["messages"])), tools_as_served(body.get("tools"))
+            prompt = self.tokenizer.encode(self.tokenizer.text(messages, tools, True))
+            forced = body.get("forced")
+            begins = openings(self.tokenizer, messages, tools, forced) if forced else []
         except (jinja2.TemplateError, ValueError, KeyError, TypeError) as refused:
             raise error("bad_request", f"the student's template refuses: {refused}") from None
-        ids = await self._answer(prompt, body)
+        ids = await self._answer(prompt, begins, body)
         stopped = bool(ids) and ids[-1] in self.tokenizer.stops
         text = self.tokenizer.decode(ids[:-1] if stopped else ids)
         end = min((place for stop in body.get("stop") or [] if (place := text.find(stop)) >= 0), default=None)
         stopped = stopped or end is not None
         said = self.form.read(text[:end], body.get("tools") or [])
+        if body.get("parallel_tool_calls") is False and "tool_calls" in said:
+            said["tool_calls"] = said["tool_calls"][:1]
         message = with_plain_ids(said, body["messages"])
         return {
             "object": "chat.completion",
@@ -105,12 +113,12 @@ class InProcess:
                 await self._work
         self._work = self._loaded = None
 
-    async def _answer(self, prompt: list[int], body: dict[str, Any]) -> list[int]:
+    async def _answer(self, prompt: list[int], begins: list[list[int]], body: dict[str, Any]) -> list[int]:
         longest = body.get("max_completion_tokens") or body.get("max_tokens") or ANSWER_TOKENS
         adapted = any(adapter["scale"] for adapter in body.get("lora", [{"scale": 1.0}]))
         if self._work is None:
             self._work = asyncio.create_task(self._serve())
-        question = _Question(prompt, (longest, adapted, float(body.get("temperature") or 0)))
+        question = _Question(prompt, begins, (longest, adapted, float(body.get("temperature") or 0)))
         self._waiting.append(question)
         self._arrived.set()
         return await question.answer
@@ -142,8 +150,10 @@ class InProcess:
         if self._loaded is None:
             self._loaded = self._load()
         fits = [len(question.prompt) < self._loaded.context for question in batch]
-        prompts = [question.prompt for question, fit in zip(batch, fits, strict=True) if fit]
-        answers = iter(self._loaded.generate(prompts, sorted(self.tokenizer.stops), *settings) if prompts else [])
+        asked = [question for question, fit in zip(batch, fits, strict=True) if fit]
+        prompts, begins = [question.prompt for question in asked], [question.begins for question in asked]
+        stops = sorted(self.tokenizer.stops)
+        answers = iter(self._loaded.generate(prompts, stops, *settings, begins) if prompts else [])
         full = error("context_full", f"longer than the student's context of {self._loaded.context} tokens")
         return [next(answers) if fit else full for fit in fits]
 

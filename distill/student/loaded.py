@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.student.device import find_device
+from distill.student.forced_call import may_follow
 from distill.student.frozen import open_folder
 from distill.student.packing import collator, keep_apart, layout
 from distill.student.quiet import quiet
@@ -39,16 +40,23 @@ class Loaded:
         self.model: Any = model.to(self.device).eval()
 
     def generate(
-        self, prompts: Rows[list[int]], stops: Rows[int], longest: int, adapted: bool, temperature: float
+        self,
+        prompts: Rows[list[int]],
+        stops: Rows[int],
+        longest: int,
+        adapted: bool,
+        temperature: float,
+        begins: Rows[list[list[int]]] = (),
     ) -> list[list[int]]:
         """The tokens that follow each prompt: at most `longest`, the stop included when one was reached.
 
-        Likeliest tokens at temperature 0. A batch that does not fit into the card's memory is halved.
+        Likeliest tokens at temperature 0. `begins` has for each prompt the tokens with one of which they have to begin,
+        or nothing. A batch that does not fit into the card's memory is halved.
         """
         import torch
 
         try:
-            return self._generate(prompts, stops, longest, adapted, temperature)
+            return self._generate(prompts, stops, longest, adapted, temperature, begins)
         except torch.OutOfMemoryError:
             if len(prompts) == 1:
                 raise
@@ -56,12 +64,18 @@ class Loaded:
             half = len(prompts) // 2
             return [
                 answer
-                for part in (prompts[:half], prompts[half:])
-                for answer in self.generate(part, stops, longest, adapted, temperature)
+                for part in (slice(half), slice(half, None))
+                for answer in self.generate(prompts[part], stops, longest, adapted, temperature, begins[part])
             ]
 
     def _generate(
-        self, prompts: Rows[list[int]], stops: Rows[int], longest: int, adapted: bool, temperature: float
+        self,
+        prompts: Rows[list[int]],
+        stops: Rows[int],
+        longest: int,
+        adapted: bool,
+        temperature: float,
+        begins: Rows[list[list[int]]],
     ) -> list[list[int]]:
         import torch
         from transformers import GenerationConfig
@@ -76,9 +90,21 @@ class Loaded:
             eos_token_id=list(stops),
             pad_token_id=padding,
         )
+
+        def held(ids: Any, scores: Any) -> Any:
+            for row, openings in enumerate(begins):
+                if allowed := list(may_follow(openings, ids[row, width:].tolist())):
+                    only = torch.full_like(scores[row], -torch.inf)
+                    only[allowed] = scores[row, allowed]
+                    scores[row] = only
+            return scores
+
         with torch.no_grad(), self._adapter(adapted):
             whole = self.model.generate(
-                input_ids=ids.to(self.device), attention_mask=seen.to(self.device), generation_config=settings
+                input_ids=ids.to(self.device),
+                attention_mask=seen.to(self.device),
+                generation_config=settings,
+                logits_processor=[held] if any(begins) else None,
             )
         return [_up_to_stop(row, set(stops)) for row in whole[:, width:].tolist()]
 
