@@ -47,7 +47,7 @@ $(VENV)/.base: $(BIN)/uv locks/base.lock
 	@touch $@
 
 # On a Mac there is one build only. Elsewhere the CPU's where there is no NVIDIA driver: pip finds it where the machine
-# offers one, else uv knows PyTorch's index.
+# offers one, else uv knows PyTorch's index; who can reach neither has a mirror of PyPI.
 $(VENV)/.train: $(VENV)/.base locks/train.lock locks/gpu.lock locks/torch.txt
 	@$(UV) --no-deps --require-hashes -r locks/train.lock
 	@if command -v nvidia-smi > /dev/null; then \
@@ -58,7 +58,9 @@ $(VENV)/.train: $(VENV)/.base locks/train.lock locks/gpu.lock locks/torch.txt
 	else \
 		sed 's/$$/+cpu/' locks/torch.txt > $(VENV)/torch-cpu.txt; \
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r $(VENV)/torch-cpu.txt 2> /dev/null \
-		|| $(UV) --no-deps --torch-backend cpu -r $(VENV)/torch-cpu.txt; \
+		|| $(UV) --no-deps --torch-backend cpu -r $(VENV)/torch-cpu.txt \
+		|| { echo "no build of torch for CPUs can be had: taking the one for CUDA, 3 GB, which runs on CPUs, too"; \
+			$(UV) -r locks/torch.txt; }; \
 	fi
 	@touch $@
 
