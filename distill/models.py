@@ -1,10 +1,12 @@
-"""`make models`: fetches the embedded models that params.yaml names, so that no stage has to wait for a download."""
+"""`make models`: fetches the embedded models that params.yaml names, so that no stage has to wait for a download, and
+finds out whether they can be served here."""
 
 import sys
 from typing import Any
 
 from distill.records import params as configuration
 from distill.records.faults import InputError
+from distill.teacher.llama_server import load
 from distill.teacher.weights import gguf_path
 
 
@@ -15,7 +17,10 @@ def named(params: dict[str, Any]) -> list[str]:
 
 
 def main() -> None:
-    for model in named(configuration.load()):
+    models = named(configuration.load())
+    if models:
+        load()
+    for model in models:
         print(f"{model}: {gguf_path(model)}", file=sys.stderr, flush=True)
 
 

@@ -1,5 +1,6 @@
 """llama.cpp's own OpenAI-compatible server, in this process, for as long as a `with` block lasts."""
 
+import importlib
 import os
 import re
 import secrets
@@ -10,6 +11,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 from distill.records.cores import cores
@@ -33,6 +35,16 @@ class Endpoint(NamedTuple):
     api_key: str
 
 
+def load() -> ModuleType:
+    """llama.cpp itself. Raises InputError where the machine lacks a library that it needs: slim images have no libgomp."""
+    os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # read once, when the library is loaded
+    try:
+        return importlib.import_module("xllamacpp")
+    except ImportError as error:
+        advice = "; on Debian and Ubuntu: apt-get install libgomp1" if "libgomp" in str(error) else ""
+        raise InputError(f"llama.cpp cannot be loaded: {error}{advice}") from None
+
+
 @contextmanager
 def serve(
     gguf: Path,
@@ -53,14 +65,12 @@ def serve(
     is base and student. `threads`: default, the physical cores that this process may use. `name` is the model's in the list
     of models, which gives the file's path otherwise; requests may name any.
     The server asks for a random key, so that other users of the machine are refused. Raises InputError, with what
-    llama.cpp said, when it cannot load a file.
+    llama.cpp said, when it cannot load a file, and as `load`.
     """
     for path in (gguf, template, *adapters):
         if path is not None and not Path(path).is_file():
             raise InputError(f"{path}: there is no such file, so no model can be served")
-    os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # read once, when the library is loaded
-    import xllamacpp
-
+    xllamacpp = load()
     params = xllamacpp.CommonParams()
     params.model.path = str(gguf)
     params.n_parallel = slots
