@@ -12,7 +12,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,19 +52,15 @@ LEFT_OUT = (
     "dist-packages",
     "site-packages",
 )
-START_S = 60
+START_S = 300
 
 
 @contextmanager
 def running() -> Iterator[str]:
     """The DOCKER_HOST of an engine with the test image. Skips, with the reason, where no engine can start."""
-    try:
-        found = engine.connect()
-    except InputError:
-        found = None
-    if found is not None:
-        import_image(found)
-        yield found.api.base_url if os.environ.get("DOCKER_HOST") is None else os.environ["DOCKER_HOST"]
+    if host := _answering():
+        yield host
+        _tidy(host)
         return
     _install()
     for driver in ("overlay", "vfs"):
@@ -81,6 +77,31 @@ def running() -> Iterator[str]:
             subprocess.run(["umount", str(folder / "graph" / "overlay")], capture_output=True, check=False)
             shutil.rmtree(folder, ignore_errors=True)
     pytest.skip(f"no container engine can start here: {why}")
+
+
+def _answering() -> str | None:
+    """The DOCKER_HOST of the first engine that answers, None where none does. Skips where it starts no container."""
+    for host in engine.hosts():
+        with pytest.MonkeyPatch.context() as only, suppress(InputError):
+            only.setenv("DOCKER_HOST", host)
+            if why := _unfit(engine.connect()):
+                pytest.skip(f"the engine at {host} starts no container: {why}")
+            return host
+    return None
+
+
+def _tidy(host: str) -> None:
+    """Removes the test image from somebody's engine, and what was built on it."""
+    import docker
+    from docker.errors import DockerException
+
+    client = docker.DockerClient(base_url=host, timeout=120)
+    first = client.images.get(IMAGE).attrs["RootFS"]["Layers"][0]
+    for image in client.images.list():
+        if image.attrs["RootFS"]["Layers"][:1] == [first]:
+            with suppress(DockerException):  # another run may need it
+                client.images.remove(image.id, force=len(image.tags) > 1)
+    client.close()
 
 
 def _install() -> None:
@@ -116,14 +137,19 @@ def _service(folder: Path, driver: str) -> "subprocess.Popen[bytes]":
 def _started(service: "subprocess.Popen[bytes]", folder: Path) -> str:
     """Why the engine cannot run a container; empty when it can."""
     import docker
-    from docker.errors import DockerException
 
     end = time.monotonic() + START_S
     while not (folder / "podman.sock").exists():
         if service.poll() is not None or time.monotonic() > end:
             return (folder / "log").read_text()[-400:]
         time.sleep(0.05)
-    client = docker.DockerClient(base_url=f"unix://{folder}/podman.sock", timeout=120)
+    return _unfit(docker.DockerClient(base_url=f"unix://{folder}/podman.sock", timeout=120))
+
+
+def _unfit(client: Any) -> str:
+    """Gives the engine the test image and closes the client. Why it runs no container of it; empty when it does."""
+    from docker.errors import DockerException
+
     try:
         import_image(client)
         client.containers.run(IMAGE, ["sh", "-c", "true"], remove=True, network_mode="none")
