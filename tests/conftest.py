@@ -21,6 +21,13 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):
     os.environ.pop(name, None)
 
+# Servers of the tests are on this machine, where no proxy leads, and what the tests commit is nobody's to sign or check.
+os.environ["NO_PROXY"] = os.environ["no_proxy"] = ",".join(
+    filter(None, ("127.0.0.1,localhost", os.environ.get("NO_PROXY") or os.environ.get("no_proxy")))
+)
+os.environ |= {"GIT_CONFIG_COUNT": "2", "GIT_CONFIG_KEY_0": "commit.gpgsign", "GIT_CONFIG_VALUE_0": "false"}
+os.environ |= {"GIT_CONFIG_KEY_1": "core.hooksPath", "GIT_CONFIG_VALUE_1": os.devnull}
+
 # The tests run side by side on fewer cores than they are. llama.cpp sets this itself, but here torch may be loaded first.
 os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
 
@@ -41,6 +48,16 @@ def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or fills the user's store of answers."""
     monkeypatch.setenv("DISTILL_STORE", str(tmp_path / "store"))
     monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "dvc-site"))
+
+
+@pytest.fixture
+def proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment as companies have it: a proxy for everything, here one that does not answer."""
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+        monkeypatch.setenv(name.upper(), "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture

@@ -89,6 +89,19 @@ def larger(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_neither_a_signature_nor_a_hook_of_the_users_is_asked_for(tmp_path, monkeypatch):
+    (tmp_path / "pre-commit").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "pre-commit").chmod(0o755)
+    monkeypatch.setenv("GIT_CONFIG_VALUE_0", "true")
+    monkeypatch.setenv("GIT_CONFIG_VALUE_1", str(tmp_path))
+    (tmp_path / "mine").mkdir()
+    module(PROJECT / "examples/workspace.py")._commit(tmp_path / "mine")
+    shown = subprocess.run(
+        ["git", "log", "--format=%s"], cwd=tmp_path / "mine", capture_output=True, text=True, check=True
+    )
+    assert shown.stdout == "The example\n"
+
+
 def test_the_larger_example_is_a_valid_project_of_its_own(larger):
     done = subprocess.run(
         [sys.executable, "-m", "distill.validate"], cwd=larger, capture_output=True, text=True, check=False

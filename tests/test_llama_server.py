@@ -17,7 +17,7 @@ from stage_process import Running
 from distill.records.faults import InputError
 from distill.student.tokenizer import load_tokenizer
 from distill.teacher.gguf_model import NO_CALL
-from distill.teacher.llama_server import serve
+from distill.teacher.llama_server import healthy, serve
 from distill.teacher.provider import local_model
 from distill.teacher.weights import chat_template, gguf_path
 from distill.tools.python_source import load
@@ -90,6 +90,12 @@ def test_it_answers_its_owner_only_and_leaves_no_server(smol, capfd):
     with pytest.raises(urllib.error.URLError):
         post(endpoint, messages=QUESTION)
     assert capfd.readouterr() == ("", "")
+
+
+def test_no_proxy_stands_between(smol, proxy):
+    with serve(smol, slots=1, context=256) as endpoint:
+        assert healthy(endpoint.base_url.removesuffix("/v1"))
+    assert not healthy(endpoint.base_url.removesuffix("/v1"))
 
 
 def test_one_server_is_base_and_student(smol, tmp_path):

@@ -112,7 +112,7 @@ def test_results_of_every_kind_become_text(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize("kind", ["http", "sse"])
-def test_servers_that_listen_are_reached_by_their_bare_address(kind: str) -> None:
+def test_servers_that_listen_are_reached_by_their_bare_address(kind: str, proxy: None) -> None:
     with listening(kind) as (address, process):
 
         async def work(box: toolbox.Toolbox) -> None:

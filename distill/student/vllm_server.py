@@ -10,8 +10,6 @@ import subprocess
 import tempfile
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +22,7 @@ from distill.student.reply import SHOWN_CALL, said_turn
 from distill.student.served import STUDENT
 from distill.student.tokenizer import Tokenizer
 from distill.teacher.errors import Fatal
-from distill.teacher.llama_server import Endpoint
+from distill.teacher.llama_server import Endpoint, healthy
 
 READY_S = 1800.0
 """Seconds that vLLM may take to load a large model and compile."""
@@ -105,7 +103,7 @@ def started(command: list[str], port: int, stop: threading.Event) -> Iterator[En
             start_new_session=True,
         )
         try:
-            _wait(process, f"http://{address[0]}:{address[1]}/health", log, stop)
+            _wait(process, f"http://{address[0]}:{address[1]}", log, stop)
             yield Endpoint(f"http://{address[0]}:{address[1]}/v1", key)
             if process.poll() is not None:
                 say(_last_words(process, log))
@@ -113,18 +111,15 @@ def started(command: list[str], port: int, stop: threading.Event) -> Iterator[En
             _stop(process)
 
 
-def _wait(process: subprocess.Popen[bytes], url: str, log: IO[bytes], stop: threading.Event) -> None:
+def _wait(process: subprocess.Popen[bytes], address: str, log: IO[bytes], stop: threading.Event) -> None:
     give_up = time.monotonic() + READY_S
     while time.monotonic() < give_up:
         if process.poll() is not None:
             raise Fatal("embedded_server", _last_words(process, log))
-        try:
-            with urllib.request.urlopen(url, timeout=5) as answer:
-                if answer.status == 200:
-                    return
-        except (urllib.error.URLError, OSError):
-            if stop.wait(0.1):
-                raise Fatal("interrupted", "stopped while vllm was starting") from None
+        if healthy(address):
+            return
+        if stop.wait(0.1):
+            raise Fatal("interrupted", "stopped while vllm was starting")
     raise Fatal("embedded_server", f"vllm was not ready after {READY_S:.0f} s")
 
 

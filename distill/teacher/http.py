@@ -12,6 +12,8 @@ import orjson
 from distill.teacher.errors import Transient
 from distill.teacher.refusal import refused
 
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+"""Hosts that are this machine, where no proxy leads."""
 CONNECT_S = 60.0
 IDLE_S = 4.0
 """Unused connections are closed before the usual server does it (5 s): a POST on a dying connection is lost."""
@@ -108,7 +110,7 @@ def _proxy(url: str) -> str | None:
     and refuse it beside our key; it costs a look at the environment for each request, too."""
     parts, known = urlsplit(url), getproxies()
     host = parts.hostname or ""
-    if host in ("127.0.0.1", "localhost", "::1") or proxy_bypass(host):
+    if host in LOOPBACK or proxy_bypass(host):
         return None
     return known.get(parts.scheme) or known.get("all")
 

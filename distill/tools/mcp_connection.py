@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from distill.teacher import secrets
+from distill.teacher.http import LOOPBACK
 from distill.tools.keeper import explain
 from distill.tools.mcp_server import McpServer
 from distill.tools.source import SessionLost
@@ -65,7 +66,7 @@ async def _http(stack: AsyncExitStack, server: McpServer, door: str | None) -> A
     error: Exception | None = None
     if not urlsplit(target).path.rstrip("/").endswith("/sse"):
         # Nothing is read while a tool works, so only the call's own time limit may end the wait.
-        http = await stack.enter_async_context(_client(headers, door))
+        http = await stack.enter_async_context(_client(target, headers, door))
         try:
             return await _entered(
                 stack, streamable_http_client(target, http_client=http, max_sse_event_size=LARGEST_EVENT)
@@ -84,17 +85,21 @@ def _sse(url: str, headers: dict[str, str], door: str | None) -> Any:
     from mcp.client.sse import sse_client
 
     def client(headers: dict[str, str] | None = None, timeout: Any = None, auth: Any = None) -> Any:
-        return _client(headers or {}, door)
+        return _client(url, headers or {}, door)
 
     return sse_client(url, headers=headers, httpx_client_factory=client)
 
 
-def _client(headers: dict[str, str], door: str | None) -> Any:
+def _client(url: str, headers: dict[str, str], door: str | None) -> Any:
     import httpx2
 
-    transport = httpx2.AsyncHTTPTransport(uds=door) if door else None
     return httpx2.AsyncClient(
-        headers=headers, timeout=httpx2.Timeout(CONNECT_S, read=None), transport=transport, follow_redirects=True
+        headers=headers,
+        timeout=httpx2.Timeout(CONNECT_S, read=None),
+        transport=httpx2.AsyncHTTPTransport(uds=door) if door else None,
+        follow_redirects=True,
+        trust_env=urlsplit(url).hostname
+        not in LOOPBACK,  # else the environment's proxy would be asked for this machine
     )
 
 
