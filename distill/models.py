@@ -6,7 +6,7 @@ from typing import Any
 
 from distill.records import params as configuration
 from distill.records.faults import InputError
-from distill.teacher.llama_server import load
+from distill.teacher import llama_server
 from distill.teacher.weights import gguf_path
 
 
@@ -19,7 +19,7 @@ def named(params: dict[str, Any]) -> list[str]:
 def main() -> None:
     models = named(configuration.load())
     if models:
-        load()
+        llama_server.load()
     for model in models:
         print(f"{model}: {gguf_path(model)}", file=sys.stderr, flush=True)
 

@@ -62,3 +62,10 @@ def write_tokenizer(folder: Path, family: str) -> Path:
         json.dumps({"eos_token_id": [encoder.token_to_id(end) for end in ends]})
     )
     return folder
+
+
+FAMILIES = [(own, name) for name in ("qwen2_5", "qwen3", "qwen3_instruct_2507", "llama3_1", "llama3_2")]
+FAMILIES += [(bundled, name) for name in ("smollm2", "qwen2.5-coder", "qwen3", "llama3", "gemma3")]
+"""Templates that write calls as JSON."""
+TYPED_BY_SCHEMA = ["qwen3_5_think", "qwen3_5_nothink", "qwen3_8", "glm4moe"]
+AS_CODE = ["lfm2_v2", "lfm2_2_5", "gemma4", "gemma4_v5"]

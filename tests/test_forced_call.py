@@ -4,9 +4,8 @@ from typing import Any
 
 import pytest
 from conversations import conversations, serving
-from families import AT_ONCE, bundled, own, write_tokenizer
+from families import AS_CODE, AT_ONCE, FAMILIES, TYPED_BY_SCHEMA, bundled, own, write_tokenizer
 from hypothesis import HealthCheck, given, settings
-from test_reply import AS_CODE, FAMILIES, TYPED_BY_SCHEMA
 
 from distill.student.calls import properties
 from distill.student.forced_call import may_follow, openings

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from conversations import WORDS, conversations, serving
-from families import AT_ONCE, SILENT, bundled, own, write_tokenizer
+from families import AS_CODE, AT_ONCE, FAMILIES, SILENT, TYPED_BY_SCHEMA, bundled, own, write_tokenizer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -13,10 +13,6 @@ from distill.records.faults import InputError
 from distill.student.reply import form
 from distill.student.tokenizer import Tokenizer, read_tokenizer
 
-FAMILIES = [(own, name) for name in ("qwen2_5", "qwen3", "qwen3_instruct_2507", "llama3_1", "llama3_2")]
-TYPED_BY_SCHEMA = ["qwen3_5_think", "qwen3_5_nothink", "qwen3_8", "glm4moe"]
-AS_CODE = ["lfm2_v2", "lfm2_2_5", "gemma4", "gemma4_v5"]
-FAMILIES += [(bundled, name) for name in ("smollm2", "qwen2.5-coder", "qwen3", "llama3", "gemma3")]
 DEEP = "[" * 5000
 
 

@@ -238,7 +238,9 @@ def test_make_serve_speaks_openai(make_serve):
         assert forced.finish_reason == "tool_calls" and not forced.message.content
         assert forced.message.tool_calls[0].function.name == "lookup_item"
     unknown = {"type": "function", "function": {"name": "add"}}
-    for choice, others in (("sometimes", told), (unknown, told), ("required", {"messages": QUESTION})):
+    garbled = {"type": "function", "function": {"name": ["lookup_item"]}}
+    choices = (("sometimes", told), (unknown, told), (garbled, told), ("required", {"messages": QUESTION}))
+    for choice, others in choices:
         with pytest.raises(openai.BadRequestError, match="tool_choice: "):
             client.chat.completions.create(model="student", tool_choice=choice, **others)
     refused = {"stop": [1], "n": 2, "logprobs": True, "messages": image}

@@ -44,7 +44,7 @@ def _forced(body: dict[str, Any]) -> list[str]:
         forced = names if choice == "required" else [choice["function"]["name"]]
     except (KeyError, TypeError):
         raise ValueError("tool_choice: auto, none, required, or the name of a function in tools") from None
-    if not forced or not set(forced) <= set(names):
+    if not forced or not all(name in names for name in forced):
         raise ValueError("tool_choice: there is no such tool in tools")
     return forced
 

@@ -83,7 +83,7 @@ class InProcess:
             prompt = self.tokenizer.encode(self.tokenizer.text(messages, tools, True))
             forced = body.get("forced")
             begins = openings(self.tokenizer, messages, tools, forced) if forced else []
-        except (jinja2.TemplateError, ValueError, KeyError, TypeError) as refused:
+        except (jinja2.TemplateError, ValueError, LookupError, TypeError, AttributeError) as refused:
             raise error("bad_request", f"the student's template refuses: {refused}") from None
         ids = await self._answer(prompt, begins, body)
         stopped = bool(ids) and ids[-1] in self.tokenizer.stops

@@ -54,42 +54,38 @@ class Loaded:
         or nothing. A batch that does not fit into the card's memory is halved.
         """
         import torch
-
-        try:
-            return self._generate(prompts, stops, longest, adapted, temperature, begins)
-        except torch.OutOfMemoryError:
-            if len(prompts) == 1:
-                raise
-            torch.cuda.empty_cache()
-            half = len(prompts) // 2
-            return [
-                answer
-                for part in (slice(half), slice(half, None))
-                for answer in self.generate(prompts[part], stops, longest, adapted, temperature, begins[part])
-            ]
-
-    def _generate(
-        self,
-        prompts: Rows[list[int]],
-        stops: Rows[int],
-        longest: int,
-        adapted: bool,
-        temperature: float,
-        begins: Rows[list[list[int]]],
-    ) -> list[list[int]]:
-        import torch
         from transformers import GenerationConfig
 
-        width, padding = max(map(len, prompts)), min(stops)
-        ids = torch.tensor([[padding] * (width - len(prompt)) + prompt for prompt in prompts])
-        seen = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
         settings = GenerationConfig(
             max_new_tokens=longest,
             do_sample=temperature > 0,
             temperature=temperature or None,
             eos_token_id=list(stops),
-            pad_token_id=padding,
+            pad_token_id=min(stops),
         )
+        with torch.no_grad(), self._adapter(adapted):
+            return self._generate(prompts, begins, settings)
+
+    def _generate(self, prompts: Rows[list[int]], begins: Rows[list[list[int]]], settings: Any) -> list[list[int]]:
+        """By `settings`, transformers' GenerationConfig, and in halves where the card's memory wants it."""
+        import torch
+
+        try:
+            return self._at_once(prompts, begins, settings)
+        except torch.OutOfMemoryError:
+            if len(prompts) == 1:
+                raise
+        torch.cuda.empty_cache()
+        half = len(prompts) // 2
+        parts = (slice(half), slice(half, None))
+        return [answer for part in parts for answer in self._generate(prompts[part], begins[part], settings)]
+
+    def _at_once(self, prompts: Rows[list[int]], begins: Rows[list[list[int]]], settings: Any) -> list[list[int]]:
+        import torch
+
+        width, padding = max(map(len, prompts)), settings.pad_token_id
+        ids = torch.tensor([[padding] * (width - len(prompt)) + prompt for prompt in prompts])
+        seen = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
 
         def held(ids: Any, scores: Any) -> Any:
             for row, openings in enumerate(begins):
@@ -99,14 +95,13 @@ class Loaded:
                     scores[row] = only
             return scores
 
-        with torch.no_grad(), self._adapter(adapted):
-            whole = self.model.generate(
-                input_ids=ids.to(self.device),
-                attention_mask=seen.to(self.device),
-                generation_config=settings,
-                logits_processor=[held] if any(begins) else None,
-            )
-        return [_up_to_stop(row, set(stops)) for row in whole[:, width:].tolist()]
+        whole = self.model.generate(
+            input_ids=ids.to(self.device),
+            attention_mask=seen.to(self.device),
+            generation_config=settings,
+            logits_processor=[held] if any(begins) else None,
+        )
+        return [_up_to_stop(row, set(settings.eos_token_id)) for row in whole[:, width:].tolist()]
 
     def loss(self, sequences: Rows[Sequence], adapted: bool) -> float:
         """Mean negative log-likelihood, in nats, of the learned tokens of rendered rows."""

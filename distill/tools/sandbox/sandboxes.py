@@ -6,6 +6,7 @@ killed, by whoever starts next (owner.py).
 
 import asyncio
 import atexit
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
@@ -99,16 +100,13 @@ class Sandboxes:
 
     async def close(self) -> None:
         """Removes what is left, and parts with the engine."""
-        await in_thread(self._remove_all, {})
-        if self._client:
-            self._client.close()
-        atexit.unregister(self._remove_all)
+        await in_thread(self._part, {})
 
     async def _image(self, docker: str) -> str:
         async with self._one:
             if self._client is None:
                 self._client = await in_thread(engine.connect, {})
-                atexit.register(self._remove_all)
+                atexit.register(self._at_exit)
                 for gone in await in_thread(owner.reap, {"client": self._client}):
                     print(f"sandbox: {gone} was left behind by a run that was killed, and is removed", flush=True)
             if docker not in self._images:
@@ -124,3 +122,14 @@ class Sandboxes:
     def _remove_all(self) -> None:
         for box in list(self._boxes):
             self._remove(box)
+
+    def _part(self) -> None:
+        self._remove_all()
+        if self._client:
+            self._client.close()
+
+    def _at_exit(self) -> None:
+        # A KeyboardInterrupt in the main thread may leave a queue of the SDK's locked (bugs.python.org/issue29988), and
+        # then this process would wait for it for ever. Elsewhere the SDK is used in other threads, which get none.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        self._remove_all()
