@@ -50,7 +50,7 @@ async def run(messages: list[dict[str, Any]], ask: Ask, call: Call, max_turns: i
             talk.status = "completed" if stop == "final_answer" else "failed"
             return talk
         calls = answer["message"]["tool_calls"]
-        results = await asyncio.gather(*(call(one) for one in calls), return_exceptions=True)
+        results = await _settled([call(one) for one in calls])
         lost = next((result for result in results if isinstance(result, BaseException)), None)
         if isinstance(lost, SessionLost):
             talk.stop_reason, talk.error = "tool_failure", _tools_lost(lost)
@@ -70,6 +70,16 @@ async def with_tools(attempt: Callable[[], Awaitable[tuple[Conversation, Beside]
     if talk.stop_reason == "tool_failure":
         talk, beside = await attempt()
     return talk, beside
+
+
+async def _settled(works: list[Awaitable[str]]) -> list[str | BaseException]:
+    """What each returns or raises, side by side; one alone needs no task for that."""
+    if len(works) > 1:
+        return await asyncio.gather(*works, return_exceptions=True)
+    try:
+        return [await works[0]]
+    except Exception as error:
+        return [error]
 
 
 def _stop_reason(answer: Answer) -> str | None:

@@ -62,7 +62,7 @@ class EndpointModel:
         self.throttle, self.budget, self.halt = throttle, budget, halt
         self.tier, self.background = tier, background
         self.places = throttle.ceiling
-        self._provider = identity["provider"]
+        self._provider, self._at_openai = identity["provider"], is_openai(identity["provider"])
         self._connect, self._find_prices = connect, find_prices
         self._http: Http | None = None
         self._prices: Prices | None = None
@@ -143,7 +143,7 @@ class EndpointModel:
         body = self.adapter.body(request, self._without)
         if tier == "flex":
             body["service_tier"] = "flex"
-        elif is_openai(self._provider):
+        elif self._at_openai:
             body["service_tier"] = "default"  # else the project's own setting decides, and it may be a dearer one
         if self.background:
             body |= {"background": True, "store": True}  # else it is gone ten minutes after it is finished

@@ -1,4 +1,5 @@
-"""HTTP to one endpoint. The openai SDK is not used: its import costs 1.5 CPU seconds and each request three times as much."""
+"""HTTP to one endpoint. The openai SDK is not used: its import costs a CPU second, and each request 2.2 ms in place of 0.27
+(openai 3.54 beside aiohttp, 64 at a time): three times what a whole turn costs here."""
 
 import json
 import ssl
@@ -100,6 +101,7 @@ class Http:
             headers=self._headers,
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_S),
             timeout=aiohttp.ClientTimeout(total=self.timeout_s, sock_connect=CONNECT_S),
+            cookie_jar=aiohttp.DummyCookieJar(),  # a request depends on none before it
             proxy=_proxy(self.base_url),
             auto_decompress=True,
         )

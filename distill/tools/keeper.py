@@ -1,12 +1,12 @@
 """Holds a resource open in a task of its own, so that whoever uses it is not torn down with it.
 
 A client whose connection breaks cancels the task that it was opened in (anyio's cancel scopes); a rollout must outlive
-that. And what was opened in one task may be closed only there.
+that. And what was opened in one task may be closed only there. What cannot break needs no task: `Entered`.
 """
 
 import asyncio
-from collections.abc import Awaitable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any, Generic, TypeVar
 
 from distill.tools.source import SessionLost
@@ -31,6 +31,8 @@ class Keeper(Generic[T]):
 
     async def get(self) -> T:
         """The resource. Raises SessionLost when it cannot be opened, or is gone."""
+        if self._opened.done() and not self._task.done():
+            return self._opened.result()
         waiting: list[asyncio.Future[Any]] = [self._opened, self._task]
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         if self._task.done():
@@ -67,6 +69,29 @@ class Keeper(Generic[T]):
         if self._task.cancelled() or not self._task.exception():
             return "the connection is closed"
         return explain(self._task.exception())
+
+
+class Entered(Generic[T]):
+    """As Keeper, for what nothing can tear down: `enter` gives the resource, which is opened by the first `get`."""
+
+    def __init__(self, enter: Callable[[], AbstractAsyncContextManager[T]]):
+        self._enter, self._stack, self._turn = enter, AsyncExitStack(), asyncio.Lock()
+        self._opened: list[T] = []
+
+    async def get(self) -> T:
+        """The resource. Raises SessionLost when it cannot be opened."""
+        async with self._turn:
+            if not self._opened:
+                self._opened.append(await self._stack.enter_async_context(self._enter()))
+        return self._opened[0]
+
+    async def use(self, work: Awaitable[R]) -> R:
+        """What `work` returns."""
+        return await work
+
+    async def close(self) -> None:
+        """Closes the resource."""
+        await self._stack.aclose()
 
 
 def explain(error: BaseException | None) -> str:

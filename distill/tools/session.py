@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from decimal import Decimal
+from functools import partial
 from typing import Any, NamedTuple
 
 import orjson
@@ -13,7 +14,7 @@ import orjson
 from distill.records.tool_error import TOOL_ERROR
 from distill.teacher import secrets
 from distill.tools.arguments import parse
-from distill.tools.keeper import Keeper, explain
+from distill.tools.keeper import Entered, Keeper, explain
 from distill.tools.source import Caller, Offer, Sandboxes, SessionLost, Source, ToolError
 
 
@@ -48,7 +49,7 @@ class Session:
         self._prompt, self._limits, self._sandboxes, self._places = prompt, limits, sandboxes, places
         self._offered = {offer.name: (source, offer) for source, offer in offered}
         self._sources = list({id(source): source for source, _ in offered}.values())
-        self._kept: dict[int, Keeper[Caller]] = {}
+        self._kept: dict[int, Keeper[Caller] | Entered[Caller]] = {}
         self._turns: dict[int, asyncio.Lock] = {}
         self._sandbox: Keeper[Any] | None = None
         self._place: asyncio.Task[Any] | None = None
@@ -64,7 +65,9 @@ class Session:
         if boxed:
             self._sandbox = Keeper(self._placed(self._sandboxes.open(self._prompt)))  # type: ignore[union-attr]
         for source in self._sources:
-            self._kept[id(source)] = Keeper(self._open(source))
+            self._kept[id(source)] = (
+                Keeper(self._open(source)) if source.stateful else Entered(partial(source.open, self._prompt, None))
+            )
 
     async def call(self, call: dict[str, Any], earlier: Sequence[dict[str, Any]] = ()) -> Told:
         """Runs one tool call of the model, in OpenAI's form.
@@ -131,8 +134,7 @@ class Session:
     @asynccontextmanager
     async def _open(self, source: Source) -> AsyncIterator[Caller]:
         sandbox = await self._sandbox.get() if self._sandbox else None
-        opened = source.open(self._prompt, sandbox)
-        async with self._placed(opened) if source.stateful else opened as caller:
+        async with self._placed(source.open(self._prompt, sandbox)) as caller:
             yield caller
 
     def _cut(self, text: str) -> str:

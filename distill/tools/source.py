@@ -67,7 +67,8 @@ class Source(Protocol):
         """The tools, ready to be called in a rollout of this prompt (its `sample` says in which); `sandbox` is the
         rollout's own, None without one.
 
-        Entered and left in the same task. Raises SessionLost when it cannot be opened.
+        That of a stateful source is entered and left in the same task, and may be gone before it is left. Raises
+        SessionLost when it cannot be opened.
         """
 
     async def ready(self, prompts: list[dict[str, Any]]) -> None:
