@@ -3,15 +3,13 @@
 `@check` marks a function of one row; `load` reads the file as toolbox.load reads tools.py.
 """
 
-import importlib.util
 import inspect
-import sys
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from distill.dataset.checks.fault import Fault
+from distill.records import user_code
 from distill.records.faults import InputError
 
 __all__ = ["Fault", "check", "load"]
@@ -37,14 +35,7 @@ def load(path: Path | str) -> dict[str, Check]:
     path = Path(path)
     if not path.exists():
         return {}
-    specification = importlib.util.spec_from_file_location("project_checks", path)
-    module = importlib.util.module_from_spec(specification)  # type: ignore[arg-type]
-    sys.modules["project_checks"] = module
-    try:
-        specification.loader.exec_module(module)  # type: ignore[union-attr]
-    except Exception as error:
-        line = error.lineno if isinstance(error, SyntaxError) else _line(error, path)
-        raise InputError(f"{path}:{line}: cannot be loaded: {type(error).__name__}: {error}") from error
+    module = user_code.load(path, "project_checks")
     found = {name: thing for name, thing in vars(module).items() if hasattr(thing, "__distill_check__")}
     faults = [fault for name, function in found.items() for fault in _faults(path, name, function)]
     if faults:
@@ -57,7 +48,7 @@ def _asking(path: Path, name: str, function: Callable[..., Any]) -> Check:
         try:
             said = function(row)
         except Exception as error:
-            where = f"{path}:{_line(error, path)}"
+            where = f"{path}:{user_code.line(error, path)}"
             raise InputError(
                 f"{where}: check '{name}' raised {type(error).__name__}: {error} (rollout {row['rollout_id']})"
             ) from error
@@ -80,10 +71,3 @@ def _faults(path: Path, name: str, function: Callable[..., Any]) -> list[str]:
     except TypeError:
         return [f"{where} must take one argument, the row"]
     return []
-
-
-def _line(error: BaseException, path: Path) -> int:
-    """The last line of `path` on the way to an error."""
-    frames, path = traceback.extract_tb(error.__traceback__), path.resolve()
-    lines = [frame.lineno or 0 for frame in frames if Path(frame.filename).resolve() == path]
-    return lines[-1] if lines else 1

@@ -17,8 +17,9 @@ from distill.teacher.llama_server import SPINS
 # A shell starts background jobs with SIGINT ignored, and children inherit that: Ctrl-C tests would then wait for ever.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Under `make test` a `make` inside of a test would take itself for a part of that one, and say so in its output.
-for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):
+# Under `make test` a `make` inside of a test would take itself for a part of that one, and say so in its output, which is
+# to be read without warnings of libraries, too.
+for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "PYTHONWARNINGS"):
     os.environ.pop(name, None)
 
 # Servers of the tests are on this machine, where no proxy leads, and what the tests commit is nobody's to sign or check.
@@ -70,6 +71,16 @@ def project(tmp_path: Path) -> Path:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
     return folder
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The folders of a tiny Qwen3 and of an adapter for it that knows one conversation."""
+    import tiny_qwen3
+
+    place = tmp_path_factory.mktemp("qwen3")
+    base = tiny_qwen3.write_base(place / "base")
+    return base, tiny_qwen3.write_adapter(base, place / "adapter")
 
 
 @pytest.fixture

@@ -2,11 +2,8 @@
 
 import json
 import shutil
-from pathlib import Path
 from typing import Any
 
-import pytest
-import tiny_qwen3
 from chat_server import says, serving
 from rollout_records import rollout
 from tiny_qwen3 import ROW, SHOP
@@ -16,11 +13,6 @@ from distill.student import heldout
 from stages import evaluate
 
 ASKED = ROW["messages"][:2]
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return tiny_qwen3.made(tmp_path_factory.getbasetemp() / "qwen3")
 
 
 def taught(number: int, split: str, **changes: Any) -> dict[str, Any]:
@@ -41,29 +33,29 @@ def prompt(record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def evaluated(teacher: list[dict[str, Any]], project, made, set_param, monkeypatch) -> dict[str, Any]:
+def evaluated(teacher: list[dict[str, Any]], project, trained, set_param, monkeypatch) -> dict[str, Any]:
     """reports/evaluation.json of an exam in which these are the teacher's rollouts."""
     (project / "data/prompts.jsonl").write_text("".join(json.dumps(prompt(one)) + "\n" for one in teacher))
     (project / "rollouts").mkdir()
     for number, one in enumerate(teacher):
         (project / f"rollouts/20261122_12000{number}_{one['id']}.json").write_text(json.dumps(one))
     (project / "data/train.jsonl").write_text(json.dumps(ROW) + "\n")
-    shutil.copytree(made[1], project / "models/adapter")
+    shutil.copytree(trained[1], project / "models/adapter")
     shutil.copy(SHOP, project / "tools.py")
-    set_param("student.path", str(made[0]))
+    set_param("student.path", str(trained[0]))
     monkeypatch.chdir(project)
     evaluate.main(params.load())
     return jsonl.read_json("reports/evaluation.json", "evaluation")
 
 
-def test_base_student_and_teacher_are_compared(project, made, set_param, monkeypatch, capsys):
+def test_base_student_and_teacher_are_compared(project, trained, set_param, monkeypatch, capsys):
     failed = [*ASKED, {"role": "assistant", "content": ""}]
     teacher = [
         taught(1, "eval"),
         taught(2, "eval", messages=failed, status="failed", stop_reason="truncated"),
         taught(3, "train"),
     ]
-    found = evaluated(teacher, project, made, set_param, monkeypatch)
+    found = evaluated(teacher, project, trained, set_param, monkeypatch)
     assert [found[who]["accuracy"] for who in ("base", "student", "teacher")] == [0.0, 1.0, 0.5]
     assert (found["gain"], found["gap_closed"]) == (1.0, 2.0)
     assert (found["student"]["call_agreement"], found["base"]["tool_agreement"]) == (0.5, 0.5)
@@ -79,7 +71,7 @@ def test_base_student_and_teacher_are_compared(project, made, set_param, monkeyp
     assert "student - base: +100.0%" in said and "loss on 1 held-out rollouts of the teacher" in said
 
 
-def test_a_conversation_that_a_server_refuses_is_counted_and_shown(project, made, set_param, monkeypatch, capsys):
+def test_a_conversation_that_a_server_refuses_is_counted_and_shown(project, trained, set_param, monkeypatch, capsys):
     other = {"role": "user", "content": "And the other one?"}
     teacher = [taught(1, "eval"), taught(2, "eval", messages=[ASKED[0], other, *ROW["messages"][2:]])]
 
@@ -89,7 +81,7 @@ def test_a_conversation_that_a_server_refuses_is_counted_and_shown(project, made
 
     with serving(reply) as server:
         set_param("runtime.student_url", server.base_url)
-        found = evaluated(teacher, project, made, set_param, monkeypatch)
+        found = evaluated(teacher, project, trained, set_param, monkeypatch)
     assert [found[who]["accuracy"] for who in ("base", "student", "teacher")] == [1.0, 0.5, 1.0]
     said = capsys.readouterr().out
     assert "student: 1 of 2 conversations ended in an error of the server or of a tool, which counts as wrong" in said
@@ -99,15 +91,15 @@ def test_a_conversation_that_a_server_refuses_is_counted_and_shown(project, made
     assert lost["error"] == {"kind": "bad_request", "where": "student", "message": "HTTP 400: too odd"}
 
 
-def test_without_known_answers_what_is_known_is_compared(project, made, set_param, monkeypatch, capsys):
-    found = evaluated([taught(1, "eval", metadata={})], project, made, set_param, monkeypatch)
+def test_without_known_answers_what_is_known_is_compared(project, trained, set_param, monkeypatch, capsys):
+    found = evaluated([taught(1, "eval", metadata={})], project, trained, set_param, monkeypatch)
     assert (found["student"]["known"], found["student"]["accuracy"], found["gap_closed"]) == (0, None, None)
     assert (found["base"]["call_agreement"], found["student"]["call_agreement"]) == (0.0, 1.0)
     assert "gap closed: unknown, no held-out prompt has an expected_answer" in capsys.readouterr().out
 
 
-def test_without_a_completed_rollout_there_is_no_loss(made):
-    assert heldout.loss([taught(2, "eval", status="failed")], str(made[0]), made[1]) is None
+def test_without_a_completed_rollout_there_is_no_loss(trained):
+    assert heldout.loss([taught(2, "eval", status="failed")], str(trained[0]), trained[1]) is None
     broken = json.loads(json.dumps(ROW["messages"]).replace('{\\"sku\\": \\"G101\\"}', "{"))
     assert broken != ROW["messages"]
-    assert heldout.loss([taught(1, "eval", messages=broken)], str(made[0]), made[1]) is None
+    assert heldout.loss([taught(1, "eval", messages=broken)], str(trained[0]), trained[1]) is None

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny_qwen3
 from conftest import ROOT
 from endpoint_post import post
 from tiny_qwen3 import ROW
@@ -26,15 +25,10 @@ from distill.teacher.llama_server import serve
 QUESTION = ROW["messages"][:2]
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return tiny_qwen3.made(tmp_path_factory.getbasetemp() / "qwen3")
-
-
 @pytest.fixture
-def trained_project(project: Path, made: tuple[Path, Path], set_param: Callable[[str, object], None]) -> Path:
-    set_param("student.path", str(made[0]))
-    shutil.copytree(made[1], project / "models/adapter")
+def trained_project(project: Path, trained: tuple[Path, Path], set_param: Callable[[str, object], None]) -> Path:
+    set_param("student.path", str(trained[0]))
+    shutil.copytree(trained[1], project / "models/adapter")
     (project / ".venv").symlink_to(ROOT / ".venv")
     return project
 
@@ -99,12 +93,12 @@ async def first_token(student: str) -> str:
     return answer["choices"][0]["message"]["role"]
 
 
-def test_what_cannot_be_merged_or_written_is_named(made, tmp_path):
+def test_what_cannot_be_merged_or_written_is_named(trained, tmp_path):
     with pytest.raises(InputError, match=r"no adapter is there; run `dvc repro sft_train` first"):
-        merge(str(made[0]), tmp_path, tmp_path / "merged")
-    other = shutil.copytree(made[0], tmp_path / "other")
+        merge(str(trained[0]), tmp_path, tmp_path / "merged")
+    other = shutil.copytree(trained[0], tmp_path / "other")
     with pytest.raises(InputError, match="was trained over base, not over"):
-        merge(str(other), made[1], tmp_path / "merged")
+        merge(str(other), trained[1], tmp_path / "merged")
     config = json.loads((other / "config.json").read_text())
     for change, said in (
         ({"model_type": "gemma3"}, "a gemma3 is none of llama, qwen2, qwen3; try llama.cpp's"),

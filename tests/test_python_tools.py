@@ -220,11 +220,16 @@ def test_every_fault_of_every_tool_is_named_at_once_with_its_line(tmp_path: Path
     [
         ("import no_such_library\n", r"tools\.py:1: cannot be loaded: ModuleNotFoundError"),
         ("x = 1\ndef f(:\n", r"tools\.py:2: cannot be loaded: SyntaxError"),
+        ("\nimport broken_helper\n", r"tools\.py:2: cannot be loaded: SyntaxError.*broken_helper\.py, line 4"),
         ("from distill.tools import tool\n\n@tool('name')\ndef f(): pass\n", r"tools\.py:3: .*write `@tool`"),
         ("from distill.tools import tool\n\n@tool(name='x')\ndef f(): pass\n", r"tools\.py:3: .*unexpected keyword"),
     ],
 )
-def test_a_file_that_cannot_be_loaded_is_named_with_its_line(tmp_path: Path, text: str, said: str) -> None:
+def test_a_file_that_cannot_be_loaded_is_named_with_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, said: str
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "broken_helper.py").write_text("\n\n\ndef f(:\n")
     (tmp_path / "tools.py").write_text(text)
     with pytest.raises(InputError, match=said):
         python_source.load(tmp_path / "tools.py")

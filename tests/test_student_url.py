@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny_qwen3
 from chat_server import calls, says, serving
 from tiny_qwen3 import PROMPT, sit
 
@@ -38,11 +37,6 @@ def right(body: dict[str, Any]) -> Any:
     if last["role"] == "tool":
         return says(f"Answer: {json.loads(last['content'])['stock'] + 2}")
     return calls(("a", "lookup_item", '{"sku": "G101"}'))
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return tiny_qwen3.made(tmp_path_factory.getbasetemp() / "qwen3")
 
 
 def at(url: str) -> Served:
@@ -92,8 +86,8 @@ def test_tools_that_are_lost_once_are_opened_again(tmp_path: Path) -> None:
     assert record["correct"] is True, record["error"]
 
 
-def test_a_url_with_a_password_is_refused(made: tuple[Path, Path]) -> None:
+def test_a_url_with_a_password_is_refused(trained: tuple[Path, Path]) -> None:
     settings = {"student": {"path": "tiny"}, "runtime": {"student_url": "http://me:secret@localhost:8000/v1"}}
     with pytest.raises(InputError, match="/runtime/student_url: holds a credential") as refused:
-        open_student(settings, made[1])
+        open_student(settings, trained[1])
     assert "secret" not in str(refused.value)

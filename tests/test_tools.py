@@ -209,13 +209,6 @@ def test_every_fault_of_every_tool_is_named_at_load_time(tmp_path: Path) -> None
     assert "tools.py:3: tool 'one': parameter 'x' has no type hint" in faults[0]
 
 
-def test_a_tools_file_that_cannot_be_loaded_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "tools.py"
-    path.write_text("import no_such_library\n")
-    with pytest.raises(InputError, match=r"tools\.py:1: cannot be loaded: ModuleNotFoundError"):
-        opened(path)
-
-
 def test_a_tool_name_that_does_not_exist_is_refused_before_anything_is_asked(project: Path, run_stage) -> None:  # type: ignore[no-untyped-def]
     (project / "data/seed/mine.jsonl").write_text(
         '{"messages": [{"role": "user", "content": "hi"}], "tools": ["no_such_tool"], "split": "eval"}\n'

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny_qwen3
 from chat_server import calls, says, serving
 from conftest import ROOT
 from families import bundled, own
@@ -28,12 +27,6 @@ from distill.student.tokenizer import read_tokenizer
 from distill.teacher import request as requests
 from distill.teacher.errors import Fatal
 from distill.teacher.llama_server import Endpoint
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return tiny_qwen3.made(tmp_path_factory.getbasetemp() / "qwen3")
-
 
 VLLM = """#!{python}
 # Takes vLLM's command line; answers with the right call as `student`, with a wrong one as the base.
@@ -86,19 +79,19 @@ def vllm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return record
 
 
-def command_of(made: tuple[Path, Path]) -> list[str]:
+def command_of(trained: tuple[Path, Path]) -> list[str]:
     """vLLM's command for a base and an adapter."""
-    base, adapter = made
+    base, adapter = trained
     tokenizer = read_tokenizer(adapter, (adapter / "chat_template.jinja").read_text())
     return vllm_server.arguments(base, "tiny", adapter, tokenizer)
 
 
-def test_the_manuals_command_is_the_one_that_is_run(made):
+def test_the_manuals_command_is_the_one_that_is_run(trained):
     [line] = re.findall(r"(?m)^vllm serve .*$", (ROOT / "README.md").read_text().replace("\\\n", " "))
-    ours = command_of(made)
+    ours = command_of(trained)
     ours = ours[: ours.index("--served-model-name")] + ours[ours.index("--generation-config") :]
     fixed = [word for word in line.split() if "models/" not in word and word not in ("Qwen/Qwen3-8B", "32")]
-    assert fixed == [word for word in ours if str(made[0].parent) not in word and word != "16"]
+    assert fixed == [word for word in ours if str(trained[0].parent) not in word and word != "16"]
 
 
 @pytest.mark.parametrize(
@@ -112,31 +105,31 @@ def test_the_manuals_command_is_the_one_that_is_run(made):
         ("lfm2_2_5", ["lfm2"]),
     ],
 )
-def test_the_template_says_how_calls_and_thoughts_are_read(family, parsers, made, tmp_path):
-    adapter = shutil.copytree(made[1], tmp_path / "adapter")
+def test_the_template_says_how_calls_and_thoughts_are_read(family, parsers, trained, tmp_path):
+    adapter = shutil.copytree(trained[1], tmp_path / "adapter")
     (adapter / "chat_template.jinja").write_text(own(family), encoding="utf-8")
-    command = command_of((made[0], adapter))
+    command = command_of((trained[0], adapter))
     assert command[command.index("--tool-call-parser") + 1 :] == parsers
 
 
-def test_a_vllm_that_dies_says_why(vllm, made):
-    command = command_of(made)
+def test_a_vllm_that_dies_says_why(vllm, trained):
+    command = command_of(trained)
     with pytest.raises(Fatal, match="vllm ended with 1:\nno such card"):
         with vllm_server.started(command, 1, threading.Event()):
             pass
 
 
-def test_a_vllm_that_dies_while_it_serves_says_why(vllm, made, capsys):
-    with vllm_server.started(command_of(made), 0, threading.Event()):
+def test_a_vllm_that_dies_while_it_serves_says_why(vllm, trained, capsys):
+    with vllm_server.started(command_of(trained), 0, threading.Event()):
         process = int(vllm.read_text()[-12:])
         os.kill(process, 9)
         os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT)
     assert "vllm ended with -9:" in capsys.readouterr().out
 
 
-def test_vllm_is_started_asked_and_ended(vllm, made, monkeypatch):
+def test_vllm_is_started_asked_and_ended(vllm, trained, monkeypatch):
     """By the evaluation itself, and, as `runtime.student_url`, by the user."""
-    command = command_of(made)
+    command = command_of(trained)
     settings = {"student": {"path": "tiny"}, "runtime": {"student_url": None}}
 
     @contextmanager
@@ -144,7 +137,7 @@ def test_vllm_is_started_asked_and_ended(vllm, made, monkeypatch):
         with vllm_server.started(command, port, stop) as endpoint:
             monkeypatch.setenv("STUDENT_API_KEY", endpoint.api_key)
             settings["runtime"]["student_url"] = endpoint.base_url
-            [wrong] = sit(open_student(settings, made[1]), 0.0, PROMPT)
+            [wrong] = sit(open_student(settings, trained[1]), 0.0, PROMPT)
             assert wrong["correct"] is False
             yield endpoint
 
@@ -158,9 +151,9 @@ def test_vllm_is_started_asked_and_ended(vllm, made, monkeypatch):
 
 
 @pytest.mark.skipif(not shutil.which("vllm"), reason="vLLM is not installed")
-def test_a_real_vllm_serves_base_and_student(made):
+def test_a_real_vllm_serves_base_and_student(trained):
     [right], [wrong] = (
-        sit(Served(lambda *where: vllm_server.started(command_of(made), *where), "tiny"), scale, PROMPT)
+        sit(Served(lambda *where: vllm_server.started(command_of(trained), *where), "tiny"), scale, PROMPT)
         for scale in (1.0, 0.0)
     )
     assert right["correct"] is True and right["messages"][2]["tool_calls"][0]["id"] == "call_1"
@@ -186,35 +179,35 @@ def as_text(sku: str) -> dict[str, Any]:
     return says(f'<tool_call>\n{{"name": "lookup_item", "arguments": {{"sku": "{sku}"}}}}\n</tool_call>')
 
 
-def sit_at(url: str, made: tuple[Path, Path], count: int) -> list[dict[str, Any]]:
+def sit_at(url: str, trained: tuple[Path, Path], count: int) -> list[dict[str, Any]]:
     """An exam of `count` prompts at a URL."""
     settings = {"student": {"path": "tiny"}, "runtime": {"student_url": url}}
-    return sit(open_student(settings, made[1]), 1.0, *(PROMPT | {"id": f"{n:016}"} for n in range(count)))
+    return sit(open_student(settings, trained[1]), 1.0, *(PROMPT | {"id": f"{n:016}"} for n in range(count)))
 
 
-def test_a_server_that_does_not_read_calls_ends_the_exam(made):
+def test_a_server_that_does_not_read_calls_ends_the_exam(trained):
     """As vLLM does under the wrong --tool-call-parser: the student would seem to call no tools."""
     with serving(lambda body: as_text("G101")) as server:
         with pytest.raises(InputError, match="its server gives tool calls as text, such as '<tool_call>") as ended:
-            sit_at(server.base_url, made, 3)
+            sit_at(server.base_url, trained, 3)
         assert "--tool-call-parser hermes" in str(ended.value)
-        assert [talk["tool_calls"] for talk in sit_at(server.base_url, made, 2)] == [0, 0]
+        assert [talk["tool_calls"] for talk in sit_at(server.base_url, trained, 2)] == [0, 0]
     with serving(lambda body: says('{"name": "Ada", "arguments": {}}')) as server:
-        assert len(sit_at(server.base_url, made, 4)) == 4
+        assert len(sit_at(server.base_url, trained, 4)) == 4
 
 
-def test_a_server_that_reads_some_calls_is_not_to_blame(made):
+def test_a_server_that_reads_some_calls_is_not_to_blame(trained):
     read = calls(("a", "lookup_item", '{"sku": "G101"}'))
     with serving(lambda body: as_text("G101") if len(server.asked) % 2 else read) as server:
-        assert len(sit_at(server.base_url, made, 6)) == 6
+        assert len(sit_at(server.base_url, trained, 6)) == 6
 
 
-def test_transformers_serves_what_vllm_has_no_parser_for(made, tmp_path, monkeypatch, capsys):
+def test_transformers_serves_what_vllm_has_no_parser_for(trained, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
     monkeypatch.setattr("distill.student.open_student.cuda", lambda: True)
     settings = {"student": {"path": "tiny"}, "runtime": {"student_url": None}}
-    assert isinstance(open_student(settings, made[1]), Served) and not capsys.readouterr().out
-    adapter = shutil.copytree(made[1], tmp_path / "adapter")
+    assert isinstance(open_student(settings, trained[1]), Served) and not capsys.readouterr().out
+    adapter = shutil.copytree(trained[1], tmp_path / "adapter")
     (adapter / "chat_template.jinja").write_text(bundled("smollm2"))
     assert isinstance(open_student(settings, adapter), InProcess)
     assert "vLLM has no parser for calls as" in capsys.readouterr().out

@@ -1,7 +1,6 @@
 """A student as transformers has them: a small Qwen3 that gets one row wrong, and an adapter that gets it right."""
 
 import asyncio
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -91,12 +90,6 @@ def learn(model: Any, conversation: dict[str, Any], tokenizer: Tokenizer) -> Non
         optimizer.step()
         optimizer.zero_grad()
     raise AssertionError(f"not learned: loss {loss.item()}")
-
-
-@cache
-def made(place: Path) -> tuple[Path, Path]:
-    """Base and adapter, made once in a folder of the whole session (`getbasetemp`)."""
-    return (student := write_base(place / "base")), write_adapter(student, place / "adapter")
 
 
 PARAMS = {"agent": AGENT, "student": {"path": "tiny"}, "runtime": {"student_url": None}}

@@ -11,6 +11,14 @@ def canonical(value: Any) -> bytes:
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
 
 
+def canonical_text(text: str) -> str:
+    """Equal for texts that are equal as JSON, whatever their spacing and order; what is no JSON stays as it is."""
+    try:
+        return canonical(orjson.loads(text)).decode()
+    except (orjson.JSONDecodeError, TypeError):  # TypeError: nested too deeply to be written
+        return text
+
+
 def content_id(value: Any, length: int = 16) -> str:
     """The first `length` hex digits of the SHA-256 of the canonical JSON of `value`."""
     return hashlib.sha256(canonical(value)).hexdigest()[:length]

@@ -1,5 +1,6 @@
 """One answer of a model, as the store keeps it and the agent loop reads it."""
 
+from datetime import UTC, datetime
 from typing import Any, NotRequired, TypedDict
 
 
@@ -33,6 +34,26 @@ class Answer(TypedDict):
     echo: NotRequired[dict[str, Any]]
     """Chat only: what a provider wants back with the message, untouched: OpenRouter's `reasoning_details`, `reasoning` of
     vLLM and others that name it so, and by call id Gemini's `extra_content` (the signature of a thought)."""
+
+
+def finished(
+    content: dict[str, Any], message: dict[str, Any], finish_reason: str, usage: Usage, latency_ms: float
+) -> Answer:
+    """The Answer that `content` holds, as either API sends it: model, id and tier have the same names in both."""
+    answer = Answer(
+        message=message,
+        finish_reason=finish_reason,
+        usage=usage,
+        cost_usd=None,
+        model=word(content.get("model")),
+        response_id=word(content.get("id")) or None,
+        created_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        latency_ms=round(latency_ms, 1),
+        attempts=1,
+    )
+    if isinstance(content.get("service_tier"), str):
+        answer["tier"] = content["service_tier"]
+    return answer
 
 
 def word(value: Any) -> str:

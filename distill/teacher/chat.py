@@ -1,14 +1,13 @@
 """Chat Completions: one request, one answer. Every OpenAI-compatible endpoint speaks it."""
 
 import re
-from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any
 
 import orjson
 
 from distill.teacher import request as requests
-from distill.teacher.answer import Answer, Usage, count, word
+from distill.teacher.answer import Answer, Usage, count, finished, word
 from distill.teacher.errors import Transient
 from distill.teacher.http import Http
 
@@ -64,19 +63,8 @@ def parse(content: Any, latency_ms: float) -> Answer:
         raise Transient(
             "broken_answer", f"the answer is not a chat completion: {content}", maybe_billed=True
         ) from error
-    answer = Answer(
-        message=message,
-        finish_reason=_finish_reason(finish_reason, bool(message.get("tool_calls"))),
-        usage=usage,
-        cost_usd=None,
-        model=word(content.get("model")),
-        response_id=word(content.get("id")) or None,
-        created_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        latency_ms=round(latency_ms, 1),
-        attempts=1,
-    )
-    if isinstance(content.get("service_tier"), str):
-        answer["tier"] = content["service_tier"]
+    reason = _finish_reason(finish_reason, bool(message.get("tool_calls")))
+    answer = finished(content, message, reason, usage, latency_ms)
     if echo := _echo(choice["message"], message.get("tool_calls", [])):
         answer["echo"] = echo
     return answer

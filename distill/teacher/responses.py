@@ -4,11 +4,10 @@ Reasoning comes encrypted and goes back as it came, item by item, in the place w
 is refused or makes the model think again. The items stay with the stored answer, the messages hold only what is said.
 """
 
-from datetime import UTC, datetime
 from typing import Any
 
 from distill.teacher import errors
-from distill.teacher.answer import Answer, Usage, count, word
+from distill.teacher.answer import Answer, Usage, count, finished, word
 from distill.teacher.chat import arguments_text, with_own_ids
 from distill.teacher.errors import Transient
 from distill.teacher.refusal import BY_CODE
@@ -65,19 +64,7 @@ def parse(content: Any, latency_ms: float) -> Answer:
     finish_reason = "tool_calls" if message.get("tool_calls") else "stop"
     if content["status"] == "incomplete":
         finish_reason = "content_filter" if reason == "content_filter" else "length"
-    answer = Answer(
-        message=message,
-        finish_reason=finish_reason,
-        usage=usage,
-        cost_usd=None,
-        model=word(content.get("model")),
-        response_id=word(content.get("id")) or None,
-        created_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        latency_ms=round(latency_ms, 1),
-        attempts=1,
-    )
-    if isinstance(content.get("service_tier"), str):
-        answer["tier"] = content["service_tier"]
+    answer = finished(content, message, finish_reason, usage, latency_ms)
     answer["items"] = items
     return answer
 

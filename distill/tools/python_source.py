@@ -1,9 +1,6 @@
 """The functions under `@tool` in a Python file, as a source of tools."""
 
-import importlib.util
 import inspect
-import sys
-import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from copy import deepcopy
@@ -13,6 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from distill.records import user_code
 from distill.records.faults import InputError
 from distill.tools import rnow
 from distill.tools.context import Context
@@ -93,16 +91,9 @@ def load(path: Path | str) -> PythonTools:
     path = Path(path)
     if not path.exists():
         return PythonTools(path.name, {})
-    specification = importlib.util.spec_from_file_location("project_tools", path)
-    module = importlib.util.module_from_spec(specification)  # type: ignore[arg-type]
-    sys.modules["project_tools"] = module
     before = len(MARKED)
-    try:
-        with rnow.stand_in():
-            specification.loader.exec_module(module)  # type: ignore[union-attr]
-    except Exception as error:
-        line = error.lineno if isinstance(error, SyntaxError) else _line(error, path)
-        raise InputError(f"{path}:{line}: cannot be loaded: {type(error).__name__}: {error}") from error
+    with rnow.stand_in():
+        module = user_code.load(path, "project_tools")
     return PythonTools(path.name, _tools(module, [one for one in MARKED[before:] if one.file == str(path.absolute())]))
 
 
@@ -150,13 +141,3 @@ def _fault(marked: Marked, module: ModuleType) -> str:
 
 def _twice(first: str, second: str, name: str) -> str:
     return f"{second}: tool '{name}' is there already, from {first}; give one of them another name"
-
-
-def _line(error: BaseException, path: Path) -> int:
-    """The last line of `path` on the way to an error."""
-    lines = [
-        frame.lineno or 0
-        for frame in traceback.extract_tb(error.__traceback__)
-        if Path(frame.filename) == path.absolute()
-    ]
-    return lines[-1] if lines else 1

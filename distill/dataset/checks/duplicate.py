@@ -15,7 +15,7 @@ import orjson
 from distill.dataset import facts
 from distill.dataset.checks.fault import Fault
 from distill.dataset.facts import Facts
-from distill.records.ids import canonical
+from distill.records.ids import canonical, canonical_text
 
 ADVICE = "all rows repeat each other: ask for more prompts (teacher.n), or raise teacher.temperature"
 _SPACES = b"\t\n\v\f\r\x1c\x1d\x1e\x1f"
@@ -50,7 +50,7 @@ def digest(row: dict[str, Any], said: str) -> bytes:
             for number, call in enumerate(message["tool_calls"]):
                 function = call["function"]
                 position[call["id"]] = number
-                parts += (function["name"], _arguments(function["arguments"]))
+                parts += (function["name"], canonical_text(function["arguments"]))
         elif "tool_call_id" in message:
             parts.append(position.get(message["tool_call_id"], 0))
     text = b"".join((_fold(said), orjson.dumps(parts), _tools(orjson.dumps(row["tools"]))))
@@ -70,11 +70,3 @@ def _fold(text: str) -> bytes:
 @lru_cache(maxsize=4096)
 def _tools(text: bytes) -> bytes:
     return hashlib.blake2b(canonical(orjson.loads(text)), digest_size=16).digest()
-
-
-def _arguments(text: str) -> str:
-    """Equal for equal JSON, whatever its spacing and order."""
-    try:
-        return canonical(orjson.loads(text)).decode()
-    except (orjson.JSONDecodeError, TypeError):  # TypeError: nested too deeply to be written
-        return text

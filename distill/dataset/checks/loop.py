@@ -6,11 +6,9 @@ Polling is no loop, since the result changes. In mode `mask` the turns from the 
 from collections import defaultdict
 from typing import Any
 
-import orjson
-
 from distill.dataset.checks.context import Context
 from distill.dataset.checks.fault import Fault, listed
-from distill.records.ids import canonical
+from distill.records.ids import canonical_text
 
 ADVICE = "the teacher repeats its calls: say in the tools' results what to do next, or take a stronger model"
 MASKS = True
@@ -25,7 +23,7 @@ def check(row: dict[str, Any], context: Context) -> Fault | None:
     for place, message in enumerate(row["messages"]):
         for call in message.get("tool_calls", ()):
             function = call["function"]
-            open_calls[call["id"]] = (function["name"], _arguments(function["arguments"]), place)
+            open_calls[call["id"]] = (function["name"], canonical_text(function["arguments"]), place)
         if message["role"] == "tool" and message["tool_call_id"] in open_calls:
             name, arguments, asked = open_calls.pop(message["tool_call_id"])
             seen[name, arguments, message["content"]].append(asked)
@@ -42,11 +40,3 @@ def _repeats(messages: list[dict[str, Any]]) -> bool:
     """Whether any tool is called often enough to be looked at."""
     names = [call["function"]["name"] for message in messages for call in message.get("tool_calls", ())]
     return len(names) - len(set(names)) >= MOST and any(names.count(name) > MOST for name in set(names))
-
-
-def _arguments(text: str) -> str:
-    """Equal for equal JSON, whatever its spacing and order."""
-    try:
-        return canonical(orjson.loads(text)).decode()
-    except (orjson.JSONDecodeError, TypeError):  # TypeError: nested too deeply to be written
-        return text

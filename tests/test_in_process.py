@@ -1,0 +1,167 @@
+"""A student of transformers' kind in this process, which `evaluate` and `make serve` ask."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_qwen3 import PROMPT, QUESTION, ROW, SHOP, sit
+
+from distill.records.faults import InputError
+from distill.student.forced_call import openings
+from distill.student.in_process import InProcess
+from distill.student.loaded import Loaded
+from distill.student.open_student import greedy, open_student
+from distill.student.render import as_templates_want
+from distill.student.reply import said_turn
+from distill.student.template import compile_template
+from distill.student.tokenizer import read_tokenizer
+from distill.teacher import request as requests
+from distill.teacher.errors import ApiError
+
+
+@pytest.fixture(scope="module")
+def loaded(trained: tuple[Path, Path]) -> Loaded:
+    return Loaded(*trained)
+
+
+@pytest.fixture
+def in_process(trained: tuple[Path, Path], loaded: Loaded) -> Callable[[], InProcess]:
+    tokenizer = read_tokenizer(trained[1], (trained[1] / "chat_template.jinja").read_text())
+    return lambda: InProcess("tiny", tokenizer, lambda: loaded)
+
+
+def test_the_exam_runs_in_process_with_and_without_the_adapter(in_process):
+    others = [PROMPT | {"messages": [{"role": "user", "content": "What is " + "more " * n}]} for n in (1, 9)]
+    [right, *_] = sit(in_process(), 1.0, PROMPT, *others)
+    assert right["messages"] == [
+        *QUESTION,
+        {
+            "role": "assistant", "content": "", "tool_calls": [
+                {"id": "call_1", "type": "function", "function": {"name": "lookup_item", "arguments": '{"sku": "G101"}'}},
+            ],
+        },
+        {"role": "tool", "tool_call_id": "call_1", "content": '{"price": 3, "stock": 1}'},
+        {"role": "assistant", "content": "Answer: 3"},
+    ]  # fmt: skip
+    assert (right["correct"], right["valid_calls"], right["status"]) == (True, 1, "completed")
+    [wrong] = sit(in_process(), 0.0, PROMPT)
+    assert wrong["correct"] is False and "G108" in wrong["messages"][2]["tool_calls"][0]["function"]["arguments"]
+
+
+def test_a_key_that_a_tool_says_is_in_no_exam(in_process, tmp_path):
+    key = "sk-" + "A1b2C3d4" * 4  # put together here: such a text in a file is found by scanners
+    shop = tmp_path / "tools.py"
+    shop.write_text(SHOP.read_text().replace("return f'", f"return '{key} ' f'"))
+    [talk] = sit(in_process(), 1.0, PROMPT, shop=shop)
+    assert talk["messages"][3]["content"] == '[secret] {"price": 3, "stock": 1}'
+
+
+def test_a_batch_says_what_each_would_say_alone(loaded, in_process):
+    tokenizer = in_process().tokenizer
+    prompts = [tokenizer.encode(tokenizer.text(QUESTION[:n], ROW["tools"], True)) for n in (2, 1)]
+    prompts.append(tokenizer.encode("What is"))
+    stops = sorted(tokenizer.stops)
+    together = loaded.generate(prompts, stops, 48, True, 0.0)
+    assert together == [loaded.generate([prompt], stops, 48, True, 0.0)[0] for prompt in prompts]
+    assert tokenizer.decode(together[0]).endswith("</tool_call><|im_end|>")
+    assert max(map(len, together)) <= 48
+
+
+def test_a_forced_call_leaves_the_others_of_its_batch_alone(loaded, in_process):
+    tokenizer = in_process().tokenizer
+    told = ROW["messages"][:-1]
+    answered, asked = (
+        tokenizer.encode(tokenizer.text(list(as_templates_want(m)), ROW["tools"], True)) for m in (told, QUESTION)
+    )
+    begins = openings(tokenizer, list(as_templates_want(told)), ROW["tools"], ["lookup_item"])
+    free, other = loaded.generate([answered, asked], [2], 48, True, 0.0)
+    forced, same = loaded.generate([answered, asked], [2], 48, True, 0.0, [begins, []])
+    assert tokenizer.decode(free).startswith("<think>\n\n</think>\n\nAnswer: 3")
+    assert forced[: len(begins[0])] == begins[0] and '"name": "lookup_item"' in tokenizer.decode(forced)
+    assert same == other
+
+
+def test_the_prompt_is_the_one_that_was_trained_with(in_process, loaded, monkeypatch):
+    seen: list[list[int]] = []
+    generate = loaded.generate
+    monkeypatch.setattr(loaded, "generate", lambda prompts, *rest: seen.extend(prompts) or generate(prompts, *rest))
+    sit(in_process(), 1.0, PROMPT)
+    from distill.student.render import IGNORED, render
+
+    trained = [
+        s.input_ids[: next(n for n, label in enumerate(s.labels) if label != IGNORED)]
+        for s in render(ROW, in_process().tokenizer)
+    ]
+    assert seen == trained
+
+
+def test_the_loss_is_that_of_the_learned_tokens(loaded, in_process):
+    import torch
+
+    from distill.student.render import IGNORED, render
+
+    sequences = render(ROW, in_process().tokenizer)
+    total = count = 0
+    for sequence in sequences:
+        logits = loaded.model(torch.tensor([sequence.input_ids])).logits[0, :-1]
+        targets = torch.tensor(sequence.labels[1:])
+        total += torch.nn.functional.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="sum").item()
+        count += int((targets != IGNORED).sum())
+    assert loaded.loss(sequences, True) == pytest.approx(total / count, rel=1e-3)
+    assert loaded.loss(sequences, True) < 0.1 < loaded.loss(sequences, False)
+
+
+def test_what_cannot_be_answered_is_an_error_of_its_conversation(in_process):
+    async def ask(messages: list[dict[str, Any]]) -> None:
+        model = in_process()
+        try:
+            await model.ask(requests.build(model.identity, messages, [], greedy(4, 1.0)))
+        finally:
+            await model.close()
+
+    with pytest.raises(ApiError, match="longer than the student's context of 1024"):
+        asyncio.run(ask([{"role": "user", "content": "word " * 2000}]))
+    model = in_process()
+    model.tokenizer = replace(
+        model.tokenizer, text=lambda *_: compile_template("{{ raise_exception('no pictures') }}")()
+    )
+    with pytest.raises(ApiError, match="the student's template refuses: .*no pictures"):
+        asyncio.run(model.complete({"messages": QUESTION}))
+
+
+def test_a_client_that_wants_one_call_gets_one(in_process):
+    model = in_process()
+    asked, two = {"messages": QUESTION, "tools": ROW["tools"]}, ROW["messages"][2]["tool_calls"] * 2
+    turn = {"role": "assistant", "content": "", "tool_calls": two}
+    written = model.tokenizer.encode(said_turn(model.tokenizer, next(as_templates_want([turn]))))
+
+    async def writes(*_: Any) -> list[int]:
+        return written
+
+    model._answer = writes
+    for wanted, count in ((True, 2), (None, 2), (False, 1)):
+        said = asyncio.run(model.complete(asked | {"parallel_tool_calls": wanted}))["choices"][0]["message"]
+        assert [call["function"]["name"] for call in said["tool_calls"]] == ["lookup_item"] * count
+
+
+def test_an_adapter_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"adapter_config.json: no such file; run `dvc repro sft_train` first"):
+        open_student({"student": {"path": "Qwen/Qwen3-8B"}, "runtime": {"student_url": None}}, tmp_path)
+
+
+def test_plain_peft_loads_the_adapter(trained):
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(trained[0]), str(trained[1]))
+    tokenizer = AutoTokenizer.from_pretrained(trained[1])
+    asked = tokenizer.apply_chat_template(QUESTION, tools=ROW["tools"], add_generation_prompt=True, return_tensors="pt")
+    said = model.generate(**asked, max_new_tokens=64)[0, asked["input_ids"].shape[1] :]
+    assert isinstance(said, torch.Tensor)
+    assert tokenizer.decode(said).endswith(
+        '{"name": "lookup_item", "arguments": {"sku": "G101"}}\n</tool_call><|im_end|>'
+    )
