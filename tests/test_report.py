@@ -300,7 +300,7 @@ def test_the_teachers_answer_is_as_the_judge_found_it() -> None:
         ([*exams, teachers], True),
         ([*exams, teachers | {"correct": False}], False),
     ):
-        [made] = join([prompt], [rollout], [], [], evaluated)
+        [made] = join([prompt], [rollout], [], evaluated)
         assert [(talk["who"], talk["correct"]) for talk in made["talks"]] == [
             ("teacher", verdict), ("student", True), ("base", False),
         ]  # fmt: skip

@@ -63,5 +63,4 @@ class Setting:
 
     def row_id(self, prompt: dict[str, Any]) -> str | None:
         """The content id of the metadata that a tool of the prompt reads behind the model's back; None without one."""
-        reads = any(offer.reads_row for _, offer in self.toolbox.offered(prompt).tools)
-        return content_id(prompt["metadata"]) if reads else None
+        return content_id(prompt["metadata"]) if self.toolbox.offered(prompt).reads_row else None

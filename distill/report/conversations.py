@@ -11,18 +11,18 @@ Record = dict[str, Any]
 def join(
     prompts: Iterable[Record],
     rollouts: Iterable[Record],
-    kept: Iterable[Record],
-    rejected: Iterable[Record],
+    rows: Iterable[Record],
     evaluated: Iterable[Record],
 ) -> list[Record]:
     """One conversation per rollout, and per held-out prompt that only base or student answered.
 
     In the order of the prompts, then of the samples. Each is {id, prompt_id, sample, split, source, fate,
     metadata, tools, reasons, prompt, talks}: `prompt` holds the messages that all talks begin with, `talks`
-    what teacher, student and base made of them. A row stands in where its rollout is not at hand.
+    what teacher, student and base made of them. `rows` are kept and rejected ones; one stands in where its rollout is
+    not at hand.
     """
     sources = {prompt["id"]: prompt for prompt in prompts}
-    rows = {row["rollout_id"]: row for row in (*kept, *rejected)}
+    by_rollout = {row["rollout_id"]: row for row in rows}
     others: dict[str, list[Record]] = {}
     ruled: dict[str, Record] = {}
     for one in evaluated:
@@ -32,9 +32,9 @@ def join(
             others.setdefault(one["prompt_id"], []).append(one)
     made = []
     for rollout in rollouts:
-        row, prompt_id = rows.pop(rollout["id"], None), rollout["prompt_id"]
+        row, prompt_id = by_rollout.pop(rollout["id"], None), rollout["prompt_id"]
         made.append(_of_teacher(rollout, row, ruled.get(prompt_id), others.get(prompt_id, [])))
-    made += [_of_teacher(_as_rollout(row), row, None, others.get(row["prompt_id"], [])) for row in rows.values()]
+    made += [_of_teacher(_as_rollout(row), row, None, others.get(row["prompt_id"], [])) for row in by_rollout.values()]
     seen = {one["prompt_id"] for one in made}
     made += [_of_student(prompt_id, talks, sources) for prompt_id, talks in others.items() if prompt_id not in seen]
     place = {prompt_id: number for number, prompt_id in enumerate(sources)}

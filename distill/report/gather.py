@@ -2,7 +2,8 @@
 
 import csv
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -10,55 +11,74 @@ from distill.dataset import rollouts as rollout_files
 from distill.records import jsonl, params
 from distill.records.faults import InputError
 from distill.report.conversations import join
+from distill.report.sample import ROOM, Sample
+from distill.report.tally import Tally
 
 Record = dict[str, Any]
 
 
-def gather(root: Path) -> Record:
-    """The project's records: {params, prompts, conversations, rollouts, filter, training, loss, ...}.
+def gather(root: Path, room: int = ROOM) -> Record:
+    """The project's records: {params, prompts, conversations, tally, filter, training, loss, ...}.
 
-    Raises InputError with the faults of a record that is there and not valid.
+    `conversations` are those that the page holds, in at most `room` bytes: held-out ones before all others, and of these
+    a sample; `tally` counts all. Raises InputError with the faults of a record that is there and not valid.
     """
-    prompts = _rows(root / "data/prompts.jsonl", lambda path: jsonl.read(path, "prepared_prompt"))
-    kept = _rows(root / "data/train.jsonl", lambda path: jsonl.read(path, "row"))
-    rejected = _rows(root / "data/rejected.jsonl", lambda path: jsonl.read(path, "rejected"))
-    evaluated = _rows(root / "reports/evaluation.jsonl", lambda path: jsonl.read(path, "evaluated"))
-    rollouts = _rows(root / "rollouts", rollout_files.read)
-    training = _record(root / "reports/training.json", lambda path: jsonl.read_json(path, "training"))
+    prompts = {one["id"]: {**one, "messages": []} for one in _rows(root / "data/prompts.jsonl", "prepared_prompt")}
+    training = _record(root / "reports/training.json", "training")
+    tally, conversations = _conversations(root, prompts, room)
+    if training:
+        tally.made_with(training["versions"])
     return {
         "params": _params(root / "params.yaml"),
-        "prompts": {split: sum(prompt["split"] == split for prompt in prompts) for split in ("train", "eval")},
-        "conversations": join(prompts, rollouts, kept, rejected, evaluated),
-        "rollouts": _record(root / "reports/rollouts.json", lambda path: jsonl.read_json(path, "rollouts_report")),
-        "failures": _failures(rollouts),
-        "filter": _record(root / "reports/filter.json", lambda path: jsonl.read_json(path, "filter_report")),
+        "prompts": Counter(prompt["split"] for prompt in prompts.values()),
+        "conversations": conversations,
+        "tally": tally,
+        "rollouts": _record(root / "reports/rollouts.json", "rollouts_report"),
+        "filter": _record(root / "reports/filter.json", "filter_report"),
         "training": training,
         "loss": _numbers(root / "reports/loss.csv"),
-        "evaluation": _record(root / "reports/evaluation.json", lambda path: jsonl.read_json(path, "evaluation")),
-        "versions": _versions([*rollouts, *([training] if training else [])]),
-        "collected": sorted({rollout["created_at"][:10] for rollout in rollouts}),
+        "evaluation": _record(root / "reports/evaluation.json", "evaluation"),
     }
 
 
-def _rows(path: Path, read: Callable[[Path], Iterable[Record]]) -> list[Record]:
-    return list(read(path)) if path.exists() else []
+def _conversations(root: Path, prompts: dict[str, Record], room: int) -> tuple[Tally, list[Record]]:
+    tally, sample, rows = Tally(prompts), Sample(room), {}
+    evaluated = list(_rows(root / "reports/evaluation.jsonl", "evaluated"))
+    beside: Counter[str] = Counter()
+    for one in evaluated:
+        beside[one["prompt_id"]] += len(jsonl.dumps(one))
+    for rollout in rollout_files.read(root / "rollouts") if (root / "rollouts").exists() else ():
+        tally.rollout(rollout)
+        sample.offer(rollout["id"], rollout, rollout["split"] == "eval", beside[rollout["prompt_id"]])
+    for row in chain(_rows(root / "data/train.jsonl", "row"), _rows(root / "data/rejected.jsonl", "rejected")):
+        if row["rollout_id"] not in tally.rollouts:
+            tally.row(row)
+            sample.offer(row["rollout_id"], row)
+        elif row["rollout_id"] in sample:
+            rows[row["rollout_id"]] = row
+    alone = {one["prompt_id"] for one in evaluated} - tally.prompts
+    tally.total += len(alone)
+    held = [one for _, one in sample]
+    shown = alone | {one["prompt_id"] for one in held}
+    return tally, join(
+        prompts.values(),
+        [one for name, one in sample if name in tally.rollouts],
+        [rows.get(name, one) for name, one in sample if name in rows or name not in tally.rollouts],
+        [one for one in evaluated if one["prompt_id"] in shown],
+    )
 
 
-def _record(path: Path, read: Callable[[Path], Record]) -> Record | None:
-    return read(path) if path.exists() else None
+def _rows(path: Path, schema: str) -> Iterator[Record]:
+    return jsonl.read(path, schema) if path.exists() else iter(())
+
+
+def _record(path: Path, schema: str) -> Record | None:
+    return jsonl.read_json(path, schema) if path.exists() else None
 
 
 def _params(path: Path) -> Record | None:
     """Without `runtime`: what changes no result has no place in a report that is a function of its inputs."""
-    found = _record(path, params.load)
-    return {name: value for name, value in found.items() if name != "runtime"} if found else None
-
-
-def _failures(rollouts: list[Record]) -> dict[str, int]:
-    """How many rollouts failed by kind: that of the error, or what stopped a conversation without one."""
-    failed = [rollout for rollout in rollouts if rollout["status"] == "failed"]
-    kinds = (rollout["error"]["kind"] if rollout["error"] else rollout["stop_reason"] for rollout in failed)
-    return dict(Counter(kinds).most_common())
+    return {name: value for name, value in params.load(path).items() if name != "runtime"} if path.exists() else None
 
 
 def _numbers(path: Path) -> dict[str, list[float | None]]:
@@ -81,12 +101,3 @@ def _number(cell: str | None, where: str) -> float | None:
         return float(cell)
     except ValueError:
         raise InputError(f"{where}: {cell!r} is not a number") from None
-
-
-def _versions(records: Iterable[Record]) -> dict[str, str]:
-    """What the records were made with; several versions of one thing stand side by side."""
-    found: dict[str, set[str]] = {}
-    for record in records:
-        for name, version in record["versions"].items():
-            found.setdefault(name, set()).add(version)
-    return {name: ", ".join(sorted(found[name])) for name in sorted(found)}

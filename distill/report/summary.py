@@ -22,7 +22,8 @@ def summary(report: dict[str, Any]) -> dict[str, Any]:
         "rows_by": _rows_by(report["filter"]),
         "curves": _curves(report["loss"], report["training"]),
         "cost_per_row": _cost_per_row(report),
-        "count": len(report["conversations"]),
+        "tally": report["tally"],
+        "shown": len(report["conversations"]),
         "stops": _stops(evaluation),
         "rules": words.check_rules(),
         "settings": words.param_rows(params),
@@ -40,18 +41,17 @@ def _gap(evaluation: dict[str, Any] | None) -> dict[str, Any] | None:
 def _funnel(report: dict[str, Any]) -> list[dict[str, Any]]:
     """Steps from prompts to training rows: {label, count, unit, why, lost}; `why` is a filter check."""
     steps = []
-    prompts = report["prompts"]["train"]
-    training = [one for one in report["conversations"] if one["split"] == "train"]
-    asked = [one for one in training if one["source"] is not None or not prompts]
-    imported = len(training) - len(asked)
+    prompts, tally = report["prompts"]["train"], report["tally"]
     if prompts:
         steps.append(_step("Prompts for training", prompts, "prompts"))
-    if asked:
-        steps.append(_step("Asked of the teacher", len({one["prompt_id"] for one in asked}), "prompts"))
-        steps.append(_step("Conversations recorded", len(asked), "conversations"))
+    if tally.asked:
+        steps.append(_step("Asked of the teacher", len(tally.asked_prompts), "prompts"))
+        steps.append(_step("Conversations recorded", tally.asked, "conversations"))
     if report["filter"]:
         left = report["filter"]["rows"]
-        steps.append(_step(f"Turned into rows{f', with {imported:,} imported' if imported else ''}", left, "rows"))
+        steps.append(
+            _step(f"Turned into rows{f', with {tally.imported:,} imported' if tally.imported else ''}", left, "rows")
+        )
         for step in report["filter"]["funnel"]:
             if step["left"] < left:  # the checks that cost nothing are in the table below
                 label = words.PASSED.get(step["check"], step["check"])

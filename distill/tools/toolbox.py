@@ -26,11 +26,13 @@ LONGEST_NAME = 64
 
 
 class Offered(NamedTuple):
-    """The tools of a prompt, each with where it comes from; their schemas; and the content id of these."""
+    """The tools of a prompt, each with where it comes from; their schemas; the content id of these; and whether the
+    results of one depend on the row's metadata."""
 
     tools: list[tuple[Source, Offer]]
     schemas: list[dict[str, Any]]
     id: str
+    reads_row: bool
 
 
 class Toolbox:
@@ -47,30 +49,26 @@ class Toolbox:
         self._sources, self._limits, self._sandboxes = list(sources), limits, sandboxes
         self._places = asyncio.Semaphore(sessions)
         self._offers: dict[tuple[int, Hashable], list[Offer]] = {}
+        self._all: dict[Hashable, list[tuple[Source, Offer]]] = {}
         self._cases: dict[Hashable, Offered] = {}
 
     async def prepare(self, prompts: list[dict[str, Any]]) -> None:
         """Finds out which tools there are for these prompts. Raises InputError with every fault, also when a row names
         a tool that there is not."""
         self.refuse(prompts)
-        groups = {
-            (id(source), source.group(prompt)): (source, prompt) for prompt in prompts for source in self._sources
-        }
-        await _all_of([self._ask(group, *of) for group, of in groups.items()])
+        asked = {(id(source), source.group(prompt)): (source, prompt) for prompt in prompts for source in self._sources}
+        await _all_of([self._ask(group, *of) for group, of in asked.items()])
         faults: list[str] = []
+        known: dict[Hashable, list[str]] = {}
         for prompt in prompts:
-            known = self.names(prompt)
-            faults += [f"{prompt['source']}: two tools are called '{name}'" for name in _twice(known)]
+            groups = self._groups(prompt)
+            if groups not in known:
+                known[groups] = self.names(prompt)
+                faults += [f"{prompt['source']}: {fault}" for fault in _misnamed(known[groups])]
             faults += [
-                f"{prompt['source']}: the name '{name}' has more than {LONGEST_NAME} characters: put that tool under "
-                "deny, or give its server a shorter name"
-                for name in known
-                if len(name) > LONGEST_NAME
-            ]
-            faults += [
-                f"{prompt['source']}: /tools: there is no tool '{name}'; there are: {', '.join(known) or 'none'}"
+                f"{prompt['source']}: /tools: there is no tool '{name}'; there are: {', '.join(known[groups]) or 'none'}"
                 for name in prompt.get("tools") or []
-                if name not in known
+                if name not in known[groups]
             ]
         if faults:
             raise InputError(faults)
@@ -100,16 +98,16 @@ class Toolbox:
 
     def names(self, prompt: dict[str, Any]) -> list[str]:
         """The names of all tools that a row like this may ask for."""
-        return [offer.name for _, offer in self._all(prompt)]
+        return [offer.name for _, offer in self._tools(self._groups(prompt))]
 
     def offered(self, prompt: dict[str, Any]) -> Offered:
         """The tools that a prompt is offered: all, or those that its row names."""
-        names = prompt.get("tools")
-        case = (None if names is None else tuple(names), *(source.group(prompt) for source in self._sources))
+        names, groups = prompt.get("tools"), self._groups(prompt)
+        case = None if names is None else tuple(names), groups
         if case not in self._cases:
-            tools = [tool for tool in self._all(prompt) if names is None or tool[1].name in names]
+            tools = [tool for tool in self._tools(groups) if names is None or tool[1].name in names]
             schemas = [offer.schema for _, offer in tools]
-            self._cases[case] = Offered(tools, schemas, content_id(schemas))
+            self._cases[case] = Offered(tools, schemas, content_id(schemas), any(offer.reads_row for _, offer in tools))
         return self._cases[case]
 
     @asynccontextmanager
@@ -125,20 +123,20 @@ class Toolbox:
     async def _ask(self, group: tuple[int, Hashable], source: Source, prompt: dict[str, Any]) -> None:
         self._offers[group] = await source.offers(prompt)
 
-    def _all(self, prompt: dict[str, Any]) -> list[tuple[Source, Offer]]:
-        found = [
-            (source, offer)
-            for source in self._sources
-            for offer in self._offers.get((id(source), source.group(prompt)), ())
-        ]
-        count = Counter(offer.name for _, offer in found)
-        return [
-            (
-                source,
-                offer.renamed(f"{source.prefix}_{offer.name}") if source.prefix and count[offer.name] > 1 else offer,
-            )
-            for source, offer in found
-        ]
+    def _groups(self, prompt: dict[str, Any]) -> tuple[Hashable, ...]:
+        return tuple(source.group(prompt) for source in self._sources)
+
+    def _tools(self, groups: tuple[Hashable, ...]) -> list[tuple[Source, Offer]]:
+        """All tools for prompts of these groups (one of each source)."""
+        if groups not in self._all:
+            found = [
+                (source, offer)
+                for source, group in zip(self._sources, groups, strict=True)
+                for offer in self._offers.get((id(source), group), ())
+            ]
+            count = Counter(offer.name for _, offer in found)
+            self._all[groups] = [(source, _told_apart(source, offer, count[offer.name])) for source, offer in found]
+        return self._all[groups]
 
 
 @asynccontextmanager
@@ -185,5 +183,16 @@ async def _all_of(works: list[Awaitable[None]]) -> None:
         raise InputError(faults)
 
 
-def _twice(names: list[str]) -> list[str]:
-    return [name for name, count in Counter(names).items() if count > 1]
+def _told_apart(source: Source, offer: Offer, count: int) -> Offer:
+    return offer.renamed(f"{source.prefix}_{offer.name}") if source.prefix and count > 1 else offer
+
+
+def _misnamed(names: list[str]) -> list[str]:
+    """What is wrong with the names of the tools that a prompt may get."""
+    twice = [f"two tools are called '{name}'" for name, count in Counter(names).items() if count > 1]
+    return twice + [
+        f"the name '{name}' has more than {LONGEST_NAME} characters: put that tool under deny, or give its server a"
+        " shorter name"
+        for name in names
+        if len(name) > LONGEST_NAME
+    ]

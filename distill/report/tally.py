@@ -1,0 +1,58 @@
+"""What all conversations are counted by, whether the page holds them or not."""
+
+from collections import Counter
+from collections.abc import Container
+from typing import Any
+
+Record = dict[str, Any]
+
+
+class Tally:
+    """Counts rollouts, and rows whose rollouts are not at hand; `prompts` are the ids in data/prompts.jsonl."""
+
+    def __init__(self, prompts: Container[str]):
+        self._prompts = prompts
+        self.rollouts: set[str] = set()
+        """Their ids."""
+        self.prompts: set[str] = set()
+        """The ids of all prompts that have a conversation."""
+        self.asked_prompts: set[str] = set()
+        self.total = self.asked = self.imported = 0
+        """Conversations: all, those of training that the teacher was asked for, and those that came from elsewhere."""
+        self._failed: Counter[str] = Counter()
+        self.versions: dict[str, set[str]] = {}
+        self.days: set[str] = set()
+
+    def rollout(self, rollout: Record) -> None:
+        """Counts a rollout."""
+        self.rollouts.add(rollout["id"])
+        self.days.add(rollout["created_at"][:10])
+        self.made_with(rollout["versions"])
+        if rollout["status"] == "failed":
+            self._failed[rollout["error"]["kind"] if rollout["error"] else rollout["stop_reason"]] += 1
+        self._conversation(rollout)
+
+    def row(self, row: Record) -> None:
+        """Counts a row that stands in for its rollout."""
+        self._conversation(row)
+
+    def made_with(self, versions: dict[str, str]) -> None:
+        """Several versions of one thing stand side by side."""
+        for name, version in versions.items():
+            self.versions.setdefault(name, set()).add(version)
+
+    @property
+    def failures(self) -> dict[str, int]:
+        """How many rollouts failed by kind: that of the error, or what stopped a conversation without one."""
+        return dict(self._failed.most_common())
+
+    def _conversation(self, one: Record) -> None:
+        self.total += 1
+        self.prompts.add(one["prompt_id"])
+        if one["split"] != "train":
+            return
+        if one["prompt_id"] in self._prompts or not self._prompts:
+            self.asked += 1
+            self.asked_prompts.add(one["prompt_id"])
+        else:
+            self.imported += 1
