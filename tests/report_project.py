@@ -93,6 +93,7 @@ def _train(root: Path) -> None:
     lines = [f"{step},{2.4 * 0.93**step + 0.04 * (step % 5):.4f},1.2,0.001" for step in range(1, 40)]
     training = {
         "base": "local/smollm2-135m-instruct",
+        "base_commit": None,
         "teachers": ["local/qwen2.5-coder-0.5b-instruct"],
         "rows": 47,
         "validation_rows": 5,

@@ -6,7 +6,8 @@ import yaml
 from distill.student import lineage
 
 RECORD = {
-    "base": "Qwen/Qwen3-8B", "teachers": ["gpt-5.2", "local/small"], "rows": 40, "validation_rows": 2, "tokens": 9000,
+    "base": "Qwen/Qwen3-8B", "base_commit": "c0" * 20, "teachers": ["gpt-5.2", "local/small"],
+    "rows": 40, "validation_rows": 2, "tokens": 9000,
     "labels": 700, "trainable": 87_293_952, "parameters": 8_277_000_000, "data_sha256": "ab" * 32, "loss_first": 1.5,
     "loss_last": 0.25, "validation_loss": 0.31, "versions": {"torch": "2.13.0", "peft": "0.21.2"},
 }  # fmt: skip
@@ -21,7 +22,8 @@ def test_the_card_tells_base_teacher_data_counts_settings_metrics_and_licence(lo
     told = [
         "gpt-5.2, local/small", "| rows | 40; 2 rows held out", "9000, of which 700", "| " + "ab" * 32, "1.5000, 0.2500",
         "| trained parameters | 87293952 of 8277000000 |", "torch 2.13.0, peft 0.21.2", "| qlora_rank | 32 |",
-        "| learning_rate | 0.0001 |", "terms of the teacher's provider", "PeftModel.from_pretrained", "--enable-lora",
+        "| learning_rate | 0.0001 |", "| commit of the base | " + "c0" * 20,
+        "terms of the teacher's provider", "PeftModel.from_pretrained", "--enable-lora",
     ]  # fmt: skip
     assert [part for part in told if part not in text] == []
     assert ("| validation loss | 0.3100 |" in text) == (loss is not None)

@@ -45,7 +45,7 @@ def save(model: Any, base: Base, template: str, card: str, folder: Path, state: 
 
 def _write_all(model: Any, base: Base, template: str, card: str, made: Path, state: dict[str, Any] | None) -> None:
     model.save_pretrained(made, state_dict=state)
-    _settle(made / "adapter_config.json", base.name)
+    _settle(made / "adapter_config.json", base)
     lora_gguf.write(made / "adapter_model.safetensors", model.config, ALPHA, made / "adapter.gguf")
     for name in TOKENIZER:
         if (base.directory / name).is_file():
@@ -60,10 +60,10 @@ def _write_all(model: Any, base: Base, template: str, card: str, made: Path, sta
         file.chmod(0o644)
 
 
-def _settle(file: Path, base: str) -> None:
+def _settle(file: Path, base: Base) -> None:
     """peft writes sets in the order of the process and the path of this machine."""
     config = json.loads(file.read_text(encoding="utf-8"))
-    config["base_model_name_or_path"] = base
+    config["base_model_name_or_path"], config["revision"] = base.name, base.commit
     config["target_modules"] = sorted(config["target_modules"])
     _write(file, config)
 

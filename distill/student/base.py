@@ -6,19 +6,18 @@ so a stage without it can count tokens with the very tokenizer that training use
 
 import fcntl
 import hashlib
-import re
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from distill.records.faults import InputError
 from distill.records.paths import cache_dir
-from distill.student import dense
+from distill.student import dense, hub
 
 LOCAL = "local/"
-HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 TOKENIZER_FILES = ["tokenizer*.json", "special_tokens_map.json", "generation_config.json", "config.json", "*.jinja"]
 WEIGHT_FILES = ["*.safetensors", "*.safetensors.index.json", "*processor_config.json"]
 
@@ -35,6 +34,8 @@ class Base:
     """Changes with the weights: the GGUF's SHA-256, or the sizes and times of a folder's files."""
     gguf: Path | None
     """The file that llama.cpp serves, when the base came as one."""
+    commit: str | None = None
+    """Of a model of the hub."""
 
 
 def find(path: str, weights: bool = True) -> Base:
@@ -50,8 +51,9 @@ def find(path: str, weights: bool = True) -> Base:
         return _from_gguf(path, Path(path), weights)
     if Path(path).is_dir():
         return _from_folder(path, Path(path))
-    if HUB_ID.fullmatch(path) and not path.endswith(".gguf"):
-        return _from_folder(path, _download(path, TOKENIZER_FILES + (WEIGHT_FILES if weights else [])))
+    if hub.names(path):
+        found = hub.fetch(path, TOKENIZER_FILES + (WEIGHT_FILES if weights else []))
+        return replace(_from_folder(found.id, found.folder), commit=found.commit)
     raise InputError(
         f"params.yaml: /student/path: '{path}' is neither a folder nor a .gguf file here (looked for"
         f" {Path(path).absolute()}), nor local/<name>, nor a hub id such as Qwen/Qwen3-8B (README: Student)"
@@ -65,8 +67,17 @@ def check(path: str) -> None:
 
         if path.removeprefix(LOCAL) not in known():
             gguf_path(path)
-    elif not (path.endswith(".gguf") and Path(path).is_file()) and (Path(path).is_dir() or not HUB_ID.fullmatch(path)):
+    elif not (path.endswith(".gguf") and Path(path).is_file()) and (Path(path).is_dir() or not hub.names(path)):
         find(path, weights=False)
+
+
+def of_adapter(adapter: Path, path: str) -> Base:
+    """The base that the adapter in a folder was trained over, by the `student.path` of that time: of a model of the hub
+    the very commit, whatever has come after it. Raises InputError as `find`.
+    """
+    commit = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8")).get("revision")
+    known = commit and not Path(path).is_dir() and hub.names(path)
+    return find(f"{hub.without_revision(path)}@{commit}" if known else path)
 
 
 def _from_folder(name: str, folder: Path) -> Base:
@@ -94,19 +105,6 @@ def _from_gguf(name: str, file: Path, weights: bool) -> Base:
 def _portable(name: str) -> str:
     """An absolute path means nothing on another machine; its last part does."""
     return Path(name).name if Path(name).is_absolute() else name
-
-
-def _download(repository: str, patterns: list[str]) -> Path:
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(repository, allow_patterns=patterns))
-    except Exception as error:  # the hub client raises a dozen kinds, all of which mean: not to be had
-        raise InputError(
-            f"params.yaml: /student/path: '{repository}' is no folder here (looked for"
-            f" {Path(repository).absolute()}) and could not be fetched from the hub:"
-            f" {str(error).strip().splitlines()[0]}"
-        ) from None
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from distill.agent.rollout import Conversation, run, with_tools
 from distill.dataset import judge
 from distill.dataset.answers import correct, extract
 from distill.records.faults import InputError
+from distill.student import hub
 from distill.teacher import request as requests
 from distill.teacher.answer import Answer, total
 from distill.teacher.errors import Fatal
@@ -73,7 +74,11 @@ async def sit(
 
 def _unheard(who: str, words: str, params: dict[str, Any]) -> InputError:
     path, url = params["student"]["path"], params["runtime"]["student_url"]
-    served = f"; runtime.student_url ({url}) has to serve the base as {path} and the adapter as student" if url else ""
+    served = (
+        f"; runtime.student_url ({url}) has to serve the base as {hub.without_revision(path)} and the adapter as student"
+        if url
+        else ""
+    )
     return InputError(f"the {who} cannot be asked: {words}{served}")
 
 

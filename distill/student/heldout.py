@@ -29,7 +29,7 @@ def loss(rollouts: list[dict[str, Any]], path: str, adapter: Path) -> dict[str, 
             break
     if not rows:
         return None
-    loaded = Loaded(base.find(path).directory, adapter)
+    loaded = Loaded(base.of_adapter(adapter, path).directory, adapter)
     rows = [row for row in rows if all(len(sequence.input_ids) <= loaded.context for sequence in row)]
     sequences = [sequence for row in rows for sequence in row]
     if not sequences:

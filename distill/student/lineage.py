@@ -27,6 +27,7 @@ def report(
     """reports/training.json; `data` is the SHA-256 of the training rows. Token counts are those of one epoch."""
     return {
         "base": base.name,
+        "base_commit": base.commit,
         "teachers": teachers,
         "rows": examples.rows,
         "validation_rows": examples.validation_rows,
@@ -52,6 +53,7 @@ def card(record: dict[str, Any], params: dict[str, Any]) -> str:
     settings = "\n".join(f"| {name} | {value} |" for name, value in shown.items())
     validation = "" if record["validation_loss"] is None else f"| validation loss | {record['validation_loss']:.4f} |\n"
     held_out = f"; {record['validation_rows']} rows held out for validation" if record["validation_rows"] else ""
+    commit = f"| commit of the base | {record['base_commit']} |\n" if record["base_commit"] else ""
     return f"""---
 base_model: {record["base"]}
 library_name: peft
@@ -70,7 +72,7 @@ A LoRA adapter for {record["base"]}, trained on conversations with tool calls th
 | SHA-256 of data/train.jsonl | {record["data_sha256"]} |
 | trained parameters | {record["trainable"]} of {record["parameters"]} |
 | loss, first and last step | {record["loss_first"]:.4f}, {record["loss_last"]:.4f} |
-{validation}| versions | {", ".join(f"{name} {number}" for name, number in record["versions"].items())} |
+{validation}{commit}| versions | {", ".join(f"{name} {number}" for name, number in record["versions"].items())} |
 
 | parameter | value |
 |---|---|

@@ -27,7 +27,7 @@ def merge(path: str, adapter: Path, folder: Path) -> None:
     """
     if not (adapter / "adapter_config.json").is_file():
         raise InputError(f"{adapter}: no adapter is there; run `dvc repro sft_train` first")
-    found = base.find(path)
+    found = base.of_adapter(adapter, path)
     trained_over = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
     if trained_over != found.name:
         raise InputError(f"{adapter}: was trained over {trained_over}, not over student.path = {path}")

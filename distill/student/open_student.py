@@ -10,7 +10,7 @@ from typing import Any
 
 from distill.records.faults import InputError
 from distill.records.terminal import say
-from distill.student import base
+from distill.student import base, hub
 from distill.student.in_process import InProcess
 from distill.student.loaded import Loaded
 from distill.student.reply import form
@@ -36,25 +36,28 @@ def open_student(params: dict[str, Any], adapter: Path, slots: int = 1) -> Model
     template is one that no server here can read calls of.
     """
     path, runtime = params["student"]["path"], params["runtime"]
-    for name in (*NEEDED, ADAPTER_GGUF) if provider.is_local(path) else NEEDED:
-        if not (adapter / name).is_file():
-            raise InputError(f"{adapter / name}: no such file; run `dvc repro sft_train` first")
+    name = hub.without_revision(path)
+    for file in (*NEEDED, ADAPTER_GGUF) if provider.is_local(path) else NEEDED:
+        if not (adapter / file).is_file():
+            raise InputError(f"{adapter / file}: no such file; run `dvc repro sft_train` first")
     template = adapter / TEMPLATE
     tokenizer = read_tokenizer(adapter, template.read_text(encoding="utf-8"))
     if runtime["student_url"]:
         provider.check_url(runtime["student_url"], "/runtime/student_url", "STUDENT_API_KEY")
-        return Served.at(runtime["student_url"], path, _unread_calls(tokenizer))
+        return Served.at(runtime["student_url"], name, _unread_calls(tokenizer))
     if provider.is_local(path):
         return provider.local_model(path, slots, template=template, adapter=adapter / ADAPTER_GGUF)
+
+    def folder() -> Path:
+        return base.of_adapter(adapter, path).directory
+
     if importlib.util.find_spec("vllm") and cuda():
         if call_parser(tokenizer):
-            return Served(
-                lambda *where: started(arguments(base.find(path).directory, path, adapter, tokenizer), *where), path
-            )
+            return Served(lambda *where: started(arguments(folder(), name, adapter, tokenizer), *where), name)
         say(
             f"vLLM has no parser for calls as {template} writes them: transformers serves the student, which takes longer"
         )
-    return InProcess(path, tokenizer, lambda: Loaded(base.find(path).directory, adapter))
+    return InProcess(name, tokenizer, lambda: Loaded(folder(), adapter))
 
 
 def _unread_calls(tokenizer: Tokenizer) -> UnreadCalls | None:

@@ -1,0 +1,66 @@
+"""A model of the Hugging Face hub: `owner/name`, or `owner/name@revision` for one commit, tag or branch of it."""
+
+import re
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from distill.records.faults import InputError
+from distill.teacher import secrets
+
+NAME = re.compile(r"(?P<id>[\w-][\w.-]*/[\w-][\w.-]*?)(?:@(?P<revision>[\w./-]+))?")
+SHOWN = 300
+"""Characters of the hub's words that are shown."""
+
+
+class Fetched(NamedTuple):
+    """Files of a model on this machine."""
+
+    id: str
+    """owner/name."""
+    commit: str
+    folder: Path
+
+
+def names(path: str) -> bool:
+    """Whether a `student.path` may name a model of the hub."""
+    return bool(NAME.fullmatch(path)) and not path.endswith(".gguf")
+
+
+def without_revision(path: str) -> str:
+    """What a server calls the model that a `student.path` names."""
+    found = NAME.fullmatch(path)
+    return found["id"] if found else path
+
+
+def fetch(path: str, patterns: list[str]) -> Fetched:
+    """The model's files with these names, fetched where they are not here yet; a gated model with HF_TOKEN.
+
+    Raises InputError where it cannot be had.
+    """
+    from huggingface_hub import errors, snapshot_download, utils
+
+    found = NAME.fullmatch(path)
+    assert found
+    if not sys.stderr.isatty():
+        utils.disable_progress_bars()
+    try:
+        folder = Path(
+            snapshot_download(
+                found["id"], revision=found["revision"], allow_patterns=patterns, token=secrets.get("HF_TOKEN")
+            )
+        )
+    except errors.GatedRepoError:
+        why = "its owner lets those in who have accepted the terms on its page, with their HF_TOKEN in .env"
+    except errors.RevisionNotFoundError:
+        why = f"it has no revision '{found['revision']}'"
+    except errors.RepositoryNotFoundError:
+        why = "there is none of this name, or it is private and wants an HF_TOKEN in .env that may see it"
+    except Exception as error:  # the hub client raises a dozen kinds more, all of which mean: not to be had
+        why = " ".join(str(error).split())[:SHOWN] or type(error).__name__
+    else:
+        return Fetched(found["id"], folder.name, folder)
+    raise InputError(
+        f"params.yaml: /student/path: '{path}' is no folder here (looked for {Path(path).absolute()}) and could not be"
+        f" fetched from the hub: {why}"
+    )
