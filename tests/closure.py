@@ -65,20 +65,26 @@ def _imports(tree: ast.AST) -> list[Path]:
 
 
 def _schemas(tree: ast.AST) -> set[str]:
-    """Schemas that a call reads, writes, checks or loads by a literal name.
+    """Schemas that a call reads, writes, checks or loads by a literal name, also through a function of the file's own.
 
     Checking params.yaml does not count: that schema refuses a configuration or not, and changes no result.
     """
     named = {
         argument.value
         for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in RECORD_CALLS
+        if isinstance(node, ast.Call) and _name(node.func) in RECORD_CALLS
         for argument in node.args
         if isinstance(argument, ast.Constant)
         and isinstance(argument.value, str)
-        and (node.func.attr, argument.value) != ("faults", "params")
+        and (_name(node.func), argument.value) != ("faults", "params")
     }
     return {f"schemas/{name}.schema.json" for name in named if (ROOT / f"schemas/{name}.schema.json").is_file()}
+
+
+def _name(function: ast.expr) -> str:
+    """`read` for `jsonl.read` and for `_read`."""
+    called = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+    return called.removeprefix("_")
 
 
 def _shared(found: set[str]) -> set[str]:

@@ -18,8 +18,8 @@ from distill.teacher.llama_server import SPINS
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Under `make test` a `make` inside of a test would take itself for a part of that one, and say so in its output, which is
-# to be read without warnings of libraries, too.
-for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "PYTHONWARNINGS"):
+# to be read without warnings of libraries, too. And what is not flushed is not to be seen, as on a user's machine.
+for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "PYTHONWARNINGS", "PYTHONUNBUFFERED"):
     os.environ.pop(name, None)
 
 # Servers of the tests are on this machine, where no proxy leads, and what the tests commit is nobody's to sign or check.

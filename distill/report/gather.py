@@ -23,8 +23,8 @@ def gather(root: Path, room: int = ROOM) -> Record:
     `conversations` are those that the page holds, in at most `room` bytes: held-out ones before all others, and of these
     a sample; `tally` counts all. Raises InputError with the faults of a record that is there and not valid.
     """
-    prompts = {one["id"]: {**one, "messages": []} for one in _rows(root / "data/prompts.jsonl", "prepared_prompt")}
-    training = _record(root / "reports/training.json", "training")
+    prompts = {one["id"]: {**one, "messages": []} for one in _read(root / "data/prompts.jsonl", "prepared_prompt")}
+    training = _read_json(root / "reports/training.json", "training")
     tally, conversations = _conversations(root, prompts, room)
     if training:
         tally.made_with(training["versions"])
@@ -33,24 +33,24 @@ def gather(root: Path, room: int = ROOM) -> Record:
         "prompts": Counter(prompt["split"] for prompt in prompts.values()),
         "conversations": conversations,
         "tally": tally,
-        "rollouts": _record(root / "reports/rollouts.json", "rollouts_report"),
-        "filter": _record(root / "reports/filter.json", "filter_report"),
+        "rollouts": _read_json(root / "reports/rollouts.json", "rollouts_report"),
+        "filter": _read_json(root / "reports/filter.json", "filter_report"),
         "training": training,
         "loss": _numbers(root / "reports/loss.csv"),
-        "evaluation": _record(root / "reports/evaluation.json", "evaluation"),
+        "evaluation": _read_json(root / "reports/evaluation.json", "evaluation"),
     }
 
 
 def _conversations(root: Path, prompts: dict[str, Record], room: int) -> tuple[Tally, list[Record]]:
     tally, sample, rows = Tally(prompts), Sample(room), {}
-    evaluated = list(_rows(root / "reports/evaluation.jsonl", "evaluated"))
+    evaluated = list(_read(root / "reports/evaluation.jsonl", "evaluated"))
     beside: Counter[str] = Counter()
     for one in evaluated:
         beside[one["prompt_id"]] += len(jsonl.dumps(one))
     for rollout in rollout_files.read(root / "rollouts") if (root / "rollouts").exists() else ():
         tally.rollout(rollout)
         sample.offer(rollout["id"], rollout, rollout["split"] == "eval", beside[rollout["prompt_id"]])
-    for row in chain(_rows(root / "data/train.jsonl", "row"), _rows(root / "data/rejected.jsonl", "rejected")):
+    for row in chain(_read(root / "data/train.jsonl", "row"), _read(root / "data/rejected.jsonl", "rejected")):
         if row["rollout_id"] not in tally.rollouts:
             tally.row(row)
             sample.offer(row["rollout_id"], row)
@@ -68,11 +68,11 @@ def _conversations(root: Path, prompts: dict[str, Record], room: int) -> tuple[T
     )
 
 
-def _rows(path: Path, schema: str) -> Iterator[Record]:
+def _read(path: Path, schema: str) -> Iterator[Record]:
     return jsonl.read(path, schema) if path.exists() else iter(())
 
 
-def _record(path: Path, schema: str) -> Record | None:
+def _read_json(path: Path, schema: str) -> Record | None:
     return jsonl.read_json(path, schema) if path.exists() else None
 
 

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import os
+import signal
 import sys
 from collections import Counter
 from pathlib import Path
@@ -47,11 +48,15 @@ async def chat(settings: dict[str, Any], base: bool) -> None:
 
     All lines are one conversation, and one session of the tools.
     """
+    talking = asyncio.current_task()
+    assert talking
+    # asyncio's own handler does not wake a loop that is just about to sleep: Ctrl-C would wait for the next line.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, talking.cancel)
     model = open_student(settings, ADAPTER)
     sampling = greedy(settings["evaluate"]["max_output_tokens"], 0.0 if base else 1.0)
     messages = usual_system(PROMPTS)
     for message in messages:
-        print(f"system: {message['content']}")
+        print(f"system: {message['content']}", flush=True)
     prompt = {"messages": messages, "metadata": {}, "source": "make chat", **usual_sandbox(PROMPTS)}
     try:
         async with toolbox.opened(settings, [prompt]) as tools, tools.open(prompt) as session:
@@ -108,7 +113,7 @@ def main() -> None:
             runner.run(chat(params.load(), base))
         except (InputError, Fatal) as error:
             sys.exit(f"error: {error}")
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, asyncio.CancelledError):
             print("\nended", flush=True)
             os._exit(0)  # at once: a thread may wait for a line, or compute an answer that nobody waits for
 
