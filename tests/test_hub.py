@@ -54,6 +54,8 @@ def test_a_gated_student_is_trained_at_a_commit_and_examined_at_the_same(
         assert server.fetched == files
         assert find(server.url, "find('acme/tiny')", project).stdout.strip() == "2" * 40
     assert find(server.url, of_adapter, project).stdout.strip() == commit, "and with no hub at all"
+    other = find(server.url, of_adapter.replace("'acme/tiny'", "'acme/other'"), project)
+    assert "was trained over acme/tiny, not over student.path = acme/other" in other.stderr
     config = json.loads((adapter / "adapter_config.json").read_text())
     assert (config["base_model_name_or_path"], config["revision"]) == ("acme/tiny", commit)
     assert json.loads((project / "reports/training.json").read_text())["base_commit"] == commit

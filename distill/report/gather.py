@@ -56,7 +56,7 @@ def _conversations(root: Path, prompts: dict[str, Record], room: int) -> tuple[T
             sample.offer(row["rollout_id"], row)
         elif row["rollout_id"] in sample:
             rows[row["rollout_id"]] = row
-    alone = {one["prompt_id"] for one in evaluated} - tally.prompts
+    alone = {one["prompt_id"] for one in evaluated if one["who"] != "teacher"} - tally.prompts
     tally.total += len(alone)
     held = [one for _, one in sample]
     shown = alone | {one["prompt_id"] for one in held}

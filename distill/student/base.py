@@ -67,28 +67,35 @@ def check(path: str) -> None:
 
         if path.removeprefix(LOCAL) not in known():
             gguf_path(path)
-    elif not (path.endswith(".gguf") and Path(path).is_file()) and (Path(path).is_dir() or not hub.names(path)):
+    elif not (path.endswith(".gguf") and Path(path).is_file()) and not hub.names(path):
         find(path, weights=False)
 
 
 def of_adapter(adapter: Path, path: str) -> Base:
     """The base that the adapter in a folder was trained over, by the `student.path` of that time: of a model of the hub
-    the very commit, whatever has come after it. Raises InputError as `find`.
+    the very commit, whatever has come after it. Raises InputError as `find`, and where it was trained over another one.
     """
-    commit = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8")).get("revision")
-    known = commit and not Path(path).is_dir() and hub.names(path)
-    return find(f"{hub.without_revision(path)}@{commit}" if known else path)
+    config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+    trained_over, commit = config["base_model_name_or_path"], config.get("revision")
+    if trained_over != name(path):
+        raise InputError(f"{adapter}: was trained over {trained_over}, not over student.path = {path}")
+    return find(f"{trained_over}@{commit}" if commit and hub.names(path) else path)
 
 
-def _from_folder(name: str, folder: Path) -> Base:
+def name(path: str) -> str:
+    """The name of a base in what is written. An absolute path means nothing on another machine; its last part does."""
+    return Path(path).name if Path(path).is_absolute() else hub.without_revision(path)
+
+
+def _from_folder(path: str, folder: Path) -> Base:
     for needed in ("config.json", "tokenizer.json"):
         if not (folder / needed).is_file():
             raise InputError(f"params.yaml: /student/path: {folder} holds no {needed}, so it is no model to train")
     parts = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in sorted(folder.glob("*.safetensors"))]
-    return Base(_portable(name), folder, hashlib.sha256(repr(parts).encode()).hexdigest(), None)
+    return Base(name(path), folder, hashlib.sha256(repr(parts).encode()).hexdigest(), None)
 
 
-def _from_gguf(name: str, file: Path, weights: bool) -> Base:
+def _from_gguf(path: str, file: Path, weights: bool) -> Base:
     with file.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     folder = cache_dir() / "students" / f"{file.stem}-{digest[:16]}-{dense.FORMAT}{'' if weights else '-tokenizer'}"
@@ -99,12 +106,7 @@ def _from_gguf(name: str, file: Path, weights: bool) -> Base:
             unfinished.mkdir()
             dense.convert(file, unfinished, weights)
             unfinished.rename(folder)
-    return Base(_portable(name), folder, digest, file)
-
-
-def _portable(name: str) -> str:
-    """An absolute path means nothing on another machine; its last part does."""
-    return Path(name).name if Path(name).is_absolute() else name
+    return Base(name(path), folder, digest, file)
 
 
 @contextmanager

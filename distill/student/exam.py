@@ -74,11 +74,8 @@ async def sit(
 
 def _unheard(who: str, words: str, params: dict[str, Any]) -> InputError:
     path, url = params["student"]["path"], params["runtime"]["student_url"]
-    served = (
-        f"; runtime.student_url ({url}) has to serve the base as {hub.without_revision(path)} and the adapter as student"
-        if url
-        else ""
-    )
+    name = hub.without_revision(path)
+    served = f"; runtime.student_url ({url}) has to serve the base as {name} and the adapter as student" if url else ""
     return InputError(f"the {who} cannot be asked: {words}{served}")
 
 

@@ -23,14 +23,13 @@ class Fetched(NamedTuple):
 
 
 def names(path: str) -> bool:
-    """Whether a `student.path` may name a model of the hub."""
-    return bool(NAME.fullmatch(path)) and not path.endswith(".gguf")
+    """Whether a `student.path` has the form of a hub model's name, and is no folder here."""
+    return bool(NAME.fullmatch(path)) and not path.endswith(".gguf") and not Path(path).is_dir()
 
 
 def without_revision(path: str) -> str:
     """What a server calls the model that a `student.path` names."""
-    found = NAME.fullmatch(path)
-    return found["id"] if found else path
+    return path.partition("@")[0] if names(path) else path
 
 
 def fetch(path: str, patterns: list[str]) -> Fetched:

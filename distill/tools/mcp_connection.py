@@ -93,13 +93,13 @@ def _sse(url: str, headers: dict[str, str], door: str | None) -> Any:
 def _client(url: str, headers: dict[str, str], door: str | None) -> Any:
     import httpx2
 
+    here = urlsplit(url).hostname in LOOPBACK
     return httpx2.AsyncClient(
         headers=headers,
         timeout=httpx2.Timeout(CONNECT_S, read=None),
         transport=httpx2.AsyncHTTPTransport(uds=door) if door else None,
         follow_redirects=True,
-        trust_env=urlsplit(url).hostname
-        not in LOOPBACK,  # else the environment's proxy would be asked for this machine
+        trust_env=not here,  # a proxy that the environment names does not lead to this machine
     )
 
 
