@@ -178,8 +178,9 @@ def test_its_responses_api_makes_a_teacher_too(tmp_path):
         done = Running(project, "teacher_rollouts", TEACHER_API_KEY=endpoint.api_key).wait()
     assert done.returncode == 0, done.stderr
     rollouts = [json.loads(path.read_text()) for path in (project / "rollouts").iterdir()]
-    assert [rollout["error"] for rollout in rollouts if rollout["status"] != "completed"] == []
-    # Which of them calls the tool is the small model's choice, and another processor's rounding can change it.
+    # Which of them calls the tool, and which ends within its tokens and turns, is the small model's choice, and another
+    # processor's rounding can change it: what the API may not do is to refuse one.
+    assert [rollout["error"] for rollout in rollouts if rollout["error"]] == []
     assert any(message["role"] == "tool" for rollout in rollouts for message in rollout["messages"])
 
 
