@@ -1,6 +1,7 @@
 """A student of transformers' kind in this process, which `evaluate` and `make serve` ask."""
 
 import asyncio
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -82,6 +83,46 @@ def test_a_forced_call_leaves_the_others_of_its_batch_alone(loaded, in_process):
     assert tokenizer.decode(free).startswith("<think>\n\n</think>\n\nAnswer: 3")
     assert forced[: len(begins[0])] == begins[0] and '"name": "lookup_item"' in tokenizer.decode(forced)
     assert same == other
+
+
+def test_an_answer_that_is_over_leaves_the_others_of_its_batch_alone(loaded, in_process):
+    tokenizer = in_process().tokenizer
+    prompts = [tokenizer.encode(tokenizer.text(QUESTION[:n], ROW["tools"], True)) for n in (2, 1)]
+    whole, other = loaded.generate(prompts, [2], 48, True, 0.0)
+    cut, same = loaded.generate(prompts, [2], 48, True, 0.0, over=[lambda ids: len(ids) == 3, lambda _: False])
+    assert cut == [*whole[:3], 2] and same == other
+
+
+def test_nothing_more_is_computed_for_a_stop_that_was_said_or_who_is_gone(in_process, loaded, monkeypatch):
+    computed: list[int] = []
+    generate, go_on = loaded.generate, threading.Event()
+    go_on.set()
+
+    def counting(*asked: Any) -> list[list[int]]:
+        *others, [over] = asked
+        [answer] = generate(*others, [lambda ids: (len(ids) == 1 or go_on.wait()) and over(ids)])
+        computed.append(len(answer))
+        return [answer]
+
+    monkeypatch.setattr(loaded, "generate", counting)
+
+    async def ask() -> None:
+        model, heard = in_process(), asyncio.Event()
+        told = {"messages": ROW["messages"][:-1], "tools": ROW["tools"]}
+        await model.complete(told)
+        await model.complete(told | {"stop": ["Ans"]})
+        go_on.clear()
+        gone = asyncio.create_task(model.complete(told, lambda _: heard.set()))
+        await heard.wait()
+        gone.cancel()
+        await asyncio.wait([gone])
+        go_on.set()
+        await model.complete(told | {"stop": ["Answer"]})
+        await model.close()
+
+    asyncio.run(ask())
+    whole, stopped, unheard, _ = computed
+    assert stopped < whole and unheard == 2
 
 
 def test_the_prompt_is_the_one_that_was_trained_with(in_process, loaded, monkeypatch):

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from distill.records.faults import InputError
+from distill.student.read_along import ReadAlong
 from distill.student.reply import form
 from distill.student.tokenizer import Tokenizer, read_tokenizer
 
@@ -54,6 +55,35 @@ def test_what_the_template_writes_is_read_back(kind, family, tokenizers):
                 assert read.get("reasoning_content", "").strip() == message.get("reasoning_content", "").strip()
 
     compare()
+
+
+@pytest.mark.parametrize(("kind", "family"), FAMILIES)
+def test_what_is_sure_of_a_turn_stays_true_wherever_it_ends(kind, family, tokenizers):
+    tokenizer = tokenizers(kind, family)
+    reader = form(tokenizer)
+    sooner = 0
+
+    @given(conversations(1), st.data())
+    @settings(max_examples=40, suppress_health_check=list(HealthCheck))
+    def compare(conversation: dict[str, Any], data: st.DataObject) -> None:
+        nonlocal sooner
+        messages, tools = conversation["messages"], conversation["tools"]
+        place = data.draw(st.sampled_from([n for n, message in enumerate(messages) if message["role"] == "assistant"]))
+        text = turn(tokenizer, conversation, place) + data.draw(st.sampled_from(("", " <", "<tool_", "\n\n", "{")))
+        start = data.draw(st.integers(0, len(text)))
+        stop = data.draw(st.sampled_from(("\0", text[start : start + 3] or "\0")))
+        along = ReadAlong(reader, tokenizer.text(serving(messages[:place]), tools, True), ["never said", stop])
+        heard = [along.sure(text[:n]) for n in range(len(text) + 1)]
+        end = text.find(stop) if stop in text else len(text)
+        for n in {*range(0, len(text), 7), end, len(text)}:
+            whole = reader.read(text[: min(n, end)], tools)
+            for sure in heard[: n + 1]:
+                for name, value in sure.items():
+                    assert whole.get(name, "").startswith(value), (sure, whole)
+        sooner += any("content" in sure for sure in heard[: len(text) - 1])
+
+    compare()
+    assert sooner
 
 
 @pytest.mark.parametrize(

@@ -70,8 +70,9 @@ def test_make_serve_speaks_openai(make_serve):
     assert json.loads(answer.message.tool_calls[0].function.arguments) == {"sku": "G101"}
     base = client.chat.completions.create(model="tiny", **asked).choices[0].message.tool_calls[0].function
     assert json.loads(base.arguments) == {"sku": "G108"}
-    [chunk] = client.chat.completions.create(model="student", stream=True, **asked)
-    assert chunk.choices[0].delta.tool_calls[0].function.name == "lookup_item"
+    [begun, called] = [c.choices[0] for c in client.chat.completions.create(model="student", stream=True, **asked)]
+    assert (begun.delta.role, begun.delta.content, begun.finish_reason) == ("assistant", None, None)
+    assert called.delta.tool_calls[0].function.name == "lookup_item" and called.finish_reason == "tool_calls"
     assert client.models.list().data[0].id == "student"
     with pytest.raises(openai.BadRequestError, match="a list of messages is needed"):
         client.chat.completions.create(model="student", messages=[])
@@ -85,6 +86,10 @@ def test_make_serve_speaks_openai(make_serve):
     told = asked | {"messages": ROW["messages"][:-1]}
     [whole, cut] = [client.chat.completions.create(model="student", stop=s, **told).choices[0] for s in (None, ":")]
     assert whole.message.content == "Answer: 3"
+    chunks = list(client.chat.completions.create(model="student", stream=True, **told))
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == "Answer: 3" and len(chunks) > 3
+    assert [chunk.choices[0].delta.role for chunk in chunks] == ["assistant"] + [None] * (len(chunks) - 1)
+    assert [chunk.choices[0].finish_reason for chunk in chunks] == [None] * (len(chunks) - 1) + ["stop"]
     assert cut.message.content == "Answer" and cut.finish_reason == "stop"
     unstopped = client.chat.completions.create(model="student", stop=["never said"], **asked).choices[0]
     assert unstopped.message.tool_calls[0].function == answer.message.tool_calls[0].function

@@ -1,8 +1,9 @@
 """An OpenAI-compatible HTTP endpoint over a student in this process: chat completions, the list of models, health."""
 
+import asyncio
 import secrets
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import orjson
@@ -18,9 +19,9 @@ from distill.teacher.llama_server import Endpoint
 async def serving(model: InProcess, port: int = 0) -> AsyncIterator[Endpoint]:
     """Serves `model` on a loopback port (0: a free one) with a random key, until the block ends.
 
-    The model `student` answers with the adapter, any other name without. A request with `stream` gets the whole answer in
-    one event. A request that is refused, or that asks for what cannot be done here (see chat_body.py), gets status 400 and
-    OpenAI's form of an error.
+    The model `student` answers with the adapter, any other name without. A request with `stream` gets text as it is
+    said and calls once all is. A request that is refused, or that asks for what cannot be done here (see chat_body.py),
+    gets status 400 and OpenAI's form of an error.
     """
     from aiohttp import web
 
@@ -36,13 +37,21 @@ async def serving(model: InProcess, port: int = 0) -> AsyncIterator[Endpoint]:
         try:
             body = plain(orjson.loads(await request.read()))
             adapted = body.get("model", STUDENT) == STUDENT
-            answer = await model.complete({"lora": [{"id": 0, "scale": float(adapted)}], **body})
+            body = {"lora": [{"id": 0, "scale": float(adapted)}], **body}
+            named = {"id": f"chatcmpl-{secrets.token_hex(12)}", "model": body.get("model", STUDENT)}
+            if not body.get("stream"):
+                return web.json_response(body=orjson.dumps(await model.complete(body) | named))
+            events = _events(model, body, named)
+            first = await anext(events)  # what is refused is refused before there is a status
         except (ValueError, ApiError) as refused:
             return _error(400, str(refused))
-        answer |= {"id": f"chatcmpl-{secrets.token_hex(12)}", "model": body.get("model", STUDENT)}
-        if not body.get("stream"):
-            return web.json_response(body=orjson.dumps(answer))
-        return web.Response(body=_event(answer) + b"data: [DONE]\n\n", content_type="text/event-stream")
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        async with aclosing(events):
+            await response.prepare(request)
+            await response.write(first)
+            async for event in events:
+                await response.write(event)
+        return response
 
     async def models(_: web.Request) -> web.StreamResponse:
         listed = [{"id": name, "object": "model", "owned_by": "you"} for name in (STUDENT, model.identity["model"])]
@@ -59,7 +68,7 @@ async def serving(model: InProcess, port: int = 0) -> AsyncIterator[Endpoint]:
             web.get("/health", health),
         ]
     )
-    runner = web.AppRunner(app, access_log=None)
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=True)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", port).start()
@@ -70,15 +79,35 @@ async def serving(model: InProcess, port: int = 0) -> AsyncIterator[Endpoint]:
         await model.close()
 
 
-def _event(answer: dict[str, Any]) -> bytes:
-    choice = answer["choices"][0]
-    calls = [{"index": n, **call} for n, call in enumerate(choice["message"].get("tool_calls", []))]
-    delta = choice["message"] | ({"tool_calls": calls} if calls else {})
-    chunk = answer | {
-        "object": "chat.completion.chunk",
-        "choices": [{"index": 0, "delta": delta, "finish_reason": choice["finish_reason"]}],
-    }
-    return b"data: " + orjson.dumps(chunk) + b"\n\n"
+async def _events(model: InProcess, body: dict[str, Any], named: dict[str, Any]) -> AsyncGenerator[bytes]:
+    """The events of a stream, each with what is new of the message. Raises what `model.complete` raises."""
+    messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    answering = asyncio.create_task(model.complete(body, messages.put_nowait))
+    answering.add_done_callback(lambda _: messages.put_nowait({}))
+    told: dict[str, Any] = {}
+    try:
+        while not answering.done() or not messages.empty():
+            message = await messages.get()
+            if delta := _delta(told, message):
+                told |= message
+                yield _event(named, delta, None)
+        completion = await answering
+        [choice] = completion["choices"]
+        yield _event(completion | named, _delta(told, choice["message"]), choice["finish_reason"]) + b"data: [DONE]\n\n"
+    finally:
+        answering.cancel()  # who reads along may be gone
+
+
+def _delta(told: dict[str, Any], message: dict[str, Any]) -> dict[str, Any]:
+    """What a message has more than one that was told before."""
+    texts = {name: text.removeprefix(told.get(name, "")) for name, text in message.items() if isinstance(text, str)}
+    calls = [{"index": n, **call} for n, call in enumerate(message.get("tool_calls", []))]
+    return {name: text for name, text in texts.items() if text} | ({"tool_calls": calls} if calls else {})
+
+
+def _event(chunk: dict[str, Any], delta: dict[str, Any], reason: str | None) -> bytes:
+    choice = {"index": 0, "delta": delta, "finish_reason": reason}
+    return b"data: " + orjson.dumps(chunk | {"object": "chat.completion.chunk", "choices": [choice]}) + b"\n\n"
 
 
 def _error(status: int, message: str) -> Any:

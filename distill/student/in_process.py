@@ -12,7 +12,8 @@ from typing import Any
 import jinja2
 
 from distill.student.forced_call import openings
-from distill.student.loaded import Loaded
+from distill.student.loaded import Loaded, Over
+from distill.student.read_along import ReadAlong
 from distill.student.render import as_templates_want, tools_as_served
 from distill.student.reply import Form, form
 from distill.student.tokenizer import Tokenizer
@@ -35,7 +36,13 @@ class _Question:
     """The tokens with one of which the answer has to begin; empty: any."""
     settings: tuple[int, bool, float]
     """Longest answer, adapter on, temperature: what all questions of a batch have in common."""
+    over: Over
+    """Whether nothing is to follow these tokens of an answer."""
     answer: "asyncio.Future[list[int]]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+    def unwanted(self, ids: list[int]) -> bool:
+        """Whether what may follow these tokens is of no use, also because who asked is gone. For any thread."""
+        return self.answer.done() or self.over(ids)
 
 
 class InProcess:
@@ -70,25 +77,39 @@ class InProcess:
         answer = chat.parse(await self.complete(chat.body(request)), latency_ms=0.0)
         return {**answer, "response_id": None, "cost_usd": 0.0}
 
-    async def complete(self, body: dict[str, Any]) -> dict[str, Any]:
+    async def complete(
+        self, body: dict[str, Any], hear: Callable[[dict[str, Any]], None] | None = None
+    ) -> dict[str, Any]:
         """The chat completion of a request's body; `lora` in it turns the adapter on (scale 1) or off (0).
 
-        A text of the list `stop` in it ends what is said, and is left out. It is looked for once all is said, so it saves
-        no time: questions with different ones are still answered as one batch. One of the tools that the list `forced` in
-        it names is called, whatever the student would have said.
+        A text of the list `stop` in it ends what is said, and is left out. One of the tools that the list `forced` in it
+        names is called, whatever the student would have said. `hear` gets the message after each token, as far as it is
+        sure then (see read_along.py).
         Raises ApiError for a conversation that the template cannot say or that does not fit the context.
         """
         try:
             messages, tools = list(as_templates_want(body["messages"])), tools_as_served(body.get("tools"))
-            prompt = self.tokenizer.encode(self.tokenizer.text(messages, tools, True))
+            asked = self.tokenizer.text(messages, tools, True)
+            prompt = self.tokenizer.encode(asked)
             forced = body.get("forced")
             begins = openings(self.tokenizer, messages, tools, forced) if forced else []
         except (jinja2.TemplateError, ValueError, LookupError, TypeError, AttributeError) as refused:
             raise error("bad_request", f"the student's template refuses: {refused}") from None
-        ids = await self._answer(prompt, begins, body)
+        stops = body.get("stop") or []
+        read_along, loop = ReadAlong(self.form, asked, stops), asyncio.get_running_loop()
+
+        def over(ids: list[int]) -> bool:
+            if ids[-1] in self.tokenizer.stops:
+                return True
+            said = self.tokenizer.decode(ids) if stops or hear else ""
+            if hear:
+                loop.call_soon_threadsafe(hear, read_along.sure(said))
+            return any(stop in said for stop in stops)
+
+        ids = await self._answer(prompt, begins, over, body)
         stopped = bool(ids) and ids[-1] in self.tokenizer.stops
         text = self.tokenizer.decode(ids[:-1] if stopped else ids)
-        end = min((place for stop in body.get("stop") or [] if (place := text.find(stop)) >= 0), default=None)
+        end = min((place for stop in stops if (place := text.find(stop)) >= 0), default=None)
         stopped = stopped or end is not None
         said = self.form.read(text[:end], body.get("tools") or [])
         if body.get("parallel_tool_calls") is False and "tool_calls" in said:
@@ -113,12 +134,12 @@ class InProcess:
                 await self._work
         self._work = self._loaded = None
 
-    async def _answer(self, prompt: list[int], begins: list[list[int]], body: dict[str, Any]) -> list[int]:
+    async def _answer(self, prompt: list[int], begins: list[list[int]], over: Over, body: dict[str, Any]) -> list[int]:
         longest = body.get("max_completion_tokens") or body.get("max_tokens") or ANSWER_TOKENS
         adapted = any(adapter["scale"] for adapter in body.get("lora", [{"scale": 1.0}]))
         if self._work is None:
             self._work = asyncio.create_task(self._serve())
-        question = _Question(prompt, begins, (longest, adapted, float(body.get("temperature") or 0)))
+        question = _Question(prompt, begins, (longest, adapted, float(body.get("temperature") or 0)), over)
         self._waiting.append(question)
         self._arrived.set()
         return await question.answer
@@ -152,8 +173,8 @@ class InProcess:
         fits = [len(question.prompt) < self._loaded.context for question in batch]
         asked = [question for question, fit in zip(batch, fits, strict=True) if fit]
         prompts, begins = [question.prompt for question in asked], [question.begins for question in asked]
-        stops = sorted(self.tokenizer.stops)
-        answers = iter(self._loaded.generate(prompts, stops, *settings, begins) if prompts else [])
+        stops, over = sorted(self.tokenizer.stops), [question.unwanted for question in asked]
+        answers = iter(self._loaded.generate(prompts, stops, *settings, begins, over) if prompts else [])
         full = error("context_full", f"longer than the student's context of {self._loaded.context} tokens")
         return [next(answers) if fit else full for fit in fits]
 

@@ -1,5 +1,6 @@
 """A student in memory: base and adapter in one, the adapter on or off. Needs torch, transformers and peft."""
 
+from collections.abc import Callable
 from collections.abc import Sequence as Rows
 from contextlib import nullcontext
 from pathlib import Path
@@ -14,6 +15,9 @@ from distill.student.render import IGNORED, Sequence
 
 TOGETHER = {"cpu": 4, "cuda": 1}
 """Rows whose loss is computed together, so that their common beginning is computed once: it pays on a CPU."""
+
+Over = Callable[[list[int]], bool]
+"""Whether an answer ends behind these tokens of it."""
 
 
 class Loaded:
@@ -47,11 +51,13 @@ class Loaded:
         adapted: bool,
         temperature: float,
         begins: Rows[list[list[int]]] = (),
+        over: Rows[Over] = (),
     ) -> list[list[int]]:
         """The tokens that follow each prompt: at most `longest`, the stop included when one was reached.
 
         Likeliest tokens at temperature 0. `begins` has for each prompt the tokens with one of which they have to begin,
-        or nothing. A batch that does not fit into the card's memory is halved.
+        or nothing. `over` is asked after each token, for each prompt, whether its answer ends here; a stop may follow it.
+        A batch that does not fit into the card's memory is halved, and begins anew.
         """
         import torch
         from transformers import GenerationConfig
@@ -64,23 +70,29 @@ class Loaded:
             pad_token_id=min(stops),
         )
         with torch.no_grad(), self._adapter(adapted):
-            return self._generate(prompts, begins, settings)
+            return self._generate(prompts, begins, over, settings)
 
-    def _generate(self, prompts: Rows[list[int]], begins: Rows[list[list[int]]], settings: Any) -> list[list[int]]:
+    def _generate(
+        self, prompts: Rows[list[int]], begins: Rows[list[list[int]]], over: Rows[Over], settings: Any
+    ) -> list[list[int]]:
         """By `settings`, transformers' GenerationConfig, and in halves where the card's memory wants it."""
         import torch
 
         try:
-            return self._at_once(prompts, begins, settings)
+            return self._at_once(prompts, begins, over, settings)
         except torch.OutOfMemoryError:
             if len(prompts) == 1:
                 raise
         torch.cuda.empty_cache()
         half = len(prompts) // 2
         parts = (slice(half), slice(half, None))
-        return [answer for part in parts for answer in self._generate(prompts[part], begins[part], settings)]
+        return [
+            answer for part in parts for answer in self._generate(prompts[part], begins[part], over[part], settings)
+        ]
 
-    def _at_once(self, prompts: Rows[list[int]], begins: Rows[list[list[int]]], settings: Any) -> list[list[int]]:
+    def _at_once(
+        self, prompts: Rows[list[int]], begins: Rows[list[list[int]]], over: Rows[Over], settings: Any
+    ) -> list[list[int]]:
         import torch
 
         width, padding = max(map(len, prompts)), settings.pad_token_id
@@ -95,11 +107,16 @@ class Loaded:
                     scores[row] = only
             return scores
 
+        def ended(ids: Any, scores: Any, **_: Any) -> Any:
+            rows = ids[:, width:].tolist()
+            return torch.tensor([ends(row) for ends, row in zip(over, rows, strict=True)], device=ids.device)
+
         whole = self.model.generate(
             input_ids=ids.to(self.device),
             attention_mask=seen.to(self.device),
             generation_config=settings,
             logits_processor=[held] if any(begins) else None,
+            stopping_criteria=[ended] if over else None,
         )
         return [_up_to_stop(row, set(settings.eos_token_id)) for row in whole[:, width:].tolist()]
 
