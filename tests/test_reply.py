@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from distill.records.faults import InputError
-from distill.student.read_along import ReadAlong
 from distill.student.reply import form
+from distill.student.stream import Stream
 from distill.student.tokenizer import Tokenizer, read_tokenizer
 
 DEEP = "[" * 5000
@@ -72,8 +72,8 @@ def test_what_is_sure_of_a_turn_stays_true_wherever_it_ends(kind, family, tokeni
         text = turn(tokenizer, conversation, place) + data.draw(st.sampled_from(("", " <", "<tool_", "\n\n", "{")))
         start = data.draw(st.integers(0, len(text)))
         stop = data.draw(st.sampled_from(("\0", text[start : start + 3] or "\0")))
-        along = ReadAlong(reader, tokenizer.text(serving(messages[:place]), tools, True), ["never said", stop])
-        heard = [along.sure(text[:n]) for n in range(len(text) + 1)]
+        stream = Stream(reader, tokenizer.text(serving(messages[:place]), tools, True), ["never said", stop])
+        heard = [stream.sure(text[:n]) for n in range(len(text) + 1)]
         end = text.find(stop) if stop in text else len(text)
         for n in {*range(0, len(text), 7), end, len(text)}:
             whole = reader.read(text[: min(n, end)], tools)
@@ -84,6 +84,17 @@ def test_what_is_sure_of_a_turn_stays_true_wherever_it_ends(kind, family, tokeni
 
     compare()
     assert sooner
+
+
+def test_text_waits_for_the_end_of_a_thought_unless_the_prompt_has_it(tokenizers):
+    reader = form(tokenizers(own, "qwen3"))
+    open_, closed = (Stream(reader, f"<|im_start|>assistant\n{end}", []) for end in ("", "<think>\n\n</think>\n\n"))
+    assert open_.sure("It is ") == {"role": "assistant"}
+    assert open_.sure("<think>\nHm.\n</think>\n\nIt ") == {
+        "role": "assistant", "reasoning_content": "Hm.", "content": "It",
+    }  # fmt: skip
+    for said in ("It is ", "It is <tool_", "It is \ufffd"):  # the last is half a character, as decoders have it
+        assert closed.sure(said) == {"role": "assistant", "content": "It is"}
 
 
 @pytest.mark.parametrize(

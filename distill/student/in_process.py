@@ -13,9 +13,9 @@ import jinja2
 
 from distill.student.forced_call import openings
 from distill.student.loaded import Loaded, Over
-from distill.student.read_along import ReadAlong
 from distill.student.render import as_templates_want, tools_as_served
 from distill.student.reply import Form, form
+from distill.student.stream import Stream
 from distill.student.tokenizer import Tokenizer
 from distill.teacher import chat
 from distill.teacher.answer import Answer
@@ -84,7 +84,7 @@ class InProcess:
 
         A text of the list `stop` in it ends what is said, and is left out. One of the tools that the list `forced` in it
         names is called, whatever the student would have said. `hear` gets the message after each token, as far as it is
-        sure then (see read_along.py).
+        sure then (see stream.py).
         Raises ApiError for a conversation that the template cannot say or that does not fit the context.
         """
         try:
@@ -96,14 +96,14 @@ class InProcess:
         except (jinja2.TemplateError, ValueError, LookupError, TypeError, AttributeError) as refused:
             raise error("bad_request", f"the student's template refuses: {refused}") from None
         stops = body.get("stop") or []
-        read_along, loop = ReadAlong(self.form, asked, stops), asyncio.get_running_loop()
+        stream, loop = Stream(self.form, asked, stops), asyncio.get_running_loop()
 
         def over(ids: list[int]) -> bool:
             if ids[-1] in self.tokenizer.stops:
                 return True
             said = self.tokenizer.decode(ids) if stops or hear else ""
             if hear:
-                loop.call_soon_threadsafe(hear, read_along.sure(said))
+                loop.call_soon_threadsafe(hear, stream.sure(said))
             return any(stop in said for stop in stops)
 
         ids = await self._answer(prompt, begins, over, body)

@@ -1,4 +1,4 @@
-"""What of an unfinished turn is sure already, for clients that read along."""
+"""A turn that is streamed: what of it is sure while it is still being said."""
 
 from collections.abc import Sequence
 
@@ -12,8 +12,8 @@ HALF_A_CHARACTER = "\ufffd"
 """What a decoder makes of the first bytes of a character."""
 
 
-class ReadAlong:
-    """Reads turns that follow `prompt` and end before any text of `stops`."""
+class Stream:
+    """The turn that follows `prompt`, of a student who writes as `form` says; it ends before any text of `stops`."""
 
     def __init__(self, form: Form, prompt: str, stops: Sequence[str]):
         self._form, self._stops = form, stops
