@@ -2,15 +2,18 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import openai
 import pytest
 from tiny_qwen3 import PROMPT, QUESTION, ROW, SHOP, sit
 
 from distill.records.faults import InputError
+from distill.student.endpoint import serving
 from distill.student.forced_call import openings
 from distill.student.in_process import InProcess
 from distill.student.loaded import Loaded
@@ -123,6 +126,65 @@ def test_nothing_more_is_computed_for_a_stop_that_was_said_or_who_is_gone(in_pro
     asyncio.run(ask())
     whole, stopped, unheard, _ = computed
     assert stopped < whole and unheard == 2
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["for the whole", "for a stream"])
+def test_a_client_that_hangs_up_holds_up_nobody(in_process, loaded, monkeypatch, stream):
+    computed: list[int] = []
+    generate, begun = loaded.generate, threading.Event()
+
+    def waiting(*asked: Any) -> list[list[int]]:
+        """The first answer waits at its second token until nobody wants it, or for a while."""
+        *others, [over] = asked
+
+        def ends(ids: list[int]) -> bool:
+            begun.set()
+            patience = time.monotonic() + 20
+            while len(ids) == 2 and not computed and not over(ids) and time.monotonic() < patience:
+                time.sleep(0.01)
+            return over(ids)
+
+        [answer] = generate(*others, [ends])
+        computed.append(len(answer))
+        return [answer]
+
+    monkeypatch.setattr(loaded, "generate", waiting)
+    asked = {"model": "student", "messages": ROW["messages"][:-1], "tools": ROW["tools"]}
+
+    async def hang_up() -> None:
+        async with serving(in_process()) as at, openai.AsyncOpenAI(base_url=at.base_url, api_key=at.api_key) as client:
+            gone = asyncio.create_task(client.chat.completions.create(**asked, stream=stream))
+            await asyncio.to_thread(begun.wait, 60)
+            if stream:
+                await (await gone).close()
+            gone.cancel()
+            said = await client.chat.completions.create(**asked)
+            assert said.choices[0].message.content == "Answer: 3"
+
+    asyncio.run(hang_up())
+    unheard, whole = computed
+    assert unheard == 2 < whole
+
+
+def test_a_stream_goes_on_where_an_answer_begins_anew(in_process, loaded, monkeypatch):
+    """A batch that does not fit into the card's memory is computed again in halves."""
+    generate = loaded.generate
+
+    def again(*asked: Any) -> list[list[int]]:
+        *others, [over] = asked
+        [answer] = generate(*others)
+        over(answer[:-2])
+        return generate(*asked)
+
+    monkeypatch.setattr(loaded, "generate", again)
+    asked = {"model": "student", "messages": ROW["messages"][:-1], "tools": ROW["tools"]}
+
+    async def said() -> str:
+        async with serving(in_process()) as at, openai.AsyncOpenAI(base_url=at.base_url, api_key=at.api_key) as client:
+            stream = await client.chat.completions.create(**asked, stream=True)
+            return "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
+
+    assert asyncio.run(said()) == "Answer: 3"
 
 
 def test_the_prompt_is_the_one_that_was_trained_with(in_process, loaded, monkeypatch):

@@ -86,8 +86,7 @@ async def _events(model: InProcess, body: dict[str, Any], named: dict[str, Any])
     answering.add_done_callback(lambda _: messages.put_nowait({}))
     told: dict[str, Any] = {}
     try:
-        while not answering.done() or not messages.empty():
-            message = await messages.get()
+        while message := await messages.get():
             if delta := _delta(told, message):
                 told |= message
                 yield _event(named, delta, None)
@@ -99,8 +98,8 @@ async def _events(model: InProcess, body: dict[str, Any], named: dict[str, Any])
 
 
 def _delta(told: dict[str, Any], message: dict[str, Any]) -> dict[str, Any]:
-    """What a message has more than one that was told before."""
-    texts = {name: text.removeprefix(told.get(name, "")) for name, text in message.items() if isinstance(text, str)}
+    """What a message has more than was told of it before; nothing while it is shorter, since an answer may begin anew."""
+    texts = {name: text[len(told.get(name, "")) :] for name, text in message.items() if isinstance(text, str)}
     calls = [{"index": n, **call} for n, call in enumerate(message.get("tool_calls", []))]
     return {name: text for name, text in texts.items() if text} | ({"tool_calls": calls} if calls else {})
 

@@ -16,8 +16,9 @@ class Stream:
     """The turn that follows `prompt`, of a student who writes as `form` says; it ends before any text of `stops`."""
 
     def __init__(self, form: Form, prompt: str, stops: Sequence[str]):
-        self._form, self._stops = form, stops
-        self._call = regex.compile(form.calls.begin.pattern)  # Python's own re knows no half a match
+        self._stops = [regex.compile(regex.escape(stop)) for stop in stops]
+        # Python's own re knows no half a match.
+        self._call, self._special = (regex.compile(kind.pattern) for kind in (form.calls.begin, form.special))
         closed = form.thought and regex.search(rf"(?s:{form.thought.pattern})\Z", prompt[-TAIL_CHARS:])
         self._thought = None if closed else form.thought
 
@@ -26,7 +27,7 @@ class Stream:
         `role`, `content`, and `reasoning_content` once the thought is closed.
 
         What may turn out to be the beginning of a call or of a text of `stops` is not sure, nor white space at the end,
-        which is dropped before a call.
+        which is dropped before a call, nor what may become a special token, which is no text.
         """
         message = {"role": "assistant"}
         said = said[: min((_place(said, stop) for stop in self._stops), default=None)].rstrip(HALF_A_CHARACTER)
@@ -36,14 +37,13 @@ class Stream:
             said = said[found.end() :]
             if found[1].strip():
                 message["reasoning_content"] = found[1]
-        if call := self._call.search(said, partial=True):
-            said = said[: call.start()]
-        if content := self._form.special.sub("", said.rstrip()):
+        said = self._special.sub("", said[: _place(said, self._call)])
+        if content := said[: _place(said, self._special)].rstrip():
             message["content"] = content
         return message
 
 
-def _place(text: str, stop: str) -> int:
-    """Where `stop` begins in a text, be it the beginning of it only at the very end; the end for nowhere."""
-    found = regex.search(regex.escape(stop), text, partial=True)
+def _place(text: str, pattern: "regex.Pattern[str]") -> int:
+    """Where the pattern is met in a text, be it by the beginning of a match at the very end; the end for nowhere."""
+    found = pattern.search(text, partial=True)
     return found.start() if found else len(text)
