@@ -14,6 +14,7 @@ from typing import Any
 
 from distill.records import jsonl, stage
 from distill.records.atomic import replacing
+from distill.records.ids import file_hash
 from distill.student import adapter, base, checkpoints, device, examples, launch, lineage, train
 from distill.student.tokenizer import load_tokenizer
 
@@ -40,7 +41,7 @@ def main(params: dict[str, Any]) -> None:
         trained = train.train(prepared, model, student, folder)
         if not launch.is_first():
             return
-        report = lineage.report(prepared, trained, model, student, sorted(teachers), lineage.file_hash(ROWS))
+        report = lineage.report(prepared, trained, model, student, sorted(teachers), file_hash(ROWS))
         adapter.save(trained.model, model, tokenizer.template, lineage.card(report, student), ADAPTER, trained.state)
         _write_loss(trained.log)
         jsonl.write_json("reports/training.json", report, "training")

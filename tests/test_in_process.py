@@ -82,7 +82,7 @@ def test_a_forced_call_leaves_the_others_of_its_batch_alone(loaded, in_process):
     )
     begins = openings(tokenizer, list(as_templates_want(told)), ROW["tools"], ["lookup_item"])
     free, other = loaded.generate([answered, asked], [2], 48, True, 0.0)
-    forced, same = loaded.generate([answered, asked], [2], 48, True, 0.0, [begins, []])
+    forced, same = loaded.generate([answered, asked], [2], 48, True, 0.0, begins=[begins, []])
     assert tokenizer.decode(free).startswith("<think>\n\n</think>\n\nAnswer: 3")
     assert forced[: len(begins[0])] == begins[0] and '"name": "lookup_item"' in tokenizer.decode(forced)
     assert same == other
@@ -94,6 +94,37 @@ def test_an_answer_that_is_over_leaves_the_others_of_its_batch_alone(loaded, in_
     whole, other = loaded.generate(prompts, [2], 48, True, 0.0)
     cut, same = loaded.generate(prompts, [2], 48, True, 0.0, over=[lambda ids: len(ids) == 3, lambda _: False])
     assert cut == [*whole[:3], 2] and same == other
+
+
+def test_questions_of_different_lengths_are_one_batch(in_process, loaded, monkeypatch):
+    batches: list[int] = []
+    generate = loaded.generate
+    monkeypatch.setattr(
+        loaded, "generate", lambda prompts, *how: batches.append(len(prompts)) or generate(prompts, *how)
+    )
+
+    async def ask() -> list[dict[str, Any]]:
+        model, told = in_process(), {"messages": ROW["messages"][:-1], "tools": ROW["tools"]}
+        try:
+            return await asyncio.gather(*(model.complete(told | limit) for limit in ({}, {"max_tokens": 7}, {})))
+        finally:
+            await model.close()
+
+    whole, cut, same = asyncio.run(ask())
+    assert batches == [3] and whole == same
+    assert [said["choices"][0]["finish_reason"] for said in (whole, cut)] == ["stop", "length"]
+    assert cut["usage"]["completion_tokens"] == 7 < whole["usage"]["completion_tokens"]
+
+
+def test_tokens_are_drawn_from_all_or_from_top_p(loaded, in_process):
+    tokenizer = in_process().tokenizer
+    prompt = tokenizer.encode(tokenizer.text([{"role": "user", "content": "What?"}], None, True))
+    likeliest, narrow, *wide = (
+        loaded.generate([prompt] * 4, [2], 16, False, temperature, top_p)
+        for temperature, top_p in ((0.0, 1.0), (5.0, 1e-6), (5.0, 1.0))
+    )
+    assert narrow == likeliest and wide != [likeliest]
+    assert len({first for [first] in loaded.generate([prompt] * 200, [2], 1, False, 1e4)}) > 50
 
 
 def test_nothing_more_is_computed_for_a_stop_that_was_said_or_who_is_gone(in_process, loaded, monkeypatch):

@@ -105,7 +105,7 @@ def test_make_serve_speaks_openai(make_serve):
         with pytest.raises(openai.BadRequestError, match="tool_choice: "):
             client.chat.completions.create(model="student", tool_choice=choice, **others)
     refused = {"stop": [1], "n": 2, "logprobs": True, "messages": image}
-    wrong = {"response_format": "json", "temperature": [1], "max_tokens": "many"}
+    wrong = {"response_format": "json", "temperature": [1], "top_p": 2, "max_tokens": "many"}
     for name, value in (refused | wrong).items():
         with pytest.raises(openai.BadRequestError, match=name):
             client.chat.completions.create(model="student", **(asked | {name: value}))

@@ -8,7 +8,7 @@ from distill.agent.rollout import Conversation
 from distill.agent.setting import Setting
 from distill.agent.turns import Turns
 from distill.teacher.answer import Answer, total
-from distill.teacher.errors import KINDS, ApiError
+from distill.teacher.errors import ApiError
 from distill.tools.session import Told
 
 LOOP_VERSION = "1"
@@ -44,7 +44,7 @@ def record(prompt: dict[str, Any], sample: int, setting: Setting, talk: Conversa
         "teacher": setting.asked,
         "status": talk.status,
         "stop_reason": talk.stop_reason,
-        "error": talk.error and _error(talk.error, turns.error),
+        "error": talk.error and {**talk.error, "request": turns.error.request if turns.error else None},
         "messages": talk.messages,
         "tools": turns.offered,
         "origins": {offer.name: source.origin for source, offer in setting.toolbox.offered(prompt).tools},
@@ -97,8 +97,3 @@ def _docker(prompt: dict[str, Any], turns: Turns) -> dict[str, Any] | None:
         return None
     ids = [one.image for told in turns.told for one in told if one.image]
     return {"image": prompt["docker"], "id": ids[0] if ids else None}
-
-
-def _error(found: dict[str, Any], error: ApiError | None) -> dict[str, Any]:
-    retryable = found["kind"] in KINDS and KINDS[found["kind"]].fate == "retry"
-    return {**found, "retryable": retryable, "request": error.request if error else None}

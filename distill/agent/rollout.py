@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from distill.teacher.answer import Answer
-from distill.teacher.errors import ApiError, ContextFull, Fatal
+from distill.teacher.errors import KINDS, ApiError, ContextFull, Fatal
 from distill.tools.source import SessionLost
 
 Ask = Callable[[list[dict[str, Any]]], Awaitable[Answer]]
@@ -40,7 +40,7 @@ async def run(messages: list[dict[str, Any]], ask: Ask, call: Call, max_turns: i
             raise
         except ApiError as error:
             talk.stop_reason = "context_full" if isinstance(error, ContextFull) else "api_error"
-            talk.error = _error(error)
+            talk.error = _error(error.kind, "teacher", error.message, error.http_status)
             return talk
         talk.answers.append(answer)
         talk.messages.append(answer["message"])
@@ -53,7 +53,7 @@ async def run(messages: list[dict[str, Any]], ask: Ask, call: Call, max_turns: i
         results = await _settled([call(one) for one in calls])
         lost = next((result for result in results if isinstance(result, BaseException)), None)
         if isinstance(lost, SessionLost):
-            talk.stop_reason, talk.error = "tool_failure", _tools_lost(lost)
+            talk.stop_reason, talk.error = "tool_failure", _error("tool_session", "tools", str(lost))
             return talk
         if lost:
             raise lost
@@ -91,21 +91,6 @@ def _stop_reason(answer: Answer) -> str | None:
     return None if answer["message"].get("tool_calls") else "final_answer"
 
 
-def _tools_lost(error: SessionLost) -> dict[str, Any]:
-    return {
-        "kind": "tool_session",
-        "where": "tools",
-        "message": str(error),
-        "http_status": None,
-        "retryable": True,
-    }
-
-
-def _error(error: ApiError) -> dict[str, Any]:
-    return {
-        "kind": error.kind,
-        "where": "teacher",
-        "message": error.message,
-        "http_status": error.http_status,
-        "retryable": error.kind in ("timeout", "connection", "rate_limit", "server", "broken_answer"),
-    }
+def _error(kind: str, where: str, message: str, http_status: int | None = None) -> dict[str, Any]:
+    retryable = KINDS[kind].fate == "retry"
+    return {"kind": kind, "where": where, "message": message, "http_status": http_status, "retryable": retryable}

@@ -1,6 +1,7 @@
 """Content ids: the same content has the same id on every machine."""
 
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -22,3 +23,9 @@ def canonical_text(text: str) -> str:
 def content_id(value: Any, length: int = 16) -> str:
     """The first `length` hex digits of the SHA-256 of the canonical JSON of `value`."""
     return hashlib.sha256(canonical(value)).hexdigest()[:length]
+
+
+def file_hash(path: Path) -> str:
+    """The SHA-256 of a file's bytes, 64 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

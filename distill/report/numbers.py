@@ -9,7 +9,7 @@ def percent(share: float | None) -> str:
 
 
 def interval(ends: list[float] | None) -> str:
-    """[0.8, 0.97] as `80–97%`; None as `n/a`."""
+    """[0.8, 0.97] as `80 to 97%`; None as `n/a`."""
     if ends is None:
         return "n/a"
     low, high = (f"{100 * end:.0f}" for end in ends)

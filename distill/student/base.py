@@ -4,16 +4,15 @@ A base that is only to be had as GGUF is converted once and kept outside the wor
 so a stage without it can count tokens with the very tokenizer that training uses.
 """
 
-import fcntl
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from distill.records.faults import InputError
+from distill.records.ids import file_hash
+from distill.records.locked import locked
 from distill.records.paths import cache_dir
 from distill.student import dense, hub
 
@@ -96,10 +95,9 @@ def _from_folder(path: str, folder: Path) -> Base:
 
 
 def _from_gguf(path: str, file: Path, weights: bool) -> Base:
-    with file.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    digest = file_hash(file)
     folder = cache_dir() / "students" / f"{file.stem}-{digest[:16]}-{dense.FORMAT}{'' if weights else '-tokenizer'}"
-    with _lock(folder):
+    with locked(folder.with_name(folder.name + ".lock")):  # one process converts, the others find the folder done
         if not folder.is_dir():
             unfinished = folder.with_name(folder.name + ".unfinished")
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -107,12 +105,3 @@ def _from_gguf(path: str, file: Path, weights: bool) -> Base:
             dense.convert(file, unfinished, weights)
             unfinished.rename(folder)
     return Base(name(path), folder, digest, file)
-
-
-@contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    """One process converts; the others wait for it and find the folder done."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_name(folder.name + ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

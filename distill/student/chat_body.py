@@ -3,7 +3,7 @@
 from typing import Any
 
 UNSUPPORTED = ("logprobs", "functions", "function_call")
-NUMBERS = {"temperature": (int, float), "max_tokens": (int,), "max_completion_tokens": (int,)}
+NUMBERS = {"temperature": (int, float), "top_p": (int, float), "max_tokens": (int,), "max_completion_tokens": (int,)}
 
 
 def plain(body: Any) -> dict[str, Any]:
@@ -25,6 +25,8 @@ def plain(body: Any) -> dict[str, Any]:
     for name, kinds in NUMBERS.items():
         if body.get(name) is not None and not (isinstance(body[name], kinds) and body[name] >= 0):
             raise ValueError(f"{name}: a number is needed that is not negative")
+    if (body.get("top_p") or 0) > 1:
+        raise ValueError("top_p: a share of the probability is needed, 1 at most")
     stop = body.get("stop") or []
     stop = [stop] if isinstance(stop, str) else stop
     if not isinstance(stop, list) or not all(isinstance(text, str) and text for text in stop):

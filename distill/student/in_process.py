@@ -34,15 +34,17 @@ class _Question:
     prompt: list[int]
     begins: list[list[int]]
     """The tokens with one of which the answer has to begin; empty: any."""
-    settings: tuple[int, bool, float]
-    """Longest answer, adapter on, temperature: what all questions of a batch have in common."""
+    longest: int
+    """Tokens of the answer, at most."""
     over: Over
     """Whether nothing is to follow these tokens of an answer."""
+    settings: tuple[bool, float, float]
+    """Adapter on, temperature, top_p: what all questions of a batch have in common."""
     answer: "asyncio.Future[list[int]]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     def unwanted(self, ids: list[int]) -> bool:
         """Whether what may follow these tokens is of no use, also because who asked is gone. For any thread."""
-        return self.answer.done() or self.over(ids)
+        return self.answer.done() or self.over(ids) or len(ids) >= self.longest
 
 
 class InProcess:
@@ -139,7 +141,9 @@ class InProcess:
         adapted = any(adapter["scale"] for adapter in body.get("lora", [{"scale": 1.0}]))
         if self._work is None:
             self._work = asyncio.create_task(self._serve())
-        question = _Question(prompt, begins, (longest, adapted, float(body.get("temperature") or 0)), over)
+        top_p = body.get("top_p")
+        settings = adapted, float(body.get("temperature") or 0), 1.0 if top_p is None else float(top_p)
+        question = _Question(prompt, begins, longest, over, settings)
         self._waiting.append(question)
         self._arrived.set()
         return await question.answer
@@ -167,16 +171,18 @@ class InProcess:
                 else:
                     question.answer.set_result(answer)
 
-    def _generate(self, batch: list[_Question], settings: tuple[int, bool, float]) -> list[list[int] | Exception]:
+    def _generate(self, batch: list[_Question], settings: tuple[bool, float, float]) -> list[list[int] | Exception]:
         if self._loaded is None:
             self._loaded = self._load()
-        fits = [len(question.prompt) < self._loaded.context for question in batch]
-        asked = [question for question, fit in zip(batch, fits, strict=True) if fit]
-        prompts, begins = [question.prompt for question in asked], [question.begins for question in asked]
-        stops, over = sorted(self.tokenizer.stops), [question.unwanted for question in asked]
-        answers = iter(self._loaded.generate(prompts, stops, *settings, begins, over) if prompts else [])
         full = error("context_full", f"longer than the student's context of {self._loaded.context} tokens")
-        return [next(answers) if fit else full for fit in fits]
+        asked = [question for question in batch if len(question.prompt) < self._loaded.context]
+        if not asked:
+            return [full] * len(batch)
+        prompts, begins = [question.prompt for question in asked], [question.begins for question in asked]
+        longest, over = max(question.longest for question in asked), [question.unwanted for question in asked]
+        found = self._loaded.generate(prompts, sorted(self.tokenizer.stops), longest, *settings, begins, over)
+        answers = {id(question): ids[: question.longest] for question, ids in zip(asked, found, strict=True)}
+        return [answers.get(id(question), full) for question in batch]
 
 
 def _reason(message: dict[str, Any], stopped: bool) -> str:

@@ -1,8 +1,6 @@
 """Where an adapter comes from: the training report and the model card. Neither knows a time, a machine or a path."""
 
-import hashlib
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from distill.student.base import Base
@@ -13,12 +11,6 @@ LICENCE = (
     "The adapter is derived from its base and from the teacher's answers. Before you publish it, read the licence of"
     " the base and the terms of the teacher's provider: some do not allow training other models on their output."
 )
-
-
-def file_hash(file: Path) -> str:
-    """SHA-256 of a file, in hex."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def report(

@@ -50,13 +50,15 @@ class Loaded:
         longest: int,
         adapted: bool,
         temperature: float,
+        top_p: float = 1.0,
         begins: Rows[list[list[int]]] = (),
         over: Rows[Over] = (),
     ) -> list[list[int]]:
         """The tokens that follow each prompt: at most `longest`, the stop included when one was reached.
 
-        Likeliest tokens at temperature 0. `begins` has for each prompt the tokens with one of which they have to begin,
-        or nothing. `over` is asked after each token, for each prompt, whether its answer ends here; a stop may follow it.
+        Likeliest tokens at temperature 0, else drawn from the likeliest that have `top_p` of the probability. `begins` has
+        for each prompt the tokens with one of which they have to begin, or nothing. `over` is asked after each token, for
+        each prompt, whether its answer ends here; a stop may follow it.
         A batch that does not fit into the card's memory is halved, and begins anew.
         """
         import torch
@@ -66,6 +68,8 @@ class Loaded:
             max_new_tokens=longest,
             do_sample=temperature > 0,
             temperature=temperature or None,
+            top_p=top_p if temperature else None,
+            top_k=0 if temperature else None,  # nobody asks for the 50 that transformers would take
             eos_token_id=list(stops),
             pad_token_id=min(stops),
         )

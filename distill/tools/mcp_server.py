@@ -9,8 +9,8 @@ import re2
 
 from distill.records.faults import InputError
 from distill.teacher import secrets
+from distill.teacher.http import LOOPBACK
 
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
 QUIETLY = re2.Options()
 QUIETLY.log_errors = False
 

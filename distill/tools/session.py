@@ -86,8 +86,8 @@ class Session:
 
     async def close(self) -> None:
         """Gives back everything that was opened."""
-        for task in filter(None, [self._restored]):
-            task.cancel()
+        if self._restored:
+            self._restored.cancel()
         await asyncio.gather(*(keeper.close() for keeper in self._kept.values()))
         if self._sandbox:
             await self._sandbox.close()

@@ -13,7 +13,7 @@ OPTIONS = ("answer_date_order",)
 _NAMES = ("january", "february", "march", "april", "may", "june", "july", "august", "september", "october",
           "november", "december")  # fmt: skip
 _MONTH = rf"(?P<month>{'|'.join(f'{name[:3]}(?:{name[3:]})?' for name in _NAMES)}|sept)\.?"
-_DAY = r"(?P<day>\d{1,2})(?:st|nd|rd|th)?"
+_DAY = r"(?P<day>\d{1,2})(?:st|nd|rd|th|\.(?= ))?"
 _YEAR = r"(?P<year>\d{4})"
 _FORMS = [
     re.compile(form, re.IGNORECASE)

@@ -100,7 +100,8 @@ def _short(name: str) -> str:
 
 
 def _look_up(name: str) -> tuple[str, Decimal] | None:
-    return _KNOWN.get(name) or _KNOWN.get(name.casefold()) or _KNOWN.get(name.upper()) or _KNOWN.get(_singular(name))
+    spellings = (name, name.casefold(), name.upper(), _singular(name), name.removesuffix("s"))  # the last for `5 kgs`
+    return next((_KNOWN[one] for one in spellings if one in _KNOWN), None)
 
 
 def _singular(name: str) -> str:

@@ -1,6 +1,5 @@
 """The data card: where a dataset comes from, who taught, what was counted, and what its licence depends on."""
 
-import hashlib
 import subprocess
 from collections import Counter
 from collections.abc import Iterable
@@ -9,6 +8,7 @@ from typing import Any
 
 from distill.records import jsonl
 from distill.records.faults import InputError
+from distill.records.ids import file_hash
 
 REPORT = Path("reports/filter.json")
 SIZES = [
@@ -35,8 +35,6 @@ def card(train: Path, rows: Iterable[dict[str, Any]], params: dict[str, Any]) ->
         calls += row["outcome"]["tool_calls"]
         masked += any(message.get("weight") == 0 for message in row["messages"])
         tools.update(tool["function"]["name"] for tool in row["tools"])
-    with open(train, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     size = next((name for most, name in SIZES if count < most), "n>10M")
     taught = "\n".join(f"| {name} | {number} |" for name, number in teachers.most_common())
     offered = ", ".join(f"`{name}` ({number})" for name, number in tools.most_common(MOST_TOOLS)) or "none"
@@ -83,7 +81,7 @@ from: your trainer must mask it, TRL does not.
 
 | | |
 |---|---|
-| SHA-256 of `{train.as_posix()}` | `{digest}` |
+| SHA-256 of `{train.as_posix()}` | `{file_hash(train)}` |
 | git commit of the project | {_commit()} |
 | teacher in `params.yaml` | `{params["model"]}` |
 | held-out prompts | not in here: they are split off by the hash of their content |
