@@ -42,14 +42,21 @@ def towers(model: Any) -> str | None:
 
 
 def load(base: Base, four_bit: bool, device: str) -> Any:
-    """The base in bf16 on a card, in fp32 on a CPU, or in 4 bits. Raises InputError where 4 bits cannot be had."""
+    """The base in bf16 on a card, in fp32 on a CPU, or in 4 bits. Raises InputError where 4 bits cannot be had.
+
+    Weights go to the card tensor by tensor, so that the machine need not have memory for all of them; but for a base that
+    is spread over several cards, which gets them from the first process.
+    """
     import torch
+    from accelerate import PartialState
     from transformers.utils import is_bitsandbytes_available, is_flash_attn_2_available
 
     dtype = torch.bfloat16 if device == "cuda" else torch.float32  # bf16 is 40 times slower on a CPU without AMX
     how: dict[str, Any] = {"dtype": dtype}
     if device == "cuda" and is_flash_attn_2_available():
         how["attn_implementation"] = "flash_attention_2"
+    if four_bit or PartialState().num_processes == 1:
+        how["device_map"] = {"": torch.cuda.current_device() if device == "cuda" else "cpu"}
     if four_bit:
         if not is_bitsandbytes_available():
             raise InputError(
@@ -61,7 +68,6 @@ def load(base: Base, four_bit: bool, device: str) -> Any:
         how["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
         )
-        how["device_map"] = {"": torch.cuda.current_device() if device == "cuda" else "cpu"}
     model = open_folder(base.directory, **how)
     module: Any
     for module in model.modules():

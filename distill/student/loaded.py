@@ -33,7 +33,7 @@ class Loaded:
         quiet()
         self.device = find_device()
         dtype = torch.bfloat16 if self.device == "cuda" else torch.float32
-        model = open_folder(directory, dtype=dtype)
+        model = open_folder(directory, dtype=dtype, device_map=self.device)  # tensor by tensor, as in frozen.load
         model.generation_config = GenerationConfig()  # what is not said is taken from there: a repetition penalty, say
         self.context: int = getattr(model.config.get_text_config(), "max_position_embeddings", 2**31)
         self._adapted = adapter is not None
