@@ -14,7 +14,7 @@ from distill import checks as own_checks
 from distill.agent import dvc_files
 from distill.dataset import rollouts
 from distill.dataset.held_out import of_files
-from distill.dataset.prompts import prepare, read_seed
+from distill.dataset.prompts import prepare, seed_rows
 from distill.records import params, schema
 from distill.records.faults import InputError
 from distill.student import base
@@ -47,33 +47,45 @@ def check_params() -> str:
 
 def check_prompts() -> str:
     """Every seed row is a prompt, and the tools it names are in tools.py."""
-    chosen, rows, own = _each(params.load, lambda: read_seed("data/seed"), lambda: python_source.load("tools.py"))
-    has_judge = chosen["judge"]["model"] is not None
-    prompts = prepare(rows, chosen["prompts"]["eval_fraction"], has_judge)
-    servers, tools = mcp_server.servers(chosen), toolbox.load(chosen)
-    tools.refuse(prompts)
-    _check_sandbox_deps(prompts)
+    rows, faults = seed_rows("data/seed")
+    chosen, own = _each(faults, params.load, lambda: python_source.load("tools.py"))
+    servers, tools = _each(faults, lambda: mcp_server.servers(chosen), lambda: toolbox.load(chosen))
+    asked = [{**row, "source": source} for source, row in rows]
+    prompts, *_ = _each(
+        faults,
+        lambda: prepare(rows, chosen["prompts"]["eval_fraction"], has_judge=chosen["judge"]["model"] is not None),
+        lambda: _check_tools(tools, asked, by_name=not servers),
+    )
+    if faults:
+        raise InputError(dict.fromkeys(faults))
     if all(prompt["split"] == "eval" for prompt in prompts) and not _imported():
         raise InputError(
             f'data/seed: all {len(prompts)} prompts are held out: give those to learn from "split": "train"'
         )
-    if servers:  # nothing is started here, so what they offer is not known
+    if servers:
         return f"{len(prompts)} prompts, {len(own.tools)} tools, {len(servers)} MCP servers"
-    asyncio.run(tools.prepare(prompts))
     return f"{len(prompts)} prompts, {len({name for prompt in prompts for name in tools.names(prompt)})} tools"
 
 
-def _each(*steps: Callable[[], Any]) -> list[Any]:
-    """What the steps give. Raises InputError with the faults of all of them."""
-    given, faults = [], []
+def _each(faults: list[str], *steps: Callable[[], Any]) -> list[Any]:
+    """What the steps give. Raises InputError with `faults` and those of all of them, where one fails."""
+    given, found = [], list[str]()
     for step in steps:
         try:
             given.append(step())
         except InputError as error:
-            faults += error.faults
-    if faults:
-        raise InputError(faults)
+            found += error.faults
+    if found:
+        raise InputError(dict.fromkeys(faults + found))
     return given
+
+
+def _check_tools(tools: toolbox.Toolbox, asked: list[dict[str, Any]], by_name: bool) -> None:
+    """The rows can have their sandboxes and tools. MCP servers are not started, so with them no name can be judged."""
+    tools.refuse(asked)
+    _check_sandbox_deps(asked)
+    if by_name:
+        asyncio.run(tools.prepare(asked))
 
 
 def _check_sandbox_deps(prompts: list[dict[str, Any]]) -> None:

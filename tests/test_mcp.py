@@ -315,7 +315,7 @@ def test_servers_are_written_as_the_schema_says(tmp_path: Path) -> None:
         ({"a": {"url": "x", "args": []}}, "/a: "),
         ({"a b": "x"}, ': "a b" does not match'),
         ({"a": {"urll": "x"}}, "/a: unknown key 'urll', did you mean 'url'"),
-        ({"a": {"url": "x", "isolation": "none"}}, '/a/isolation: "none" is not one of "rollout" or "shared"'),
+        ({"a": {"url": "x", "isolation": "none"}}, '/a/isolation: "none" is not one of "rollout", "shared"'),
     ):
         path.write_text(json.dumps(good | {"tools": {**good["tools"], "mcp": mcp}}))
         with pytest.raises(InputError) as caught:

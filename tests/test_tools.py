@@ -23,7 +23,7 @@ class Place(BaseModel):
     zip: str | None = None
 
 @tool
-def weather(place: Place, unit: Literal["C", "F"] = "C", days: list[int] | None = None) -> dict:
+def weather(place: Place, unit: Literal["C", "F", "R", "De"] = "C", days: list[int] | None = None) -> dict:
     """Tells the weather.
 
     Args:
@@ -120,7 +120,7 @@ def test_the_schema_says_what_the_function_says(box: toolbox.Toolbox) -> None:
     assert parameters["properties"]["unit"] == {
         "default": "C",
         "description": "Scale of the answer.",
-        "enum": ["C", "F"],
+        "enum": ["C", "F", "R", "De"],
         "type": "string",
     }
     assert {"type": "null"} in parameters["properties"]["days"]["anyOf"]
@@ -142,7 +142,7 @@ def test_nested_arguments_arrive_as_what_the_function_expects(box: toolbox.Toolb
         ("weather", "{broken", "error: the arguments are not valid JSON"),
         ("weather", "[1]", "error: the arguments must be a JSON object"),
         ("weather", {}, 'error: the arguments do not fit the tool\'s schema: "place" is a required property'),
-        ("weather", {"place": {"city": "Rome"}, "unit": "K"}, "/unit"),
+        ("weather", {"place": {"city": "Rome"}, "unit": "K"}, '/unit: "K" is not one of "C", "F", "R", "De"'),
         ("weather", {"place": {"city": "Rome"}, "zip": 1}, "zip"),
         ("shout", {"text": "no!"}, "error: RuntimeError: no!"),
         ("leaves", {}, "error: RuntimeError: SystemExit: 3"),

@@ -40,11 +40,19 @@ def test_all_faults_are_named_in_one_go(project: Path, set_param: Change) -> Non
     ):
         assert said in done.stderr
     (project / "tools.py").write_text((project / "tools.py").read_text().split("\n\n@tool\ndef nameless")[0])
-    seed.write_text(json.dumps({"messages": [user], "tools": ["lookup_itme"]}) + "\n")
     set_param("student.path", "local/smollm2-135m-instruct")
+    with seed.open("a") as rows:
+        rows.write(
+            json.dumps({"messages": [user], "metadata": {"expected_answer": "x", "answer_type": "number"}}) + "\n"
+        )
     done = validate(project)
-    for said in ("mine.jsonl:1: /tools", "lookup_item", "/student/template: missing.jinja"):
-        assert said in done.stderr
+    for said in (
+        "mine.jsonl:1: /tools: there is no tool 'lookup_itme'; there are: lookup_item",
+        'mine.jsonl:2: /messages/0/role: "usr" is not one of "system", "user", "assistant", "tool"',
+        "mine.jsonl:3: /metadata/expected_answer: 'x' holds no single number",
+        "/student/template: missing.jinja",
+    ):
+        assert done.stderr.count(said) == 1
 
 
 def test_an_unknown_param_is_refused_by_every_stage_and_by_validate(project: Path, set_param: Change) -> None:

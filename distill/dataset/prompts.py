@@ -15,9 +15,16 @@ SUFFIXES = (".jsonl", ".jsonl.zst")
 
 
 def read_seed(folder: Path | str) -> list[tuple[str, dict[str, Any]]]:
-    """Every row of every file of a folder, files by name, with its `file:line`. Hidden files are passed over.
+    """As `seed_rows`. Raises InputError with every fault."""
+    rows, faults = seed_rows(folder)
+    if faults:
+        raise InputError(faults)
+    return rows
 
-    Raises InputError with the faults of all files, those that are no JSON Lines included, and when there is no row.
+
+def seed_rows(folder: Path | str) -> tuple[list[tuple[str, dict[str, Any]]], list[str]]:
+    """Every row of every file of a folder that fits the schema, files by name, with its `file:line`; and the faults of
+    the others, those of files that are no JSON Lines included, and that there is no row. Hidden files are passed over.
     """
     rows: list[tuple[str, dict[str, Any]]] = []
     faults: list[str] = []
@@ -26,14 +33,13 @@ def read_seed(folder: Path | str) -> list[tuple[str, dict[str, Any]]]:
             faults.append(f"{path}: not read: prompts are in files that end in {' or '.join(SUFFIXES)}, not in folders")
             continue
         try:
-            rows += [(f"{path}:{number}", row) for number, row in jsonl.read_numbered(path, "prompt")]
+            for number, row in jsonl.read_numbered(path, "prompt"):
+                rows.append((f"{path}:{number}", row))
         except InputError as error:
             faults += error.faults
-    if faults:
-        raise InputError(faults)
-    if not rows:
-        raise InputError(f'{folder}: no prompts; put at least one row {{"messages": [...]}} into {folder}/*.jsonl')
-    return rows
+    if not rows and not faults:
+        faults.append(f'{folder}: no prompts; put at least one row {{"messages": [...]}} into {folder}/*.jsonl')
+    return rows, faults
 
 
 def prepare(

@@ -11,6 +11,7 @@ from distill.records.paths import PROJECT
 
 SHARED = "conversation"
 LONGEST_MESSAGE = 300
+MOST_NAMED = 50
 
 
 def load(name: str) -> dict[str, Any]:
@@ -34,6 +35,16 @@ def faults(name: str, record: Any) -> list[str]:
     return [_line(error, name) for error in validator.iter_errors(record)]
 
 
+def worded(error: Any) -> str:
+    """What an error of jsonschema_rs says; where something is none of several values, with up to MOST_NAMED of them: it
+    names two, from which nobody can choose."""
+    options = getattr(error.kind, "options", None)
+    if not options or len(options) > MOST_NAMED:
+        return error.message
+    named = ", ".join(orjson.dumps(option).decode() for option in options)
+    return f"{orjson.dumps(error.instance).decode()} is not one of {named}"
+
+
 def _line(error: Any, name: str) -> str:
     pointer = "".join(f"/{_escape(str(step))}" for step in error.instance_path)
     unexpected = getattr(error.kind, "unexpected", None)
@@ -45,7 +56,7 @@ def _line(error: Any, name: str) -> str:
         names = " and ".join(f"'{key}'" for key in given) if given else " or ".join(f"'{key}'" for key in keys)
         message = f"has {names}, which exclude each other" if given else f"needs {names}"
     else:
-        message = error.message
+        message = worded(error)
     if len(message) > LONGEST_MESSAGE:
         message = message[:LONGEST_MESSAGE] + "…"
     return f"{pointer or '/'}: {message}"

@@ -6,6 +6,8 @@ from typing import Any
 import jsonschema_rs
 import orjson
 
+from distill.records.schema import worded
+
 MOST_SHOWN = 3
 
 
@@ -56,4 +58,4 @@ def _validator(schema: bytes) -> Any:
 
 def _describe(error: Any) -> str:
     place = "".join(f"/{step}" for step in error.instance_path)
-    return f"{place}: {error.message}" if place else error.message
+    return f"{place}: {worded(error)}" if place else worded(error)
