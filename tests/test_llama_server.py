@@ -148,17 +148,21 @@ def test_what_llama_cpp_cannot_read_as_a_call_is_what_the_model_said():
                 assert NO_CALL in error.read().decode()
                 refused.append(asked)
 
-    async def ask(messages: list[dict]) -> dict:
-        model = local_model(name, slots=1)
+    async def ask(messages: list[dict], lenient: bool) -> dict:
+        model = local_model(name, slots=1, lenient=lenient)
         try:
             return await model.ask(model.request(messages, tools, {"temperature": 0, "max_tokens": 64}, []))
         finally:
             await model.close()
 
     # Another processor rounds otherwise, so that one question or the other may get a call that can be read.
-    answer = asyncio.run(ask(refused[0]))
+    answer = asyncio.run(ask(refused[0], lenient=False))
     assert "{'name': '" in answer["message"]["content"], answer
     assert answer["finish_reason"] == "stop" and "tool_calls" not in answer["message"]
+    read = asyncio.run(ask(refused[0], lenient=True))
+    [call] = read["message"]["tool_calls"]
+    assert read["finish_reason"] == "tool_calls" and call["id"] == "call_1"
+    assert call["function"]["name"] in [tool["function"]["name"] for tool in tools]
 
 
 def test_its_responses_api_makes_a_teacher_too(tmp_path):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.records.faults import InputError
-from distill.teacher import chat
+from distill.teacher import calls_in_text, chat
 from distill.teacher.answer import Answer
 from distill.teacher.errors import ApiError, Fatal
 from distill.teacher.http import Http
@@ -23,18 +23,25 @@ NO_CALL = "output that does not match the expected"
 class GgufModel:
     """Asks a local model with `slots` answers in flight.
 
-    `identity` goes into every request's key: what runs here, by hash. `adapter` is a LoRA in GGUF form.
+    `identity` goes into every request's key: what runs here, by hash. `adapter` is a LoRA in GGUF form. `lenient`: calls
+    in the text count, too (calls_in_text.py); a student is examined as it is served, so for it they do not.
     """
 
     seeded = True
     leased = True
 
     def __init__(
-        self, gguf: Path, template: Path | None, identity: dict[str, Any], slots: int, adapter: Path | None = None
+        self,
+        gguf: Path,
+        template: Path | None,
+        identity: dict[str, Any],
+        slots: int,
+        adapter: Path | None = None,
+        lenient: bool = False,
     ):
         self.gguf, self.template, self.identity = gguf, template, identity
         self.slots = self.places = slots
-        self.adapter = adapter
+        self.adapter, self.lenient = adapter, lenient
         self._server = ExitStack()
         self._http: Http | None = None
         self._starting = asyncio.Lock()
@@ -61,8 +68,18 @@ class GgufModel:
                 raise
             # The same prompt and seed, and what comes is not read as calls: the model's text is its answer.
             answer = await chat.ask(self._http, request, tool_choice="none")
-        message = with_plain_ids(answer["message"], request["messages"])
-        return {**answer, "message": message, "model": self.identity["model"], "response_id": None, "cost_usd": 0.0}
+        message = calls_in_text.read(answer["message"], request["tools"]) if self.lenient else answer["message"]
+        reason = (
+            "tool_calls" if message.get("tool_calls") and answer["finish_reason"] == "stop" else answer["finish_reason"]
+        )
+        return {
+            **answer,
+            "message": with_plain_ids(message, request["messages"]),
+            "finish_reason": reason,
+            "model": self.identity["model"],
+            "response_id": None,
+            "cost_usd": 0.0,
+        }
 
     async def close(self) -> None:
         """Stops the server if it runs."""

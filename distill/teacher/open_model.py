@@ -34,7 +34,7 @@ def open_model(params: dict[str, Any], halt: Halt, store: Store, with_tools: boo
     """
     model, runtime = params["model"], params["runtime"]
     if provider.is_local(model):
-        return provider.local_model(model, slots=runtime["concurrency"])
+        return provider.local_model(model, slots=runtime["concurrency"], lenient=True)
     faults = rules.faults(model, api_of(params), params["teacher"], with_tools) if OPENAI.match(model) else []
     if runtime["tier"] == "batch" and with_tools and params["agent"]["max_turns"] > 1:
         faults.append(

@@ -51,7 +51,9 @@ def check_url(url: str, key: str, variable: str) -> None:
         raise InputError(f"params.yaml: {key}: ends at the path, such as https://host/v1; no ? and no #")
 
 
-def local_model(model: str, slots: int, template: Path | None = None, adapter: Path | None = None) -> GgufModel:
+def local_model(
+    model: str, slots: int, template: Path | None = None, adapter: Path | None = None, lenient: bool = False
+) -> GgufModel:
     """A GGUF model, with its own template unless one is given."""
     gguf = weights.gguf_path(model)
     template = template or weights.chat_template(model)
@@ -63,4 +65,4 @@ def local_model(model: str, slots: int, template: Path | None = None, adapter: P
         "weights": known.sha256 if known else file_hash(gguf),
         "template": file_hash(template) if template else None,
     }
-    return GgufModel(gguf, template, identity, slots, adapter)
+    return GgufModel(gguf, template, identity, slots, adapter, lenient)

@@ -1,0 +1,43 @@
+"""Calls that a small model writes as text: in a fence, or as Python has dicts, in place of the form that its template asks
+for. No server reads these, and without demonstrations Qwen2.5-Coder writes every second one so.
+"""
+
+import ast
+import json
+import re
+from contextlib import suppress
+from typing import Any
+
+BEGIN = re.compile(r"""(?:```\w*\s*)?(?:\[\s*)?(?=\{\s*["']name["']\s*:)""")
+BETWEEN = re.compile(r"(?:\s|```\w*|[\],])*")
+
+
+def read(message: dict[str, Any], tools: list[dict[str, Any]]) -> dict[str, Any]:
+    """The assistant message with the calls with which its text ends, their ids empty; as it is where there are none,
+    where it has calls already, and where one is of a tool that is not among `tools` or text follows it."""
+    text = message.get("content") or ""
+    begun = BEGIN.search(text)
+    if message.get("tool_calls") or not begun:
+        return message
+    names = [tool["function"]["name"] for tool in tools]
+    calls, place = [], begun.end()
+    while place < len(text):
+        function, place = _function(text, place)
+        if not function or function["name"] not in names:
+            return message
+        calls.append({"id": "", "type": "function", "function": function})
+        place = BETWEEN.match(text, place).end()  # type: ignore[union-attr]
+    return message | {"content": text[: begun.start()].rstrip(), "tool_calls": calls}
+
+
+def _function(text: str, start: int) -> tuple[dict[str, str] | None, int]:
+    """Name and arguments (as JSON) of the call that begins at `start`, and where it ends; None for anything else."""
+    for brace in re.finditer(r"\}", text[start:]):
+        end = start + brace.end()
+        for parse in (json.loads, ast.literal_eval):
+            with suppress(ValueError, SyntaxError, TypeError, AttributeError, RecursionError, MemoryError):
+                value = parse(text[start:end])
+                if value.keys() != {"name", "arguments"} or not isinstance(value["arguments"], dict):
+                    return None, end
+                return {"name": value["name"], "arguments": json.dumps(value["arguments"], ensure_ascii=False)}, end
+    return None, start

@@ -1,0 +1,70 @@
+"""Calls that the embedded teacher writes as text."""
+
+import json
+from typing import Any
+
+import pytest
+
+from distill.teacher.calls_in_text import read
+
+TOOLS = [{"type": "function", "function": {"name": name, "parameters": {}}} for name in ("add", "look_up")]
+ADD, LOOK = (
+    '{"name": "add", "arguments": {"a": 1, "b": {"c": "}"}}}',
+    '{"name": "look_up", "arguments": {"sku": "G101"}}',
+)
+ADDED, LOOKED = ("add", {"a": 1, "b": {"c": "}"}}), ("look_up", {"sku": "G101"})
+
+
+def said(content: str, **more: Any) -> dict[str, Any]:
+    return {"role": "assistant", "content": content, **more}
+
+
+@pytest.mark.parametrize(
+    ("text", "content", "calls"),
+    [
+        (ADD, "", [ADDED]),
+        (f"```json\n{ADD}\n```", "", [ADDED]),
+        (f"```\n{ADD}", "", [ADDED]),
+        (f"I add.\n\n```json\n{ADD}\n```\n", "I add.", [ADDED]),
+        (f"{ADD}\n{LOOK}", "", [ADDED, LOOKED]),
+        (f"```json\n{ADD}\n```\n\n```json\n{LOOK}\n```", "", [ADDED, LOOKED]),
+        (f"```json\n[{ADD}, {LOOK}]\n```", "", [ADDED, LOOKED]),
+        (json.dumps(json.loads(ADD), indent=4), "", [ADDED]),
+        ("{'name': 'add', 'arguments': {'a': True, 'b': None}}", "", [("add", {"a": True, "b": None})]),
+        ('{"name": "look_up", "arguments": {"sku": "G101",}}', "", [LOOKED]),
+        ('{"name": "look_up", "arguments": {"sku": "Größe"}}', "", [("look_up", {"sku": "Größe"})]),
+    ],
+)
+def test_calls_that_end_a_text_are_calls(text: str, content: str, calls: list[tuple[str, Any]]) -> None:
+    message = read(said(text, reasoning_content="hm"), TOOLS)
+    assert (message["content"], message["reasoning_content"]) == (content, "hm")
+    functions = [call["function"] for call in message["tool_calls"]]
+    assert [(function["name"], json.loads(function["arguments"])) for function in functions] == calls
+    assert {call["type"] for call in message["tool_calls"]} == {"function"}
+    assert "\\u" not in functions[0]["arguments"]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        said("Answer: 3"),
+        said(""),
+        said(f"{ADD}\nThe result is 3."),
+        said(f"1. ```json\n{ADD}\n```\n2. ```json\n{LOOK}\n```"),
+        said(ADD.replace('"add"', '"subtract"')),
+        said(f"{LOOK}\n{ADD.replace('add', 'subtract')}"),
+        said(ADD[:-1]),
+        said("{'name': 'add', 'arguments': {'a': {1, 2}}}"),
+        said("{'name': ['add'], 'arguments': {}}"),
+        said('{"name": "add", "arguments": "a"}'),
+        said('{"name": "add", "arguments": {}, "result": 3}'),
+        said('{"name": "add", "price": 3}'),
+        said('{"name": "add"}'),
+        said(ADD + "{1}"),
+        said('{"name": "add", "arguments": ' + "[" * 100_000),
+        said(ADD, tool_calls=[{"id": "call_1", "type": "function", "function": {"name": "add", "arguments": "{}"}}]),
+    ],
+)
+def test_any_other_text_stays_as_it_is(message: dict[str, Any]) -> None:
+    assert read(message, TOOLS) is message
+    assert read(said(ADD), []) == said(ADD)
