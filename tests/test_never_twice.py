@@ -3,6 +3,7 @@ bought twice."""
 
 import os
 import random
+import shutil
 import signal
 import statistics
 import time
@@ -220,16 +221,22 @@ def test_the_order_in_which_answers_come_does_not_show(ready) -> None:  # type: 
         assert (project / "reports/rollouts.json").read_bytes() == report
 
 
-def test_two_runs_at_once_buy_each_answer_once(ready, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize("folder", ["project", "other"])
+def test_two_runs_at_once_buy_each_answer_once(ready, tmp_path: Path, folder: str) -> None:  # type: ignore[no-untyped-def]
     project = ready(15, runtime__api_concurrency=4)
+    (project / ".rollouts.killed.tmp").mkdir()
     with serving(sums.adds, latency_s=0.1) as books:
         sums.set_params(project, teacher__base_url=books.base_url)
-        import shutil
-
-        other = shutil.copytree(project, tmp_path / "other")
-        runs = [Running(folder, "teacher_rollouts") for folder in (project, other)]
-        assert [run.wait().returncode for run in runs] == [0, 0]
+        other = project if folder == "project" else shutil.copytree(project, tmp_path / "other")
+        first = Running(project, "teacher_rollouts")
+        patience = time.monotonic() + 60
+        while not books.posts and time.monotonic() < patience:
+            time.sleep(0.01)
+        ends = [Running(other, "teacher_rollouts").wait(), first.wait()]
+    assert [end.returncode for end in ends] == [0, 0], ends
     assert len(books.posts) == 30 and max(books.times_paid.values()) == 1
+    assert len(rollouts(project)) == len(rollouts(other)) == 15
+    assert not [*project.glob(".rollouts.*"), *other.glob(".rollouts.*")]
 
 
 def test_a_record_gives_back_what_the_store_had(ready) -> None:  # type: ignore[no-untyped-def]

@@ -1,5 +1,8 @@
 """`rollouts/`: one readable JSON file per rollout, or shards when there are so many that a folder becomes slow."""
 
+import errno
+import fcntl
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -53,20 +56,51 @@ def replacing(folder: Path | str, count: int) -> Iterator[Folder]:
     """
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    for left_by_a_kill in folder.parent.glob(f".{folder.name}.*.tmp"):
-        shutil.rmtree(left_by_a_kill, ignore_errors=True)
+    for left in folder.parent.glob(f".{folder.name}.*.tmp"):
+        with _claimed(left) as ours:
+            if ours:  # whoever made it was killed
+                shutil.rmtree(left, ignore_errors=True)
     fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.parent))
+    with _claimed(fresh):
+        try:
+            fresh.chmod(0o755)
+            made = Folder(fresh, count > SHARD_ABOVE)
+            yield made
+            made.finish()
+            _put_in_place(fresh, folder)
+        except BaseException:
+            shutil.rmtree(fresh, ignore_errors=True)
+            raise
+
+
+def _put_in_place(fresh: Path, folder: Path) -> None:
+    while True:
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            fresh.rename(folder)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # another run has put its own there this moment
+                raise
+        else:
+            return
+
+
+@contextmanager
+def _claimed(folder: Path) -> Iterator[bool]:
+    """Whether a folder is this process's alone while the block runs: another run may be at work in it."""
+    handle = os.open(folder, os.O_RDONLY)
     try:
-        fresh.chmod(0o755)
-        made = Folder(fresh, count > SHARD_ABOVE)
-        yield made
-        made.finish()
-        if folder.exists():
-            shutil.rmtree(folder)
-        fresh.rename(folder)
-    except BaseException:
-        shutil.rmtree(fresh, ignore_errors=True)
-        raise
+        yield _locked(handle)
+    finally:
+        os.close(handle)
+
+
+def _locked(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _name(rollout: dict[str, Any]) -> str:

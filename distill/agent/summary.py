@@ -54,7 +54,8 @@ class Summary:
 
 AGAIN = "dvc repro -f -s teacher_rollouts"
 STOPS = {
-    "max_turns": "raise agent.max_turns, or see in rollouts/ what keeps the teacher from an answer",
+    "max_turns": "see in rollouts/ what keeps the teacher from an answer: raise agent.max_turns, or show a small teacher "
+    "how it is done (teacher.demonstrations)",
     "truncated": "raise teacher.max_output_tokens",
     "refused": "the teacher declines: change or remove these prompts",
 }

@@ -5,7 +5,10 @@ from typing import Any
 from distill.dataset.checks.context import Context
 from distill.dataset.checks.fault import Fault
 
-ADVICE = "the teacher answers wrongly, or in another form than 'Answer: ...': see outcome.answer; try a stronger model"
+ADVICE = (
+    "the teacher answers wrongly, or in another form than 'Answer: ...': see outcome.answer; show it how"
+    " (teacher.demonstrations), or take a stronger model"
+)
 
 
 def check(row: dict[str, Any], context: Context) -> Fault | None:
