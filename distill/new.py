@@ -20,6 +20,10 @@ LEFT_OUT = re.compile(
 )
 KEPT = re.compile(r"\.ci/lock-is-current$|docs/.*\.md$")
 MANUAL = "docs/manual.md"
+MANUALS_WORD = (
+    "\n\nThe manual of the project that this one was made from. Its example, tests and benchmarks, of which it speaks, are"
+    " there: `make help` shows what can be made here.\n"
+)
 SETTINGS = {"model": "local/qwen2.5-coder-1.5b-instruct", "teacher.n": "null", "teacher.demonstrations": "null"}
 """Params that mean the example's data; the smallest teacher calls tools only where it is shown how."""
 
@@ -42,7 +46,7 @@ def main(target: Path, source: Path = PROJECT) -> None:
         lambda text: re.sub(r"(?m)^ +- (\S+)\n", lambda dep: "" if dep[1] in gone else dep[0], text),
     )
     _edit(target / "params.yaml", _own_params)
-    _edit(target / MANUAL, lambda text: re.sub(r"(?m)^!\[.*\n\n", "", text).replace("](docs/", "]("))
+    _edit(target / MANUAL, _own_manual)
     for command in (["git", "init", "--quiet"], ["git", "add", "--all"]):
         subprocess.run(command, cwd=target, check=True)
     print(f"{target} is ready. README.md there says what to write; `make` there runs it.")
@@ -56,6 +60,12 @@ def _own_params(text: str) -> str:
         if not found:
             raise AssertionError(f"params.yaml has no {name}")
     return text
+
+
+def _own_manual(text: str) -> str:
+    """README.md without its pictures, links as docs/ has them; and a word on what is not there."""
+    text = re.sub(r"(?m)^!\[.*\n\n", "", text).replace("](docs/", "](")
+    return text.replace("\n", MANUALS_WORD, 1)
 
 
 def _edit(path: Path, change: Callable[[str], str]) -> None:

@@ -13,9 +13,11 @@ from jsonschema.exceptions import SchemaError
 from distill import checks as own_checks
 from distill.agent import dvc_files
 from distill.dataset import rollouts
+from distill.dataset.checks import calls, final_answer, paired
+from distill.dataset.checks.context import Context
 from distill.dataset.held_out import of_files
 from distill.dataset.prompts import prepare, seed_rows
-from distill.records import params, schema
+from distill.records import jsonl, params, schema
 from distill.records.faults import InputError
 from distill.student import base
 from distill.student.tokenizer import template_file
@@ -90,14 +92,20 @@ def _check_tools(tools: toolbox.Toolbox, asked: list[dict[str, Any]], by_name: b
 
 def _check_sandbox_deps(prompts: list[dict[str, Any]]) -> None:
     """DVC knows of every file that a sandbox is made of, so that a changed one makes the stages run again."""
-    text = Path("dvc.yaml").read_text(encoding="utf-8") if Path("dvc.yaml").is_file() else ""
     names = {dockerfile_name(prompt["docker"]): None for prompt in prompts if prompt.get("docker")}
     files = {file: None for name in names if name for file in dockerfile.read(name, Path()).files}
-    faults = []
-    for stage in ("teacher_rollouts", "evaluate"):
-        listed = dvc_files.dependencies(text, stage)
-        missing = [file for file in files if not any(Path(file).is_relative_to(dep) for dep in listed)]
-        faults += [f"dvc.yaml: /stages/{stage}/deps: add {file}, which a sandbox is made of" for file in missing]
+    _known_to_dvc(list(files), ("teacher_rollouts", "evaluate"), "a sandbox is made of")
+
+
+def _known_to_dvc(files: list[str], stages: tuple[str, ...], why: str) -> None:
+    """Raises InputError where dvc.yaml does not list a file among the deps of a stage: DVC would not see it change."""
+    text = Path("dvc.yaml").read_text(encoding="utf-8") if Path("dvc.yaml").is_file() else ""
+    faults = [
+        f"dvc.yaml: /stages/{stage}/deps: add {file}, which {why}: DVC would not see it change"
+        for stage in stages
+        for file in files
+        if not any(Path(file).is_relative_to(dep) for dep in dvc_files.dependencies(text, stage))
+    ]
     if faults:
         raise InputError(faults)
 
@@ -108,8 +116,23 @@ def check_own_checks() -> str:
 
 
 def check_demonstrations() -> str:
-    """The teacher's demonstrations are conversations."""
-    return f"{len(read_demonstrations(params.load()['teacher']['demonstrations']))} messages of demonstrations"
+    """The teacher's demonstrations are finished conversations, as the filter would have them, and DVC knows of them."""
+    chosen = params.load()
+    name = chosen["teacher"]["demonstrations"]
+    count = len(read_demonstrations(name))
+    tools = [tool.schema for tool in python_source.load("tools.py").tools.values()]
+    # What MCP servers offer is not known here.
+    known = [paired, final_answer] + ([calls] if tools and not mcp_server.servers(chosen) else [])
+    faults = [
+        f"{name}:{line}: {fault.detail}"
+        for line, row in (jsonl.read_numbered(name, "demonstration") if name else ())
+        for check in known
+        if (fault := check.check(row | {"tools": tools}, Context()))
+    ]
+    if faults:
+        raise InputError(faults)
+    _known_to_dvc([name] if name else [], ("teacher_rollouts",), "teacher.demonstrations in params.yaml names")
+    return f"{count} messages of demonstrations"
 
 
 def check_imported() -> str:
@@ -126,14 +149,7 @@ def check_benchmarks() -> str:
     """The files of filter.decontaminate_against hold prompts, and DVC knows that the filter depends on them."""
     names = params.load()["filter"]["decontaminate_against"]
     exams = of_files(names)
-    deps = [Path(dep) for dep in params.parse(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]["filter"]["deps"]]
-    missing = [name for name in names if not any(Path(name).is_relative_to(dep) for dep in deps)]
-    if missing:
-        raise InputError(
-            f"dvc.yaml: /stages/filter/deps lacks {name}, which filter.decontaminate_against in params.yaml names: DVC "
-            "would not see it change"
-            for name in missing
-        )
+    _known_to_dvc(names, ("filter",), "filter.decontaminate_against in params.yaml names")
     return f"{len(exams)} prompts of benchmarks"
 
 

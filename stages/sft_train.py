@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from distill.records import jsonl, stage
+from distill.records import cores, jsonl, stage
 from distill.records.atomic import replacing
 from distill.records.ids import file_hash
 from distill.student import adapter, base, checkpoints, device, examples, launch, lineage, train
@@ -24,6 +24,8 @@ ADAPTER = Path("models/adapter")
 
 def main(params: dict[str, Any]) -> None:
     student = params["student"]
+    if cores.are_shared():
+        cores.spin_little()
     tokenizer = load_tokenizer(student["path"], student["template"])
     teachers: set[str] = set()
     prepared = examples.prepare(_seen(teachers), str(ROWS), tokenizer, student["max_length"])

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from distill.teacher.llama_server import SPINS
+from distill.records.cores import spin_little
 
 # A shell starts background jobs with SIGINT ignored, and children inherit that: Ctrl-C tests would then wait for ever.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -30,7 +30,7 @@ os.environ |= {"GIT_CONFIG_COUNT": "2", "GIT_CONFIG_KEY_0": "commit.gpgsign", "G
 os.environ |= {"GIT_CONFIG_KEY_1": "core.hooksPath", "GIT_CONFIG_VALUE_1": os.devnull}
 
 # The tests run side by side on fewer cores than they are. llama.cpp sets this itself, but here torch may be loaded first.
-os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
+spin_little()
 
 settings.register_profile("project", deadline=None, derandomize=True, database=None)
 settings.load_profile("project")

@@ -94,7 +94,7 @@ async def first_token(student: str) -> str:
 
 
 def test_what_cannot_be_merged_or_written_is_named(trained, tmp_path):
-    with pytest.raises(InputError, match=r"no adapter is there; run `dvc repro sft_train` first"):
+    with pytest.raises(InputError, match=r"no adapter is there; run `make train` first"):
         merge(str(trained[0]), tmp_path, tmp_path / "merged")
     other = shutil.copytree(trained[0], tmp_path / "other")
     with pytest.raises(InputError, match="was trained over base, not over"):

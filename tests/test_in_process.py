@@ -282,7 +282,7 @@ def test_a_client_that_wants_one_call_gets_one(in_process):
 
 
 def test_an_adapter_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"adapter_config.json: no such file; run `dvc repro sft_train` first"):
+    with pytest.raises(InputError, match=r"adapter_config.json: no such file; run `make train` first"):
         open_student({"student": {"path": "Qwen/Qwen3-8B"}, "runtime": {"student_url": None}}, tmp_path)
 
 

@@ -53,6 +53,10 @@ def test_nothing_of_the_example_is_left(mine: Path) -> None:
         "\n"
     )
     assert names == set(filter(None, tracked))
+    offered = run(mine, "make", "help").stdout
+    assert "\ntrain " in offered and "\nlock " in offered
+    assert not {"test", "bench-dvc", "example-large", "new"} & {line.split()[0] for line in offered.splitlines()}
+    assert "made from" in (mine / "docs/manual.md").read_text().splitlines()[2]
 
 
 def test_it_is_valid_and_runs_down_to_the_filter(mine: Path) -> None:

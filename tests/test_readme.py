@@ -151,7 +151,8 @@ def test_every_folder_has_a_line_that_says_what_lives_there() -> None:
 
 def test_help_lists_every_target() -> None:
     printed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    targets = set(re.findall(r"(?m)^([a-z][a-z-]*):(?!=)", (ROOT / "Makefile").read_text()))
+    rules = "".join((ROOT / name).read_text() for name in ("Makefile", "develop.mk"))
+    targets = set(re.findall(r"(?m)^([a-z][a-z-]*):(?!=)", rules))
     assert targets == {line.split()[0] for line in printed.splitlines()}
 
 

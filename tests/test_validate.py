@@ -69,13 +69,38 @@ def test_a_benchmark_is_readable_and_among_the_deps_of_the_filter(project: Path,
     (project / "data/benchmarks").mkdir()
     (project / "data/benchmarks/sums.jsonl").write_text('{"question": "How much is 17 times 23?"}\n')
     done = validate(project)
-    assert done.returncode == 1 and "/stages/filter/deps lacks data/benchmarks/sums.jsonl" in done.stderr, done.stderr
+    assert done.returncode == 1 and "/stages/filter/deps: add data/benchmarks/sums.jsonl" in done.stderr, done.stderr
     pipeline = project / "dvc.yaml"
     text = pipeline.read_text()
     for dep in ("data/benchmarks/sums.jsonl", "data/benchmarks"):
         pipeline.write_text(text.replace("    - data/converted.jsonl\n", f"    - data/converted.jsonl\n    - {dep}\n"))
         done = validate(project)
         assert done.returncode == 0 and "1 prompts of benchmarks" in done.stdout, done.stderr
+
+
+def test_demonstrations_are_among_the_deps_of_who_shows_them(project: Path, set_param: Change) -> None:
+    shown = project / "data/demonstrations.jsonl"
+    shown.rename(project / "data/shown.jsonl")
+    set_param("teacher.demonstrations", "data/shown.jsonl")
+    done = validate(in_git(project))
+    assert "/stages/teacher_rollouts/deps: add data/shown.jsonl, which teacher.demonstrations" in done.stderr
+    assert "/stages/teacher_rollouts/deps: there is no data/demonstrations.jsonl" in done.stderr
+    pipeline = project / "dvc.yaml"
+    pipeline.write_text(pipeline.read_text().replace("data/demonstrations.jsonl", "data/shown.jsonl"))
+    assert validate(project).returncode == 0
+    row = json.loads(shown_row := (project / "data/shown.jsonl").read_text().splitlines()[1])
+    call = row["messages"][1]["tool_calls"][0]["function"]
+    broken = [
+        shown_row.replace('"name": "lookup_item"', '"name": "lookup_itme"'),
+        shown_row.replace(call["arguments"].replace('"', '\\"'), '{\\"skku\\": 1}'),
+        shown_row.replace('"tool_call_id": "', '"tool_call_id": "no_'),
+        json.dumps({"messages": row["messages"][:-1]}),
+    ]
+    (project / "data/shown.jsonl").write_text("\n".join(broken) + "\n")
+    done = validate(project)
+    for said in ("1: /messages/1/tool_calls/0: there is no tool 'lookup_itme'", "2: /messages/1/tool_calls/0: the arguments "
+                 "do not fit", "3: /messages/2: answers no open call 'no_", "4: the last message is a tool message"):  # fmt: skip
+        assert f"data/shown.jsonl:{said}" in done.stderr
 
 
 def test_a_project_with_nothing_to_learn_from_is_refused(project: Path) -> None:

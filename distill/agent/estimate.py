@@ -3,7 +3,7 @@
 from typing import Any
 
 from distill.agent.plan import Plan, expected_usd, worst_usd
-from distill.teacher.prices import Prices
+from distill.teacher.prices import FREE, Prices
 
 TIERS = ("standard", "flex", "batch")
 
@@ -26,6 +26,8 @@ def estimate(found: Plan, params: dict[str, Any], prices: Prices | None, max_out
         f"about {found.answers} answers to buy, each with {one.input:.0f} tokens in ({one.cached:.0f} cached) and "
         f"{one.output:.0f} out ({basis})"
     )
+    if prices == FREE:
+        return "\n".join([*lines, "they cost nothing but time: this machine answers"])
     if prices is None:
         return "\n".join([*lines, "what they cost is not known: see runtime.prices and runtime.unknown_price"])
     lines.append(f"{'tier':<10}{'expected':>12}{'at worst':>12}")

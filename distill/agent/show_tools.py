@@ -5,6 +5,7 @@ again unasked; this forgets it.
 """
 
 import asyncio
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,25 @@ def _said(origin: str, offer: Offer) -> str:
     needed = asked.get("required", [])
     names = ", ".join(name if name in needed else f"[{name}]" for name in asked.get("properties", {}))
     first = (function.get("description") or "no description").strip().splitlines()[0]
-    return f"{offer.name}({names})  from {origin}\n    {first}"
+    fields = [
+        f"      {name}: {', '.join(filter(None, (_kind(field), field.get('description'))))}"
+        for name, field in asked.get("properties", {}).items()
+    ]
+    return "\n".join([f"{offer.name}({names})  from {origin}", f"    {first}", *fields])
+
+
+def _kind(schema: dict[str, Any]) -> str:
+    """What a value may be, in a few words."""
+    if "enum" in schema:
+        return " | ".join(json.dumps(value, ensure_ascii=False) for value in schema["enum"])
+    if choices := schema.get("anyOf") or schema.get("oneOf"):
+        return " | ".join(map(_kind, choices))
+    if "properties" in schema:
+        return f"{{{', '.join(f'{name}: {_kind(field)}' for name, field in schema['properties'].items())}}}"
+    if schema.get("type") == "array":
+        return f"list of {_kind(schema.get('items') or {})}"
+    kind = schema.get("type") or "anything"
+    return kind if isinstance(kind, str) else " | ".join(kind)
 
 
 def main() -> None:

@@ -62,27 +62,30 @@ def csv(counts: Counts, what: str) -> str:
 
 
 def table(report: dict[str, Any]) -> str:
-    """The funnel as lines of text."""
+    """The funnel as lines of text, with what may help where a check rejected half of the rows or more."""
     lines = [f"{'check':14}{'rejected':>10}{'alone':>8}{'left':>8}", f"{'(rows in)':32}{report['rows']:>8}"]
     lines += [
         f"{step['check']:14}{step['rejected']:>10}{step['alone']:>8}{step['left']:>8}" for step in report["funnel"]
     ]
+    if report["kept"]:
+        lines += _advice([step for step in report["funnel"] if 2 * step["rejected"] >= report["rows"]])
     return "\n".join(lines)
 
 
 def nothing_kept(report: dict[str, Any]) -> str:
     """Why no row was kept and what to do, the check that rejected most first."""
     by_count = sorted(report["funnel"], key=lambda step: -step["rejected"])
-    lines = [f"nothing kept of {report['rows']} rows:"]
-    lines += [
-        f"  {step['check']} rejected {step['rejected']}: {(CHECKS | CONTESTS)[step['check']].ADVICE}"
-        for step in by_count
-        if step["rejected"]
-    ]
+    lines = [f"nothing kept of {report['rows']} rows:", *_advice([step for step in by_count if step["rejected"]])]
     lines.append(
         "  data/rejected.jsonl has every row with its reasons; filter.<check>: off skips a check (README: Filters)"
     )
     return "\n".join(lines)
+
+
+def _advice(steps: Iterable[dict[str, Any]]) -> list[str]:
+    return [
+        f"  {step['check']} rejected {step['rejected']}: {(CHECKS | CONTESTS)[step['check']].ADVICE}" for step in steps
+    ]
 
 
 def _cost(facts: Iterable[Facts]) -> float | None:

@@ -25,7 +25,7 @@ def merge(path: str, adapter: Path, folder: Path) -> None:
     Raises InputError where there is no adapter, or where it belongs to another base.
     """
     if not (adapter / "adapter_config.json").is_file():
-        raise InputError(f"{adapter}: no adapter is there; run `dvc repro sft_train` first")
+        raise InputError(f"{adapter}: no adapter is there; run `make train` first")
     found = base.of_adapter(adapter, path)
     model = _merged(found.directory, adapter)
     made = folder.with_name(f".{folder.name}.unfinished")

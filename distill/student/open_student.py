@@ -39,7 +39,7 @@ def open_student(params: dict[str, Any], adapter: Path, slots: int = 1) -> Model
     name = hub.without_revision(path)
     for file in (*NEEDED, ADAPTER_GGUF) if provider.is_local(path) else NEEDED:
         if not (adapter / file).is_file():
-            raise InputError(f"{adapter / file}: no such file; run `dvc repro sft_train` first")
+            raise InputError(f"{adapter / file}: no such file; run `make train` first")
     template = adapter / TEMPLATE
     tokenizer = read_tokenizer(adapter, template.read_text(encoding="utf-8"))
     if runtime["student_url"]:

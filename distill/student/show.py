@@ -34,7 +34,9 @@ def shown(sequence: Sequence, tokenizer: Tokenizer, colour: bool) -> str:
 
 def main() -> None:
     """Prints the row of the number that was asked for, one block per sequence."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="make render ROW=N, which is python -m distill.student.show", description=__doc__
+    )
     parser.add_argument("row", nargs="?", type=int, default=1, help=f"line of {ROWS}; default: the first")
     wanted = parser.parse_args().row
     try:

@@ -13,14 +13,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
-from distill.records.cores import cores
+from distill.records.cores import cores, spin_little
 from distill.records.faults import InputError
 
 READY_S = 120.0
 """Seconds a loaded model may take to answer /health."""
-SPINS = "500"
-"""Turns of OpenMP's wait loop. Alone, its default (or 20,000) is 3 to 7 % faster, and none at all costs the smallest
-model 20 to 40 %; beside one busy process 500 take half as long as 20,000 (benchmarks/README.md)."""
 
 ERROR_LINE = re.compile(r"(?m)^[\d.]+ E \w+: (.*)$")
 LOG_S = 5.0
@@ -36,7 +33,7 @@ class Endpoint(NamedTuple):
 
 def load() -> ModuleType:
     """llama.cpp itself. Raises InputError where the machine lacks a library that it needs: slim images have no libgomp."""
-    os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # read once, when the library is loaded
+    spin_little()
     try:
         return importlib.import_module("xllamacpp")
     except ImportError as error:

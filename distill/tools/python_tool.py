@@ -1,9 +1,10 @@
 """`@tool`: a plain or async Python function becomes a tool, its JSON schema made from type hints and docstring."""
 
+import difflib
 import inspect
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -95,9 +96,10 @@ def build(function: Callable[..., Any]) -> Tool:
         faults.append(f"timeout={timeout_s!r} is not a number of seconds above 0")
     if inspect.isgeneratorfunction(bare(function)) or inspect.isasyncgenfunction(bare(function)):
         faults.append("it yields; a tool returns its result")
+    faults += _unknown(documentation, inspect.signature(function).parameters)
     taken = None
     try:
-        taken = parameters(function, {entry.arg_name: entry.description for entry in documentation.params})
+        taken = parameters(function, _described(documentation))
     except InputError as error:
         faults += error.faults
     if faults or taken is None:
@@ -106,6 +108,23 @@ def build(function: Callable[..., Any]) -> Tool:
     said.setdefault("properties", {})
     schema = {"type": "function", "function": {"name": name, "description": text, "parameters": said}}
     return Tool(name, schema, function, taken, timeout_s, marked["sandbox"])
+
+
+def _described(documentation: docstring_parser.Docstring) -> dict[str, str | None]:
+    """What the docstring says of each parameter; numpy's style names several at once."""
+    entries = [entry for entry in documentation.params if entry.args[0] != "attribute"]
+    return {name.strip(" *"): entry.description for entry in entries for name in entry.arg_name.split(",")}
+
+
+def _unknown(documentation: docstring_parser.Docstring, names: Collection[str]) -> list[str]:
+    """What the docstring describes and the function does not have: the model would never read it."""
+    faults = []
+    for name in _described(documentation):
+        if name.partition(".")[0] not in names:
+            near = difflib.get_close_matches(name, names, n=1)
+            hint = f"; did you mean '{near[0]}'?" if near else ""
+            faults.append(f"its docstring describes '{name}', which is no parameter{hint}")
+    return faults
 
 
 def place(function: Callable[..., Any]) -> str:
