@@ -239,6 +239,17 @@ def test_nothing_kept_is_an_error_that_says_why(project, run_stage, student):
     assert len(list(jsonl.read(project / "data" / "rejected.jsonl", "rejected"))) == 4
 
 
+def test_what_costs_half_of_the_rows_is_told_with_what_may_help(project, run_stage, student):
+    rows = good(4)
+    for bad in rows[:2]:
+        outcome(correct=False, answer="41")(bad)
+    outcome(status="failed", stop_reason="max_turns")(rows[0])
+    write(project, rows)
+    done = run_stage("filter")
+    assert done.returncode == 0 and "  answer rejected 2: the teacher answers wrongly" in done.stdout
+    assert "finished rejected 1: " not in done.stdout
+
+
 def test_bad_input_is_refused_before_anything_is_written(project, run_stage, set_param):
     set_param("filter.length", "off")
     set_param("filter.tools_shown", "off")

@@ -49,3 +49,10 @@ def test_a_newer_one_is_taken(old_python: Path, named: bool) -> None:
         [old_python.parent / ".venv/bin/python", "--version"], capture_output=True, text=True, check=True
     )
     assert found.stdout.split()[1] == sys.version.split()[0]
+
+
+def test_a_python_without_the_packages_says_what_to_do() -> None:
+    """As `.venv/bin/dvc` starts a stage where the environment is not active."""
+    start = [sys.executable, "-S", "-m", "stages.prompts"]
+    done = subprocess.run(start, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "has not the project's packages: `. .venv/bin/activate`" in done.stderr

@@ -1,13 +1,18 @@
 """`@tool`: what a function says of itself is what the model is told."""
 
+import asyncio
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
 import pytest
+from conftest import ROOT
 from tools_file import call, load, schema
 
+from distill.agent.show_tools import shown
+from distill.records import params
 from distill.teacher.strict import strict
 from distill.tools import python_source
 
@@ -204,3 +209,22 @@ def test_schemas_are_plain_json(tmp_path: Path) -> None:
     text = "@tool\ndef f(place: Place, box: Box = Box(1), tree: Tree | None = None):\n    '''Does.'''"
     (tool,) = load(tmp_path, text).tools.values()
     assert json.loads(json.dumps(tool.schema)) == tool.schema and '"title": {"anyOf"' in json.dumps(tool.schema)
+
+
+def test_make_tools_says_what_each_value_may_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tools.py").write_text(
+        "from typing import Literal\n\nfrom pydantic import BaseModel\n\nfrom distill.tools import tool\n\n\n"
+        "class Leg(BaseModel):\n    start: str\n    end: str | None = None\n\n\n@tool\n"
+        'def fare(legs: list[Leg], klass: Literal["first", "second"] = "second", guests: int | None = None) -> float:\n'
+        '    """Gives the fare.\n\n    Args:\n        guests: How many.\n    """\n'
+    )
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DISTILL_STORE", str(tmp_path / "store"))
+    assert asyncio.run(shown(params.load())).splitlines() == [
+        "fare(legs, [klass], [guests])  from tools.py",
+        "    Gives the fare.",
+        "      legs: list of {start: string, end: string | null}",
+        '      klass: "first" | "second"',
+        "      guests: integer | null, How many.",
+    ]
