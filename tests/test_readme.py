@@ -61,6 +61,7 @@ IN_A_CLONE = [
     # In a clone, with neither key nor answers.
     ("dvc pull", r"files? fetched"),
     ("dvc repro", r"Data and pipelines are up to date"),
+    ("dvc checkout", ""),
     ("dvc exp pull origin NAME", r"Pulled experiment"),
 ]
 
