@@ -96,7 +96,7 @@ def build(function: Callable[..., Any]) -> Tool:
         faults.append(f"timeout={timeout_s!r} is not a number of seconds above 0")
     if inspect.isgeneratorfunction(bare(function)) or inspect.isasyncgenfunction(bare(function)):
         faults.append("it yields; a tool returns its result")
-    faults += _unknown(documentation, inspect.signature(function).parameters)
+    faults += _misspelled(documentation, inspect.signature(function).parameters)
     taken = None
     try:
         taken = parameters(function, _described(documentation))
@@ -116,15 +116,17 @@ def _described(documentation: docstring_parser.Docstring) -> dict[str, str | Non
     return {name.strip(" *"): entry.description for entry in entries for name in entry.arg_name.split(",")}
 
 
-def _unknown(documentation: docstring_parser.Docstring, names: Collection[str]) -> list[str]:
-    """What the docstring describes and the function does not have: the model would never read it."""
-    faults = []
-    for name in _described(documentation):
-        if name.partition(".")[0] not in names:
-            near = difflib.get_close_matches(name, names, n=1)
-            hint = f"; did you mean '{near[0]}'?" if near else ""
-            faults.append(f"its docstring describes '{name}', which is no parameter{hint}")
-    return faults
+def _misspelled(documentation: docstring_parser.Docstring, names: Collection[str]) -> list[str]:
+    """Names in the docstring that are nearly those of parameters without a word: the model would never read what they
+    say. Anything else that a docstring may hold under `Args:` is nobody's fault."""
+    described = _described(documentation)
+    silent = [name for name in names if name not in described]
+    near = {name: difflib.get_close_matches(name, silent, n=1) for name in described if name not in names}
+    return [
+        f"its docstring describes '{name}', which is no parameter; did you mean '{found[0]}'?"
+        for name, found in near.items()
+        if found
+    ]
 
 
 def place(function: Callable[..., Any]) -> str:
