@@ -248,7 +248,7 @@ def test_progress_and_the_last_lines_tell_money_and_advice(asks: Callable[..., D
     assert re.search(r"10/10 done, 2 failed, \d+ tokens/s, \$0.\d+ spent of \$10, 0 of 64 in flight", said)
     assert re.search(r"8 of 10 rollouts completed, .* tool calls \(6 failed\)", said)
     assert re.search(r"1  truncated +raise teacher.max_output_tokens", said)
-    assert re.search(r"1  max_turns +raise agent.max_turns", said)
+    assert re.search(r"1  max_turns +see in rollouts/ what keeps", said)
 
 
 @pytest.mark.parametrize("argument", ["", "--try"])
