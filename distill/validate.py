@@ -129,9 +129,10 @@ def check_demonstrations() -> str:
         for check in known
         if (fault := check.check(row | {"tools": tools}, Context()))
     ]
+    why = "teacher.demonstrations in params.yaml names"
+    _each(faults, lambda: _known_to_dvc([name] if name else [], ("teacher_rollouts",), why))
     if faults:
         raise InputError(faults)
-    _known_to_dvc([name] if name else [], ("teacher_rollouts",), "teacher.demonstrations in params.yaml names")
     return f"{count} messages of demonstrations"
 
 

@@ -172,6 +172,16 @@ def test_a_plan_tells_what_is_missing_and_asks_nothing(asks: Callable[..., Done]
     assert (project / "rollouts").exists() and not re.search("(?m)^  n: 10", (project / "params.yaml").read_text())
 
 
+def test_a_plan_for_this_machine_speaks_of_no_money() -> None:
+    from distill.agent.estimate import estimate
+    from distill.agent.plan import Missing, Plan, Typical
+    from distill.teacher.prices import FREE
+
+    found = Plan(1, [Missing({}, 0, 0, 400)], Typical(2, 100, 0, 30), 1, 0, True)
+    said = estimate(found, {"model": "local/small"}, FREE, 128)
+    assert "about 2 answers to buy" in said and said.endswith("they cost nothing but time: this machine answers")
+
+
 def test_a_plan_refuses_a_parameter_that_is_not_there(asks: Callable[..., Done]) -> None:
     with serving(sums.adds) as books:
         done = asks(books, "--plan", "-S", "teacher.m=4", "-S", "teacher.n=x")

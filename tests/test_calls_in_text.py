@@ -62,6 +62,7 @@ def test_calls_that_end_a_text_are_calls(text: str, content: str, calls: list[tu
         said('{"name": "add"}'),
         said(ADD + "{1}"),
         said('{"name": "add", "arguments": ' + "[" * 100_000),
+        said('{"name": "add", "arguments": {"a": ' + "}" * 100_000),
         said(ADD, tool_calls=[{"id": "call_1", "type": "function", "function": {"name": "add", "arguments": "{}"}}]),
     ],
 )

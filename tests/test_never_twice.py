@@ -256,3 +256,12 @@ def test_a_record_gives_back_what_the_store_had(ready) -> None:  # type: ignore[
         for request in requests:
             assert orjson.dumps(request.answer) == orjson.dumps(store.get(request.key))
             assert request.results == (ToolResults(store.root, rollout["versions"]["tools"]).get(request.key) or [])
+
+
+def test_what_cannot_be_removed_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from distill.agent import rollout_files
+
+    (tmp_path / "rollouts/others").mkdir(parents=True)
+    monkeypatch.setattr(rollout_files.shutil, "rmtree", lambda *_, **__: None)
+    with pytest.raises(OSError, match="not empty"), rollout_files.replacing(tmp_path / "rollouts", 1):
+        pass

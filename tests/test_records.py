@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -136,3 +137,10 @@ def test_every_param_is_explained() -> None:
     for name, group in schema.load("params")["properties"].items():
         for key, value in group.get("properties", {name: group}).items():
             assert value.get("description"), f"{name}.{key} has no description in schemas/params.schema.json"
+
+
+def test_a_value_that_no_json_holds_is_named_with_the_choices() -> None:
+    chosen = params.load(ROOT / "params.yaml")
+    chosen["runtime"]["tier"] = 10**30
+    [fault] = schema.faults("params", chosen)
+    assert fault.startswith(f"/runtime/tier: {10**30} is not one of ") and '"flex_or_standard"' in fault

@@ -11,10 +11,11 @@ import pytest
 from conftest import ROOT
 from tools_file import call, load, schema
 
-from distill.agent.show_tools import shown
+from distill.agent.show_tools import said, shown
 from distill.records import params
 from distill.teacher.strict import strict
 from distill.tools import python_source
+from distill.tools.source import Offer
 
 GOOGLE = '''
     """Finds.
@@ -227,4 +228,16 @@ def test_make_tools_says_what_each_value_may_be(tmp_path: Path, monkeypatch: pyt
         "      legs: list of {start: string, end: string | null}",
         '      klass: "first" | "second"',
         "      guests: integer | null, How many.",
+    ]
+
+
+def test_a_schema_of_a_server_may_say_as_little_as_true() -> None:
+    function = {
+        "name": "f",
+        "description": "F.",
+        "parameters": {"properties": {"x": True, "y": {"type": ["string", "null"]}}},
+    }
+    assert said("there", Offer({"type": "function", "function": function})).splitlines()[2:] == [
+        "      x: anything",
+        "      y: string | null",
     ]

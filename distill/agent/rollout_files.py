@@ -17,6 +17,7 @@ from distill.records.faults import InputError
 
 SHARD_ABOVE = 10_000
 SHARDS = 64
+TRIES = 10
 PLAIN = str.maketrans({"-": None, ":": None, "T": "_", "Z": None})
 
 
@@ -74,21 +75,28 @@ def replacing(folder: Path | str, count: int) -> Iterator[Folder]:
 
 
 def _put_in_place(fresh: Path, folder: Path) -> None:
-    while True:
+    """Another run may put its own there at the same moment. Raises OSError where what is there cannot be removed."""
+    for _ in range(TRIES):
         shutil.rmtree(folder, ignore_errors=True)
         try:
             fresh.rename(folder)
         except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # another run has put its own there this moment
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
         else:
             return
+    shutil.rmtree(folder)
+    fresh.rename(folder)
 
 
 @contextmanager
 def _claimed(folder: Path) -> Iterator[bool]:
     """Whether a folder is this process's alone while the block runs: another run may be at work in it."""
-    handle = os.open(folder, os.O_RDONLY)
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:  # its run has just ended
+        yield False
+        return
     try:
         yield _locked(handle)
     finally:

@@ -30,27 +30,35 @@ async def shown(settings: dict[str, Any]) -> str:
     async with toolbox.opened(settings, prompts or [{"source": "no prompts yet"}], lists) as tools:
         for prompt in prompts or [{}]:
             for source, offer in tools.offered({**prompt, "tools": None}).tools:
-                found.setdefault(offer.name, _said(source.origin, offer))
+                found.setdefault(offer.name, said(source.origin, offer))
     return (
         "\n".join(found.values()) or "no tools: write functions under @tool into tools.py, or name servers in tools.mcp"
     )
 
 
-def _said(origin: str, offer: Offer) -> str:
+def said(origin: str, offer: Offer) -> str:
+    """A tool as lines: its name and parameters, where it is from, what it says of itself, what each value may be."""
     function = offer.schema["function"]
     asked = function["parameters"]
     needed = asked.get("required", [])
     names = ", ".join(name if name in needed else f"[{name}]" for name in asked.get("properties", {}))
     first = (function.get("description") or "no description").strip().splitlines()[0]
     fields = [
-        f"      {name}: {', '.join(filter(None, (_kind(field), field.get('description'))))}"
+        f"      {name}: {', '.join(filter(None, (_kind(field), _words(field))))}"
         for name, field in asked.get("properties", {}).items()
     ]
     return "\n".join([f"{offer.name}({names})  from {origin}", f"    {first}", *fields])
 
 
-def _kind(schema: dict[str, Any]) -> str:
+def _words(schema: Any) -> str:
+    """What a schema says of itself, on one line."""
+    return " ".join(str(schema.get("description") or "").split()) if isinstance(schema, dict) else ""
+
+
+def _kind(schema: Any) -> str:
     """What a value may be, in a few words."""
+    if not isinstance(schema, dict):  # servers may say `true`
+        return "anything"
     if "enum" in schema:
         return " | ".join(json.dumps(value, ensure_ascii=False) for value in schema["enum"])
     if choices := schema.get("anyOf") or schema.get("oneOf"):

@@ -1,6 +1,7 @@
 """JSON Schemas of the records, compiled once; every fault comes with its JSON pointer."""
 
 import difflib
+import json
 from functools import cache
 from typing import Any
 
@@ -41,8 +42,8 @@ def worded(error: Any) -> str:
     options = getattr(error.kind, "options", None)
     if not options or len(options) > MOST_NAMED:
         return error.message
-    named = ", ".join(orjson.dumps(option).decode() for option in options)
-    return f"{orjson.dumps(error.instance).decode()} is not one of {named}"
+    given, *named = (json.dumps(value, ensure_ascii=False) for value in (error.instance, *options))
+    return f"{given} is not one of {', '.join(named)}"
 
 
 def _line(error: Any, name: str) -> str:
