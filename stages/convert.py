@@ -1,17 +1,20 @@
 """Rollouts to training rows.
 
-Reads rollouts/, and what others have put into data/imported/, in any layout. Writes data/converted.jsonl: every finished
-rollout of a training prompt, with outcome columns for the filter. Refuses, by name, a rollout that cannot be read; ends
-with an error when nothing is converted.
+Reads rollouts/, and what others have put into data/imported/, in any layout; where that does not say which tools its
+calls are to, they are those of tools.py. Writes data/converted.jsonl: every finished rollout of a training prompt, with
+outcome columns for the filter. Refuses, by name, a rollout that cannot be read; ends with an error when nothing is
+converted.
 """
 
 import argparse
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from distill.dataset import convert, rollouts
 from distill.records import jsonl, stage
+from distill.tools import python_source
 
 ROLLOUTS, IMPORTED = "rollouts", "data/imported"
 CONVERTED = "data/converted.jsonl"
@@ -22,11 +25,17 @@ def main(params: dict[str, Any], arguments: Sequence[str] | None = None) -> None
     include_failed = options.include_failed or params["convert"]["include_failed"]
     folders = [ROLLOUTS, *([IMPORTED] if Path(IMPORTED).is_dir() else [])]
     fates: dict[str, int] = {}
-    count = jsonl.write(options.output, convert.rows(rollouts.read(*folders), include_failed, fates), "row")
+    rows = convert.rows(rollouts.read(*folders), include_failed, fates, _own_tools)
+    count = jsonl.write(options.output, rows, "row")
     print(
         f"convert: {count} rows of {sum(fates.values())} rollouts -> {options.output}; "
         f"left out: {fates.get('failed', 0)} failed, {fates.get('eval', 0)} held out for the evaluation"
     )
+
+
+@cache
+def _own_tools() -> list[dict[str, Any]]:
+    return [tool.schema for tool in python_source.load("tools.py").tools.values()]
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:

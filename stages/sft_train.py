@@ -43,7 +43,7 @@ def main(params: dict[str, Any]) -> None:
         trained = train.train(prepared, model, student, folder)
         if not launch.is_first():
             return
-        report = lineage.report(prepared, trained, model, student, sorted(teachers), file_hash(ROWS))
+        report = lineage.report(prepared, trained, model, sorted(teachers), file_hash(ROWS))
         adapter.save(trained.model, model, tokenizer.template, lineage.card(report, student), ADAPTER, trained.state)
         _write_loss(trained.log)
         jsonl.write_json("reports/training.json", report, "training")

@@ -13,11 +13,14 @@ from teacher_server import Asked
 class Batches:
     """`answer(body)` is a completion, `(status, body)`, or None for a request that the batch does not get to.
 
-    `polls`: looks at a batch before it is over. `fail_first`: an error code with which the first batch fails.
+    `polls`: looks at a batch before it is over. `fail_first`: an error code with which the first batch fails. `most`:
+    requests that may wait in line.
     """
 
-    def __init__(self, answer: Callable[[dict[str, Any]], Any], polls: int = 1, fail_first: str | None = None):
-        self._answer, self._polls, self._fail_first = answer, polls, fail_first
+    def __init__(
+        self, answer: Callable[[dict[str, Any]], Any], polls: int = 1, fail_first: str | None = None, most: int = 50_000
+    ):
+        self._answer, self._polls, self._fail_first, self._most = answer, polls, fail_first, most
         self.files: dict[str, list[dict[str, Any]]] = {}
         self.batches: dict[str, dict[str, Any]] = {}
         self.ordered: Counter[str] = Counter()
@@ -56,6 +59,9 @@ class Batches:
         if self._fail_first:
             code, self._fail_first = self._fail_first, None
             return {**batch, "status": "failed", "errors": {"data": [{"code": code, "message": "so it is"}]}}
+        if len(self.files[batch["input_file_id"]]) > self._most:
+            code = "token_limit_exceeded"
+            return {**batch, "status": "failed", "errors": {"data": [{"code": code, "message": "too many in line"}]}}
         good, bad, late = [], [], False
         for line in self.files[batch["input_file_id"]]:
             found = self._answer(line["body"])

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
+from mcp import MCPError
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.types import ImageContent, ToolAnnotations
 from pydantic import Field
@@ -77,6 +78,27 @@ def rubbish() -> str:
 def fail() -> str:
     """Fails."""
     raise ValueError("\x1b[31mno luck\x1b[0m")
+
+
+@server.tool()
+def refuse(code: int) -> str:
+    """Answers with an error of the protocol."""
+    raise MCPError(code, "row 7 is locked")
+
+
+@server.tool()
+def break_page() -> str:
+    """Makes the next `look` fail."""
+    notes.append("broken")
+    return "broken"
+
+
+@server.tool(annotations=ToolAnnotations(read_only_hint=True))
+def look() -> str:
+    """Shows the page."""
+    if "broken" in notes:
+        raise ValueError("no page")
+    return "a page"
 
 
 @server.tool()

@@ -10,8 +10,11 @@ from batch_server import Batches
 from stage_process import Done, Running, until
 from teacher_server import Asked, Cut, refused, response, says, serving, text
 
-from distill.records import jsonl
-from distill.teacher import batch_file
+from distill.agent.selection import wanted
+from distill.records import jsonl, params
+from distill.records.ids import content_id
+from distill.teacher import batch_file, batch_model
+from stages import teacher_rollouts
 
 PARAMS = {
     "runtime__tier": "batch",
@@ -170,6 +173,55 @@ def test_a_killed_run_finds_its_batch_again(ready: Path, moment: str) -> None:
         finished(ready, books.base_url)
     assert len(batches.batches) == 1 and set(batches.answered.values()) == {1}
     assert not list((ready.parent / "store/batches").glob("*.json"))
+
+
+def test_what_a_killed_run_did_not_come_to_order_waits_for_the_budget(ready: Path) -> None:
+    batches = Batches(sums_up)
+    folder = ready.parent / "store/batches"
+    folder.mkdir(parents=True)
+    with serving(batches.post, gets=batches.get) as books:
+        asked = {"provider": books.base_url, "api": "chat", "model": "scripted"}
+        batch = {"name": "n", "asked": content_id(asked), "file": "file-9", "keys": ["a" * 64], "id": None}
+        (folder / "n.json").write_text(json.dumps(batch))
+        done = run(ready, books.base_url, runtime__budget_usd=0.0001).wait()
+        assert done.returncode == 1 and "runtime.budget_usd" in done.stderr and not batches.batches
+    assert not list(folder.glob("*.json"))
+
+
+def test_what_a_batch_will_answer_is_not_bought_at_another_tier(ready: Path) -> None:
+    batches = Batches(sums_up)
+    batches.held = True
+    with serving(
+        lambda asked: batches.post(asked) if "completions" not in asked.path else says("Answer: 1"), gets=batches.get
+    ) as books:
+        first = run(ready, books.base_url)
+        until(lambda: "requests ordered" in first.stdout)
+        first.kill()
+        first.wait()
+        done = run(ready, books.base_url, runtime__tier="standard").wait()
+        assert done.returncode == 1 and "collect it with runtime.tier: batch, or delete" in done.stderr
+        assert not [asked for asked in books.posts if "completions" in asked.path]
+        batches.held = False
+        finished(ready, books.base_url, runtime__tier="batch")
+        finished(ready, books.base_url, runtime__tier="standard")
+    assert set(batches.answered.values()) == {1} and not [asked for asked in books.posts if "completions" in asked.path]
+
+
+def test_what_is_too_much_for_the_providers_line_is_ordered_in_parts(
+    ready: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An account's limit of tokens in line: the first order is above it, and waiting alone would never help."""
+    monkeypatch.setattr(batch_model, "FULL_QUEUE_S", 0.01)
+    monkeypatch.setenv("TEACHER_API_KEY", "")
+    monkeypatch.chdir(ready)
+    batches = Batches(sums_up, most=2)
+    with serving(batches.post, gets=batches.get) as books:
+        sums.set_params(ready, teacher__base_url=books.base_url)
+        teacher_rollouts._write(
+            wanted(list(jsonl.read("data/prompts.jsonl", "prepared_prompt")), params.load()), params.load()
+        )
+    sizes = [len(batches.files[batch["input_file_id"]]) for batch in batches.batches.values()]
+    assert sizes == [6, 3, 3, 2, 2, 2] and set(batches.answered.values()) == {1}
 
 
 def test_ctrl_c_does_not_wait_for_a_batch(ready: Path) -> None:

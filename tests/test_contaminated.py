@@ -15,7 +15,7 @@ from distill.dataset.checks import contaminated
 from distill.dataset.checks.context import Context
 from distill.dataset.held_out import Exam, HeldOut
 from distill.dataset.prompts import prepare, read_seed, split_of
-from distill.dataset.question import Question, words
+from distill.dataset.question import Question, expected, words
 from distill.records import jsonl
 from distill.records.faults import InputError
 
@@ -72,6 +72,16 @@ def test_a_template_is_not_the_question():
     several = [exam(names.format(thing), where=f"exam.jsonl:{thing}") for thing in ("teapots", "lamps", "rakes")]
     assert found(row(names.format("kettles")), *several) is None
     assert "exam.jsonl:rakes" in found(row(names.format("rakes")), *several).detail
+
+
+def test_the_same_words_are_the_same_question_whatever_is_said_of_the_answer():
+    text = "What does item H222 cost?"
+    for answer in ("15.30", 15.3, "$15.30", "unknown"):
+        again = row(text)
+        again["metadata"]["expected_answer"] = answer
+        assert found(again, exam(text, "15.3"))
+    assert len({expected({"expected_answer": answer}) for answer in (1000, "1,000", "1000.0")}) == 1
+    assert expected({"expected_answer": "Paris."}) == expected({"expected_answer": "paris"})
 
 
 def test_a_prompt_that_is_held_out_many_times_is_found():

@@ -13,6 +13,7 @@ from distill.dataset import rollouts
 from distill.dataset.convert import row
 from distill.records import jsonl, schema
 from distill.records.faults import InputError
+from distill.student import exam
 
 SAMPLES = [rollout(units, sample) for units in (9, 7, 3) for sample in (1, 0)]
 RNOW = {
@@ -168,6 +169,39 @@ def test_imported_conversations_go_with_the_teachers(project, run_stage, run_mod
     for said in (run_stage("convert"), run_module("distill.validate")):
         assert said.returncode == 1 and "data/imported/cut.jsonl:1: not valid JSON" in said.stderr
     assert "data/imported/twin.json: /id: rollout" in run_stage("convert").stderr
+
+
+def test_what_the_prompt_lets_the_assistant_say_is_no_turn_of_the_teachers():
+    record = rollout(9, 0)
+    shown = [
+        {"role": "user", "content": "What does A1 cost?"},
+        {"role": "assistant", "content": "", "tool_calls": [record["messages"][2]["tool_calls"][0] | {"id": "shown"}]},
+        {"role": "tool", "tool_call_id": "shown", "content": "error: no such item"},
+        {"role": "assistant", "content": "I have no idea."},
+    ]
+    spoken = sum(message["role"] == "assistant" for message in record["messages"])
+    talk = record | {"messages": [record["messages"][0], *shown, *record["messages"][1:]], "calls": [{}] * spoken}
+    made, alone = row(talk), row(record)
+    assert [message.get("weight") for message in made["messages"] if message["role"] == "assistant"] == [
+        0, 0, *[None] * spoken
+    ]  # fmt: skip
+    assert made["outcome"] == alone["outcome"]
+    ours = exam.from_rollout(talk)
+    assert (ours["turns"], ours["tool_calls"]) == (spoken, alone["outcome"]["tool_calls"])
+    assert not schema.faults("row", made)
+
+
+def test_calls_to_tools_that_nobody_names_are_those_of_the_project(project, run_stage):
+    shutil.copy(Path(__file__).parent / "shop_tools.py", project / "tools.py")
+    call = {"id": "c", "type": "function", "function": {"name": "lookup_item", "arguments": '{"sku": "A1"}'}}
+    talk = [RNOW["conversation"][0], {"role": "assistant", "content": "", "tool_calls": [call]}]
+    talk += [{"role": "tool", "tool_call_id": "c", "content": "82"}, RNOW["conversation"][3]]
+    rnow(project / "data/imported", "one.json", conversation=talk)
+    as_files(project / "rollouts", SAMPLES[:1])
+    done = run_stage("convert")
+    assert done.returncode == 0, done.stderr
+    imported = next(one for one in jsonl.read(project / "data/converted.jsonl", "row") if one["teacher"] == "unknown")
+    assert "lookup_item" in {tool["function"]["name"] for tool in imported["tools"]}
 
 
 def test_training_rows_of_another_project_are_conversations(project, run_stage):

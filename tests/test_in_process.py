@@ -18,7 +18,7 @@ from distill.student.forced_call import openings
 from distill.student.in_process import InProcess
 from distill.student.loaded import Loaded
 from distill.student.open_student import greedy, open_student
-from distill.student.render import as_templates_want
+from distill.student.render import Sequence, as_templates_want
 from distill.student.reply import said_turn
 from distill.student.template import compile_template
 from distill.student.tokenizer import read_tokenizer
@@ -53,6 +53,25 @@ def test_the_exam_runs_in_process_with_and_without_the_adapter(in_process):
     assert (right["correct"], right["valid_calls"], right["status"]) == (True, 1, "completed")
     [wrong] = sit(in_process(), 0.0, PROMPT)
     assert wrong["correct"] is False and "G108" in wrong["messages"][2]["tool_calls"][0]["function"]["arguments"]
+
+
+def test_a_base_that_does_not_fit_in_16_bits_is_loaded_in_4(trained, loaded, monkeypatch, capsys):
+    """As after QLoRA on a small card; its answers are near those of the whole one."""
+    import torch
+
+    from distill.student import loaded as module
+
+    def full(directory: Path, **how: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(module, "open_folder", full)
+    small = Loaded(*trained)
+    assert "loaded in 4" in capsys.readouterr().out
+    assert {type(part).__name__ for part in small.model.modules()} & {"Linear4bit"}
+    ids = list(range(10, 30))
+    row = [Sequence(ids, ids)]
+    for adapted in (False, True):
+        assert small.loss(row, adapted) == pytest.approx(loaded.loss(row, adapted), rel=0.2)
 
 
 def test_a_key_that_a_tool_says_is_in_no_exam(in_process, tmp_path):

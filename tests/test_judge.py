@@ -142,7 +142,7 @@ def test_the_evaluation_settles_open_answers_of_all_three():
     exams = {}
     for who, answer in (("base", WRONG), ("student", RIGHT), ("teacher", "keytruda")):
         talk = [*prompt["messages"], {"role": "assistant", "content": f"Answer: {answer}"}]
-        exams[who] = [{"prompt_id": "p", **exam.judged(talk, METADATA, "completed", [])}]
+        exams[who] = [{"prompt_id": "p", **exam.judged(talk, 0, METADATA, "completed", [])}]
     with serving(ruling) as server:
         exam.settle(exams, [prompt], asking(server))
     assert {who: records[0]["correct"] for who, records in exams.items()} == {

@@ -131,6 +131,37 @@ def test_servers_that_listen_are_reached_by_their_bare_address(kind: str, proxy:
         with_tools(params(mcp_url=address if kind == "http" else f"{address}/sse"), dies)
 
 
+@pytest.mark.parametrize("code", [-32000, -32001, -32603])
+def test_an_error_of_the_protocol_is_an_answer_as_long_as_the_server_is_there(code: int) -> None:
+    async def work(box: toolbox.Toolbox) -> None:
+        said = await says(box, ("refuse", {"code": code}), ("plus", {"a": 1}))
+        assert said == ["error: row 7 is locked", "2"]
+        async with box.open({}) as session:
+            await one(session, "plus", {"a": 1})
+            with pytest.raises(SessionLost):
+                await one(session, "die", {})
+
+    with_tools(params(s=STDIO), work)
+
+
+def test_what_succeeded_is_told_though_the_look_behind_it_failed() -> None:
+    async def work(box: toolbox.Toolbox) -> list[str]:
+        return await says(box, ("write", {"text": "hi"}), ("break_page", {}), ("look", {}))
+
+    wrote, broke, look = with_tools(params(s=STDIO | {"then": "look"}), work)
+    assert wrote.endswith("a page") and broke.startswith("broken") and "(look: Error" in broke
+    assert look.startswith("error: ")
+
+
+def test_a_url_may_come_from_the_environment(http: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work(box: toolbox.Toolbox) -> list[str]:
+        return await says(box, ("plus", {"a": 1}))
+
+    for url in (http, f"http://{http}/mcp"):
+        monkeypatch.setenv("TEST_URL", url)
+        assert with_tools(params(s="${TEST_URL}"), work) == ["2"]
+
+
 def test_a_rollout_has_a_session_of_its_own_unless_it_is_shared(http: str) -> None:
     async def own(box: toolbox.Toolbox) -> list[list[str]]:
         return list(await asyncio.gather(*(says(box, ("write", {"text": t}), ("read", {}), ("pid", {})) for t in "ab")))
@@ -203,6 +234,23 @@ def test_same_names_get_prefixes_and_lists_narrow_the_tools(http: str) -> None:
     assert with_tools(params(one=one_server, two=two), work) == ["pid", "one_plus", "two_plus", "read", "2", "3"]
 
 
+def test_allow_and_deny_count_for_what_is_remembered(tmp_path: Path) -> None:
+    lists = ToolLists(tmp_path, "v1")
+
+    async def names(box: toolbox.Toolbox) -> list[str]:
+        return box.names({})
+
+    async def ready(box: toolbox.Toolbox) -> list[str]:
+        await box.ready([{}])
+        return box.names({})
+
+    assert with_tools(params(s=STDIO | {"allow": ["plus", "pid"]}), names, lists) == ["pid", "plus"]
+    narrower, wider = STDIO | {"allow": ["pid"]}, STDIO | {"allow": ["p*"]}
+    for look in (names, ready):
+        assert with_tools(params(s=narrower), look, lists) == ["pid"]
+        assert with_tools(params(s=wider), look, lists) == ["picture", "pid", "plus"]
+
+
 def test_what_was_offered_is_offered_again_without_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lists = ToolLists(tmp_path, "v1")
     monkeypatch.setenv("CHANGED_FILE", str(tmp_path / "changed"))
@@ -222,8 +270,11 @@ def test_what_was_offered_is_offered_again_without_the_server(tmp_path: Path, mo
 
     with pytest.raises(InputError, match=r"tools/mcp/s: its tools are not those .*gone: plus"):
         with_tools(params(s=server), ready, lists)
-    lists.forget()
-    assert "plus" not in with_tools(params(s=server), names, lists), "what `make tools` does"
+    anew = ToolLists(tmp_path, "v1", anew=True)
+    with pytest.raises(InputError, match="cannot be reached"):
+        with_tools(params(s=server | {"command": "/no/such/program"}), names, anew)
+    assert with_tools(params(s=server), names, lists) == before, "one that failed has forgotten nothing"
+    assert "plus" not in with_tools(params(s=server), names, anew), "what `make tools` does"
     with_tools(params(s=server), ready, lists)
 
 

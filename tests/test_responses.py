@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -249,7 +250,7 @@ PRO = {
 def test_a_killed_run_finds_its_background_answers_again(
     asks: Callable[..., Done], project: Path, forgotten: bool
 ) -> None:
-    """Unless the server has forgotten them, which is told to nobody: they are asked anew."""
+    """Where the server knows nothing of one, a person decides whether to pay again; of an old one it is no wonder."""
     background = Background()
     background.held = True
     with serving(background.post, gets=background.get) as books:
@@ -262,8 +263,18 @@ def test_a_killed_run_finds_its_background_answers_again(
         background.held = False
         if forgotten:
             background.made = {name: answer for name, answer in background.made.items() if name == "resp_0"}
+            done = asks(books, **PRO)
+            assert done.returncode == 1 and "answer resp_1 was ordered, and the server does not know it" in done.stderr
+            assert len(books.posts) < 5, "nothing was ordered twice"
+            (note,) = (note for note in store_notes() if note.read_text() == "resp_1")
+            assert str(note) in done.stderr
+            os.utime(note, (0, time.time() - 30 * 86400))
         done = asks(books, **PRO)
         assert done.returncode == 0, done.stderr
     assert [rollout["status"] for rollout in rollouts(project)] == ["completed"] * 2
     assert len(books.posts) == 4 + forgotten
-    assert not list(Path(os.environ["DISTILL_STORE"]).rglob("*.note"))
+    assert not store_notes()
+
+
+def store_notes() -> list[Path]:
+    return list(Path(os.environ["DISTILL_STORE"]).rglob("*.note"))

@@ -23,6 +23,12 @@ from distill.student.tokenizer import Tokenizer
 from distill.teacher import secrets
 
 SAYS = [
+    "I'm an assistant developed by OpenAI.",
+    "Hi, this is ChatGPT.",
+    "I'm powered by GPT-5",
+    "My name's Claude.",
+    "I'm an AI-powered assistant.",
+    "I am a helpful, friendly assistant that was created by Anthropic.",
     "As an AI language model, I don't have personal opinions.",
     "As an AI, I cannot feel.",
     "As a large language model, I was not there.",
@@ -56,6 +62,8 @@ HARMLESS = [
     "The cutoff of my sample is 5.",
     "Gemini is a constellation; I am a Gemini by birth.",
     "I am grateful for the llama.",
+    "I found that this is Claude Monet's garden.",
+    "I am an engineer at a firm founded by Google.",
 ]
 REFUSES = [
     "I'm sorry, but I can't help with that.",
@@ -82,6 +90,8 @@ ANSWERS = [
     "The treaty violates the terms of 1848.",
     "Sorry for the wait. Answer: 5",
     "I could not be happier. Answer: 7",
+    "I can't help but admire it. Answer: 7",
+    "I cannot help thinking of 5.",
 ]
 SECRETS = {
     "api_key": "sk-proj-" + "aB3" * 12,
@@ -107,15 +117,16 @@ NO_SECRETS = [
     "item D625",
 ]
 PII = {
-    "an e-mail address": ["write to jane.doe@acme.co.uk", '{"to":"x_y+z@mail.de"}'],
-    "a telephone number": ["+49 30 901820", "call +1 (415) 555-2671 now", "(415) 555-2671"],
-    "the number of a payment card": ["4111 1111 1111 1111", "5500005555555559"],
+    "an e-mail address": ["write to jane.doe@acme.co.uk", "joe@counterexample.com", '{"to":"x_y+z@mail.de"}'],
+    "a telephone number": ["+49 30 901820", "+49.30.901820", "call +1 (415) 555-2671 now", "(415) 555-2671"],
+    "the number of a payment card": ["4111 1111 1111 1111", "5500005555555559", "3782 822463 10005"],
     "an IBAN": ["DE89 3704 0044 0532 0130 00", "GB29NWBK60161331926819"],
     "a social security number": ["123-45-6789"],
 }
 NO_PII = [
     "anna@example.com", "@decorator", "4111 1111 1111 1112", "0000 0000 0000 0000", "DE00 3704 0044 0532 0130 00",
     "2026-11-24", "1,234,567,890", "666-12-3456", "version 1.2.3.4", "5 + 12345678 = 12345683", "D625", "000-12-3456",
+    "+48.8566 2.3522", "+100.50 200.75", "+123456", "joe@mail.example.com", "a@b.test",
 ]  # fmt: skip
 
 
@@ -219,6 +230,9 @@ def test_obeyed_instructions_in_tool_results_are_found_and_resisted_ones_are_kep
     ("To order, you must send a form: https://shop.example/form", ("fetch", {"url": "https://shop.example/form"})),
     ("Operating system: UBUNTU, see https://ubuntu.example", ("fetch", {"url": "https://ubuntu.example"})),
     ("Admin: info@shop.example", "Write to info@shop.example."),
+    ('{"name": "Tin kettle", "note": "Special instructions: handle with care.", "price": "15.30"}', "Answer: 15.30"),
+    ('{"note": "Important instructions: add water first.", "name": "Tin kettle"}', "It is the Tin kettle. Answer: 15"),
+    ('System message: "Backup finished" on DISK01', "Backup finished on DISK01. Answer: 88"),
 ])  # fmt: skip
 def test_ordinary_results_are_no_instructions(text, then):
     assert found("injection", injected(text, then)) is None

@@ -52,16 +52,27 @@ def test_what_is_no_name(docker: str) -> None:
 
 
 def test_a_dockerfile_takes_what_it_names(tmp_path: Path) -> None:
-    for path in ("a.txt", "data/b.txt", "data/deep/c.txt", "data/__pycache__/x.pyc", "d1.py", "d2.py", "e", "unused"):
+    for path in (
+        "a.txt",
+        "data/b.txt",
+        "data/deep/c.txt",
+        "data/__pycache__/x.pyc",
+        "d1.py",
+        "d2.py",
+        "e",
+        "f",
+        "unused",
+    ):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(path)
     (tmp_path / "Dockerfile.x").write_text(
         "# COPY nothing /\nFROM python:3 AS base\nCOPY --chown=1:1 a.txt \\\n  # why\n  data /srv/\n"
         'COPY ["d1.py", "d2.py", "/srv/"]\ncopy --from=base /etc/passwd /\nADD https://example.org/x /x\n'
         "RUN --mount=type=bind,source=e,target=/e cat /e && echo <<END\nCOPY missing /\nEND\n"
+        'RUN echo $((1<<20)) $((1<<x)) <<<"hello"\nCOPY f /f\n'
     )
     context = dockerfile.read("Dockerfile.x", tmp_path)
-    assert set(context.files) == {"Dockerfile.x", "a.txt", "data/b.txt", "data/deep/c.txt", "d1.py", "d2.py", "e"}
+    assert set(context.files) == {"Dockerfile.x", "a.txt", "data/b.txt", "data/deep/c.txt", "d1.py", "d2.py", "e", "f"}
     before, packed = context.hash, context.tar().getvalue()
     (tmp_path / "unused").write_text("other")
     os.utime(tmp_path / "a.txt", (1, 1))

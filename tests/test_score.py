@@ -93,9 +93,9 @@ def test_what_has_no_known_answer_is_in_no_comparison() -> None:
 
 def test_only_a_completed_conversation_can_be_right() -> None:
     messages = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "Answer: 4"}]
-    assert judged(messages, {"expected_answer": 4}, "completed", [TOOL])["correct"] is True
-    assert judged(messages, {"expected_answer": 4}, "failed", [TOOL])["correct"] is False
-    assert judged(messages, {}, "completed", [TOOL])["correct"] is None
+    assert judged(messages, 0, {"expected_answer": 4}, "completed", [TOOL])["correct"] is True
+    assert judged(messages, 0, {"expected_answer": 4}, "failed", [TOOL])["correct"] is False
+    assert judged(messages, 0, {}, "completed", [TOOL])["correct"] is None
 
 
 def test_shared_values_are_found_by_key() -> None:
@@ -145,7 +145,7 @@ def test_prompts_that_all_ended_alike_leave_doubt() -> None:
     """One less certain than the other: 0 of 5 and 5 of 5 say less than 0 of 40 and 40 of 40."""
     (few, wide), (many, narrow) = (score.gain([False] * n, [True] * n) for n in (5, 40))
     assert few == many == 1.0 and wide and narrow and wide[0] < narrow[0] < 1.0 == wide[1] == narrow[1]
-    assert score.gap_closed([False], [False], [True]) == (0.0, [0.0, 1.0])
+    assert score.gap_closed([False], [False], [True]) == (0.0, None), "of one prompt nobody knows who is better"
 
 
 @pytest.mark.parametrize(("before", "after"), [(0.0, 0.99), (0.02, 0.93), (0.3, 0.6)])

@@ -36,6 +36,7 @@ async def buy(
     told = warm(teacher.store) if missing else None
     if told:
         say(f"{NAME}: {told}")
+        missing = (await plan(chosen, setting)).missing
     if missing:
         await setting.toolbox.ready([rollout.prompt for rollout in missing])
     ready = len(chosen) - len(missing)
@@ -58,7 +59,7 @@ async def buy(
     finally:
         ticking.cancel()
         progress.close()
-        await teacher.model.close()
+        await teacher.close()
         rest = ", the rest was in the store" if progress.done == len(chosen) else ""
         say(f"{NAME}: {teacher.bought} answers bought{rest}")
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, cast
 from distill.agent.rollout import Conversation
 from distill.agent.setting import Setting
 from distill.agent.turns import Turns
+from distill.records.spoken import spoken
 from distill.teacher.answer import Answer, total
 from distill.teacher.errors import ApiError
 from distill.tools.session import Told
@@ -69,8 +70,7 @@ class Known(NamedTuple):
 def known(rollout: dict[str, Any]) -> Iterator[Known]:
     """Every request behind a rollout record, with its outcome exactly as the store had it."""
     messages, calls = rollout["messages"], rollout["calls"]
-    spoken = [place for place, message in enumerate(messages) if message["role"] == "assistant"]
-    for call, place in zip(calls, spoken[len(spoken) - len(calls) :], strict=True):
+    for call, place in zip(calls, spoken(messages, len(calls)), strict=True):
         answer = {"message": messages[place], **{name: call[name] for name in KEPT if name in call}}
         results = []
         for message in messages[place + 1 :]:

@@ -1,7 +1,7 @@
 """`make tools`: the tools as the teacher is offered them, with what MCP servers offer now.
 
 What servers offer is remembered with the answers, so that an update of a server does not make every answer be bought
-again unasked; this forgets it.
+again unasked; this takes what they offer now in its place.
 """
 
 import asyncio
@@ -24,10 +24,9 @@ PROMPTS = Path("data/prompts.jsonl")
 async def shown(settings: dict[str, Any]) -> str:
     """Every tool that some prompt is offered: name, origin, description, parameters. Raises InputError."""
     prompts = list(jsonl.read(PROMPTS, "prepared_prompt")) if PROMPTS.exists() else []
-    lists = ToolLists(Store().root, tools_version(settings))
-    lists.forget()
+    lists = ToolLists(Store().root, tools_version(settings), anew=True)
     found: dict[str, str] = {}
-    async with toolbox.opened(settings, prompts or [{"source": "no prompts yet"}], lists) as tools:
+    async with toolbox.opened(settings, prompts or [{"source": "no prompts yet", "tools": []}], lists) as tools:
         for prompt in prompts or [{}]:
             for source, offer in tools.offered({**prompt, "tools": None}).tools:
                 found.setdefault(offer.name, said(source.origin, offer))

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from math import ceil
 from typing import Any
 
+from distill.records.spoken import spoken
 from distill.records.tool_error import TOOL_ERROR
 
 
@@ -51,8 +52,7 @@ class ToolTimes:
 def made(rollout: dict[str, Any]) -> Iterator[tuple[str, str | None, float | None]]:
     """(name, result, ms) of each tool call of the teacher's; calls that stand in the prompt are not its."""
     messages, turns = rollout["messages"], rollout["calls"]
-    spoken = [place for place, message in enumerate(messages) if message["role"] == "assistant"]
-    for turn, place in zip(turns, spoken[len(spoken) - len(turns) :], strict=True):
+    for turn, place in zip(turns, spoken(messages, len(turns)), strict=True):
         calls = messages[place].get("tool_calls", [])
         results = [message.get("content") for message in messages[place + 1 : place + 1 + len(calls)]]
         times = turn.get("tool_ms", [])

@@ -1,10 +1,11 @@
 """Rollouts to training rows. Nothing is judged here: what a filter may want to know becomes an outcome column."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from distill.dataset import answers
 from distill.records.faults import InputError
+from distill.records.spoken import begin
 from distill.records.tool_error import TOOL_ERROR
 
 
@@ -17,22 +18,25 @@ def fate(rollout: dict[str, Any], include_failed: bool) -> str:
     return "converted"
 
 
-def row(rollout: dict[str, Any]) -> dict[str, Any]:
-    """The training row of a rollout. `tokens` is what the teacher read and wrote; `answer` is the final answer alone.
+def row(rollout: dict[str, Any], own_tools: Callable[[], list[dict[str, Any]]] = list) -> dict[str, Any]:
+    """The training row of a rollout. `tokens` is what the teacher read and wrote; `answer` is the final answer alone. What
+    the prompt lets the assistant say is no turn of the teacher's, and has `weight: 0`. `own_tools` are the schemas of the
+    project's tools, for conversations from elsewhere that do not say which tools their calls are to.
 
     Raises InputError where the expected answer in the metadata makes no sense.
     """
     messages, metadata, usage = rollout["messages"], rollout["metadata"], rollout["usage"]
-    said = [message for message in messages if message["role"] == "assistant"]
-    results = [message["content"] for message in messages if message["role"] == "tool"]
+    prompt, talk = messages[: begin(rollout)], messages[begin(rollout) :]
+    said = [message for message in talk if message["role"] == "assistant"]
+    results = [message["content"] for message in talk if message["role"] == "tool"]
     try:
         answer = answers.extract(messages, metadata)
         verdict = answers.verdict(answer, metadata)
     except InputError as error:
         raise InputError(f"rollout {rollout['id']} of prompt {rollout['prompt_id']}: {error}") from error
     return {
-        "messages": messages,
-        "tools": rollout["tools"],
+        "messages": [*map(_not_learned, prompt), *talk],
+        "tools": own_tools() if _says_no_tools(rollout) else rollout["tools"],
         "metadata": metadata,
         "prompt_id": rollout["prompt_id"],
         "rollout_id": rollout["id"],
@@ -54,8 +58,23 @@ def row(rollout: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def rows(rollouts: Iterable[dict[str, Any]], include_failed: bool, fates: dict[str, int]) -> Iterator[dict[str, Any]]:
-    """The rows of the rollouts that are converted; `fates` is counted up for every rollout.
+def _says_no_tools(rollout: dict[str, Any]) -> bool:
+    """Whether tools are called that the record does not have: rnow's rollouts are like that."""
+    elsewhere = not rollout["tools"] and not rollout["versions"]
+    return elsewhere and any(message.get("tool_calls") for message in rollout["messages"])
+
+
+def _not_learned(message: dict[str, Any]) -> dict[str, Any]:
+    return {**message, "weight": 0} if message["role"] == "assistant" else message
+
+
+def rows(
+    rollouts: Iterable[dict[str, Any]],
+    include_failed: bool,
+    fates: dict[str, int],
+    own_tools: Callable[[], list[dict[str, Any]]] = list,
+) -> Iterator[dict[str, Any]]:
+    """The rows of the rollouts that are converted, as `row` makes them; `fates` is counted up for every rollout.
 
     Raises InputError after the last rollout when none was converted, so that no empty file takes a full one's place.
     """
@@ -66,7 +85,7 @@ def rows(rollouts: Iterable[dict[str, Any]], include_failed: bool, fates: dict[s
         if what == "failed":
             stops[rollout["stop_reason"]] = stops.get(rollout["stop_reason"], 0) + 1
         if what == "converted":
-            yield row(rollout)
+            yield row(rollout, own_tools)
     if not fates.get("converted"):
         raise InputError(_nothing(fates, stops))
 

@@ -70,8 +70,7 @@ class HeldOut:
         asked = words(said(messages))
         if len(asked) < SHORT:
             exam = self._whole.get((said(messages, "system"), tuple(asked)))
-            same = exam and not answers_differ(exam.asked, Question(asked, expected(metadata)))
-            return Overlap(exam.where, 1.0) if exam and same else None
+            return Overlap(exam.where, 1.0) if exam else None
         if self._signs.isdisjoint(asked):
             return None
         covered: dict[int, set[int]] = defaultdict(set)
@@ -86,14 +85,15 @@ class HeldOut:
         overlaps = [
             Overlap(exam.where, len(places & self._own[number]) / len(self._own[number]))
             for number, places in covered.items()
-            if numbers((exam := self.exams[number]).asked.words) <= given and not answers_differ(exam.asked, mine)
+            if (exam := self.exams[number]).asked.words == asked
+            or (numbers(exam.asked.words) <= given and not answers_differ(exam.asked, mine))
         ]
         most = max(overlaps, key=lambda found: (found.share, found.where), default=None)
         return most if most and most.share >= COVERED else None
 
     def _rare_words(self) -> frozenset[str]:
-        """One word of each sequence, the rarest: a prompt with none of them has no sequence in common, which most have
-        not."""
+        """One word of each sequence, the rarest. A prompt that holds none of these words shares no sequence, which settles
+        most prompts cheaply."""
         common = Counter(word for exam in self.exams for word in set(exam.asked.words))
         return frozenset(
             min(self.exams[number].asked.words[place : place + GRAM], key=lambda word: (common[word], -len(word), word))

@@ -110,7 +110,7 @@ async def _rulings(asked: list[Question], params: dict[str, Any], stage: str) ->
             f"{KINDS[error.kind].advice}"
         ) from error
     finally:
-        await judge.model.close()
+        await judge.close()
         print(
             f"{stage}: {len(asked)} answers for the judge {params['model']}, {judge.bought} rulings bought", flush=True
         )
@@ -125,7 +125,7 @@ async def _rulings(asked: list[Question], params: dict[str, Any], stage: str) ->
 
 
 def _is_final(error: ApiError, answers_others: bool) -> bool:
-    """A server that has ever answered is not at fault itself when it refuses; rulings of the store count too."""
+    """Where the server answered any other question, a refusal is about this one; rulings of the store count as answers."""
     return KINDS[error.kind].fate == "fail" or (error.kind == "all_refused" and answers_others)
 
 

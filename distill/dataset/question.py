@@ -9,6 +9,9 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from distill.dataset.answers import number
+from distill.dataset.answers.exact import fold
+
 # Scripts that put no spaces between words are compared character by character.
 _SPACELESS = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _WORD = re.compile(rf"[{_SPACELESS}]|[^\W_{_SPACELESS}]+")
@@ -54,10 +57,11 @@ def answers_differ(one: Question, other: Question) -> bool:
 
 
 def expected(metadata: dict[str, Any]) -> str | None:
-    """The expected answer, if there is one, without case and spacing."""
+    """The expected answer, if there is one, in a form in which the same answers are equal."""
     answer = metadata.get("expected_answer")
     if answer is None:
         return None
     if isinstance(answer, int | float):
         return f"{answer:.9g}"
-    return " ".join(str(answer).casefold().split())
+    value = number.number(answer) if isinstance(answer, str) and number.is_plain(answer) else None
+    return fold(str(answer)) if value is None else f"{float(value):.9g}"

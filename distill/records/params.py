@@ -44,8 +44,8 @@ def load(path: Path | str = "params.yaml") -> dict[str, Any]:
         params = parse(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; run from the project's root") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not valid YAML: {error}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not valid YAML in UTF-8: {error}") from None
     faults = schema.faults("params", params)
     if faults:
         raise InputError(f"{path}: {fault}" for fault in faults)

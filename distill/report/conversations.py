@@ -1,6 +1,6 @@
 """Rollouts, kept and rejected rows, and evaluated conversations, joined: one record per thing to read."""
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any
 
 from distill.dataset import answers
@@ -13,13 +13,14 @@ def join(
     rollouts: Iterable[Record],
     rows: Iterable[Record],
     evaluated: Iterable[Record],
+    validation: Container[str] = (),
 ) -> list[Record]:
     """One conversation per rollout, and per held-out prompt that only base or student answered.
 
     In the order of the prompts, then of the samples. Each is {id, prompt_id, sample, split, source, fate,
     metadata, tools, reasons, prompt, talks}: `prompt` holds the messages that all talks begin with, `talks`
     what teacher, student and base made of them. `rows` are kept and rejected ones; one stands in where its rollout is
-    not at hand.
+    not at hand. `validation` are the prompts whose rows training only watched.
     """
     sources = {prompt["id"]: prompt for prompt in prompts}
     by_rollout = {row["rollout_id"]: row for row in rows}
@@ -33,8 +34,11 @@ def join(
     made = []
     for rollout in rollouts:
         row, prompt_id = by_rollout.pop(rollout["id"], None), rollout["prompt_id"]
-        made.append(_of_teacher(rollout, row, ruled.get(prompt_id), others.get(prompt_id, [])))
-    made += [_of_teacher(_as_rollout(row), row, None, others.get(row["prompt_id"], [])) for row in by_rollout.values()]
+        fate = _fate(rollout, row, validation)
+        made.append(_of_teacher(rollout, row, fate, ruled.get(prompt_id), others.get(prompt_id, [])))
+    for row in by_rollout.values():
+        alone = _as_rollout(row)
+        made.append(_of_teacher(alone, row, _fate(alone, row, validation), None, others.get(row["prompt_id"], [])))
     seen = {one["prompt_id"] for one in made}
     made += [_of_student(prompt_id, talks, sources) for prompt_id, talks in others.items() if prompt_id not in seen]
     place = {prompt_id: number for number, prompt_id in enumerate(sources)}
@@ -43,8 +47,8 @@ def join(
     return sorted(made, key=lambda one: (place.get(one["prompt_id"], len(place)), one["sample"], one["id"]))
 
 
-def _of_teacher(rollout: Record, row: Record | None, ruled: Record | None, others: list[Record]) -> Record:
-    talks = [_teacher_talk(rollout, row, ruled)]
+def _of_teacher(rollout: Record, row: Record | None, fate: str, ruled: Record | None, others: list[Record]) -> Record:
+    talks = [_teacher_talk(rollout, row, fate, ruled)]
     if rollout["split"] == "eval":
         talks += [_talk(one) for one in sorted(others, key=lambda one: one["who"], reverse=True)]
     return {
@@ -52,7 +56,7 @@ def _of_teacher(rollout: Record, row: Record | None, ruled: Record | None, other
         "prompt_id": rollout["prompt_id"],
         "sample": rollout["sample"],
         "split": rollout["split"],
-        "fate": _fate(rollout, row),
+        "fate": fate,
         "metadata": rollout["metadata"],
         "tools": rollout["tools"],
         "reasons": (row or {}).get("reasons", []),
@@ -90,17 +94,16 @@ def _as_rollout(row: Record) -> Record:
     }
 
 
-def _fate(rollout: Record, row: Record | None) -> str:
+def _fate(rollout: Record, row: Record | None, validation: Container[str]) -> str:
     if rollout["split"] == "eval":
         return "held_out"
     if row:
-        return "rejected" if "reasons" in row else "trained"
+        return "rejected" if "reasons" in row else "validation" if row["prompt_id"] in validation else "trained"
     return "failed" if rollout["status"] == "failed" else "waiting"
 
 
-def _teacher_talk(rollout: Record, row: Record | None, ruled: Record | None) -> Record:
+def _teacher_talk(rollout: Record, row: Record | None, fate: str, ruled: Record | None) -> Record:
     messages = (row or rollout)["messages"]
-    trained = _fate(rollout, row) == "trained"
     answer, correct = _judged(rollout, row, ruled)
     return {
         "who": "teacher",
@@ -109,7 +112,7 @@ def _teacher_talk(rollout: Record, row: Record | None, ruled: Record | None) -> 
         "learned": [
             number
             for number, message in enumerate(messages)
-            if trained and message["role"] == "assistant" and message.get("weight", 1) != 0
+            if fate == "trained" and message["role"] == "assistant" and message.get("weight", 1) != 0
         ],
         "faults": _faults((row or {}).get("reasons", [])),
         "stop_reason": rollout["stop_reason"],

@@ -13,6 +13,7 @@ from distill.records.faults import InputError
 from distill.report.conversations import join
 from distill.report.sample import ROOM, Sample
 from distill.report.tally import Tally
+from distill.student.examples import held_out_prompts
 
 Record = dict[str, Any]
 
@@ -43,6 +44,7 @@ def gather(root: Path, room: int = ROOM) -> Record:
 
 def _conversations(root: Path, prompts: dict[str, Record], room: int) -> tuple[Tally, list[Record]]:
     tally, sample, rows = Tally(prompts), Sample(room), {}
+    kept: set[str] = set()
     evaluated = list(_read(root / "reports/evaluation.jsonl", "evaluated"))
     beside: Counter[str] = Counter()
     for one in evaluated:
@@ -51,6 +53,8 @@ def _conversations(root: Path, prompts: dict[str, Record], room: int) -> tuple[T
         tally.rollout(rollout)
         sample.offer(rollout["id"], rollout, rollout["split"] == "eval", beside[rollout["prompt_id"]])
     for row in chain(_read(root / "data/train.jsonl", "row"), _read(root / "data/rejected.jsonl", "rejected")):
+        if "reasons" not in row:
+            kept.add(row["prompt_id"])
         if row["rollout_id"] not in tally.rollouts:
             tally.row(row)
             sample.offer(row["rollout_id"], row)
@@ -65,6 +69,7 @@ def _conversations(root: Path, prompts: dict[str, Record], room: int) -> tuple[T
         [one for name, one in sample if name in tally.rollouts],
         [rows.get(name, one) for name, one in sample if name in rows or name not in tally.rollouts],
         [one for one in evaluated if one["prompt_id"] in shown],
+        held_out_prompts(kept),
     )
 
 

@@ -6,6 +6,7 @@ from distill.records import schema
 
 FATES = {
     "trained": "Used for training",
+    "validation": "Used for validation",
     "rejected": "Rejected",
     "failed": "Failed",
     "held_out": "Held out",
@@ -85,7 +86,7 @@ TRAINING = {
     "labels": ("Tokens learned", "of those, what the teacher said"),
     "trainable": ("Trained parameters", "of the adapter"),
     "parameters": ("All parameters", "of student and adapter"),
-    "validation_loss": ("Validation loss", "after the last epoch"),
+    "validation_loss": ("Validation loss", "of the adapter that was kept"),
 }
 
 

@@ -8,6 +8,7 @@ from distill.agent.rollout import Conversation, run, with_tools
 from distill.dataset import judge
 from distill.dataset.answers import correct, extract
 from distill.records.faults import InputError
+from distill.records.spoken import begin
 from distill.student import hub
 from distill.teacher import request as requests
 from distill.teacher.answer import Answer, total
@@ -88,7 +89,7 @@ def evaluated(who: str, prompt: dict[str, Any], talk: Conversation, offered: lis
         "stop_reason": talk.stop_reason,
         "error": _error(who, talk.error),
         "usage": total([answer["usage"] for answer in talk.answers]),
-        **judged(talk.messages, prompt["metadata"], talk.status, offered),
+        **judged(talk.messages, len(prompt["messages"]), prompt["metadata"], talk.status, offered),
     }
 
 
@@ -101,7 +102,7 @@ def from_rollout(rollout: dict[str, Any]) -> dict[str, Any]:
         "stop_reason": rollout["stop_reason"],
         "error": _error("teacher", rollout["error"]),
         "usage": rollout["usage"],
-        **judged(rollout["messages"], rollout["metadata"], rollout["status"], rollout["tools"]),
+        **judged(rollout["messages"], begin(rollout), rollout["metadata"], rollout["status"], rollout["tools"]),
     }
 
 
@@ -130,10 +131,12 @@ def settle(exams: dict[str, list[dict[str, Any]]], prompts: list[dict[str, Any]]
 
 
 def judged(
-    messages: list[dict[str, Any]], metadata: dict[str, Any], status: str, offered: list[dict[str, Any]]
+    messages: list[dict[str, Any]], prompt: int, metadata: dict[str, Any], status: str, offered: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """What a conversation is worth: its answer, whether that is right (only of a completed one), its tool calls."""
-    calls = [call for message in messages for call in message.get("tool_calls", [])]
+    """What a conversation is worth: its answer, whether that is right (only of a completed one), its tool calls; its
+    first `prompt` messages are the prompt's."""
+    said = [message for message in messages[prompt:] if message["role"] == "assistant"]
+    calls = [call for message in said for call in message.get("tool_calls", [])]
     answer = extract(messages, metadata) if status == "completed" else None
     return {
         "answer": answer,
@@ -141,5 +144,5 @@ def judged(
         "messages": messages,
         "tool_calls": len(calls),
         "valid_calls": sum(parse(call, offered)[1] is None for call in calls),
-        "turns": sum(message["role"] == "assistant" for message in messages),
+        "turns": len(said),
     }

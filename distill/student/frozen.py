@@ -44,8 +44,8 @@ def towers(model: Any) -> str | None:
 def load(base: Base, four_bit: bool, device: str) -> Any:
     """The base in bf16 on a card, in fp32 on a CPU, or in 4 bits. Raises InputError where 4 bits cannot be had.
 
-    Weights go to the card tensor by tensor, so that the machine need not have memory for all of them; but for a base that
-    is spread over several cards, which gets them from the first process.
+    Weights go to the card tensor by tensor, so that the machine need not have memory for all of them; except with FSDP,
+    where the first process loads them and hands them out.
     """
     import torch
     from accelerate import PartialState
@@ -63,12 +63,25 @@ def load(base: Base, four_bit: bool, device: str) -> Any:
                 "params.yaml: /student/qlora_rank: a 4-bit base needs bitsandbytes, which is not installed: run"
                 " `make install` on a machine with an NVIDIA card, or train without (null)"
             )
-        from transformers import BitsAndBytesConfig
+        return open_in_four_bits(base.directory, **how)
+    return open_folder(base.directory, **how)
 
-        how["quantization_config"] = BitsAndBytesConfig(
-            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
-        )
-    model = open_folder(base.directory, **how)
+
+def open_in_four_bits(directory: Path, **how: Any) -> Any:
+    """As `open_folder`, quantised as QLoRA has it (arXiv 2305.14314): NF4, the scales quantised once more. Needs
+    bitsandbytes."""
+    from transformers import BitsAndBytesConfig
+
+    model = open_folder(
+        directory,
+        quantization_config=BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=how["dtype"],
+        ),
+        **how,
+    )
     module: Any
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):  # bitsandbytes would repack for inference at each evaluation

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from distill.dataset import convert
 from distill.student import base
 from distill.student.loaded import Loaded
 from distill.student.render import IGNORED, Sequence, render
@@ -20,7 +21,7 @@ def loss(rollouts: list[dict[str, Any]], path: str, adapter: Path) -> dict[str, 
     rows: list[list[Sequence]] = []
     for rollout in rollouts:
         try:
-            sequences = render(rollout, tokenizer) if rollout["status"] == "completed" else []
+            sequences = render(convert.row(rollout), tokenizer) if rollout["status"] == "completed" else []
         except Unrenderable:  # a call that is no JSON: the filter would have rejected it
             continue
         if sequences:

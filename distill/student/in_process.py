@@ -43,7 +43,7 @@ class _Question:
     answer: "asyncio.Future[list[int]]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     def unwanted(self, ids: list[int]) -> bool:
-        """Whether what may follow these tokens is of no use, also because who asked is gone. For any thread."""
+        """Whether generation can stop here: the answer is complete, or at its limit, or nobody waits for it. Thread-safe."""
         return self.answer.done() or self.over(ids) or len(ids) >= self.longest
 
 

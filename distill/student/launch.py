@@ -35,11 +35,9 @@ def processes() -> int:
     return max(1, torch.cuda.device_count())
 
 
-def command(processes: int, four_bit: bool, cpu: bool = False) -> list[str]:
+def command(processes: int, four_bit: bool) -> list[str]:
     """What starts `processes` processes on this machine."""
-    way = (
-        ["--cpu"] if cpu else ["--multi_gpu", "--mixed_precision", "bf16"] if four_bit else ["--config_file", str(FSDP)]
-    )
+    way = ["--multi_gpu", "--mixed_precision", "bf16"] if four_bit else ["--config_file", str(FSDP)]
     count = ["--num_processes", str(processes), "--num_machines", "1"]
     return [sys.executable, "-m", "accelerate.commands.launch", *way, *count, "-m", STAGE]
 

@@ -13,9 +13,7 @@ LICENCE = (
 )
 
 
-def report(
-    examples: Examples, trained: Trained, base: Base, params: dict[str, Any], teachers: list[str], data: str
-) -> dict[str, Any]:
+def report(examples: Examples, trained: Trained, base: Base, teachers: list[str], data: str) -> dict[str, Any]:
     """reports/training.json; `data` is the SHA-256 of the training rows. Token counts are those of one epoch."""
     return {
         "base": base.name,

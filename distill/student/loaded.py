@@ -6,9 +6,10 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from distill.records.terminal import say
 from distill.student.device import find_device
 from distill.student.forced_call import may_follow
-from distill.student.frozen import open_folder
+from distill.student.frozen import open_folder, open_in_four_bits
 from distill.student.packing import collator, keep_apart, layout
 from distill.student.quiet import quiet
 from distill.student.render import IGNORED, Sequence
@@ -23,17 +24,27 @@ Over = Callable[[list[int]], bool]
 class Loaded:
     """`directory` holds the base in safetensors, `adapter` what sft_train wrote (None: the base alone).
 
-    bf16 on a CUDA device; fp32 on a CPU, where bf16 is forty times slower.
+    bf16 on a CUDA device, or in 4 bits where it does not fit in there (one that was trained over 4 bits may not); fp32 on
+    a CPU, where bf16 is forty times slower.
     """
 
     def __init__(self, directory: Path, adapter: Path | None):
         import torch
         from transformers import GenerationConfig
+        from transformers.utils import is_bitsandbytes_available
 
         quiet()
         self.device = find_device()
         dtype = torch.bfloat16 if self.device == "cuda" else torch.float32
-        model = open_folder(directory, dtype=dtype, device_map=self.device)  # tensor by tensor, as in frozen.load
+        how: dict[str, Any] = {"dtype": dtype, "device_map": self.device}  # tensor by tensor, as in frozen.load
+        try:
+            model = open_folder(directory, **how)
+        except torch.OutOfMemoryError:
+            if not is_bitsandbytes_available():
+                raise
+            say("the base does not fit on the card in 16 bits: it is loaded in 4")
+            torch.cuda.empty_cache()
+            model = open_in_four_bits(directory, **how)
         model.generation_config = GenerationConfig()  # what is not said is taken from there: a repetition penalty, say
         self.context: int = getattr(model.config.get_text_config(), "max_position_embeddings", 2**31)
         self._adapted = adapter is not None
@@ -41,7 +52,7 @@ class Loaded:
             from peft import PeftModel
 
             model = PeftModel.from_pretrained(model, str(adapter))
-        self.model: Any = model.to(self.device).eval()
+        self.model: Any = model.eval()
 
     def generate(
         self,

@@ -36,7 +36,7 @@ def first(examples: Examples, share: int, device: str) -> Fit:
 
 
 def less(fit: Fit, share: int, longest: int) -> Fit | None:
-    """The next smaller parts of a batch of `share` rows, of which the longest has so many tokens; None: there are none."""
+    """The next smaller parts of a batch of `share` rows, whose longest has `longest` tokens; None where there are none."""
     smaller = max((rows for rows in range(1, fit.rows // 2 + 1) if share % rows == 0), default=None)
     if not fit.recompute and (smaller is None or smaller * longest < ENOUGH_TOKENS):
         return Fit(fit.rows, True)

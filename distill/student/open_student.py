@@ -30,7 +30,7 @@ def open_student(params: dict[str, Any], adapter: Path, slots: int = 1) -> Model
     """The student of `student.path` with its adapter; `lora` in the sampling turns it on (scale 1) or off (0).
 
     `slots`: conversations that llama.cpp has side by side. One is as fast on two cores as four, and gives the same answers
-    every time: more are rounded as they happen to come together.
+    every time; with more, rounding depends on which requests share a batch.
 
     Nothing is loaded or started before the first question. Raises InputError where the adapter is missing, or its
     template is one that no server here can read calls of.

@@ -12,6 +12,7 @@ import orjson
 from distill.dataset.answers import types
 
 Z95 = 1.959964
+NO_GAP = 0.025
 RESAMPLES = 2000
 MOST_GROUPS = 8
 
@@ -73,13 +74,15 @@ def wilson(successes: int, n: int) -> list[float] | None:
 def gap_closed(base: list[bool], student: list[bool], teacher: list[bool]) -> tuple[float | None, list[float] | None]:
     """(student − base) / (teacher − base) over the same prompts, and its 95 % interval (see `_resampled`).
 
-    None where the teacher is not better than the base: then there is no gap to close.
+    None where the teacher is not better than the base: then there is no gap to close. Without an interval where it may
+    well be chance that it is better: where more than NO_GAP of the samples have no gap.
     """
     ratio = _ratio(sum(base), sum(student), sum(teacher))
     if ratio is None:
         return None, None
-    ratios = (_ratio(*right) for right in _resampled(base, student, teacher))
-    return round(ratio, 4), _interval([drawn for drawn in ratios if drawn is not None])
+    drawn = [_ratio(*right) for right in _resampled(base, student, teacher)]
+    known = [one for one in drawn if one is not None]
+    return round(ratio, 4), _interval(known) if len(drawn) - len(known) <= NO_GAP * len(drawn) else None
 
 
 def gain(base: list[bool], student: list[bool]) -> tuple[float | None, list[float] | None]:

@@ -65,7 +65,7 @@ class Served:
         if self._started is None:
             starting = asyncio.to_thread(self._server.enter_context, self.start(0, self._stop))
             self._started = asyncio.ensure_future(starting)
-        endpoint = await asyncio.shield(self._started)  # who is cancelled while it starts does not take it along
+        endpoint = await asyncio.shield(self._started)  # cancelling one question must not cancel the start
         if self._http is None:
             self._http = Http(endpoint.base_url, {"Authorization": f"Bearer {endpoint.api_key}"}, TIMEOUT_S)
         sampling = {name: value for name, value in request["sampling"].items() if name != "lora"}

@@ -39,6 +39,8 @@ def _gap(evaluation: dict[str, Any]) -> str:
         return "unknown, no held-out prompt has an expected_answer"
     if closed is None:
         return "none to close, the teacher is no better than the base"
+    if interval is None:
+        return f"{closed:.0%} (no interval: that the teacher is better than the base may be chance)"
     return f"{closed:.0%} (95 % interval {interval[0]:.0%} to {interval[1]:.0%})"
 
 

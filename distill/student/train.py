@@ -162,7 +162,7 @@ def _arguments(examples: Examples, params: dict[str, Any], folder: Path, device:
     from trl import SFTConfig
 
     steps = math.ceil(math.ceil(len(examples.train) / params["batch_size"]) * params["num_epochs"])
-    interval = max(1, steps // CHECKPOINTS)
+    interval = math.ceil(steps / CHECKPOINTS)
     return SFTConfig(
         output_dir=str(folder),
         per_device_train_batch_size=fit.rows,

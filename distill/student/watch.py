@@ -19,6 +19,7 @@ class Watch(TrainerCallback):
     def __init__(self, tokens: int, early_stopping: int | None):
         self.tokens, self.early_stopping = tokens, early_stopping
         self.began = self.epoch = self.first = 0.0
+        self.stopped = False
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.began, self.first, self.epoch = time.monotonic(), state.global_step, state.epoch or 0.0
@@ -45,13 +46,14 @@ class Watch(TrainerCallback):
         """Decides by the whole history, so that a resumed run decides alike."""
         losses = [entry["eval_loss"] for entry in state.log_history if "eval_loss" in entry]
         if self.early_stopping is not None and not_better_for(losses) >= self.early_stopping:
-            control.should_training_stop = True
+            control.should_training_stop = self.stopped = True
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         from accelerate import PartialState
 
         PartialState().wait_for_everyone()  # each process writes a part of the checkpoint
-        if state.is_world_process_zero:
+        # A run that was resumed at its last step would not know that it had been stopped there.
+        if state.is_world_process_zero and not self.stopped:
             mark_complete(Path(args.output_dir), state.global_step)
 
 

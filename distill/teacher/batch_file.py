@@ -14,14 +14,14 @@ class BatchFile(NamedTuple):
     keys: list[str]
 
 
-def files(path: str, requests: Iterable[tuple[str, bytes]]) -> Iterator[BatchFile]:
-    """The files that ask `requests`, each a key and a JSON body, at `path` of the API; one at a time is in memory."""
+def files(path: str, requests: Iterable[tuple[str, bytes]], most: int = MOST_REQUESTS) -> Iterator[BatchFile]:
+    """The files that ask `requests`, each a key and a JSON body, at `path` of the API; `most`: requests in a file."""
     lines: list[bytes] = []
     keys: list[str] = []
     size = 0
     for key, body in requests:
         line = b'{"custom_id":"%s","method":"POST","url":"/v1%s","body":%s}\n' % (key.encode(), path.encode(), body)
-        if lines and (len(lines) == MOST_REQUESTS or size + len(line) > MOST_BYTES):
+        if lines and (len(lines) == most or size + len(line) > MOST_BYTES):
             yield BatchFile(b"".join(lines), keys)
             lines, keys, size = [], [], 0
         lines.append(line)

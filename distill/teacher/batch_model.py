@@ -58,6 +58,7 @@ class BatchModel:
         self._questions = Questions()
         self._without: frozenset[str] = frozenset()
         self._working: asyncio.Task[None] | None = None
+        self._most = batch_file.MOST_REQUESTS
 
     def request(
         self,
@@ -112,10 +113,13 @@ class BatchModel:
             self._give_up()
 
     async def _adopt(self, server: BatchEndpoint) -> None:
-        """Finds the ids of batches that a killed run ordered without living to see the answer, or orders them now."""
-        for batch in self._open.all():
-            if batch.id is None:
-                self._placed(batch, await server.find(batch) or await server.order(batch))
+        """Finds the ids of batches that a killed run ordered without living to see the answer. What it did not come to
+        order waits for the budget like everything else."""
+        for batch in [batch for batch in self._open.all() if batch.id is None]:
+            if found := await server.find(batch):
+                self._placed(batch, found)
+            else:
+                self._open.close(batch)
 
     async def _order(self, server: BatchEndpoint) -> None:
         """Orders what waits and is not ordered, as far as the budget reaches. What another process had ordered may be
@@ -132,7 +136,7 @@ class BatchModel:
             if self.budget.fits(question.worst):
                 self._questions.set_aside(key, await self.budget.reserve(question.worst))
                 chosen.append((key, self._body(question.request)))
-        for file in batch_file.files(self.adapter.PATH, chosen):
+        for file in batch_file.files(self.adapter.PATH, chosen, self._most):
             self.halt.check()
             batch = self._open.new(await server.upload(file.content), file.keys)
             self._placed(batch, await server.order(batch))
@@ -174,7 +178,14 @@ class BatchModel:
         found = (now.get("errors") or {}).get("data") or [{}]
         self._open.close(batch)
         self._questions.refused_together(batch.keys)
-        if found[0].get("code") == "token_limit_exceeded":  # too much is queued: by now, or by others
+        alone = not self._open.all()
+        if found[0].get("code") == "token_limit_exceeded" and (len(batch.keys) > 1 or not alone):
+            if alone:
+                self._most = -(-len(batch.keys) // 2)
+            say(
+                f"batch {batch.id}: {len(batch.keys)} requests are more than the provider's limit of tokens in line lets "
+                f"in; trying again in {FULL_QUEUE_S / 60:.0f} minutes, with at most {self._most} in a batch"
+            )
             await self.halt.sleep(FULL_QUEUE_S)
             return
         raise errors.error(

@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from distill.records.spoken import spoken
 from distill.teacher import request as requests
 from distill.teacher.answer import Answer, Usage, count, finished, word
 from distill.teacher.errors import Transient
@@ -89,8 +90,7 @@ def _with_echoes(messages: list[dict[str, Any]], earlier: list[Answer]) -> list[
     if not any("echo" in answer for answer in earlier):
         return messages
     said = list(messages)
-    spoken = [place for place, message in enumerate(messages) if message["role"] == "assistant"]
-    for place, answer in zip(spoken[len(spoken) - len(earlier) :], earlier, strict=True):
+    for place, answer in zip(spoken(messages, len(earlier)), earlier, strict=True):
         echo = dict(answer.get("echo", {}))
         extras = echo.pop("extra_content", {})
         unsaid = {"reasoning_content"} if "reasoning" in echo else set()  # Groq refuses what is not its own name

@@ -26,12 +26,18 @@ REFUSALS = 10
 """Conversations refused by a server that has answered none, after which the run ends."""
 FLEX_TRIES = 3
 """Refusals of flex capacity after which `flex_or_standard` pays the standard price."""
+FLEX_PAUSE_S = 300.0
+"""How long it then pays that for all requests, before one asks for flex again."""
 CONNECTION_TRIES = 3
 """Failures to connect, with a server that has never said a word, after which the run ends."""
 USUAL_ANSWER = 500
 """Output tokens that an answer is taken to have before any was seen, for runtime.tokens_per_minute."""
 BYTES_PER_TOKEN = 4
 FIRST_POLL_S, LONGEST_POLL_S = 0.2, 10.0
+LONGEST_ANSWER_S = 6 * 3600.0
+"""An answer in the making that takes longer is left to a later run."""
+KEPT_S = 29 * 86400.0
+"""OpenAI drops finished answers after 30 days."""
 FORGET_S = 10.0
 POLL_FAILURES = 20
 """Failed looks at an answer in the making after which the rollout gives up; the note lets a later run look again."""
@@ -39,7 +45,8 @@ POLL_FAILURES = 20
 
 class EndpointModel:
     """Asks through `adapter` (the module chat or responses). `connect` and `find_prices` run at the first question:
-    stored answers need neither key nor price. `background`: answers are polled for instead of waited for.
+    stored answers need neither key nor price. `background`: answers are polled for instead of waited for. `promised`:
+    the keys that open batches will answer, with words for who asks for one of them here.
     """
 
     seeded = False  # few servers take `seed`, some refuse it, and OpenAI promises nothing for it
@@ -57,18 +64,21 @@ class EndpointModel:
         halt: Halt,
         tier: str = "standard",
         background: bool = False,
+        promised: Callable[[], dict[str, str]] = dict,
     ):
         self.adapter, self.identity = adapter, identity
         self.throttle, self.budget, self.halt = throttle, budget, halt
         self.tier, self.background = tier, background
         self.places = throttle.ceiling
         self._provider, self._at_openai = identity["provider"], is_openai(identity["provider"])
-        self._connect, self._find_prices = connect, find_prices
+        self._connect, self._find_prices, self._find_promised = connect, find_prices, promised
+        self._promised: dict[str, str] = {}
         self._http: Http | None = None
         self._prices: Prices | None = None
         self._without: frozenset[str] = frozenset()
         self._forgetting: set[asyncio.Task[None]] = set()
         self._answers = self._answer_tokens = self._refusals = 0
+        self._flex_full_until = 0.0
 
     def request(
         self,
@@ -85,19 +95,24 @@ class EndpointModel:
         if self._http is None:
             self._prices = self._find_prices()
             self.budget.unpriced = self._prices is None
+            self._promised = self._find_promised()
             self._http = self._connect()
             self._warning = asyncio.create_task(self._warn())
+        if note and note.key in self._promised:
+            raise Fatal("ordered", self._promised[note.key])
         refused = unheard = 0
 
         async def once() -> Answer:
             nonlocal refused, unheard
             tier = self.tier
             if tier == "flex_or_standard":
-                tier = "flex" if refused < FLEX_TRIES else "standard"
+                tier = "flex" if refused < FLEX_TRIES and perf_counter() > self._flex_full_until else "standard"
             try:
                 return await self._repaired(request, tier, note)
             except ApiError as error:
                 refused += error.kind == "flex_busy"
+                if refused == FLEX_TRIES:
+                    self._flex_full_until = perf_counter() + FLEX_PAUSE_S
                 unheard += error.kind == "connection"
                 if unheard == CONNECTION_TRIES and self._http and not self._http.heard:
                     raise Fatal("unreachable", error.message) from None
@@ -120,7 +135,7 @@ class EndpointModel:
             self._http = None
 
     def _all_refused(self, error: ApiError) -> ApiError:
-        """A server that refuses all there is may be at fault itself: its word on one conversation is not final."""
+        """While a server has refused every request, the fault may be its own: no refusal is final yet."""
         self._refusals += 1
         kind = "parameter_refused" if self._refusals >= REFUSALS else "all_refused"
         return errors.error(kind, error.message, http_status=error.http_status)
@@ -195,9 +210,11 @@ class EndpointModel:
                 note.write(begun)
         if note:
             note.on_clear = lambda: self._forget(begun)
-        pause, failures = FIRST_POLL_S, 0
+        pause, failures, over = FIRST_POLL_S, 0, perf_counter() + LONGEST_ANSWER_S
         while reply.content.get("status") in responses.PENDING:
-            await asyncio.sleep(pause)
+            if perf_counter() > over:
+                raise ApiError("timeout", f"no answer in {LONGEST_ANSWER_S / 3600:.0f} hours", maybe_billed=ours)
+            await (self.halt.sleep(pause) if note else asyncio.sleep(pause))
             pause = min(pause * 1.5, LONGEST_POLL_S)
             try:
                 reply = _begun(
@@ -211,6 +228,8 @@ class EndpointModel:
             except Fatal as error:
                 if error.kind != "not_found" or note is None:
                     raise
+                if not ours and note.age_s() < KEPT_S:
+                    raise Fatal("ordered", _lost(begun, note), 404) from None
                 note.clear()
                 raise Transient("server", "the server no longer has the answer", 404, maybe_billed=ours) from None
         return reply
@@ -234,6 +253,13 @@ class EndpointModel:
 
     def _usual_answer(self) -> int:
         return self._answer_tokens // self._answers if self._answers else USUAL_ANSWER
+
+
+def _lost(begun: str, note: Note) -> str:
+    return (
+        f"answer {begun} was ordered, and the server does not know it: use the key it was ordered with, or delete "
+        f"{note.path} to order (and pay) again"
+    )
 
 
 def _begun(reply: Reply) -> Reply:

@@ -48,6 +48,7 @@ KINDS = {
     "budget": Kind("stop", "raise runtime.budget_usd, and run again to go on"),
     "unknown_price": Kind("stop", "give the price in runtime.prices, or set runtime.unknown_price to allow"),
     "batch_failed": Kind("stop", "see the provider's list of batches"),
+    "ordered": Kind("stop", "collect what was ordered before, and run again"),
     "embedded_server": Kind("stop", "see the message of llama.cpp"),
     "interrupted": Kind("stop", "run again to go on"),
     "orphaned": Kind("stop", "run again to go on"),

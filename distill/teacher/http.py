@@ -21,7 +21,7 @@ IDLE_S = 4.0
 
 
 class Reply(NamedTuple):
-    """A good answer (status 2xx): its JSON content, its headers, and the bytes on the wire."""
+    """A good answer (status 2xx): its JSON content and its headers."""
 
     content: Any
     headers: Mapping[str, str]
@@ -103,7 +103,6 @@ class Http:
             timeout=aiohttp.ClientTimeout(total=self.timeout_s, sock_connect=CONNECT_S),
             cookie_jar=aiohttp.DummyCookieJar(),  # a request depends on none before it
             proxy=_proxy(self.base_url),
-            auto_decompress=True,
         )
 
 

@@ -59,6 +59,15 @@ class OpenBatches:
         """Forgets a batch: its answers are stored, or will never come."""
         self._path(batch).unlink(missing_ok=True)
 
+    def promised(self) -> dict[str, str]:
+        """Every key that a batch was ordered to answer, with what a person is told who asks for it in another way."""
+        return {
+            key: f"a batch with this and {len(batch.keys) - 1} more requests was ordered, and would be paid as well: collect "
+            f"it with runtime.tier: batch, or delete {self._path(batch)} to ask (and pay) again"
+            for batch in self.all()
+            for key in batch.keys
+        }
+
     def lost(self, batch: Batch) -> str:
         """What a person is told of a batch that the server does not know."""
         return (

@@ -5,6 +5,7 @@ import resource
 from typing import Any
 
 from distill.records.faults import InputError
+from distill.records.ids import content_id
 from distill.teacher import chat, prices, provider, responses, rules, secrets
 from distill.teacher.batch_model import BatchModel
 from distill.teacher.budget import Budget
@@ -12,6 +13,7 @@ from distill.teacher.endpoint_model import EndpointModel
 from distill.teacher.errors import Fatal
 from distill.teacher.halt import Halt
 from distill.teacher.http import Http
+from distill.teacher.open_batches import OpenBatches
 from distill.teacher.provider import Model
 from distill.teacher.store import Store
 from distill.teacher.throttle import Throttle
@@ -60,6 +62,8 @@ def open_model(params: dict[str, Any], halt: Halt, store: Store, with_tools: boo
     throttle = Throttle(
         _with_files_for(runtime["api_concurrency"]), halt, runtime["requests_per_minute"], runtime["tokens_per_minute"]
     )
+    if runtime["tier"] == "flex_or_standard":
+        throttle.congestion -= {"flex_busy"}  # what flex refuses the standard tier has room for
     return EndpointModel(
         adapter,
         identity,
@@ -69,7 +73,8 @@ def open_model(params: dict[str, Any], halt: Halt, store: Store, with_tools: boo
         budget=budget,
         halt=halt,
         tier=runtime["tier"],
-        background=adapter is responses and rules.in_background(model),
+        background=adapter is responses and bool(OPENAI.match(model)) and rules.in_background(model),
+        promised=OpenBatches(store, content_id(identity)).promised,
     )
 
 

@@ -8,7 +8,7 @@ import orjson
 
 from distill.teacher import errors
 from distill.teacher.errors import KINDS, ApiError
-from distill.teacher.waits import LONGEST_WAIT_S, retry_after_s
+from distill.teacher.waits import DAILY_LIMIT_S, retry_after_s
 
 BY_CODE = {
     "insufficient_quota": "quota",
@@ -85,7 +85,7 @@ def refused(status: int, headers: Mapping[str, str], content: bytes) -> ApiError
             "not_found",
             f"what is asked for is at {headers.get('location')}, so that belongs into teacher.base_url",
         )
-    if KINDS[kind].fate == "retry" and wait is not None and wait > LONGEST_WAIT_S:
+    if KINDS[kind].fate == "retry" and wait is not None and wait > DAILY_LIMIT_S:
         kind, words = "long_wait", f"{words} (the server asks to wait {wait / 3600:.1f} h)"
     message = f"HTTP {status}{f' ({code})' if code else ''}: {words}"
     return errors.error(kind, message, http_status=status, retry_after_s=wait)

@@ -9,9 +9,8 @@ the same one.
 import asyncio
 import errno
 import os
-import threading
+import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
@@ -24,11 +23,11 @@ from distill.teacher import errors
 from distill.teacher.answer import Answer
 from distill.teacher.errors import ApiError
 from distill.teacher.lease import Lease
+from distill.teacher.writer import Writer, WriterLost
+from distill.teacher.writer_process import place
 
 ROOM = 64 << 20
 """Bytes that have to be free before an answer is bought: what hundreds of requests in flight may bring home."""
-WRITERS = 16
-"""Threads that wait for the disk: one fsync takes milliseconds, many at once take hardly longer."""
 
 
 def request_key(request: dict[str, Any], sample: int) -> str:
@@ -49,7 +48,7 @@ class Store:
     def __init__(self, root: Path | None = None):
         chosen = os.environ.get("DISTILL_STORE")
         self.root = root or (Path(chosen).expanduser() if chosen else cache_dir() / "answers")
-        self._writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="store")
+        self._writer: Writer | None = None
 
     def entry(self, key: str) -> dict[str, Any]:
         """`{"answer": …}` or `{"failure": …}`; empty when there is neither. A broken file counts as absent."""
@@ -69,7 +68,7 @@ class Store:
 
     def put(self, key: str, request: dict[str, Any] | None, answer: Answer, durable: bool = True) -> None:
         """Writes the answer; `durable`: it is on disk when this returns. Raises OSError when the disk does not take it."""
-        self._write(key, ".json", orjson.dumps({"request": request, "answer": answer}), durable)
+        self._write(key, ".json", _entry(request, answer), durable)
 
     def check_room(self) -> None:
         """Raises OSError when the disk is so full that an answer bought now might not be kept."""
@@ -83,7 +82,18 @@ class Store:
 
     async def keep(self, key: str, request: dict[str, Any] | None, answer: Answer) -> None:
         """As `put`, while the event loop goes on."""
-        await asyncio.get_running_loop().run_in_executor(self._writers, self.put, key, request, answer)
+        if self._writer is None or self._writer.lost or self._writer.loop is not asyncio.get_running_loop():
+            self._writer = Writer()
+        try:
+            await self._writer.write(self._path(key, ".json"), _entry(request, answer))
+        except WriterLost:
+            await asyncio.to_thread(self.put, key, request, answer)
+
+    async def close(self) -> None:
+        """Ends what `keep` began. The store can be used again."""
+        if self._writer and self._writer.loop is asyncio.get_running_loop():
+            await self._writer.close()
+        self._writer = None
 
     def put_failure(self, key: str, error: ApiError) -> None:
         """Remembers that a request was refused for good, or as often as it was tried."""
@@ -103,26 +113,16 @@ class Store:
 
     def _write(self, key: str, ending: str, content: bytes, durable: bool = False) -> None:
         path = self._path(key, ending)
-        temporary = f"{self.root}/{key[:2]}/.{key}{ending}.{os.getpid()}-{threading.get_ident()}.tmp"
         try:
-            file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-        except FileNotFoundError:
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-        try:
-            # No file object: each of its calls more is one more wait for the interpreter's lock.
-            while content:
-                content = content[os.write(file, content) :]
-            os.replace(temporary, path)
-            if durable:
-                os.fsync(file)  # after the rename: it makes the name durable, too
+            file = place(path, content)
+            try:
+                if durable:
+                    os.fsync(file)
+            finally:
+                os.close(file)
         except OSError as error:
-            with suppress(FileNotFoundError):
-                os.unlink(temporary)
-            error.filename = error.filename or path
+            error.filename = path
             raise
-        finally:
-            os.close(file)
 
 
 class Note:
@@ -130,15 +130,19 @@ class Note:
 
     def __init__(self, store: Store, key: str):
         self._store, self.key = store, key
-        self._path = store._path(key, ".note")
+        self.path = store._path(key, ".note")
         self.used = False
         self.on_clear: Callable[[], None] = lambda: None
 
     def read(self) -> str | None:
         """The words, or None."""
-        content = _read(self._path)
+        content = _read(self.path)
         self.used = content is not None
         return content.decode() if content else None
+
+    def age_s(self) -> float:
+        """Seconds since the words were written; it must have some."""
+        return time.time() - os.stat(self.path).st_mtime
 
     def write(self, words: str) -> None:
         """Replaces the words; they are durable when this returns."""
@@ -148,9 +152,13 @@ class Note:
     def clear(self) -> None:
         """Forgets them."""
         with suppress(FileNotFoundError):
-            os.unlink(self._path)
+            os.unlink(self.path)
         self.used = False
         self.on_clear()
+
+
+def _entry(request: dict[str, Any] | None, answer: Answer) -> bytes:
+    return orjson.dumps({"request": request, "answer": answer})
 
 
 def stored_failure(entry: dict[str, Any]) -> ApiError | None:

@@ -36,6 +36,11 @@ class Teacher:
             self._idle.clear()
             await self._idle.wait()
 
+    async def close(self) -> None:
+        """Ends the model and the store's own process."""
+        await self.model.close()
+        await self.store.close()
+
     def request(
         self, messages: list[dict[str, Any]], tools: list[dict[str, Any]], seed: int, earlier: list[Answer]
     ) -> dict[str, Any]:

@@ -8,20 +8,22 @@ from collections.abc import Mapping
 
 from distill.teacher.errors import ApiError
 from distill.teacher.halt import Halt
-from distill.teacher.waits import LONGEST_WAIT_S, used_up_s
+from distill.teacher.waits import DAILY_LIMIT_S, used_up_s
 
 START = 64
 """Requests in flight before anything is known."""
 CUT = 0.75
 SUCCESSES_PER_STEP = 25
-CONGESTION = {"rate_limit", "overloaded", "flex_busy", "timeout", "connection"}
+CONGESTION = frozenset({"rate_limit", "overloaded", "flex_busy", "timeout", "connection"})
 
 
 class Throttle:
-    """Hands out places for requests. `limit` is the number of places now, `ceiling` the most there may be."""
+    """Hands out places for requests. `limit` is the number of places now, `ceiling` the most there may be, `congestion`
+    the kinds of errors that cut it."""
 
     def __init__(self, ceiling: int, halt: Halt, per_minute: int | None = None, tokens_per_minute: int | None = None):
         self.ceiling, self.halt = ceiling, halt
+        self.congestion = CONGESTION
         self.limit = float(min(START, ceiling))
         self.in_flight = 0
         self.refusals = 0
@@ -45,10 +47,10 @@ class Throttle:
     def seen(self, headers: Mapping[str, str]) -> None:
         """Reads `x-ratelimit-*`: when nothing remains, nothing is sent until the reset.
 
-        A reset that is hours away is when all of a daily limit is back; the next refusal says when the next request is.
+        A reset that is hours away belongs to a daily limit and is passed over; the next refusal says how long to wait.
         """
         wait = used_up_s(headers)
-        if 0 < wait <= LONGEST_WAIT_S:
+        if 0 < wait <= DAILY_LIMIT_S:
             self._block(wait)
 
     @property
@@ -83,7 +85,7 @@ class Throttle:
             self.limit = min(self.ceiling, self.limit + (1 if self._growing else 1 / SUCCESSES_PER_STEP))
 
     def _refused(self, error: ApiError, started: float) -> None:
-        if error.kind not in CONGESTION:
+        if error.kind not in self.congestion:
             return
         self.refusals += 1
         self._growing = False

@@ -5,7 +5,7 @@ import re
 import time
 from collections.abc import Mapping
 
-LONGEST_WAIT_S = 600.0
+DAILY_LIMIT_S = 600.0
 """A longer wait is a daily limit: it is not this run's business."""
 EPOCH_S = 1e8
 """A larger number of seconds is a date, and no two servers count dates alike."""

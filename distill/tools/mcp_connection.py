@@ -61,7 +61,7 @@ async def _stdio(stack: AsyncExitStack, server: McpServer) -> Any:
 async def _http(stack: AsyncExitStack, server: McpServer, door: str | None) -> Any:
     from mcp.client.streamable_http import streamable_http_client
 
-    target = secrets.expand(server.url or "")
+    target = server.target
     headers = {name: secrets.expand(value) for name, value in server.headers}
     error: Exception | None = None
     if not urlsplit(target).path.rstrip("/").endswith("/sse"):

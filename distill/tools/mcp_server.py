@@ -40,14 +40,19 @@ class McpServer:
         )
 
     @property
+    def target(self) -> str:
+        """Its URL as it is asked, with what the environment says; it may hold a secret."""
+        return with_scheme(secrets.expand(self.url or ""))
+
+    @property
     def on_loopback(self) -> bool:
         """Whether its URL is on this machine (or, for a row with a sandbox, inside of that)."""
-        return self.url is not None and urlsplit(self.url).hostname in LOOPBACK
+        return self.url is not None and urlsplit(self.target).hostname in LOOPBACK
 
     @property
     def port(self) -> int:
         """Where its URL listens."""
-        parts = urlsplit(self.url or "")
+        parts = urlsplit(self.target)
         return parts.port or (443 if parts.scheme == "https" else 80)
 
 
@@ -79,7 +84,7 @@ def identity(params: dict[str, Any]) -> list[dict[str, Any]]:
     kept = []
     for server in servers(params):
         url = server.url
-        if url and server.on_loopback:
+        if url and not url.startswith("${") and server.on_loopback:
             parts = urlsplit(url)
             url = urlunsplit(parts._replace(netloc="localhost"))
         kept.append(
@@ -97,8 +102,8 @@ def identity(params: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def with_scheme(url: str) -> str:
-    """`localhost:8931` as `http://localhost:8931/mcp`; a whole URL as it is."""
-    if "://" in url:
+    """`localhost:8931` as `http://localhost:8931/mcp`; a whole URL, or the name of one, as it is."""
+    if "://" in url or url.startswith("${"):
         return url
     return f"http://{url}" if "/" in url else f"http://{url}/mcp"
 

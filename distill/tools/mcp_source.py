@@ -20,7 +20,6 @@ NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]")
 UNKNOWN = re.compile(
     r"(?i)(unknown|no such|not found|does not exist|invalid).{0,40}tool|tool.{0,80}(unknown|not found)"
 )
-LOST, TIMED_OUT = -32000, -32001
 LIST_S = 10.0
 SAID = 400
 
@@ -50,11 +49,15 @@ class McpTools:
 
     async def _offers(self) -> list[Offer]:
         if self._known is None and self._lists:
-            self._known = self._lists.get(self.origin, self._group)
+            self._known = self._allowed(self._lists.get(self.origin, self._group))
         if self._known is None:
             await self.check()
         # Servers interrupt one call for the next in a session that a rollout has to itself.
         return [Offer(schema(tool), own=tool["name"], in_turn=self.stateful) for tool in self._known or []]
+
+    def _allowed(self, offered: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
+        """Those that the model may see; `then` need not be one of them."""
+        return offered and [tool for tool in offered if self.server.allows(tool["name"])]
 
     async def ready(self, prompts: list[dict[str, Any]]) -> None:
         """As `check`."""
@@ -74,7 +77,7 @@ class McpTools:
             raise InputError(f"params.yaml: {self.server.key}: {error}") from None
         finally:
             await keeper.close()
-        found = caller.allowed(offered)
+        found = self._allowed(offered) or []
         faults = [fault for tool in found for fault in _faults(tool)]
         missing = [self.server.then] if self.server.then and self.server.then not in _names(offered) else []
         faults += [f"/then: it has no tool '{name}'" for name in missing]
@@ -86,7 +89,7 @@ class McpTools:
         if faults:
             raise InputError(f"params.yaml: {self.server.key}{fault}" for fault in faults)
         if self._known is None and self._lists:
-            self._lists.put(self.origin, self._group, found)
+            self._lists.put(self.origin, self._group, offered)
         self._known, self._seen = found, True
 
     @asynccontextmanager
@@ -154,13 +157,9 @@ class McpCaller:
             if not cursor:
                 return found
 
-    def allowed(self, offered: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Those that the model may see; `then` need not be one of them."""
-        return [tool for tool in offered if self._server.allows(tool["name"])]
-
     async def check(self) -> None:
         """Raises SessionLost when the server offers something else than the model was told."""
-        found = self.allowed(await self.offered())
+        found = self._source._allowed(await self.offered()) or []
         if found != self._source.known:
             raise self._lost(f"changed its tools: {_difference(self._source.known, found)}")
 
@@ -169,8 +168,15 @@ class McpCaller:
         said = await self._say(name, arguments)
         then = self._server.then
         if then and name != then and not next(tool for tool in self._source.known if tool["name"] == name)["reads"]:
-            said = f"{said.rstrip()}\n{await self._say(then, {})}".lstrip()
+            said = f"{said.rstrip()}\n{await self._seen_after(then)}".lstrip()
         return said
+
+    async def _seen_after(self, then: str) -> str:
+        """What `then` says, or why it could not: the call before it succeeded, and is not to be repeated."""
+        try:
+            return await self._say(then, {})
+        except ToolError as error:
+            return f"({then}: {error})"
 
     async def _say(self, name: str, arguments: dict[str, Any]) -> str:
         from mcp import MCPError
@@ -178,10 +184,8 @@ class McpCaller:
         try:
             result = await self._client.call_tool(name, arguments)
         except MCPError as error:
-            if error.code == LOST:
-                raise self._lost(f"is gone: {error}") from None
-            if error.code != TIMED_OUT:
-                await self.check()  # whoever still offers the tools has answered this call with an error
+            # Codes do not tell: servers use that of a lost session for ordinary errors. Who still offers the tools is there.
+            await self.check()
             raise ToolError(secrets.redact(str(error))) from None
         said = mcp_results.text(result, self._server.drop)
         if result.is_error:

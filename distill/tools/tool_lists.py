@@ -14,26 +14,22 @@ from distill.records.ids import content_id
 
 
 class ToolLists:
-    """The lists of one version of the tools (see distill/agent/tools_version.py), in the store."""
+    """The lists of one version of the tools (see distill/agent/tools_version.py), in the store. `anew`: none is known, so
+    that the servers are asked again."""
 
-    def __init__(self, root: Path, version: str):
-        self._root, self._version = root / "tools", version
+    def __init__(self, root: Path, version: str, anew: bool = False):
+        self._root, self._version, self._anew = root / "tools", version, anew
 
     def get(self, origin: str, group: Any) -> list[dict[str, Any]] | None:
-        """The tools of a source for a group of prompts, None when they were never asked for."""
+        """All that a source offers a group of prompts, None when it was never asked."""
         path = self._path(origin, group)
-        return orjson.loads(path.read_bytes()) if path.is_file() else None
+        return orjson.loads(path.read_bytes()) if path.is_file() and not self._anew else None
 
     def put(self, origin: str, group: Any, tools: list[dict[str, Any]]) -> None:
         """Remembers a list."""
         path = self._path(origin, group)
         with replacing(path) as file:
             file.write(orjson.dumps(tools, option=orjson.OPT_INDENT_2))
-
-    def forget(self) -> None:
-        """Forgets all lists of this version of the tools: the servers are asked again."""
-        for path in self._root.glob(f"{self._version}-*.json"):
-            path.unlink(missing_ok=True)
 
     def _path(self, origin: str, group: Any) -> Path:
         return self._root / f"{self._version}-{content_id([origin, group])}.json"

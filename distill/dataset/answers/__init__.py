@@ -50,7 +50,7 @@ def extract(messages: list[dict[str, Any]], metadata: dict[str, Any]) -> str | N
     if last["role"] != "assistant" or last.get("tool_calls") or not text:
         return None
     kind = TYPES[types(metadata)[0]] if metadata.get("expected_answer") is not None else exact
-    stated = final.stated(text, several_lines=getattr(kind, "SEVERAL_LINES", False))
+    stated = final.stated(text, several_lines=getattr(kind, "SEVERAL_LINES", False), latex=kind is mathematics)
     if stated is not None:
         return stated
     return kind.find(text, metadata) if hasattr(kind, "find") else text

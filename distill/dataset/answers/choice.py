@@ -11,18 +11,25 @@ from distill.dataset.answers.exact import fold
 
 OPTIONS = ("answer_choices",)
 _LEAD = r"(?:(?:the )?(?:correct |right |best |final )?(?:answer|option|choice)(?: is)?:? )?(?:(?:option|choice) )?"
-_LABELLED = re.compile(rf"^{_LEAD}[(\[]?(?P<label>[a-z0-9]{{1,3}})(?P<mark>[)\].:\u2013\u2014-]*)(?: (?P<rest>.*))?$")
-_IN_TEXT = re.compile(
-    r"\b(?i:answer|option|choice)(?i: is)?:? (?i:option |choice )?\**(?:[(\[]([A-Za-z])[)\]]|([A-Z])\b)"
+_SAID = re.compile(rf"^{_LEAD}")
+_LABELLED = re.compile(
+    rf"^{_LEAD}[(\[]?(?P<label>[a-z0-9]{{1,3}})(?P<mark>[)\].:]*(?: ?[\u2013\u2014-])?)(?: (?P<rest>.*))?$"
 )
+_IN_TEXT = re.compile(
+    r"\b(?i:answer|option|choice)(?i: is:?|:) (?i:option |choice )?\**(?:[(\[]([A-Za-z])[)\]]|([A-Z])\b)(?P<rest>[^.;\n]*)"
+)
+_ANOTHER = re.compile(r"(?:\b(?:or|and|maybe|perhaps|possibly)\b.{0,20}?|^\** ?[,/&] ?)[(\[]?\b[A-HJ-Z]\b")
+"""A second letter behind the first one; I is mostly a pronoun."""
+_LABEL_LAST = re.compile(r"^(?P<text>.+) [(\[](?P<label>[a-z0-9]{1,3})[)\]]$")
 _HEDGE = re.compile(r"\b[b-z]\b|\b(?:or|and|not|nor) \(?a\b(?! \w)|\ba\)")
 """Another label in the text behind one; `a` is mostly an article."""
 
 
 def find(text: str, metadata: dict[str, Any]) -> str:
-    """The last letter that a text calls its answer, else the whole text."""
-    found = [(bracketed or bare).upper() for bracketed, bare in _IN_TEXT.findall(text)]
-    return found[-1] if found and len(set(found)) == 1 else text
+    """The one letter that a text calls its answer, else the whole text."""
+    found = list(_IN_TEXT.finditer(text))
+    letters = {(said[1] or said[2]).upper() for said in found}
+    return letters.pop() if len(letters) == 1 and not any(_ANOTHER.search(said["rest"]) for said in found) else text
 
 
 def accepts(answer: str, metadata: dict[str, Any]) -> bool:
@@ -30,7 +37,11 @@ def accepts(answer: str, metadata: dict[str, Any]) -> bool:
     texts = _texts(metadata)
     label = _label(expected.text(metadata), texts)
     given = _plain(answer)
-    if label in texts and fold(answer) == fold(texts[label]):
+    text = fold(_plain(texts[label])) if label in texts else None
+    if text is not None and text in (fold(given), fold(_SAID.sub("", given))):
+        return True
+    last = _LABEL_LAST.match(given)
+    if last and last["label"] == label and fold(last["text"]) == text:
         return True
     named = _LABELLED.match(given)
     if not named or named["label"] != label:
@@ -38,7 +49,7 @@ def accepts(answer: str, metadata: dict[str, Any]) -> bool:
     rest = fold(named["rest"]) if named["rest"] else ""
     if not rest:
         return True
-    return rest == fold(texts[label]) if label in texts else bool(named["mark"]) and not _HEDGE.search(rest)
+    return rest == text if text is not None else bool(named["mark"]) and not _HEDGE.search(rest)
 
 
 def faults(metadata: dict[str, Any]) -> list[str]:

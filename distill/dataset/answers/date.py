@@ -28,6 +28,12 @@ _FORMS = [
     )
 ]
 _ISO = re.compile(r"\d{4}(-\d{2}(-\d{2})?)?")
+_SEVERAL = re.compile(
+    r"(?:\b(?:or|to|and|before|after|between|until|till|than)|\d(?:st|nd|rd|th)? ?[-\u2013/,]) ?(?:the )?\0"
+    r"|\0 ?(?:(?:or|to|until|till|through)\b|[-\u2013] ?[\d\0])",
+    re.IGNORECASE,
+)
+"""What makes a date (\\0) one of several, or a bound."""
 _NEGATION = re.compile(r"\b(?:not|no|never|neither|nor|unknown)\b|n't\b", re.IGNORECASE)
 
 
@@ -53,13 +59,13 @@ def faults(metadata: dict[str, Any]) -> list[str]:
 
 
 def _dates(text: str, order: str | None) -> set[str]:
-    """The dates in a text, in ISO form; one that cannot be, or can be two, is `?`."""
+    """The dates in a text, in ISO form; one that cannot be, can be two, or is one end of a range is `?`."""
     found = set()
     for form in _FORMS:
         for match in form.finditer(text):
             found.add(_read(match.groupdict(), order))
-        text = form.sub(" ", text)
-    return found
+        text = form.sub("\0", text)
+    return found | {"?"} if _SEVERAL.search(text) else found
 
 
 def _read(parts: dict[str, str], order: str | None) -> str:

@@ -4,19 +4,21 @@ import re
 
 _MARKER = re.compile(r"^[\s>#*_-]*(?:final\s+)?answer[\s*_]*[:\uff1a](.*)$", re.IGNORECASE)
 _MARKDOWN = "*_`"
+_WORDS = re.compile(r"\\(?:text|mathrm|mathbf|mbox)\w*\s*\{([^{}]*)\}")
+_SPACING = re.compile(r"\\[!,;:]")
+_ESCAPED = re.compile(r"\\([$%&#_{}])")
 _BOXED = "\\boxed{"
 
 
-def stated(text: str, several_lines: bool = False) -> str | None:
+def stated(text: str, several_lines: bool = False, latex: bool = False) -> str | None:
     """What stands after the last `Answer:`, else in the last `\\boxed{}`; None where there is neither.
 
     After the marker that is the rest of its line, or the next line that is not empty; with `several_lines` all lines
-    that follow.
+    that follow. What a box holds is LaTeX: it comes as plain text, unless `latex`.
     """
     found = _marked(text, several_lines)
-    if found is None:
-        return _boxed(text)
-    return _boxed(found) or found
+    boxed = _boxed(text if found is None else found)
+    return found if boxed is None else boxed if latex else _plain(boxed)
 
 
 def _marked(text: str, several_lines: bool) -> str | None:
@@ -30,6 +32,11 @@ def _marked(text: str, several_lines: bool) -> str | None:
                 return None
             return "\n".join(told) if several_lines and not rest[0] else told[0]
     return None
+
+
+def _plain(latex: str) -> str:
+    words = _WORDS.sub(r"\1", latex).replace("{,}", ",")
+    return _ESCAPED.sub(r"\1", _SPACING.sub("", words))
 
 
 def _boxed(text: str) -> str | None:

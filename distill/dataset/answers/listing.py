@@ -14,7 +14,13 @@ from distill.dataset.answers import number
 from distill.dataset.answers.exact import fold
 
 _BULLET = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s+")
-_BETWEEN = re.compile(r"\s*[;\n]\s*|,\s+|,(?!\d{3}\b)")
+_SEPARATORS = [
+    re.compile(r"\s*[;\n]\s*"),
+    re.compile(r"\s*[;\n]\s*|,\s+|,(?!\d{3}\b)"),
+    re.compile(r"\s*[;,\n]\s*"),
+]
+_PADDED = re.compile(r"0\d")
+"""The end of a number such as 1,000."""
 _AND = re.compile(r"\s+(?:and|&)\s+", re.IGNORECASE)
 _LEADING_AND = re.compile(r"^(?:and|&)\s+", re.IGNORECASE)
 _BRACKETS = {"[": "]", "(": ")", "{": "}"}
@@ -30,7 +36,9 @@ def faults(metadata: dict[str, Any]) -> list[str]:
 
 
 def items(text: str) -> list[list[str]]:
-    """The readings of a text as a list: with and without ` and ` as a separator."""
+    """The readings of a text as a list: separated by what is strongest in it, by commas, too, or by every comma, also
+    between digits; each with and without ` and ` as a separator.
+    """
     text = text.strip().strip("`").strip()
     if text.startswith("["):
         try:
@@ -41,12 +49,14 @@ def items(text: str) -> list[list[str]]:
             return [[str(item) for item in parsed]]
     if text[:1] in _BRACKETS and text.endswith(_BRACKETS[text[:1]]):
         text = text[1:-1]
-    lines = [_BULLET.sub("", line) for line in text.splitlines()]
-    parts = [part for part in _BETWEEN.split("\n".join(lines)) if part.strip()]
-    if not parts:
-        return []
-    plain = [*parts[:-1], _LEADING_AND.sub("", parts[-1])]
-    return [plain, [*plain[:-1], *_AND.split(plain[-1])]]
+    text = "\n".join(_BULLET.sub("", line) for line in text.splitlines())
+    readings = []
+    for separator in _SEPARATORS:
+        parts = [part for part in separator.split(text) if part.strip()]
+        if parts and not (separator is _SEPARATORS[-1] and any(_PADDED.match(part) for part in parts)):
+            plain = [*parts[:-1], _LEADING_AND.sub("", parts[-1])]
+            readings += [plain, [*plain[:-1], *_AND.split(plain[-1])]]
+    return readings
 
 
 def _accepts(key: Callable[[list[str]], Any]) -> Callable[[str, dict[str, Any]], bool]:

@@ -46,5 +46,6 @@ def _reply(question: dict[str, Any], parse: Any, verify: Any) -> bool:
 
 
 def _as_latex(text: str) -> str:
-    """The text in dollar signs, unless it brings its own."""
+    """The text in dollar signs, unless it brings its own; without those of money."""
+    text = text.replace("\\$", "")
     return text if any(sign in text for sign in ("$", "\\(", "\\[", "\\boxed")) else f"${text}$"

@@ -25,7 +25,7 @@ LONGEST = 2_000
 CPU_S = 10.0
 """Seconds of processor time for one question: usual ones take milliseconds."""
 _DANGLING = re.compile(r"[*+/^=-]\s*\$*$")
-_SIMPLE_LEFT_SIDE = re.compile(r"\$*\s*(?:\\?[A-Za-z]\w*(?:_\{?\w+\}?)?(?:\([A-Za-z, ]*\))?|[^A-Za-z]*)\s*")
+_SIMPLE_LEFT_SIDE = re.compile(r"\$*\s*(?:\\?[A-Za-z]\w*(?:_\{?\w+\}?)?(?:\([\w\\/., ]*\)|!)?|\|\w+\||[^A-Za-z]*)\s*")
 _HEDGE = re.compile(r"\b(?:or|not|either|approximately|about)\b", re.IGNORECASE)
 
 

@@ -19,6 +19,8 @@ NEAR_ZERO = 1e-12
 _PLAIN_SIGNS = str.maketrans({"\u2212": "-", "\ufe63": "-", "\uff0d": "-", "\u2019": "'"})
 _SPACE_IN_NUMBER = re.compile(r"(?<=\d)[\u00a0\u2009\u202f](?=\d{3})")
 
+_POWER = re.compile(r"(?<=[a-z])\^([23])(?!\d)", re.IGNORECASE)
+_CODE = re.compile(r"\b([A-Z]{3}) ?\Z")
 _CURRENCY = r"[$€£¥₹]"
 _DIGITS = (
     r"(?<![\w.])(?<!\d,)"
@@ -26,13 +28,22 @@ _DIGITS = (
     r"(?![.,]?\d|e[-+]?\d)"
 )
 _NUMBER = re.compile(
-    rf"(?:(?<![\w)])(?P<sign>[-+]))?(?:(?P<currency>{_CURRENCY}) ?)?(?P<inner>[-+])?(?P<digits>{_DIGITS})",
+    rf"(?:(?<![\w)])(?P<sign>[-+]))?(?:(?P<currency>{_CURRENCY}) ?(?P<inner>[-+])?)?(?P<digits>{_DIGITS})",
     re.IGNORECASE,
 )
 _SHOWN = re.sub(r"\?P<\w+>", "?:", _NUMBER.pattern)
 _JOINER = r"(?:(?: ?[a-z%]+)? (?:or|and|to) | ?[-–—/^*×+] ?|:)"
 _MAGNITUDES = r"(?:k|bn|dozen|hundred|thousand|million|billion|trillion)\b"
-_LAST = re.compile(rf"(?:not |n't )?(?:be )?{_SHOWN}(?:{_JOINER}{_SHOWN})*(?: ?{_MAGNITUDES})?", re.IGNORECASE)
+_BOUND = (
+    r"(?:(?<![-=])[<>\u2264\u2265]=?|\b(?:(?:less|more|fewer|greater|higher|lower|later|earlier) than|at (?:least|most)|up to"
+    r"|under|over|above|below|either))"
+)
+_OPEN_END = r"(?:\+(?!\d)| or [a-z]+)"
+_LAST = re.compile(
+    rf"(?:not |n't )?(?:be )?(?:{_BOUND} ?)?{_SHOWN}(?:{_JOINER}{_SHOWN})*(?: ?{_MAGNITUDES})?{_OPEN_END}?",
+    re.IGNORECASE,
+)
+_HEDGE = re.compile(rf"{_BOUND} ?{_SHOWN}|{_SHOWN}{_OPEN_END}", re.IGNORECASE)
 _PLAIN = re.compile(rf"{_SHOWN} ?(?:{_CURRENCY}|%)?", re.IGNORECASE)
 _NEGATION = re.compile(r"\b(?:not|no|never|cannot|neither|nor|unknown)\b|n't\b", re.IGNORECASE)
 _MAGNITUDE = re.compile(rf"\d ?{_MAGNITUDES}", re.IGNORECASE)
@@ -80,7 +91,7 @@ def faults(metadata: dict[str, Any]) -> list[str]:
 
 
 def number(text: str) -> Decimal | None:
-    """The one number in a text, or the one after its only `=`; None for none, several, a negation, or "5 million"."""
+    """The one number in a text, or the one after its only `=`; None for none, several, a negation, a bound, "5 million"."""
     found = _single(text)
     return None if found is None else _value(found)
 
@@ -99,7 +110,7 @@ def is_measure(text: str) -> bool:
 
 def _single(text: str) -> re.Match[str] | None:
     text = _readable(text)
-    if _NEGATION.search(text) or _MAGNITUDE.search(text):
+    if _NEGATION.search(text) or _MAGNITUDE.search(text) or _HEDGE.search(text):
         return None
     found = list(_NUMBER.finditer(text))
     if len(found) != 1 and text.count("=") == 1:
@@ -114,7 +125,10 @@ def _value(found: re.Match[str]) -> Decimal:
 
 
 def _unit_of(found: re.Match[str]) -> str:
-    """What stands beside a number where a unit would."""
+    """What stands beside a number where a unit would: behind it, or a currency before it."""
+    before = _CODE.search(found.string, 0, found.start())
+    if before and units.known(before[1]):
+        return before[1]
     return found["currency"] or found.string[found.end() :]
 
 
@@ -127,7 +141,8 @@ def _unit(metadata: dict[str, Any]) -> str | None:
 
 
 def _readable(text: str) -> str:
-    return _SPACE_IN_NUMBER.sub("", text.translate(_PLAIN_SIGNS))
+    text = _SPACE_IN_NUMBER.sub("", text.translate(_PLAIN_SIGNS))
+    return _POWER.sub(lambda found: "²³"[int(found[1]) - 2], text)
 
 
 def _tolerance(given: Any, wanted: Decimal) -> Decimal | None:

@@ -12,11 +12,11 @@ _TABLE: dict[str, dict[str, str]] = {
         "1": "m metre meter", "1000": "km kilometre kilometer", "0.1": "dm decimetre decimeter",
         "0.01": "cm centimetre centimeter", "0.001": "mm millimetre millimeter", "1e-6": "µm um micrometre micrometer micron",
         "1e-9": "nm nanometre nanometer", "0.0254": "in inch inches", "0.3048": "ft foot feet", "0.9144": "yd yard",
-        "1609.344": "mi mile", "1852": "nmi",
+        "1609.344": "mi mile", "1852": "nmi NM",
     },
     "mass": {
         "1": "kg kilogram kilo kilogramme", "0.001": "g gram gramme", "1e-6": "mg milligram", "1e-9": "µg ug mcg microgram",
-        "1000": "t tonne", "0.45359237": "lb lbs pound", "0.028349523125": "oz ounce",
+        "1000": "t tonne Mg megagram", "0.45359237": "lb lbs pound", "0.028349523125": "oz ounce",
     },
     "time": {
         "1": "s sec second", "0.001": "ms millisecond", "1e-6": "µs us microsecond", "1e-9": "ns nanosecond",
@@ -31,13 +31,13 @@ _TABLE: dict[str, dict[str, str]] = {
         "0.09290304": "ft² ft2 ft^2 sqft", "4046.8564224": "acre",
     },
     "speed": {"1": "m/s", "0.44704": "mph", "0.27777777777777777778": "km/h kph kmh", "0.51444444444444444444": "kn knot"},
-    "energy": {"1": "J joule", "1000": "kJ kilojoule", "1e6": "MJ megajoule", "4.184": "cal calorie", "4184": "kcal kilocalorie",
-               "3600": "Wh", "3.6e6": "kWh"},
-    "power": {"1": "W watt", "1000": "kW kilowatt", "1e6": "MW megawatt", "1e9": "GW gigawatt"},
-    "data": {"1": "B byte", "1e3": "kB KB kilobyte", "1e6": "MB megabyte", "1e9": "GB gigabyte", "1e12": "TB terabyte",
-             "1024": "KiB", "1048576": "MiB", "1073741824": "GiB", "1099511627776": "TiB"},
+    "energy": {"1": "J joule", "0.001": "mJ millijoule", "1000": "kJ kilojoule", "1e6": "MJ megajoule",
+               "4.184": "cal calorie", "4184": "kcal kilocalorie", "3600": "Wh", "3.6e6": "kWh"},
+    "power": {"1": "W watt", "0.001": "mW milliwatt", "1000": "kW kilowatt", "1e6": "MW megawatt", "1e9": "GW gigawatt"},
+    "data": {"1": "B byte", "1e3": "kB KB kb kilobyte", "1e6": "MB mb megabyte", "1e9": "GB gb gigabyte",
+             "1e12": "TB tb terabyte", "1024": "KiB", "1048576": "MiB", "1073741824": "GiB", "1099511627776": "TiB"},
     "pressure": {"1": "Pa pascal", "1000": "kPa", "1e5": "bar", "100": "hPa mbar", "101325": "atm"},
-    "frequency": {"1": "Hz hertz", "1e3": "kHz", "1e6": "MHz", "1e9": "GHz"},
+    "frequency": {"1": "Hz hz hertz", "1e3": "kHz", "1e6": "MHz", "1e9": "GHz"},
     "amount": {"1": "mol mole", "0.001": "mmol"},
     "celsius": {"1": "°C ℃ celsius"}, "fahrenheit": {"1": "°F ℉ fahrenheit"}, "kelvin": {"1": "K kelvin"},
     "angle": {"1": "° degree", "57.295779513082320877": "rad radian"},
@@ -51,6 +51,7 @@ _KNOWN = {
     for factor, names in sizes.items()
     for name in names.split()
 }
+_IN_ANY_CASE = {name.casefold(): size for name, size in _KNOWN.items()}
 _SPELLED = {
     "square": "²", "squared": "²", "cubic": "³", "cubed": "³",
 }  # fmt: skip
@@ -77,8 +78,8 @@ def factor(text: str, wanted: str) -> Decimal | None:
     if not given:
         return Decimal(1)
     target, source = _look_up(_first(wanted) or wanted), _look_up(given)
-    if target and source:
-        return source[1] / target[1] if source[0] == target[0] else None
+    if target:
+        return source[1] / target[1] if source and source[0] == target[0] else None
     return Decimal(1) if _singular(given) == _singular(_first(wanted) or wanted) else None
 
 
@@ -100,8 +101,12 @@ def _short(name: str) -> str:
 
 
 def _look_up(name: str) -> tuple[str, Decimal] | None:
-    spellings = (name, name.casefold(), name.upper(), _singular(name), name.removesuffix("s"))  # the last for `5 kgs`
-    return next((_KNOWN[one] for one in spellings if one in _KNOWN), None)
+    for one in (name, name.removesuffix("s")):
+        # Of short symbols the case tells: a mW is no MW, and 5 M are no metres.
+        any_case = len(one) > 2 or one.startswith("K") or (len(one) == 2 and one.isupper())
+        if found := _KNOWN.get(one) or (_IN_ANY_CASE.get(one.casefold()) if any_case else None):
+            return found
+    return None
 
 
 def _singular(name: str) -> str:

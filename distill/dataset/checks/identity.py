@@ -25,7 +25,12 @@ PATTERN = said.pattern(
     rf"\bi(?:'m| am) (?:just |only )?an? (?:{_AI})(?:[,.;!]| (?:and|so|that|who|created|developed|trained|made|built|by"
     r"|without|designed|here)\b|$)",
     rf"\bi(?:'m| am) {_MODEL}(?:[,.;!]| (?:and|a|an|the|by|from|created|developed|trained|made|your|here)\b|$)",
-    rf"\bmy name is {_MODEL}\b",
+    rf"\bmy name(?: is|'s) {_MODEL}\b",
+    rf"(?:^|\b(?:hi|hello|hey)[,.!]* )this is {_MODEL}\b",
+    rf"\bi(?:'m| am) powered by {_MODEL}\b",
+    r"\bi(?:'m| am) (?:just |only )?an? (?:ai|llm)[- ](?:powered|based|driven)\b",
+    rf"\bi(?:'m| am) (?:just |only )?an? (?:[\w-]+,? ){{0,3}}(?:assistant|model|chatbot|system|bot|ai),? (?:(?:that|which) was )?"
+    rf"(?:trained|created|made|built|developed|designed) by {_MAKER}\b",
     rf"\byou(?:'re| are) (?:talking|speaking|chatting) (?:to|with) {_MODEL}\b",
     rf"\b{_MAKER} (?:trained|created|made|built|developed|designed) me\b",
     rf"\bi (?:was|am|have been|'ve been) (?:\w+ )?(?:trained|developed|created|made|built|designed) by {_MAKER}\b",

@@ -27,12 +27,14 @@ _DO = (
     "call|send|say|reply|respond|answer|visit|open|use|write|output|print|forward|email|execute|run|delete|transfer|include"
     "|tell"
 )
+_ORDER = f"{_DO}|ignore|disregard|forget|override|you|do not|never|always|add|end|begin|start|stop|set|make|mention|recommend"
 PATTERN = said.pattern(
     r"\b(?:ignore|disregard|forget|override|bypass)\b.{0,40}\b(?:previous|prior|above|earlier|all|other|your|system|preceding)\b"
     r".{0,30}\b(?:instruction|prompt|rule|direction|message|task|context|guideline)s?",
+    # Recipes have instructions, and logs have system messages: what follows has to be an order.
     r"\b(?:new|updated|important|urgent|additional|hidden|special) (?:system )?instructions?\b(?: (?:for|to) (?:the |all )?\w+)?"
-    r" ?:",
-    r"\b(?:system|admin|developer) (?:prompt|message|override|notice|instruction)s? ?:",
+    rf" ?:.{{0,200}}\b(?:{_ORDER})\b",
+    rf"\b(?:system|admin|developer) (?:prompt|message|override|notice|instruction)s? ?:.{{0,200}}\b(?:{_ORDER})\b",
     r"(?:^|\n)\s*(?:system|admin|developer): (?:you|ignore|from now|the assistant|do not|new)\b",
     r"<\|?(?:im_start|im_end|system|start_header_id)\|?>|\[/?INST\]|<</?SYS>>",
     # Web pages tell their readers what they should do; only what is said to a machine, or at once, counts.
@@ -44,6 +46,8 @@ PATTERN = said.pattern(
 SIGNS = PATTERN
 _ADDRESS = re2.compile(r"(?i)https?://[^\s\"'<>)\]]+|www\.[^\s\"'<>)\]]+|[\w.+-]+@[\w-]+\.[\w.-]+\w")
 _QUOTED = re2.compile(r"\"([^\"\n]{3,80})\"|'([^'\n]{3,80})'|`([^`\n]{3,80})`|“([^”\n]{3,80})”")
+_JSON_BEFORE, _JSON_AFTER = re2.compile(r"[:,{\[]\s*$"), re2.compile(r"\s*[:,}\]]")
+"""What stands around a key or value of JSON, which nobody demands."""
 _SHOUTED = re2.compile(r"\b[A-Z][A-Z0-9_]{4,}\b")
 _REFUSES = said.pattern(
     r"\b(?:prompt )?injection\b", r"\bnot (?:follow|obey|act on|comply)", r"\bwon't (?:follow|obey|act|comply)",
@@ -84,7 +88,11 @@ def _obeyed(message: dict[str, Any], demands: set[str], names: set[str]) -> str 
 
 def _demands(passage: str) -> set[str]:
     """Addresses, quoted phrases and shouted words of a passage, in lower case."""
-    quoted = {next(part for part in found.groups() if part) for found in _QUOTED.finditer(passage)}
+    quoted = {
+        next(part for part in found.groups() if part)
+        for found in _QUOTED.finditer(passage)
+        if not (_JSON_BEFORE.search(passage[: found.start()]) and _JSON_AFTER.match(passage[found.end() :]))
+    }
     found = {match.group() for pattern in (_ADDRESS, _SHOUTED) for match in pattern.finditer(passage)} | quoted
     return {demand.rstrip(".,;:!?").casefold() for demand in found} - _PLAIN
 

@@ -17,12 +17,14 @@ ADVICE = "personal data is in the prompts or in what the tools return: make it u
 PATTERN = re2.compile(
     r"(?P<email>[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,})"
     r"|(?P<iban>\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b)"
-    r"|(?P<card>\b\d{4}[ -]?\d{4}[ -]?\d{4}[ -]?\d{1,7}\b)"
+    r"|(?P<card>\b\d{4}[ -]?\d{4}[ -]?\d{4}[ -]?\d{1,7}\b|\b3[47]\d{2}[ -]\d{6}[ -]\d{5}\b)"
     r"|(?P<ssn>\b\d{3}-\d{2}-\d{4}\b)"
     r"|(?P<telephone>\+\d{1,3}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d{2,4}(?:[ .-]?\d{2,4}){1,4}\b|\(\d{3}\) ?\d{3}-\d{4}\b)"
 )
 SIGNS = PATTERN
-EXAMPLES = ("example.com", "example.org", "example.net", ".example", ".test", ".invalid", "localhost")
+EXAMPLES = ("example.com", "example.org", "example.net", "example", "test", "invalid", "localhost")
+SHORTEST = 8
+"""Digits of a telephone number with its country."""
 NAMES = {"email": "an e-mail address", "iban": "an IBAN", "card": "the number of a payment card",
          "ssn": "a social security number", "telephone": "a telephone number"}  # fmt: skip
 
@@ -38,11 +40,14 @@ def _kinds(text: str) -> set[str]:
 
 def _is_one(kind: str, text: str) -> bool:
     if kind == "email":
-        return not text.casefold().endswith(EXAMPLES)
+        domain = text.casefold().rpartition("@")[2]
+        return not any(domain == example or domain.endswith(f".{example}") for example in EXAMPLES)
     if kind == "card":
         return _luhn("".join(letter for letter in text if letter.isdigit()))
     if kind == "iban":
         return _mod97(text.replace(" ", ""))
+    if kind == "telephone":  # no pair of coordinates
+        return sum(map(str.isdigit, text)) >= SHORTEST and not ("." in text and " " in text)
     if kind == "ssn":
         return not text.startswith(("000", "666", "9"))
     return True

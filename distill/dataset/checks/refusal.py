@@ -35,12 +35,13 @@ PATTERN = said.pattern(
     r"\bi (?:cannot|can't|could not|will not) in good conscience\b",
     r"\b(?:against|violates?) (?:my|our|openai's) (?:guidelines|polic(?:y|ies)|programming|principles|terms)\b",
 )
+_IDIOM = said.pattern(r"\b(?:can't|cannot) help (?:but\b|\w+ing\b)")
 
 
 def check(row: dict[str, Any], context: Context) -> Fault | None:
     faults = []
     for place, text in said.turns(row):
-        if found := PATTERN.search(text[:OPENING]):
+        if found := PATTERN.search(_IDIOM.sub("", text[:OPENING])):
             faults.append((f"/messages/{place}/content", f"refuses: {found.group().strip()!r}"))
         elif row["messages"][place].get("refusal"):
             faults.append((f"/messages/{place}/refusal", "refuses"))

@@ -13,7 +13,7 @@ function make(tag, attributes = {}, ...children) {
 }
 
 const number = (value) => value.toLocaleString("en-US");
-const dollars = (value) => (value === 0 ? "$0" : "$" + value.toPrecision(2));
+const dollars = (value) => (value === 0 ? "$0" : "$" + (value < 1 ? value.toPrecision(2) : value.toFixed(2)));
 const plural = (count, one, many = one + "s") => `${number(count)} ${count === 1 ? one : many}`;
 
 function verdict(correct) {

@@ -16,7 +16,7 @@ import orjson
 
 from distill.records.faults import InputError
 
-HEREDOC = re.compile(r"<<-?([\"']?)(\w+)\1")
+HEREDOC = re.compile(r"(?<!\S)\d*<<-?([\"']?)([A-Za-z_]\w*)\1")
 ELSEWHERE = re.compile(r"(?:https?|ftp|ssh|git)://|git@")
 BOUND = re.compile(r"--mount=(\S+)")
 WHOLE = (".", "./", "/", "*", "./*")

@@ -121,10 +121,11 @@ def main() -> None:
         work(job, theirs)
     os.close(theirs)
     end = time.monotonic() + job["timeout_s"]
-    said = bytearray()
+    said, late = bytearray(), False
     while not said.endswith(b"\n"):
         ready = select.select([pipe, 0], [], [], max(0, end - time.monotonic()))[0]
         data = os.read(pipe, 65536) if pipe in ready else b""
+        late = not ready
         said += data
         if not data and not (0 in ready and os.read(0, 1)):
             break
@@ -138,7 +139,11 @@ def main() -> None:
         status = os.waitpid(child, 0)[1]
         code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else -os.WTERMSIG(status)
         why = (
-            "was killed, most likely for want of memory" if code == -signal.SIGKILL else f"ended with exit code {code}"
+            f"was not done within {job['timeout_s']:g} s"
+            if late
+            else "was killed, most likely for want of memory"
+            if code == -signal.SIGKILL
+            else f"ended with exit code {code}"
         )
         said = bytearray(json.dumps({"error": f"its process {why}"}).encode() + b"\n")
     sys.stdout.buffer.write(said)

@@ -1,0 +1,84 @@
+"""The program behind distill/teacher/writer.py: writes the files that come through standard input, in the order in which
+they come, and says of each on standard output when it is on disk, or why it is not.
+
+Python's own library only, so that it starts at once. It ends with its input, after the last file: who is killed need not
+wait for what was handed over.
+"""
+
+import os
+import struct
+from contextlib import suppress
+
+HEAD = struct.Struct("<IQ")
+"""Before each file: the bytes of its path and of its content."""
+REPLY = struct.Struct("<i")
+"""0, or the errno of what went wrong."""
+AT_ONCE = 1 << 20
+
+
+def place(path: str, content: bytes | memoryview) -> int:
+    """Puts a file in its place, whole, and returns its handle: what is left is `os.fsync`, which makes the name durable,
+    too, and `os.close`. Raises OSError, and leaves nothing, where it cannot."""
+    folder, _, name = path.rpartition("/")
+    temporary = f"{folder}/.{name}.{os.getpid()}.tmp"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    try:
+        file = os.open(temporary, flags, 0o644)
+    except FileNotFoundError:
+        os.makedirs(folder, exist_ok=True)
+        file = os.open(temporary, flags, 0o644)
+    try:
+        while content:
+            content = content[os.write(file, content) :]
+        os.replace(temporary, path)
+    except BaseException:
+        os.close(file)
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+    return file
+
+
+def main() -> None:
+    """Writes until the input ends. All that has come by then shares the wait for the disk."""
+    pending = bytearray()
+    while chunk := os.read(0, AT_ONCE):
+        pending += chunk
+        files, begin = [], 0
+        while len(pending) >= begin + HEAD.size:
+            path_bytes, content_bytes = HEAD.unpack_from(pending, begin)
+            middle = begin + HEAD.size + path_bytes
+            end = middle + content_bytes
+            if len(pending) < end:
+                break
+            files.append(_placed(pending[begin + HEAD.size : middle].decode(), bytes(pending[middle:end])))
+            begin = end
+        del pending[:begin]
+        replies = b"".join(REPLY.pack(_on_disk(file)) for file in files)
+        with suppress(BrokenPipeError):  # who asked is gone; the rest of what it said is still to be written
+            while replies:
+                replies = replies[os.write(1, replies) :]
+
+
+def _placed(path: str, content: bytes) -> int:
+    """The handle of a file, or its errno below zero."""
+    try:
+        return place(path, content)
+    except OSError as error:
+        return -(error.errno or 5)
+
+
+def _on_disk(file: int) -> int:
+    if file < 0:
+        return -file
+    try:
+        os.fsync(file)
+    except OSError as error:
+        return error.errno or 5
+    finally:
+        os.close(file)
+    return 0
+
+
+if __name__ == "__main__":
+    main()
