@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from time import perf_counter
 from types import ModuleType
 from typing import Any
@@ -10,12 +9,13 @@ from typing import Any
 import orjson
 
 from distill.records.terminal import say
-from distill.teacher import errors, responses
+from distill.teacher import errors
 from distill.teacher.answer import Answer
+from distill.teacher.background import Background
 from distill.teacher.budget import Budget
-from distill.teacher.errors import REPAIRS, ApiError, Fatal, Repairable, Transient
+from distill.teacher.errors import REPAIRS, ApiError, Fatal, Repairable
 from distill.teacher.halt import Halt
-from distill.teacher.http import Http, Reply
+from distill.teacher.http import Http
 from distill.teacher.prices import Prices, full_price_flex, is_openai
 from distill.teacher.retry import until_answered
 from distill.teacher.shutdown import shutdown_warning
@@ -33,14 +33,6 @@ CONNECTION_TRIES = 3
 USUAL_ANSWER = 500
 """Output tokens that an answer is taken to have before any was seen, for runtime.tokens_per_minute."""
 BYTES_PER_TOKEN = 4
-FIRST_POLL_S, LONGEST_POLL_S = 0.2, 10.0
-LONGEST_ANSWER_S = 6 * 3600.0
-"""An answer in the making that takes longer is left to a later run."""
-KEPT_S = 29 * 86400.0
-"""OpenAI drops finished answers after 30 days."""
-FORGET_S = 10.0
-POLL_FAILURES = 20
-"""Failed looks at an answer in the making after which the rollout gives up; the note lets a later run look again."""
 
 
 class EndpointModel:
@@ -76,7 +68,7 @@ class EndpointModel:
         self._http: Http | None = None
         self._prices: Prices | None = None
         self._without: frozenset[str] = frozenset()
-        self._forgetting: set[asyncio.Task[None]] = set()
+        self._in_background: Background | None = None
         self._answers = self._answer_tokens = self._refusals = 0
         self._flex_full_until = 0.0
 
@@ -97,6 +89,7 @@ class EndpointModel:
             self.budget.unpriced = self._prices is None
             self._promised = self._find_promised()
             self._http = self._connect()
+            self._in_background = Background(self._http, self.adapter.PATH, self.halt) if self.background else None
             self._warning = asyncio.create_task(self._warn())
         if note and note.key in self._promised:
             raise Fatal("ordered", self._promised[note.key])
@@ -129,8 +122,8 @@ class EndpointModel:
         """Closes the connections."""
         if self._http is not None:
             self._warning.cancel()
-            if self._forgetting:
-                await asyncio.wait(self._forgetting, timeout=FORGET_S)
+            if self._in_background:
+                await self._in_background.close()
             await self._http.close()
             self._http = None
 
@@ -186,7 +179,10 @@ class EndpointModel:
     async def _sent(self, data: bytes, note: Note | None) -> Answer:
         assert self._http is not None
         started = perf_counter()
-        reply = await self._polled(data, note) if self.background else await self._http.post(self.adapter.PATH, data)
+        if self._in_background:
+            reply = await self._in_background.post(data, note)
+        else:
+            reply = await self._http.post(self.adapter.PATH, data)
         self.throttle.seen(reply.headers)
         try:
             return self.adapter.parse(reply.content, latency_ms=(perf_counter() - started) * 1000)
@@ -194,55 +190,6 @@ class EndpointModel:
             if note and note.used:
                 note.clear()
             raise
-
-    async def _polled(self, data: bytes, note: Note | None) -> Reply:
-        """The finished response of a request in background mode; one that an earlier run began is not begun again.
-
-        The note stays until the answer is stored; then the server may forget it.
-        """
-        assert self._http is not None
-        begun = note.read() if note else None
-        reply, ours = Reply({"status": "queued"}, {}), begun is None
-        if begun is None:
-            reply = _begun(await self._http.post(self.adapter.PATH, data))
-            begun = str(reply.content["id"])
-            if note:
-                note.write(begun)
-        if note:
-            note.on_clear = lambda: self._forget(begun)
-        pause, failures, over = FIRST_POLL_S, 0, perf_counter() + LONGEST_ANSWER_S
-        while reply.content.get("status") in responses.PENDING:
-            if perf_counter() > over:
-                raise ApiError("timeout", f"no answer in {LONGEST_ANSWER_S / 3600:.0f} hours", maybe_billed=ours)
-            await (self.halt.sleep(pause) if note else asyncio.sleep(pause))
-            pause = min(pause * 1.5, LONGEST_POLL_S)
-            try:
-                reply = _begun(
-                    await self._http.get(f"{self.adapter.PATH}/{begun}?include[]=reasoning.encrypted_content")
-                )
-                failures = 0
-            except Transient as error:
-                failures += 1
-                if failures == POLL_FAILURES:
-                    raise ApiError(error.kind, error.message, error.http_status, maybe_billed=ours) from None
-            except Fatal as error:
-                if error.kind != "not_found" or note is None:
-                    raise
-                if not ours and note.age_s() < KEPT_S:
-                    raise Fatal("ordered", _lost(begun, note), 404) from None
-                note.clear()
-                raise Transient("server", "the server no longer has the answer", 404, maybe_billed=ours) from None
-        return reply
-
-    def _forget(self, begun: str) -> None:
-        task = asyncio.create_task(self._deleted(begun))
-        self._forgetting.add(task)
-        task.add_done_callback(self._forgetting.discard)
-
-    async def _deleted(self, begun: str) -> None:
-        if self._http is not None:
-            with suppress(ApiError):  # a copy that OpenAI drops after 30 days
-                await self._http.delete(f"{self.adapter.PATH}/{begun}")
 
     def _worst(self, data_bytes: int, request: dict[str, Any]) -> float:
         """At the standard price: a server may have no flex tier, and not say so before it has answered."""
@@ -253,17 +200,3 @@ class EndpointModel:
 
     def _usual_answer(self) -> int:
         return self._answer_tokens // self._answers if self._answers else USUAL_ANSWER
-
-
-def _lost(begun: str, note: Note) -> str:
-    return (
-        f"answer {begun} was ordered, and the server does not know it: use the key it was ordered with, or delete "
-        f"{note.path} to order (and pay) again"
-    )
-
-
-def _begun(reply: Reply) -> Reply:
-    """A reply that is a response with an id. Raises Transient when it is something else."""
-    if not isinstance(reply.content, dict) or not reply.content.get("id"):
-        raise Transient("broken_answer", f"the answer is not a response: {reply.content}", maybe_billed=True)
-    return reply
