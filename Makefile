@@ -86,7 +86,7 @@ evaluate: $(VENV)/.train validate ## Up to reports/evaluation.json
 CHOICE = $(if $(MODEL),-S 'model=$(MODEL)') $(if $(N),-S 'teacher.n=$(N)') $(if $(ENTRIES),-S 'teacher.entries=$(ENTRIES)',$(if $(N),-S teacher.entries=null))
 
 # The plan refuses what N, MODEL and ENTRIES may have wrong; DVC would have written it into params.yaml by then.
-rollouts: $(VENV)/.base validate plan ## Ask the teacher: make rollouts N=100 MODEL=gpt-5.2 ENTRIES=0,5-9
+rollouts: $(VENV)/.base validate plan ## Ask the teacher: make rollouts N=100 MODEL=gpt-5.2, or ENTRIES=0,5-9 in place of N
 	@git rev-parse --quiet --verify HEAD > /dev/null \
 		|| { echo "error: DVC's experiments begin at a commit, and there is none yet: git add -A && git commit -m start"; exit 1; }
 	@dvc exp run $(if $(NAME),-n $(NAME)) $(if $(MODEL),-S 'model=$(MODEL)') $(if $(N),-S 'teacher.n=$(N)') \
@@ -136,13 +136,13 @@ ablate: $(VENV)/.train ## What a filter check does for the student: make ablate 
 tools: $(VENV)/.base ## The tools as the teacher is offered them; MCP servers are asked anew
 	@python -m distill.agent.show_tools
 
-validate: $(VENV)/.base ## Schemas, params.yaml, every seed row, tools.py, dvc.yaml
+validate: $(VENV)/.base ## Check all that you write: params.yaml, prompts, tools.py, checks.py, imported conversations, dvc.yaml
 	@python -m distill.validate
 
-lock: $(BIN)/uv ## Resolve the pinned packages anew
+lock: $(BIN)/uv ## Pin the packages that pyproject.toml names; those that are pinned stay as they are
 	@locks/resolve.sh
 
-clean: ## Remove what the pipeline made (the store of answers and the models stay)
+clean: ## Remove what the pipeline made, the adapter too (bought answers and downloaded models stay)
 	@rm -rf rollouts models data/prompts.jsonl data/converted.jsonl data/train.jsonl data/rejected.jsonl \
 		reports/index.html reports/evaluation.jsonl dvc_plots
 

@@ -55,4 +55,4 @@ def test_a_python_without_the_packages_says_what_to_do() -> None:
     """As `.venv/bin/dvc` starts a stage where the environment is not active."""
     start = [sys.executable, "-S", "-m", "stages.prompts"]
     done = subprocess.run(start, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 1 and "has not the project's packages: `. .venv/bin/activate`" in done.stderr
+    assert done.returncode == 1 and "does not have the project's packages: type `. .venv/bin/activate`" in done.stderr

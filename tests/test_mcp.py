@@ -268,7 +268,7 @@ def test_what_was_offered_is_offered_again_without_the_server(tmp_path: Path, mo
     async def ready(box: toolbox.Toolbox) -> None:
         await box.ready([{}])
 
-    with pytest.raises(InputError, match=r"tools/mcp/s: its tools are not those .*gone: plus"):
+    with pytest.raises(InputError, match=r"tools/mcp/s: its tools changed since .*gone: plus"):
         with_tools(params(s=server), ready, lists)
     anew = ToolLists(tmp_path, "v1", anew=True)
     with pytest.raises(InputError, match="cannot be reached"):

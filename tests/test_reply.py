@@ -238,5 +238,5 @@ def test_tags_that_a_student_garbles_are_kept_as_they_are(text, calls, tokenizer
 
 @pytest.mark.parametrize("family", ["lfm2", "phi3", "idefics3"])
 def test_calls_in_no_form_that_is_known_are_refused(family, tokenizers):
-    with pytest.raises(InputError, match="writes calls in no form that is read here"):
+    with pytest.raises(InputError, match="writes calls in a form that cannot be read here"):
         form(tokenizers(own, family))

@@ -151,7 +151,7 @@ def test_extras_that_an_organisation_does_not_have_are_left_out(asks: Callable[.
     [
         (
             {"teacher__temperature": 0.7, "model": "gpt-5"},
-            "/teacher/temperature: gpt-5 takes another temperature than its own never",
+            "/teacher/temperature: gpt-5 takes its own temperature only; set it to null",
         ),
         ({"teacher__temperature": 0.7, "teacher__reasoning_effort": "low"}, "only with reasoning_effort none or null"),
         (
@@ -163,7 +163,7 @@ def test_extras_that_an_organisation_does_not_have_are_left_out(asks: Callable[.
         ({"teacher__max_output_tokens": 8}, "the Responses API takes 16 or more"),
         ({"teacher__api": "chat", "model": "gpt-5-pro"}, "served by the Responses API only"),
         ({"teacher__api": "chat", "model": "gpt-5.6-sol"}, "takes tools in chat only with reasoning_effort none"),
-        ({"runtime__tier": "batch"}, "a batch answers single turns"),
+        ({"runtime__tier": "batch"}, "batch is for prompts without tools"),
     ],
 )
 def test_known_rules_are_told_before_a_request_is_sent(

@@ -50,6 +50,19 @@ def test_equal_inputs_give_equal_bytes(uninterrupted, run, tmp_path):
     assert uninterrupted["models/adapter/chat_template.jinja"] == TEMPLATE.read_bytes()
 
 
+def test_a_run_that_ended_while_its_adapter_was_written_stops_where_it_had_stopped(run, monkeypatch, capsys):
+    early = run("early", rows=UNLIKE, **STOPS_EARLY)
+
+    def full(*_: Any) -> None:
+        raise InputError("the disk is full")
+
+    with monkeypatch.context() as patched, pytest.raises(InputError, match="the disk is full"):
+        patched.setattr(sft_train.adapter, "save", full)
+        run("again", rows=UNLIKE, **STOPS_EARLY)
+    assert run("again", rows=UNLIKE, **STOPS_EARLY) == early
+    assert "resuming after step" in capsys.readouterr().out
+
+
 def test_early_stopping_keeps_the_best(run, gguf):
     import torch
     from peft import PeftModel
@@ -60,7 +73,7 @@ def test_early_stopping_keeps_the_best(run, gguf):
     report = json.loads(run(rows=UNLIKE, **STOPS_EARLY)["reports/training.json"])
     losses = [point["loss"] for point in report["validation"]]
     best = losses.index(min(losses))
-    assert report["steps"] == len(losses) == best + 1 + 2 < 16
+    assert report["steps"] == 2 * len(losses) == 2 * (best + 1 + 2) < 16, "measured at every second of 16 steps"
     assert report["epochs"] == report["steps"] / 4
     assert report["validation_loss"] == losses[best] < losses[-1]
     tuned = PeftModel.from_pretrained(
@@ -75,7 +88,7 @@ def test_early_stopping_keeps_the_best(run, gguf):
 
 
 def test_early_stopping_needs_something_to_go_by(run):
-    with pytest.raises(InputError, match="/student/early_stopping: no rows are held out of fewer than 16 prompts"):
+    with pytest.raises(InputError, match="/student/early_stopping: needs at least 16 training prompts"):
         run(rows=ROWS[:8], early_stopping=1)
 
 

@@ -95,7 +95,7 @@ def _nothing(fates: dict[str, int], stops: dict[str, int]) -> str:
         return "nothing to convert: there is no rollout; `dvc repro teacher_rollouts` makes them"
     lines = [f"nothing converted of {sum(fates.values())} rollouts"]
     if fates.get("eval"):
-        lines.append(f'  {fates["eval"]} are held out for the evaluation; seed rows with "split": "train" are not')
+        lines.append(f'  {fates["eval"]} are held out and never trained on; give rows to learn from "split": "train"')
     if stops:
         reasons = ", ".join(f"{count} {stop}" for stop, count in sorted(stops.items()))
         lines.append(f"  {fates['failed']} failed ({reasons}); each one's `error` says why")

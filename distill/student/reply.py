@@ -57,7 +57,7 @@ def form(tokenizer: Tokenizer) -> Form:
         found = None
     if not found:
         raise InputError(
-            "the student's chat template writes calls in no form that is read here; serve it with vLLM and set"
+            "the student's chat template writes calls in a form that cannot be read here; serve it with vLLM and set"
             " runtime.student_url, or choose another student.template"
         )
     return found

@@ -9,7 +9,7 @@ def table(evaluation: dict[str, Any]) -> str:
     """Base, student and teacher side by side, what the exam shares with the training, what the student gained, and the
     share of the gap that was closed."""
     if not evaluation["student"]["n"]:
-        return 'no prompt is held out, so nothing is compared: seed rows with "split": "eval" are'
+        return 'no prompt is held out, so nothing is compared: give some seed rows "split": "eval"'
     head = f"{'':9}{'n':>4}  {'accuracy':>8}  {'95 % interval':>15}  {'valid calls':>11}  {'with a call':>11}  {'as teacher':>10}"
     head += f"  {'same tools':>10}  {'turns':>5}  {'tokens':>6}"
     lines = [head, *(_line(who, evaluation[who]) for who in WHO)]

@@ -65,8 +65,8 @@ def train(examples: Examples, base: Base, params: dict[str, Any], folder: Path) 
     mine = share(params["batch_size"], state.num_processes)
     if params["early_stopping"] is not None and not examples.validation:
         raise InputError(
-            f"params.yaml: /student/early_stopping: no rows are held out of fewer than {HELD_OUT} prompts; null trains to"
-            " the end"
+            f"params.yaml: /student/early_stopping: needs at least {HELD_OUT} training prompts, one of which is held out; null"
+            " trains to the end"
         )
     alone = layout(frozen.config(base.directory)) == "alone"
     fit = memory.found(folder) or memory.first(examples, 1 if alone else mine, device)

@@ -44,8 +44,8 @@ class Budget:
             if self.reserved <= TINY:
                 raise Fatal(
                     "budget",
-                    f"${self.spent:.4f} of runtime.budget_usd ${self.limit_usd:g} are spent, and the "
-                    f"next answer may cost up to ${worst:.4f}; the next run goes on here (README: Teacher and budget)",
+                    f"${self.spent:.4f} of runtime.budget_usd ${self.limit_usd:g} are spent, and the next answer may cost up "
+                    f"to ${worst:.4f}; another run goes on here, with the whole budget again (README: Teacher and budget)",
                 )
             self._changed.clear()
             await self._changed.wait()

@@ -27,7 +27,7 @@ KINDS = {
     "timeout": Kind("retry", "raise runtime.timeout_s, or run again later"),
     "unreachable": Kind("stop", "check the network and teacher.base_url, and run again"),
     "connection": Kind("retry", "check the network and teacher.base_url, and run again"),
-    "broken_answer": Kind("retry", "the server sends what is no answer: look at the endpoint, and run again"),
+    "broken_answer": Kind("retry", "the server's reply is no valid answer: check the endpoint, and run again"),
     "summary_refused": Kind("repair", "the organisation gets no reasoning summaries: asked again without"),
     "reasoning_refused": Kind("repair", "the model gives no encrypted reasoning: asked again without"),
     "tool_session": Kind("retry", "a tool server or sandbox was lost: see the rollout's error, and run again"),

@@ -40,8 +40,8 @@ def open_model(params: dict[str, Any], halt: Halt, store: Store, with_tools: boo
     faults = rules.faults(model, api_of(params), params["teacher"], with_tools) if OPENAI.match(model) else []
     if runtime["tier"] == "batch" and with_tools and params["agent"]["max_turns"] > 1:
         faults.append(
-            "params.yaml: /runtime/tier: a batch answers single turns, and there are prompts with tools: flex "
-            "costs as little"
+            "params.yaml: /runtime/tier: batch is for prompts without tools, and there are some with tools; flex costs "
+            "as little"
         )
     if faults:
         raise InputError(faults)
@@ -155,7 +155,7 @@ def find_prices(params: dict[str, Any]) -> prices.Prices | None:
     if found is None and params["runtime"]["unknown_price"] == "refuse":
         raise Fatal(
             "unknown_price",
-            f"nobody knows what {params['model']} costs here, so no budget can be kept: give its "
+            f"the price of {params['model']} is not known here, so no budget can be kept: give its "
             "price in runtime.prices (0 if it is free), or set runtime.unknown_price to allow (README: Teacher and budget)",
         )
     return found

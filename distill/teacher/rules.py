@@ -60,8 +60,12 @@ def faults(model: str, api: str, teacher: dict[str, Any], with_tools: bool) -> l
         found.append(f"/teacher/reasoning_effort: {model} takes {', '.join(family.efforts)}, not '{effort}'")
     if family and temperature is not None and not _takes_temperature(family, effort):
         found.append(
-            f"/teacher/temperature: {model} takes another temperature than its own "
-            + ("never" if family.temperature == "never" else f"only with reasoning_{family.temperature}")
+            f"/teacher/temperature: {model} takes its own temperature only"
+            + (
+                ""
+                if family.temperature == "never"
+                else f", unless reasoning_effort is {family.temperature.removeprefix('effort ')}"
+            )
             + "; set it to null"
         )
     if api == "responses" and (teacher["max_output_tokens"] or SHORTEST_ANSWER) < SHORTEST_ANSWER:

@@ -83,8 +83,8 @@ class McpTools:
         faults += [f"/then: it has no tool '{name}'" for name in missing]
         if self._known is not None and found != self._known:
             faults.append(
-                f": its tools are not those that answers were bought with ({_difference(self._known, found)}); "
-                "pin the server's version, or type `make tools` to take the new ones, which asks the teacher anew"
+                f": its tools changed since answers were bought with them ({_difference(self._known, found)}); pin the "
+                "server's version, or type `make tools` to take the new ones: the teacher is then asked, and paid, anew"
             )
         if faults:
             raise InputError(f"params.yaml: {self.server.key}{fault}" for fault in faults)
