@@ -25,6 +25,7 @@ class Batches:
         self.batches: dict[str, dict[str, Any]] = {}
         self.ordered: Counter[str] = Counter()
         self.answered: Counter[str] = Counter()
+        self.forgotten: set[str] = set()
         self.held = False
 
     def post(self, asked: Asked) -> Any:
@@ -43,6 +44,9 @@ class Batches:
 
     def get(self, asked: Asked) -> Any:
         path = asked.path.split("?")[0]
+        if asked.method == "DELETE":
+            self.forgotten.add(path.rsplit("/", 1)[1])
+            return {"deleted": True}
         if path == "/v1/batches":
             return {"data": list(self.batches.values())}
         if path.endswith("/content"):

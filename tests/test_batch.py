@@ -66,6 +66,7 @@ def test_all_questions_go_out_in_one_batch_at_half_the_price(ready: Path) -> Non
         finished(ready, books.base_url)
     assert [rollout["messages"][-1]["content"] for rollout in rollouts(ready)] == [f"Answer: {n + 1}" for n in range(6)]
     assert len(batches.batches) == 1 and rollouts(ready)[0]["cost_usd"] == pytest.approx(COST)
+    assert batches.forgotten == set(batches.files), "once the answers are on our disk"
     line = batches.files["file-0"][0]
     assert line["method"] == "POST" and line["url"] == "/v1/chat/completions" and line["body"]["max_tokens"] == 50
 

@@ -19,6 +19,9 @@ from report_project import write_project
 from stage_process import Running
 from teacher_server import Asked, function_call, response, serving, text
 
+from distill.records import params, schema
+from distill.teacher import rules
+
 MANUAL = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 COMMAND = re.compile(r"^(?:make(?: \S.*)?|\.ci/run|(?:dvc|git|python|accelerate|docker|source) \S.*)$")
 
@@ -33,7 +36,7 @@ STEPS: list[tuple[str, str]] = [
     ("make rollouts ENTRIES=0-2 MODEL=gpt-5.2", r"(?m)^teacher_rollouts: .*5"),
     ("make rollouts N=100 MODEL=gpt-5.2", r"(?m)^teacher_rollouts: .*102"),
     ("git add -A", ""),
-    ('git commit -m "Sixty-four rollouts of the small teacher"', "files? changed"),
+    ('git commit -m "My prompts, tools and settings"', "files? changed"),
     ("make data", r"filter: kept \d+"),
     ("dvc repro filter", r"Data and pipelines are up to date"),
     ("python -m stages.convert -o F --include-failed", r"-> F"),
@@ -48,6 +51,7 @@ STEPS: list[tuple[str, str]] = [
     ("git push origin main", ""),
     ("dvc exp run -S model=gpt-5-pro", r"Running stage 'teacher_rollouts'"),
     ("dvc params diff", r"gpt-5-pro"),
+    ("git checkout params.yaml", r"Updated 1 path"),
     ("dvc metrics show", r"accuracy.student"),
     ("dvc metrics diff", r"cost_usd"),
     ("dvc exp run -S student.num_epochs=1", r"Running stage 'sft_train'"),
@@ -70,6 +74,7 @@ ELSEWHERE = {
     # A command, or how it begins, and the test that runs what it runs.
     "make": "tests/test_pipeline.py::test_a_first_run_runs_all_and_a_second_none",
     "python -m stages.convert": "tests/test_convert.py::test_the_stage_converts_finished_training_rollouts",
+    "make evaluate": "tests/test_evaluate.py::test_base_student_and_teacher_are_compared",
     "make train": "tests/test_train.py::test_it_learns_and_says_so",
     "make sweep": "tests/test_experiments.py::test_a_sweep_runs_each_value_and_shows_them",
     "make ablate": "tests/test_experiments.py::test_ablate_shows_the_student_with_and_without_a_check",
@@ -86,6 +91,8 @@ ELSEWHERE = {
     "dvc add": "tests/test_pipeline.py::"
     "test_imported_conversations_are_tracked_by_dvc_and_none_shows_a_held_out_prompt",
     "make new": "tests/test_new.py::test_nothing_of_the_example_is_left",
+    "make plan": "tests/test_new.py::test_it_is_valid_and_runs_down_to_the_filter",
+    "make try": "tests/test_new.py::test_it_is_valid_and_runs_down_to_the_filter",
 }
 NOT_HERE = {
     "make lint": "runs on every push, in .ci/run",
@@ -148,6 +155,16 @@ def test_every_folder_has_a_line_that_says_what_lives_there() -> None:
     layout = (ROOT / "README.md").read_text().partition("## Layout")[2]
     folders = {name.split("/")[0] for name in known if "/" in name} - {".dvc", "data"}
     assert [folder for folder in sorted(folders) if f"`{folder}/`" not in layout] == []
+
+
+def test_the_settings_for_a_large_student_are_valid() -> None:
+    (block,) = re.findall(r"(?s)```yaml\n(model: gpt.*?)```", (ROOT / "README.md").read_text())
+    changes, chosen = yaml.safe_load(block), params.load(ROOT / "params.yaml")
+    for group, values in changes.items():
+        assert group in chosen and (not isinstance(values, dict) or set(values) <= set(chosen[group]))
+        chosen[group] = {**chosen[group], **values} if isinstance(values, dict) else values
+    assert not schema.faults("params", chosen)
+    assert not rules.faults(chosen["model"], "responses", chosen["teacher"], with_tools=True)
 
 
 def test_help_lists_every_target() -> None:

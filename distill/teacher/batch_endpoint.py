@@ -4,6 +4,7 @@ What costs nothing is asked as often as it takes. An order is placed anew only w
 """
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -73,6 +74,13 @@ class BatchEndpoint:
                 path = f"/files/{ended[name]}/content"
                 content = await self._steadily(lambda path=path: self._http.get_bytes(path))  # type: ignore[misc]
                 yield [parsed(line) for line in content.splitlines()]
+
+    async def forget(self, ended: Batch, now: dict[str, Any]) -> None:
+        """Removes the files of a batch that is over from the server, where they would lie until somebody does."""
+        for file in (ended.file, now.get("output_file_id"), now.get("error_file_id")):
+            with suppress(ApiError):
+                if file:
+                    await self._http.delete(f"/files/{file}")
 
     async def _ordered(self, batch: Batch, order: bytes) -> str:
         """What the server refused for a while may be ordered again; when its answer was lost, that is for the next run,

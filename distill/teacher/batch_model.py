@@ -120,6 +120,7 @@ class BatchModel:
                 self._placed(batch, found)
             else:
                 self._open.close(batch)
+                await server.forget(batch, {})
 
     async def _order(self, server: BatchEndpoint) -> None:
         """Orders what waits and is not ordered, as far as the budget reaches. What another process had ordered may be
@@ -160,7 +161,7 @@ class BatchModel:
         if now is None:
             return
         if now["status"] == "failed" and not now.get("output_file_id"):
-            await self._failed(batch, now)
+            await self._failed(server, batch, now)
             return
         silent = set(batch.keys)
         async for lines in server.results(now):
@@ -171,13 +172,15 @@ class BatchModel:
             error = Transient("server", f"batch {batch.id} is {now['status']} without this answer")
             self._questions.failed(key, error)
         self._open.close(batch)
+        await server.forget(batch, now)
         if now["status"] == "cancelled":  # by a person, at the provider: that is no reason to order it again
             raise errors.error("batch_failed", f"batch {batch.id} was cancelled; what it had answered is kept")
 
-    async def _failed(self, batch: Batch, now: dict[str, Any]) -> None:
+    async def _failed(self, server: BatchEndpoint, batch: Batch, now: dict[str, Any]) -> None:
         found = (now.get("errors") or {}).get("data") or [{}]
         self._open.close(batch)
         self._questions.refused_together(batch.keys)
+        await server.forget(batch, now)
         alone = not self._open.all()
         if found[0].get("code") == "token_limit_exceeded" and (len(batch.keys) > 1 or not alone):
             if alone:
