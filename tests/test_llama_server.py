@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import sums
+from conftest import ROOT
 from rollout_records import call
 from stage_process import Running
 
@@ -90,6 +91,23 @@ def test_it_answers_its_owner_only_and_leaves_no_server(smol, capfd):
     with pytest.raises(urllib.error.URLError):
         post(endpoint, messages=QUESTION)
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_server_that_is_not_asked_anything_ends_on_a_busy_machine(smol):
+    """One that is stopped a moment before it takes questions would never end: of 40 such starts one in most runs."""
+    starts = f"""
+from pathlib import Path
+from distill.teacher.llama_server import serve
+for _ in range(12):
+    with serve(Path({str(smol)!r}), slots=1, context=256):
+        pass
+"""
+    side_by_side = [subprocess.Popen([sys.executable, "-c", starts], cwd=ROOT) for _ in range(4)]
+    try:
+        assert [one.wait(timeout=240) for one in side_by_side] == [0] * 4
+    finally:
+        for one in side_by_side:
+            one.kill()
 
 
 def test_no_proxy_stands_between(smol, proxy):

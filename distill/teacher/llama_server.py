@@ -16,6 +16,7 @@ from typing import NamedTuple
 from distill.records.cores import cores, spin_little
 from distill.records.faults import InputError
 
+DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 READY_S = 120.0
 """Seconds a loaded model may take to answer /health."""
 
@@ -88,7 +89,7 @@ def serve(
         params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(path), 1.0) for path in adapters]
     server = _start(xllamacpp, params)
     try:
-        _wait(server.listening_address)
+        _wait(server.listening_address, params.api_keys[0])
         yield Endpoint(f"{server.listening_address}/v1", params.api_keys[0])
     finally:
         del server  # its destructor stops the threads and frees the model
@@ -134,18 +135,21 @@ def _reasons(said: Callable[[], str]) -> list[str]:
 
 def healthy(address: str) -> bool:
     """Whether a server of this machine is ready; asked directly, whatever proxy the environment names."""
-    directly = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with directly.open(f"{address}/health", timeout=5) as answer:
+        with DIRECTLY.open(f"{address}/health", timeout=5) as answer:
             return answer.status == 200
     except OSError:
         return False
 
 
-def _wait(address: str) -> None:
+def _wait(address: str, key: str) -> None:
+    """Returns once the server takes questions. It says that it is healthy a moment earlier, and one that is stopped in
+    that moment never ends; its list of adapters comes from the loop that questions wait for."""
+    asked = urllib.request.Request(f"{address}/lora-adapters", headers={"Authorization": f"Bearer {key}"})
     give_up = time.monotonic() + READY_S
     while time.monotonic() < give_up:
         if healthy(address):
-            return
+            with DIRECTLY.open(asked, timeout=READY_S):
+                return
         time.sleep(0.05)
     raise InputError(f"the embedded server at {address} was not ready after {READY_S:.0f} s")
