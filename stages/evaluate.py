@@ -12,6 +12,7 @@ from typing import Any
 from distill.agent.progress import Progress
 from distill.agent.selection import held_out
 from distill.agent.tools_version import tools_version
+from distill.agent.warm import kept_lists
 from distill.dataset import rollouts as rollout_records
 from distill.records import jsonl, stage
 from distill.student import exam, heldout, score
@@ -54,7 +55,8 @@ def main(params: dict[str, Any]) -> None:
 
 async def _sit(prompts: list[dict[str, Any]], params: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     exams = {}
-    async with toolbox.opened(params, prompts, ToolLists(Store().root, tools_version(params))) as tools:
+    lists = ToolLists(Store().root, tools_version(params), kept_lists())
+    async with toolbox.opened(params, prompts, lists) as tools:
         await tools.ready(prompts)
         model = open_student(params, ADAPTER)
         try:

@@ -1,4 +1,5 @@
-"""data/prompts.jsonl → rollouts/, reports/rollouts.json: the teacher answers every wanted prompt, with the tools.
+"""data/prompts.jsonl → rollouts/, reports/rollouts.json, reports/tool_lists.json: the teacher answers every wanted prompt,
+with the tools.
 
 Only answers that the store does not have are asked for. A rollout that fails is written like any other; a key, quota or
 budget problem stops the run, and the next run goes on where it stopped. Refuses prompts that name unknown tools.
@@ -22,6 +23,7 @@ from distill.agent.setting import Setting
 from distill.agent.summary import Summary, table
 from distill.agent.tools_version import tools_version
 from distill.agent.transcript import transcript
+from distill.agent.warm import TOOL_LISTS, kept_lists
 from distill.records import jsonl, stage
 from distill.records.terminal import say
 from distill.teacher.demonstrations import read_demonstrations
@@ -42,43 +44,53 @@ def main(params: dict[str, Any]) -> None:
     if options.plan:
         print(uvloop.run(_plan(chosen, params)))
     elif options.trial:
-        uvloop.run(_buy(chosen[:TRIED], params, lambda rollout: say(transcript(rollout))))
+        uvloop.run(_buy(chosen[:TRIED], params, _lists(params), lambda rollout: say(transcript(rollout))))
     else:
         _write(chosen, params)
 
 
 async def _plan(chosen: list[tuple[dict[str, Any], int]], params: dict[str, Any]) -> str:
-    async with _setting(chosen, params) as setting:
+    async with _setting(chosen, params, _lists(params)) as setting:
         return estimate(await plan(chosen, setting), params, price_of(params), longest_answer(params))
 
 
 async def _buy(
-    chosen: list[tuple[dict[str, Any], int]], params: dict[str, Any], on_done: Callable[[dict[str, Any]], None]
+    chosen: list[tuple[dict[str, Any], int]],
+    params: dict[str, Any],
+    lists: ToolLists,
+    on_done: Callable[[dict[str, Any]], None],
 ) -> None:
-    async with _setting(chosen, params) as setting:
+    async with _setting(chosen, params, lists) as setting:
         await buy(chosen, setting, on_done)
 
 
 def _write(chosen: list[tuple[dict[str, Any], int]], params: dict[str, Any]) -> None:
-    summary = Summary(params["model"])
+    summary, lists = Summary(params["model"]), _lists(params)
     with rollout_files.replacing("rollouts", len(chosen)) as folder:
-        uvloop.run(_buy(chosen, params, _both(folder.add, summary.add)))
+        uvloop.run(_buy(chosen, params, lists, _both(folder.add, summary.add)))
     report = summary.report()
     jsonl.write_json("reports/rollouts.json", report, "rollouts_report")
+    jsonl.write_json(TOOL_LISTS, lists.used, "tool_lists")
     print(f"teacher_rollouts: {table(report)}")
 
 
 @asynccontextmanager
-async def _setting(chosen: list[tuple[dict[str, Any], int]], params: dict[str, Any]) -> AsyncIterator[Setting]:
+async def _setting(
+    chosen: list[tuple[dict[str, Any], int]], params: dict[str, Any], lists: ToolLists
+) -> AsyncIterator[Setting]:
     prompts = [prompt for prompt, _ in chosen]
     halt, store, version = Halt(), Store(), tools_version(params)
-    async with toolbox.opened(params, prompts, ToolLists(store.root, version)) as tools:
+    async with toolbox.opened(params, prompts, lists) as tools:
         with_tools = any(tools.offered(prompt).schemas for prompt in prompts)
         model = open_model(params, halt, store, with_tools=with_tools)
         teacher = Teacher(
             model, store, sampling(params), read_demonstrations(params["teacher"]["demonstrations"]), halt
         )
         yield Setting(teacher, tools, params, version)
+
+
+def _lists(params: dict[str, Any]) -> ToolLists:
+    return ToolLists(Store().root, tools_version(params), kept_lists())
 
 
 def _both(*takers: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]], None]:

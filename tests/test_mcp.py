@@ -13,7 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sums
+from stage_process import Running
+from teacher_server import serving
 
+from distill.records import jsonl
 from distill.records.faults import InputError
 from distill.records.params import load as load_params
 from distill.tools import mcp_source, toolbox
@@ -23,6 +27,7 @@ from distill.tools.tool_lists import ToolLists
 
 SERVER = str(Path(__file__).parent / "mcp_server.py")
 STDIO = {"command": sys.executable, "args": [SERVER, "stdio"]}
+PERSON = ["-c", "user.name=Me", "-c", "user.email=me@example.com"]
 SECRET = "very-secret-value/+1"
 
 
@@ -276,6 +281,30 @@ def test_what_was_offered_is_offered_again_without_the_server(tmp_path: Path, mo
     assert with_tools(params(s=server), names, lists) == before, "one that failed has forgotten nothing"
     assert "plus" not in with_tools(params(s=server), names, anew), "what `make tools` does"
     with_tools(params(s=server), ready, lists)
+
+
+def test_a_fresh_clone_offers_what_was_offered_when_its_answers_were_bought(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The list is in git. The server has lost a tool since then: the teacher is not asked anew unasked."""
+    project = sums.bare(tmp_path)
+    sums.make(project, 2, tools__mcp={"s": STDIO | {"env": {"CHANGED": "${CHANGED_FILE}"}}})
+    monkeypatch.setenv("CHANGED_FILE", str(tmp_path / "changed"))
+    monkeypatch.setenv("DISTILL_STORE", str(tmp_path / "store"))
+    assert Running(project, "prompts").wait().returncode == 0
+    with serving(sums.adds) as books:
+        sums.set_params(project, teacher__base_url=books.base_url)
+        done = Running(project, "teacher_rollouts", TEACHER_API_KEY="").wait()
+    assert done.returncode == 0, done.stderr
+    [offered] = jsonl.read_json(project / "reports/tool_lists.json", "tool_lists").values()
+    assert "plus" in {tool["name"] for tool in offered}
+    for command in (["init", "-q"], ["add", "-A"], [*PERSON, "commit", "-qm", "two rollouts"]):
+        subprocess.run(["git", *command], cwd=project, check=True)
+    (tmp_path / "changed").touch()
+    (project / "reports/tool_lists.json").unlink()  # DVC removes outputs before it runs a stage
+    empty = {"DISTILL_STORE": str(tmp_path / "empty"), "TEACHER_API_KEY": ""}
+    done = Running(project, "teacher_rollouts", **empty).wait()
+    assert done.returncode == 1 and "its tools changed since" in done.stderr and "gone: plus" in done.stderr
 
 
 def test_what_is_wrong_is_said_before_anything_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
