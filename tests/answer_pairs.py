@@ -46,6 +46,8 @@ RIGHT: dict[str, list[Pair]] = {
         (44, {"answer_unit": "USD"}, "Answer: USD 44"),
         (44, {"answer_unit": "USD"}, "Answer: 44 usd"),
         (5, {}, "x => 5"),
+        (5, {}, "Answer: <b>5</b>"),
+        (5, {}, "<answer>5</answer>"),
         (5, {}, "About 7 are under way, and there are 5."),
         (5, {}, "More than one thing was asked; Answer: 5"),
     ],
@@ -70,6 +72,7 @@ RIGHT: dict[str, list[Pair]] = {
         ("C", {}, "Option A is wrong. Option B is wrong. The answer is C."),
         ("A", {}, "The answer is A. Option B is wrong because it is cold."),
         ("A", {}, "The answer is A, I think."),
+        ("C", {}, "I think the answer is (C) because A and B are wrong."),
         ("ii", {"answer_choices": {"i": "one", "ii": "two"}}, "Answer: (ii) two"),
     ],
     "list": [

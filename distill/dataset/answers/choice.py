@@ -18,8 +18,8 @@ _LABELLED = re.compile(
 _IN_TEXT = re.compile(
     r"\b(?i:answer|option|choice)(?i: is:?|:) (?i:option |choice )?\**(?:[(\[]([A-Za-z])[)\]]|([A-Z])\b)(?P<rest>[^.;\n]*)"
 )
-_ANOTHER = re.compile(r"(?:\b(?:or|and|maybe|perhaps|possibly)\b.{0,20}?|^\** ?[,/&] ?)[(\[]?\b[A-HJ-Z]\b")
-"""A second letter behind the first one; I is mostly a pronoun."""
+_ANOTHER = re.compile(r"\** ?(?:,? ?(?:or|and|maybe|perhaps|possibly)\b.{0,20}?|[,/&] ?)[(\[]?\b[A-HJ-Z]\b")
+"""A second letter right behind the first one; I is mostly a pronoun."""
 _LABEL_LAST = re.compile(r"^(?P<text>.+) [(\[](?P<label>[a-z0-9]{1,3})[)\]]$")
 _HEDGE = re.compile(r"\b[b-z]\b|\b(?:or|and|not|nor) \(?a\b(?! \w)|\ba\)")
 """Another label in the text behind one; `a` is mostly an article."""
@@ -29,7 +29,7 @@ def find(text: str, metadata: dict[str, Any]) -> str:
     """The one letter that a text calls its answer, else the whole text."""
     found = list(_IN_TEXT.finditer(text))
     letters = {(said[1] or said[2]).upper() for said in found}
-    return letters.pop() if len(letters) == 1 and not any(_ANOTHER.search(said["rest"]) for said in found) else text
+    return letters.pop() if len(letters) == 1 and not any(_ANOTHER.match(said["rest"]) for said in found) else text
 
 
 def accepts(answer: str, metadata: dict[str, Any]) -> bool:

@@ -19,6 +19,7 @@ NEAR_ZERO = 1e-12
 _PLAIN_SIGNS = str.maketrans({"\u2212": "-", "\ufe63": "-", "\uff0d": "-", "\u2019": "'"})
 _SPACE_IN_NUMBER = re.compile(r"(?<=\d)[\u00a0\u2009\u202f](?=\d{3})")
 
+_TAG = re.compile(r"</?[a-z][\w-]*>", re.IGNORECASE)
 _POWER = re.compile(r"(?<=[a-z])\^([23])(?!\d)", re.IGNORECASE)
 _CODE = re.compile(r"\b([A-Z]{3}) ?\Z")
 _CURRENCY = r"[$€£¥₹]"
@@ -141,7 +142,7 @@ def _unit(metadata: dict[str, Any]) -> str | None:
 
 
 def _readable(text: str) -> str:
-    text = _SPACE_IN_NUMBER.sub("", text.translate(_PLAIN_SIGNS))
+    text = _SPACE_IN_NUMBER.sub("", _TAG.sub(" ", text).translate(_PLAIN_SIGNS))
     return _POWER.sub(lambda found: "²³"[int(found[1]) - 2], text)
 
 
