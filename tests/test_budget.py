@@ -236,9 +236,8 @@ def test_flex_without_room_falls_back_only_if_told_to(asks: Callable[..., Done],
 
     with serving(full) as books:
         assert asks(books, runtime__tier="flex_or_standard", teacher__n=2).returncode == 0
-        assert [asked.body.get("service_tier") for asked in books.posts].count("flex") == 2 * 3, (
-            "and the next questions go without"
-        )
+        tried = [asked.body.get("service_tier") for asked in books.posts].count("flex")
+        assert 3 <= tried <= 2 * 3, "and the next questions go without"
         done = asks(books, runtime__tier="flex", teacher__n=3)
         assert done.returncode == 0 and "no flex capacity" in done.stdout
 

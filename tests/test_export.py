@@ -13,6 +13,7 @@ from rollout_records import call, rollout
 from distill.dataset import convert
 from distill.dataset.export import Unsayable, openai, sharegpt
 from distill.records import jsonl
+from distill.tools import python_source
 
 # Of FineTuneChatRequestInput in OpenAI's API reference: which keys there are, and that nothing else may be there.
 TEXT = {"type": "string"}
@@ -243,12 +244,13 @@ def test_rows_of_rnows_converter_and_of_openai_load_unchanged(project, run_stage
     (project / "rollouts" / "train.jsonl").write_text(f"{json.dumps(SEED)}\n{json.dumps(SEED)}\n{json.dumps(theirs)}\n")
     done = run_stage("convert")
     assert done.returncode == 0, done.stderr
+    own = [tool.schema for tool in python_source.load(project / "tools.py").tools.values()]
     found = list(jsonl.read(project / "data" / "converted.jsonl", "row"))
     assert sorted(len(row["messages"]) for row in found) == [5, 5, 7]
     for row in found:
         wanted = SEED if len(row["messages"]) == 5 else theirs
         assert row["messages"] == wanted["messages"] and row["metadata"] == wanted.get("metadata", {})
-        assert row["tools"] == wanted.get("tools", []) and row["outcome"]["status"] == "completed"
+        assert row["tools"] == (wanted.get("tools") or own) and row["outcome"]["status"] == "completed"
     assert sorted(row["sample"] for row in found if len(row["messages"]) == 5) == [0, 1]
 
 

@@ -153,7 +153,7 @@ def test_extras_that_an_organisation_does_not_have_are_left_out(asks: Callable[.
             {"teacher__temperature": 0.7, "model": "gpt-5"},
             "/teacher/temperature: gpt-5 takes its own temperature only; set it to null",
         ),
-        ({"teacher__temperature": 0.7, "teacher__reasoning_effort": "low"}, "only with reasoning_effort none or null"),
+        ({"teacher__temperature": 0.7, "teacher__reasoning_effort": "low"}, "unless reasoning_effort is none or null"),
         (
             {"teacher__reasoning_effort": "minimal", "model": "gpt-5.1"},
             "gpt-5.1 takes none, low, medium, high, not 'minimal'",

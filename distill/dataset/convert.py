@@ -5,7 +5,7 @@ from typing import Any
 
 from distill.dataset import answers
 from distill.records.faults import InputError
-from distill.records.spoken import begin
+from distill.records.spoken import begin, unlearned
 from distill.records.tool_error import TOOL_ERROR
 
 
@@ -26,7 +26,7 @@ def row(rollout: dict[str, Any], own_tools: Callable[[], list[dict[str, Any]]] =
     Raises InputError where the expected answer in the metadata makes no sense.
     """
     messages, metadata, usage = rollout["messages"], rollout["metadata"], rollout["usage"]
-    prompt, talk = messages[: begin(rollout)], messages[begin(rollout) :]
+    talk = messages[begin(rollout) :]
     said = [message for message in talk if message["role"] == "assistant"]
     results = [message["content"] for message in talk if message["role"] == "tool"]
     try:
@@ -35,7 +35,7 @@ def row(rollout: dict[str, Any], own_tools: Callable[[], list[dict[str, Any]]] =
     except InputError as error:
         raise InputError(f"rollout {rollout['id']} of prompt {rollout['prompt_id']}: {error}") from error
     return {
-        "messages": [*map(_not_learned, prompt), *talk],
+        "messages": unlearned(rollout),
         "tools": own_tools() if _says_no_tools(rollout) else rollout["tools"],
         "metadata": metadata,
         "prompt_id": rollout["prompt_id"],
@@ -62,10 +62,6 @@ def _says_no_tools(rollout: dict[str, Any]) -> bool:
     """Whether tools are called that the record does not have: rnow's rollouts are like that."""
     elsewhere = not rollout["tools"] and not rollout["versions"]
     return elsewhere and any(message.get("tool_calls") for message in rollout["messages"])
-
-
-def _not_learned(message: dict[str, Any]) -> dict[str, Any]:
-    return {**message, "weight": 0} if message["role"] == "assistant" else message
 
 
 def rows(

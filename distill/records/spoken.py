@@ -13,3 +13,12 @@ def begin(rollout: dict[str, Any]) -> int:
     """Where the model of a rollout record begins to speak. Conversations from elsewhere do not say it: there every turn
     counts as the model's, and the place is 0."""
     return spoken(rollout["messages"], len(rollout["calls"]))[0] if rollout["calls"] else 0
+
+
+def unlearned(rollout: dict[str, Any]) -> list[dict[str, Any]]:
+    """The messages of a rollout record, with `weight: 0` on what its prompt lets the assistant say."""
+    first = begin(rollout)
+    return [
+        {**message, "weight": 0} if place < first and message["role"] == "assistant" else message
+        for place, message in enumerate(rollout["messages"])
+    ]

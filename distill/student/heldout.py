@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from distill.dataset import convert
+from distill.records.spoken import unlearned
 from distill.student import base
 from distill.student.loaded import Loaded
 from distill.student.render import IGNORED, Sequence, render
@@ -21,7 +21,8 @@ def loss(rollouts: list[dict[str, Any]], path: str, adapter: Path) -> dict[str, 
     rows: list[list[Sequence]] = []
     for rollout in rollouts:
         try:
-            sequences = render(convert.row(rollout), tokenizer) if rollout["status"] == "completed" else []
+            row = {"messages": unlearned(rollout), "tools": rollout["tools"]}
+            sequences = render(row, tokenizer) if rollout["status"] == "completed" else []
         except Unrenderable:  # a call that is no JSON: the filter would have rejected it
             continue
         if sequences:
