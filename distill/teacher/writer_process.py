@@ -14,6 +14,8 @@ HEAD = struct.Struct("<IQ")
 REPLY = struct.Struct("<i")
 """0, or the errno of what went wrong."""
 AT_ONCE = 1 << 20
+TOGETHER = 16
+"""Files that share a wait for the disk: many hardly take longer than one, but all of them wait for the last."""
 
 
 def place(path: str, content: bytes | memoryview) -> int:
@@ -40,11 +42,12 @@ def place(path: str, content: bytes | memoryview) -> int:
 
 
 def main() -> None:
-    """Writes until the input ends. All that has come by then shares the wait for the disk."""
+    """Writes until the input ends."""
     pending = bytearray()
+    files: list[int] = []
     while chunk := os.read(0, AT_ONCE):
         pending += chunk
-        files, begin = [], 0
+        begin = 0
         while len(pending) >= begin + HEAD.size:
             path_bytes, content_bytes = HEAD.unpack_from(pending, begin)
             middle = begin + HEAD.size + path_bytes
@@ -53,11 +56,10 @@ def main() -> None:
                 break
             files.append(_placed(pending[begin + HEAD.size : middle].decode(), bytes(pending[middle:end])))
             begin = end
+            if len(files) == TOGETHER:
+                _settle(files)
         del pending[:begin]
-        replies = b"".join(REPLY.pack(_on_disk(file)) for file in files)
-        with suppress(BrokenPipeError):  # who asked is gone; the rest of what it said is still to be written
-            while replies:
-                replies = replies[os.write(1, replies) :]
+        _settle(files)
 
 
 def _placed(path: str, content: bytes) -> int:
@@ -66,6 +68,15 @@ def _placed(path: str, content: bytes) -> int:
         return place(path, content)
     except OSError as error:
         return -(error.errno or 5)
+
+
+def _settle(files: list[int]) -> None:
+    """Waits for the disk, says how it went, and empties the list."""
+    replies = b"".join(REPLY.pack(_on_disk(file)) for file in files)
+    files.clear()
+    with suppress(BrokenPipeError):  # who asked is gone; the rest of what it said is still to be written
+        while replies:
+            replies = replies[os.write(1, replies) :]
 
 
 def _on_disk(file: int) -> int:
