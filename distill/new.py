@@ -22,7 +22,7 @@ KEPT = re.compile(r"\.ci/lock-is-current$|docs/.*\.md$")
 MANUAL = "docs/manual.md"
 MANUALS_WORD = (
     "\n\nThe manual of the project that this one was made from. Its example, tests and benchmarks, of which it speaks, are"
-    " there: `make help` shows what can be made here.\n"
+    " in that one: `make help` shows what can be made here.\n"
 )
 SETTINGS = {"model": "local/qwen2.5-coder-1.5b-instruct", "teacher.n": "null", "teacher.demonstrations": "null"}
 """Params that mean the example's data; the smallest teacher calls tools only where it is shown how."""
@@ -63,8 +63,9 @@ def _own_params(text: str) -> str:
 
 
 def _own_manual(text: str) -> str:
-    """README.md without its pictures, links as docs/ has them; and a word on what is not there."""
+    """README.md without its pictures, links as docs/ has them, none to what is left out; and a word on that."""
     text = re.sub(r"(?m)^!\[.*\n\n", "", text).replace("](docs/", "](")
+    text = re.sub(r"\[([^\]]*)\]\((?:benchmarks/README|CONTRIBUTING)\.md\)", r"\1", text)
     return text.replace("\n", MANUALS_WORD, 1)
 
 

@@ -165,6 +165,7 @@ def test_what_llama_cpp_cannot_read_as_a_call_is_what_the_model_said():
             except urllib.error.HTTPError as error:
                 assert NO_CALL in error.read().decode()
                 refused.append(asked)
+                break
 
     async def ask(messages: list[dict], lenient: bool) -> dict:
         model = local_model(name, slots=1, lenient=lenient)
@@ -186,7 +187,7 @@ def test_what_llama_cpp_cannot_read_as_a_call_is_what_the_model_said():
 def test_its_responses_api_makes_a_teacher_too(tmp_path):
     """Demonstrations included: it wants the type of each item, where OpenAI takes messages without one."""
     project, name = sums.bare(tmp_path), "local/qwen2.5-coder-0.5b-instruct"
-    sums.make(project, 8, model="a-gguf", teacher__api="responses", teacher__demonstrations="shown.jsonl")
+    sums.make(project, 4, model="a-gguf", teacher__api="responses", teacher__demonstrations="shown.jsonl")
     shown = [
         {"role": "user", "content": "what is 41 + 1?"},
         {"role": "assistant", "content": "I add.", "tool_calls": [call("c", "add", '{"a": 41, "b": 1}')]},

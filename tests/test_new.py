@@ -56,6 +56,9 @@ def test_nothing_of_the_example_is_left(mine: Path) -> None:
     offered = run(mine, "make", "help").stdout
     assert "\ntrain " in offered and "\nlock " in offered
     assert not {"test", "bench-dvc", "example-large", "new"} & {line.split()[0] for line in offered.splitlines()}
+    for page in (mine / "docs").glob("*.md"):
+        links = re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text())
+        assert not [link for link in links if not (page.parent / link).exists()], page
     assert "made from" in (mine / "docs/manual.md").read_text().splitlines()[2]
 
 
