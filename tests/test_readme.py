@@ -44,6 +44,7 @@ STEPS: list[tuple[str, str]] = [
     ("make export FORMAT=openai", r"exports/"),
     ("make report", r"open reports/index.html"),
     ("dvc repro", r"Running stage 'sft_train'"),
+    ("dvc repro -f -s evaluate", r"Running stage 'evaluate'"),
     ("dvc remote add --default storage /srv/distill", ""),
     ("git add -A", ""),
     ('git commit -m "Sixty-four rollouts of the small teacher"', "files? changed"),
