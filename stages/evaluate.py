@@ -12,7 +12,6 @@ from typing import Any
 from distill.agent.progress import Progress
 from distill.agent.selection import held_out
 from distill.agent.tools_version import tools_version
-from distill.agent.warm import kept_lists
 from distill.dataset import rollouts as rollout_records
 from distill.records import jsonl, stage
 from distill.student import exam, heldout, score
@@ -20,7 +19,7 @@ from distill.student.open_student import greedy, open_student
 from distill.student.table import table
 from distill.teacher.store import Store
 from distill.tools import toolbox
-from distill.tools.tool_lists import ToolLists
+from distill.tools.tool_lists import ToolLists, kept_lists
 
 ADAPTER = Path("models/adapter")
 

@@ -23,7 +23,6 @@ from distill.agent.setting import Setting
 from distill.agent.summary import Summary, table
 from distill.agent.tools_version import tools_version
 from distill.agent.transcript import transcript
-from distill.agent.warm import TOOL_LISTS, kept_lists
 from distill.records import jsonl, stage
 from distill.records.terminal import say
 from distill.teacher.demonstrations import read_demonstrations
@@ -32,7 +31,7 @@ from distill.teacher.open_model import longest_answer, open_model, price_of, sam
 from distill.teacher.store import Store
 from distill.teacher.teacher import Teacher
 from distill.tools import toolbox
-from distill.tools.tool_lists import ToolLists
+from distill.tools.tool_lists import KEPT, ToolLists, kept_lists
 
 TRIED = 2
 
@@ -70,7 +69,7 @@ def _write(chosen: list[tuple[dict[str, Any], int]], params: dict[str, Any]) -> 
         uvloop.run(_buy(chosen, params, lists, _both(folder.add, summary.add)))
     report = summary.report()
     jsonl.write_json("reports/rollouts.json", report, "rollouts_report")
-    jsonl.write_json(TOOL_LISTS, lists.used, "tool_lists")
+    jsonl.write_json(KEPT, lists.used, "tool_lists")
     print(f"teacher_rollouts: {table(report)}")
 
 

@@ -178,6 +178,7 @@ WRONG: dict[str, list[Pair]] = {
         (5, {"answer_unit": "MW"}, "Answer: 5 mW"),
         (5, {"answer_unit": "mg"}, "Answer: 5 Mg"),
         (5, {"answer_unit": "nm"}, "Answer: 5 Nm"),
+        (5, {"answer_unit": "t"}, "Answer: 5 MG"),
         (5, {"answer_unit": "m"}, "Answer: 5 M"),
         (44, {"answer_unit": "USD"}, "Answer: EUR 44"),
         ("$44", {}, "Answer: EUR 44"),

@@ -144,3 +144,9 @@ def test_a_value_that_no_json_holds_is_named_with_the_choices() -> None:
     chosen["runtime"]["tier"] = 10**30
     [fault] = schema.faults("params", chosen)
     assert fault.startswith(f"/runtime/tier: {10**30} is not one of ") and '"flex_or_standard"' in fault
+
+
+def test_params_that_are_not_utf_8_are_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_bytes("# für\nmodel: x\n".encode("cp1252"))
+    with pytest.raises(InputError, match=r"params\.yaml: not valid YAML in UTF-8"):
+        params.load(tmp_path / "params.yaml")

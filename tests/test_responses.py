@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,10 @@ from stage_process import Done, Running, until
 from teacher_server import Asked, Books, function_call, reasoning, refused, response, serving, text
 
 from distill.records import jsonl
+from distill.records.params import load as load_params
+from distill.teacher.halt import Halt
+from distill.teacher.open_model import open_model
+from distill.teacher.store import Store
 
 BLOB = "gAAAAAB" + "x9+/=" * 40 + "é\u2028"
 
@@ -217,6 +222,32 @@ def test_pro_models_are_asked_in_the_background(asks: Callable[..., Done], proje
     assert sorted(background.deleted) == sorted(background.made), "once they are on our disk"
     assert len(books.posts) == 4 and any("include%5B%5D=reasoning.encrypted" in asked.path for asked in books.asked)
     assert rollouts(project)[0]["cost_usd"] == pytest.approx(2 * (100 * 15 + 50 * 120) / 1e6)
+
+
+def test_ctrl_c_does_not_wait_for_answers_in_the_background(asks: Callable[..., Done], project: Path) -> None:
+    background = Background()
+    background.held = True
+    with serving(background.post, gets=background.get) as books:
+        sums.set_params(project, teacher__base_url=books.base_url, **PRO)
+        first = Running(project, "teacher_rollouts", TEACHER_API_KEY="")
+        until(lambda: background.polls >= 2)
+        first.kill(signal.SIGINT)
+        assert first.wait().returncode == 1 and len(store_notes()) == 2, "they are still in the making"
+        background.held = False
+        assert asks(books, **PRO).returncode == 0
+    assert len(books.posts) == 4, "two questions of two turns, none ordered again"
+
+
+def test_only_models_of_openais_are_asked_in_the_background() -> None:
+    chosen = load_params(sums.ROOT / "params.yaml")
+    chosen["teacher"] |= {"api": "responses", "base_url": "http://localhost:9/v1"}
+    for name, wanted in (
+        ("gpt-5-pro", True),
+        ("google/gemini-2.5-pro", False),
+        ("perplexity/sonar-deep-research", False),
+    ):
+        model: Any = open_model(chosen | {"model": name}, Halt(), Store(), with_tools=True)
+        assert model.background is wanted
 
 
 def test_a_response_that_is_not_finished_is_no_answer(asks: Callable[..., Done], project: Path) -> None:

@@ -11,7 +11,7 @@ from validated import in_git, validate
 
 from distill.records import jsonl
 from distill.records.faults import InputError
-from distill.tools.sandbox import dockerfile, engine, name, owner
+from distill.tools.sandbox import dockerfile, engine, name, owner, runner
 
 
 @pytest.mark.parametrize(
@@ -168,3 +168,15 @@ def test_chat_takes_the_usual_sandbox(tmp_path: Path) -> None:
     assert usual_sandbox(path) == {"docker": "b", "docker_env": {"X": "1"}}
     jsonl.write(path, [prompt | {"metadata": {}}], "prepared_prompt")
     assert usual_sandbox(path) == usual_sandbox(tmp_path / "none") == {}
+
+
+def test_a_function_that_is_late_is_not_said_to_lack_memory() -> None:
+    job = {"source": "import time\ntime.sleep(30)", "file": "tools.py", "name": None, "timeout_s": 0.3}
+    with subprocess.Popen(
+        [sys.executable, runner.__file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin and process.stdout
+        process.stdin.write(json.dumps(job) + "\n")
+        process.stdin.flush()  # and it stays open: somebody waits
+        said = process.stdout.readline()
+    assert json.loads(said)["error"] == "its process was not done within 0.3 s"

@@ -1,11 +1,19 @@
 """The throttle: how many requests are under way, against servers that refuse, say when, or say nothing."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+from conftest import ROOT
+
+from distill.records.params import load as load_params
+from distill.teacher import retry, throttle
 from distill.teacher.errors import Fatal, Transient, error
 from distill.teacher.halt import Halt
+from distill.teacher.open_model import open_model
+from distill.teacher.store import Store
 from distill.teacher.throttle import Throttle
 
 
@@ -103,3 +111,42 @@ def test_a_stopped_run_lets_nobody_wait() -> None:
 
     ends = asyncio.run(main())
     assert ends[0] is None and all(isinstance(end, Fatal) for end in ends[1:])
+
+
+def test_what_takes_too_long_twice_is_not_paid_a_third_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "FIRST_WAIT_S", 0.0)
+    asked: list[str] = []
+
+    def failing(kind: str, billed: bool) -> int:
+        async def ask() -> Any:
+            asked.append(kind)
+            raise Transient(kind, "no", maybe_billed=billed)
+
+        asked.clear()
+        with pytest.raises(Transient):
+            asyncio.run(_until(ask))
+        return len(asked)
+
+    async def _until(ask: Callable[[], Any]) -> None:
+        await retry.until_answered(ask, Halt())
+
+    assert failing("timeout", True) == 2
+    assert failing("timeout", False) == failing("server", True) == retry.ATTEMPTS
+
+
+def test_a_full_flex_tier_slows_nobody_down_who_may_pay_the_standard_price() -> None:
+    params = load_params(ROOT / "params.yaml") | {"model": "gpt-5.2"}
+    limits = {}
+    for tier in ("flex", "flex_or_standard"):
+        params["runtime"]["tier"] = tier
+        limits[tier] = asyncio.run(_refused_thrice(params))
+    assert limits["flex"] < throttle.START == limits["flex_or_standard"]
+
+
+async def _refused_thrice(params: dict[str, Any]) -> float:
+    model: Any = open_model(params, Halt(), Store(), with_tools=True)
+    for _ in range(3):
+        with contextlib.suppress(Transient):
+            async with model.throttle.place(1):
+                raise error("flex_busy", "Resource Unavailable")
+    return float(model.throttle.limit)

@@ -217,7 +217,8 @@ def test_make_tools_says_what_each_value_may_be(tmp_path: Path, monkeypatch: pyt
         "from typing import Literal\n\nfrom pydantic import BaseModel\n\nfrom distill.tools import tool\n\n\n"
         "class Leg(BaseModel):\n    start: str\n    end: str | None = None\n\n\n@tool\n"
         'def fare(legs: list[Leg], klass: Literal["first", "second"] = "second", guests: int | None = None) -> float:\n'
-        '    """Gives the fare.\n\n    Args:\n        guests: How many.\n    """\n'
+        '    """Gives the fare.\n\n    Args:\n        guests: How many.\n    """\n\n\n'
+        '@tool(sandbox=True)\ndef run(code: str) -> str:\n    """Runs it, for rows with a sandbox: there is none yet."""\n'
     )
     shutil.copy(ROOT / "params.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)

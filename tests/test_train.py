@@ -21,8 +21,8 @@ from training import ROWS, TEMPLATE, folder, in_child, written
 
 from distill.records.faults import InputError
 from distill.student import checkpoints, lineage, watch
-from distill.student.examples import held_out_prompts
 from distill.student.render import IGNORED
+from distill.student.validation import held_out_prompts
 from stages import sft_train
 
 STEPS = 8  # of 16 rows (one is held out), 4 at a time, twice

@@ -2,7 +2,6 @@
 needs neither a key nor money for what somebody else has bought.
 """
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,11 @@ import orjson
 
 from distill.agent import dvc_files
 from distill.agent.record import known
+from distill.records.committed import of_head
 from distill.teacher.store import Store
 from distill.teacher.tool_results import ToolResults
 
 FOLDER = "rollouts"
-TOOL_LISTS = "reports/tool_lists.json"
 
 
 def warm(store: Store, root: Path | str = ".") -> str | None:
@@ -43,29 +42,13 @@ def warm(store: Store, root: Path | str = ".") -> str | None:
     return "; ".join(told) or None
 
 
-def kept_lists(root: Path | str = ".") -> dict[str, Any]:
-    """What MCP servers offered when the rollouts of git HEAD were bought; nothing where it does not say."""
-    shown = _of_head(Path(root), TOOL_LISTS)
-    try:
-        return orjson.loads(shown) if shown else {}
-    except orjson.JSONDecodeError:
-        return {}
-
-
-def _of_head(root: Path, file: str) -> str:
-    """A file as git HEAD has it; empty where there is none."""
-    return subprocess.run(
-        ["git", "show", f"HEAD:./{file}"], cwd=root, capture_output=True, text=True, check=False
-    ).stdout
-
-
 def _versions(root: Path) -> Iterator[tuple[str | None, str]]:
     """(git revision, hash of the folder of rollouts): of the lock file here (None), then of HEAD's if it is another one."""
     if not (root / ".dvc").is_dir():
         return
     here = (root / "dvc.lock").read_text(encoding="utf-8") if (root / "dvc.lock").is_file() else ""
     seen: set[str] = set()
-    for revision, text in ((None, here), ("HEAD", _of_head(root, "dvc.lock"))):
+    for revision, text in ((None, here), ("HEAD", of_head(root, "dvc.lock"))):
         version = dvc_files.output_hash(text, FOLDER)
         if version and version not in seen:
             seen.add(version)

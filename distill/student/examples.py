@@ -1,6 +1,5 @@
 """What the student is trained on: every row rendered, checked and counted before any training begins."""
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -9,9 +8,7 @@ from distill.records.faults import InputError
 from distill.student.render import IGNORED, Sequence, render
 from distill.student.template import Unrenderable
 from distill.student.tokenizer import Tokenizer
-
-HELD_OUT = 16  # one prompt in so many is not trained on, and gives the held-out loss
-MOST_HELD_OUT = 200  # prompts: more would say no more, and take longer
+from distill.student.validation import held_out_prompts
 
 
 @dataclass(frozen=True)
@@ -63,12 +60,6 @@ def prepare(rows: Iterable[tuple[int, dict[str, Any]]], source: str, tokenizer: 
     return Examples(
         [s for row in train for s in row], [s for row in validation for s in row], len(train), len(validation)
     )
-
-
-def held_out_prompts(prompts: Iterable[str]) -> set[str]:
-    """One prompt in HELD_OUT, MOST_HELD_OUT at most, chosen by hash, so that all samples of a prompt fall on one side."""
-    ranked = sorted(prompts, key=lambda prompt: hashlib.sha256(f"validation {prompt}".encode()).digest())
-    return set(ranked[: min(len(ranked) // HELD_OUT, MOST_HELD_OUT)])
 
 
 def _fault(sequences: list[Sequence], max_length: int) -> str | None:

@@ -16,12 +16,13 @@ from distill.student import frozen, memory
 from distill.student.base import Base
 from distill.student.checkpoints import newest
 from distill.student.device import find_device
-from distill.student.examples import HELD_OUT, Examples
+from distill.student.examples import Examples
 from distill.student.memory import Fit
 from distill.student.packing import layout
 from distill.student.quiet import quiet
 from distill.student.speed import Speed, forget_peak, measured
 from distill.student.untrained import refuse_untrained
+from distill.student.validation import HELD_OUT
 
 ALPHA = 32  # constant, so that the best learning rate does not depend on the rank ("LoRA Without Regret", 2025)
 CHECKPOINTS = 10  # a kill costs a tenth of the run at most; the held-out loss is taken at the same steps

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections import deque
+from contextlib import suppress
 from typing import Any
 
 from distill.teacher import writer_process
@@ -37,7 +38,7 @@ class Writer(asyncio.SubprocessProtocol):
             self.lost = True
         if self.lost:
             raise WriterLost
-        name = path.encode()
+        name = os.fsencode(path)
         done: asyncio.Future[None] = self.loop.create_future()
         self._waiting.append((done, path))
         transport.get_pipe_transport(0).write(b"".join((HEAD.pack(len(name), len(content)), name, content)))
@@ -47,9 +48,10 @@ class Writer(asyncio.SubprocessProtocol):
         """Ends the process, after its last file."""
         if self.lost:
             return
-        transport = await self._starting
-        transport.get_pipe_transport(0).close()
-        await self._ended
+        with suppress(OSError):  # it never started
+            transport = await self._starting
+            transport.get_pipe_transport(0).close()
+            await self._ended
 
     async def _start(self) -> Any:
         self._ended: asyncio.Future[None] = self.loop.create_future()

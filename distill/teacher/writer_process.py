@@ -54,7 +54,7 @@ def main() -> None:
             end = middle + content_bytes
             if len(pending) < end:
                 break
-            files.append(_placed(pending[begin + HEAD.size : middle].decode(), bytes(pending[middle:end])))
+            files.append(_placed(os.fsdecode(bytes(pending[begin + HEAD.size : middle])), bytes(pending[middle:end])))
             begin = end
             if len(files) == TOGETHER:
                 _settle(files)

@@ -10,8 +10,12 @@ from typing import Any
 
 import orjson
 
+from distill.records import schema
 from distill.records.atomic import replacing
+from distill.records.committed import of_head
 from distill.records.ids import content_id
+
+KEPT = "reports/tool_lists.json"
 
 
 class ToolLists:
@@ -43,3 +47,12 @@ class ToolLists:
 
     def _path(self, origin: str, group: Any) -> Path:
         return self._root / f"{self._version}-{content_id([origin, group])}.json"
+
+
+def kept_lists(root: Path | str = ".") -> dict[str, Any]:
+    """What MCP servers offered when the rollouts of git HEAD were bought; nothing where it does not say."""
+    try:
+        found = orjson.loads(of_head(Path(root), KEPT))
+    except orjson.JSONDecodeError:
+        return {}
+    return {} if schema.faults("tool_lists", found) else dict(found)

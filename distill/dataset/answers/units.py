@@ -51,7 +51,11 @@ _KNOWN = {
     for factor, names in sizes.items()
     for name in names.split()
 }
-_IN_ANY_CASE = {name.casefold(): size for name, size in _KNOWN.items()}
+_SIZES: dict[str, set[tuple[str, Decimal]]] = {}
+for _name, _size in _KNOWN.items():
+    _SIZES.setdefault(_name.casefold(), set()).add(_size)
+_IN_ANY_CASE = {name: next(iter(sizes)) for name, sizes in _SIZES.items() if len(sizes) == 1}
+"""Without mg and Mg, which only their case tells apart."""
 _SPELLED = {
     "square": "²", "squared": "²", "cubic": "³", "cubed": "³",
 }  # fmt: skip
