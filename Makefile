@@ -96,7 +96,7 @@ plan: $(VENV)/.base ## What is missing and what it would cost; asks nothing (tak
 	@dvc repro prompts > /dev/null && python -m stages.teacher_rollouts --plan $(CHOICE)
 
 try: $(VENV)/.base ## Ask two prompts and read the conversations; the answers are kept for the real run
-	@dvc repro prompts > /dev/null && python -m stages.teacher_rollouts --try $(CHOICE)
+	@dvc repro prompts > /dev/null && python -m distill.trial $(CHOICE)
 
 render: $(VENV)/.base ## One training row as the student sees it, what it learns marked: make render ROW=3
 	@python -m distill.student.show $(ROW)

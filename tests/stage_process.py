@@ -39,7 +39,7 @@ class Done:
 
 
 class Running:
-    """A stage, or `dvc`, that runs. `pid` is there to be killed."""
+    """A stage, a module of the library by its whole name, or `dvc`, that runs. `pid` is there to be killed."""
 
     def __init__(self, project: Path, stage: str, *arguments: str, **environment: str):
         self._said = [Path(tempfile.mkstemp(prefix="stage-", suffix=".txt")[1]) for _ in range(2)]
@@ -94,4 +94,4 @@ def _stage(project: str, name: str, arguments: tuple[str, ...], environment: dic
 
     from distill.records import stage
 
-    stage.run(importlib.import_module(f"stages.{name}").main)
+    stage.run(importlib.import_module(name if "." in name else f"stages.{name}").main)

@@ -1,6 +1,7 @@
 """The batch tier: half the price, and nothing ordered twice, whatever becomes of the batch or of us."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,6 @@ from batch_server import Batches
 from stage_process import Done, Running, until
 from teacher_server import Asked, Cut, refused, response, says, serving, text
 
-from distill.agent.selection import wanted
 from distill.records import jsonl, params
 from distill.records.ids import content_id
 from distill.teacher import batch_file, batch_model
@@ -214,13 +214,12 @@ def test_what_is_too_much_for_the_providers_line_is_ordered_in_parts(
     """An account's limit of tokens in line: the first order is above it, and waiting alone would never help."""
     monkeypatch.setattr(batch_model, "FULL_QUEUE_S", 0.01)
     monkeypatch.setenv("TEACHER_API_KEY", "")
+    monkeypatch.setattr(sys, "argv", ["teacher_rollouts"])
     monkeypatch.chdir(ready)
     batches = Batches(sums_up, most=2)
     with serving(batches.post, gets=batches.get) as books:
         sums.set_params(ready, teacher__base_url=books.base_url)
-        teacher_rollouts._write(
-            wanted(list(jsonl.read("data/prompts.jsonl", "prepared_prompt")), params.load()), params.load()
-        )
+        teacher_rollouts.main(params.load())
     sizes = [len(batches.files[batch["input_file_id"]]) for batch in batches.batches.values()]
     assert sizes == [6, 3, 3, 2, 2, 2] and set(batches.answered.values()) == {1}
 

@@ -33,9 +33,9 @@ def asks(project: Path) -> Callable[..., Done]:
     sums.make(project, 10, runtime__unknown_price="refuse", runtime__prices=PRICE, teacher__max_output_tokens=50)
     assert Running(project, "prompts").wait().returncode == 0
 
-    def run(books: Books, *arguments: str, **params: Any) -> Done:
+    def run(books: Books, *arguments: str, what: str = "teacher_rollouts", **params: Any) -> Done:
         sums.set_params(project, teacher__base_url=books.base_url, **params)
-        return Running(project, "teacher_rollouts", *arguments, TEACHER_API_KEY="").wait()
+        return Running(project, what, *arguments, TEACHER_API_KEY="").wait()
 
     return run
 
@@ -194,13 +194,14 @@ def test_a_plan_refuses_a_parameter_that_is_not_there(asks: Callable[..., Done])
 
 def test_a_trial_shows_conversations_and_its_answers_are_kept(asks: Callable[..., Done], project: Path) -> None:
     with serving(sums.adds) as books:
-        done = asks(books, "--try")
+        done = asks(books, what="distill.trial", filter__length="off", filter__tools_shown="off")
         assert done.returncode == 0, done.stderr
         assert len(books.posts) == 4 and not (project / "rollouts").exists()
         assert re.search(r"calls\n +add\(\{\"a\": \d, \"b\": 1\}\)", done.stdout) and re.search(
             r"add →\n +\d", done.stdout
         )
         assert "assistant\n      Answer: " in done.stdout and "expected" in done.stdout
+        assert len(re.findall(r"(?m)^  \w{16}: kept; its answer is right$", done.stdout)) == 2
         assert asks(books).returncode == 0 and len(books.posts) == 20
 
 
@@ -265,9 +266,9 @@ def test_progress_and_the_last_lines_tell_money_and_advice(asks: Callable[..., D
     assert re.search(r"1  max_turns +see in rollouts/ what keeps", said)
 
 
-@pytest.mark.parametrize("argument", ["", "--try"])
+@pytest.mark.parametrize("module", ["stages.teacher_rollouts", "distill.trial"])
 def test_on_a_terminal_one_line_is_kept_and_nothing_runs_into_it(
-    asks: Callable[..., Done], project: Path, argument: str
+    asks: Callable[..., Done], project: Path, module: str
 ) -> None:
     """On one of 60 columns, with a warning and conversations in between, and an end that comes early."""
     import subprocess
@@ -281,7 +282,7 @@ def test_on_a_terminal_one_line_is_kept_and_nothing_runs_into_it(
     with serving(broke, latency_s=0.3, gets=lambda asked: listed) as books:
         sums.set_params(project, teacher__base_url=books.base_url, runtime__api_concurrency=1)
         environment = {**os.environ, "PYTHONPATH": str(sums.ROOT), "TEACHER_API_KEY": "", "COLUMNS": "60"}
-        command = [sys.executable, "-m", "stages.teacher_rollouts", *filter(None, [argument])]
+        command = [sys.executable, "-m", module]
         with subprocess.Popen(command, cwd=project, env=environment, stdout=theirs, stderr=subprocess.PIPE):
             os.close(theirs)
             said = b""
@@ -298,8 +299,9 @@ def test_on_a_terminal_one_line_is_kept_and_nothing_runs_into_it(
     assert max(map(len, states)) < 60
     shown = [line[-1] for line in lines]
     assert any(line.startswith("warning: scripted shuts down") for line in shown)
-    assert any(line.startswith("── ") for line in shown) == bool(argument)
-    assert re.match(r"teacher_rollouts: \d answers bought", shown[-2]) and re.match(r"\d+/\d+ done", shown[-3])
+    assert any(line.startswith("── ") for line in shown) == (module == "distill.trial")
+    end = next(place for place, line in enumerate(shown) if re.match(r"teacher_rollouts: \d answers bought", line))
+    assert re.match(r"\d+/\d+ done", shown[end - 1])
 
 
 def test_nothing_is_bought_that_a_full_disk_could_not_keep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

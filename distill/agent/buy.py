@@ -8,13 +8,14 @@ from typing import Any
 from distill.agent.collect import collect
 from distill.agent.plan import plan
 from distill.agent.progress import Progress
-from distill.agent.setting import Setting
+from distill.agent.setting import Setting, opened
 from distill.agent.stopping import stopping
 from distill.agent.warm import warm
 from distill.records.faults import InputError
 from distill.records.terminal import say
 from distill.teacher.errors import KINDS, Fatal
 from distill.teacher.teacher import Teacher
+from distill.tools.tool_lists import ToolLists
 
 NAME = "teacher_rollouts"
 TICK_S = 0.5
@@ -24,12 +25,22 @@ little to be found, and to look took a tenth of the time."""
 
 
 async def buy(
-    chosen: list[tuple[dict[str, Any], int]], setting: Setting, on_done: Callable[[dict[str, Any]], None]
+    chosen: list[tuple[dict[str, Any], int]],
+    params: dict[str, Any],
+    lists: ToolLists,
+    on_done: Callable[[dict[str, Any]], None],
 ) -> None:
     """Gives the record of every (prompt, sample) to `on_done`, buying what neither the store nor git's history has.
 
     Raises InputError, worded for a person, when the run had to stop; all that was paid for is in the store by then.
     """
+    async with opened(chosen, params, lists) as setting:
+        await _buy(chosen, setting, on_done)
+
+
+async def _buy(
+    chosen: list[tuple[dict[str, Any], int]], setting: Setting, on_done: Callable[[dict[str, Any]], None]
+) -> None:
     gc.set_threshold(GARBAGE)
     teacher = setting.teacher
     missing = (await plan(chosen, setting)).missing

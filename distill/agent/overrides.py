@@ -1,5 +1,6 @@
 """`-S key=value` for what runs outside of DVC: a plan, a trial."""
 
+import argparse
 from copy import deepcopy
 from typing import Any
 
@@ -8,6 +9,18 @@ import yaml
 from distill.records import params as records
 from distill.records import schema
 from distill.records.faults import InputError
+
+
+def add_option(parser: argparse.ArgumentParser) -> None:
+    """Adds `-S`, which may be given several times; its values are in `.set`."""
+    parser.add_argument(
+        "-S",
+        action="append",
+        default=[],
+        dest="set",
+        metavar="KEY=VALUE",
+        help="a parameter to change, as in `dvc exp run`",
+    )
 
 
 def overridden(params: dict[str, Any], settings: list[str]) -> dict[str, Any]:

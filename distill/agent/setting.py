@@ -1,12 +1,21 @@
 """What all rollouts of a run share."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from distill.agent.tools_version import tools_version
 from distill.records.ids import content_id
+from distill.teacher.demonstrations import read_demonstrations
+from distill.teacher.halt import Halt
+from distill.teacher.open_model import open_model, sampling
+from distill.teacher.store import Store
 from distill.teacher.teacher import Teacher
 from distill.teacher.tool_results import RowResults, ToolResults
+from distill.tools import toolbox
+from distill.tools.tool_lists import ToolLists, kept_lists
 from distill.tools.toolbox import Toolbox
 
 
@@ -64,3 +73,25 @@ class Setting:
     def row_id(self, prompt: dict[str, Any]) -> str | None:
         """The content id of the metadata that a tool of the prompt reads behind the model's back; None without one."""
         return content_id(prompt["metadata"]) if self.toolbox.offered(prompt).reads_row else None
+
+
+@asynccontextmanager
+async def opened(
+    chosen: list[tuple[dict[str, Any], int]], params: dict[str, Any], lists: ToolLists
+) -> AsyncIterator[Setting]:
+    """The setting that `params` describe, for these (prompt, sample) pairs; its tools are closed at the end.
+
+    Raises InputError where prompts name tools that are not there, or the teacher cannot be what params say.
+    """
+    prompts = [prompt for prompt, _ in chosen]
+    halt, store = Halt(), Store()
+    async with toolbox.opened(params, prompts, lists) as tools:
+        with_tools = any(tools.offered(prompt).schemas for prompt in prompts)
+        model = open_model(params, halt, store, with_tools=with_tools)
+        shown = read_demonstrations(params["teacher"]["demonstrations"])
+        yield Setting(Teacher(model, store, sampling(params), shown, halt), tools, params, tools_version(params))
+
+
+def remembered_lists(params: dict[str, Any]) -> ToolLists:
+    """What MCP servers offered before, for this version of the tools."""
+    return ToolLists(Store().root, tools_version(params), kept_lists())
