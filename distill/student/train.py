@@ -25,7 +25,7 @@ from distill.student.untrained import refuse_untrained
 from distill.student.validation import HELD_OUT
 
 ALPHA = 32  # constant, so that the best learning rate does not depend on the rank ("LoRA Without Regret", 2025)
-CHECKPOINTS = 10  # a kill costs a tenth of the run at most; the held-out loss is taken at the same steps
+CHECKPOINTS = 10  # a kill costs a tenth of the run at most; the validation loss is taken at the same steps
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ class Watch(TrainerCallback):
     def on_log(self, args: Any, state: Any, control: Any, **event: Any) -> None:
         logs = event["logs"]
         if "eval_loss" in logs and state.is_world_process_zero:
-            print(f"step {state.global_step}: held-out loss {logs['eval_loss']:.4f}", flush=True)
+            print(f"step {state.global_step}: validation loss {logs['eval_loss']:.4f}", flush=True)
         if "loss" not in logs:
             return
         refuse_nonsense(logs["loss"], logs["grad_norm"], state.global_step)
