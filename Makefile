@@ -69,7 +69,7 @@ $(VENV)/.test: $(VENV)/.train locks/test.lock
 	@touch $@
 
 models: $(VENV)/.base ## Fetch the embedded models that params.yaml names (checked by hash, cached outside the project)
-	@python -m distill.models
+	@python -m distill.commands.models
 
 repro: $(VENV)/.train validate ## dvc repro: run what has changed
 	@dvc repro
@@ -96,22 +96,22 @@ plan: $(VENV)/.base ## What is missing and what it would cost; asks nothing (tak
 	@dvc repro prompts > /dev/null && python -m stages.teacher_rollouts --plan $(CHOICE)
 
 try: $(VENV)/.base ## Ask two prompts and read the conversations; the answers are kept for the real run
-	@dvc repro prompts > /dev/null && python -m distill.trial $(CHOICE)
+	@dvc repro prompts > /dev/null && python -m distill.commands.trial $(CHOICE)
 
 render: $(VENV)/.base ## One training row as the student sees it, what it learns marked: make render ROW=3
-	@python -m distill.student.show $(ROW)
+	@python -m distill.commands.render $(ROW)
 
 serve: $(VENV)/.train ## The trained student at an OpenAI-compatible endpoint: make serve PORT=8000
-	@exec python -m distill.student.serve $(if $(PORT),--port $(PORT))
+	@exec python -m distill.commands.serve $(if $(PORT),--port $(PORT))
 
 chat: $(VENV)/.train ## Talk to the trained student, with the project's tools
-	@exec python -m distill.student.talk
+	@exec python -m distill.commands.chat
 
 merge: $(VENV)/.train ## models/merged: base and adapter as one model (safetensors)
-	@python -m distill.student.merge
+	@python -m distill.commands.merge
 
 gguf: $(VENV)/.train ## models/student.gguf: the trained student for llama.cpp
-	@python -m distill.student.export_gguf
+	@python -m distill.commands.gguf
 
 report: $(VENV)/.base ## reports/index.html from whatever there is so far
 	@python -m stages.report
@@ -123,7 +123,7 @@ compare: $(VENV)/.base ## The experiments side by side: parameters and numbers t
 	@$(COMPARE)
 
 export: $(VENV)/.base ## data/train.jsonl for another trainer, under exports/: make export FORMAT=openai|sharegpt|hf
-	@python -m distill.dataset.export $(FORMAT)
+	@python -m distill.commands.export $(FORMAT)
 
 sweep: $(VENV)/.train ## One experiment per value: make sweep SET='student.learning_rate=0.0005,0.001,0.002'
 	@dvc exp run --queue $(addprefix --copy-paths ,$(shell git ls-files --others --directory --exclude-standard reports)) -S '$(or $(SET),$(error SET is missing: make sweep SET=student.learning_rate=0.0005,0.001))'
@@ -131,13 +131,13 @@ sweep: $(VENV)/.train ## One experiment per value: make sweep SET='student.learn
 	@$(COMPARE)
 
 ablate: $(VENV)/.train ## What a filter check does for the student: make ablate CHECK=answer
-	@python -m distill.ablate "$(CHECK)"
+	@python -m distill.commands.ablate "$(CHECK)"
 
 tools: $(VENV)/.base ## The tools as the teacher is offered them; MCP servers are asked anew
-	@python -m distill.agent.show_tools
+	@python -m distill.commands.tools
 
 validate: $(VENV)/.base ## Check all that you write: params.yaml, prompts, tools.py, checks.py, imported conversations, dvc.yaml
-	@python -m distill.validate
+	@python -m distill.commands.validate
 
 lock: $(BIN)/uv ## Pin the packages that pyproject.toml names; those that are pinned stay as they are
 	@locks/resolve.sh

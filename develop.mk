@@ -2,11 +2,11 @@
 .PHONY: $(shell sed -nE 's/^([a-z][a-z-]*):.*/\1/p' develop.mk)
 
 new: ## A project of your own, without the example: make new DIR=../mine
-	@python3 -m distill.new "$(DIR)"
+	@python3 -m distill.commands.new "$(DIR)"
 
 example-large: $(VENV)/.train ## The larger example, in build/two_step: a 1.5B teacher, four tools, questions in two steps
 	@python examples/workspace.py two_step
-	@cd build/two_step && python -m distill.models && dvc repro
+	@cd build/two_step && python -m distill.commands.models && dvc repro
 
 browser-example: $(VENV)/.base ## A teacher with a real browser, in build/browser, down to data/train.jsonl (takes MODEL, too)
 	@python examples/workspace.py browser $(if $(MODEL),model=$(MODEL))

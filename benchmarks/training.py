@@ -18,11 +18,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from distill.student import train
 from distill.student.base import Base, find
-from distill.student.examples import Examples, prepare
 from distill.student.render import IGNORED, Sequence
 from distill.student.tokenizer import load_tokenizer
+from distill.student.training import train
+from distill.student.training.examples import Examples, prepare
 
 ROUNDS = 2
 STUDENT = "local/smollm2-135m-instruct"
@@ -183,7 +183,7 @@ def limit(shape: dict[str, Any], rank: int, peak: float, length: int, learned: f
     from peft import LoraConfig, get_peft_model
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
-    from distill.student.speed import meter
+    from distill.student.training.speed import meter
 
     with torch.device("meta"):
         bare = Qwen3ForCausalLM(Qwen3Config(**shape))
@@ -215,7 +215,7 @@ def main() -> None:
         compare(shop_rows(chosen.rows), find(STUDENT), PARAMS, False, 1e-3, "SmolLM2-135M, LoRA, fp32")
         print("the benchmark for cards was not run: there is none here")
         return
-    from distill.student.speed import peak
+    from distill.student.training.speed import peak
 
     on_a_card(QWEN3_8B, 64, 2048, peak("cuda"))
 

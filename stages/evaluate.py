@@ -14,9 +14,9 @@ from distill.agent.selection import held_out
 from distill.agent.tools_version import tools_version
 from distill.dataset import rollouts as rollout_records
 from distill.records import jsonl, stage
-from distill.student import exam, heldout, score
-from distill.student.open_student import greedy, open_student
-from distill.student.table import table
+from distill.student.evaluation import exam, held_out_loss, score
+from distill.student.evaluation.table import table
+from distill.student.serving.open_student import greedy, open_student
 from distill.teacher.store import Store
 from distill.tools import toolbox
 from distill.tools.tool_lists import ToolLists, kept_lists
@@ -43,7 +43,7 @@ def main(params: dict[str, Any]) -> None:
         "gain_ci": gain_ci,
         "heldout_loss": None
         if params["runtime"]["student_url"]
-        else heldout.loss([taught[prompt["id"]] for prompt in exam_prompts], params["student"]["path"], ADAPTER),
+        else held_out_loss.loss([taught[prompt["id"]] for prompt in exam_prompts], params["student"]["path"], ADAPTER),
         "shared_with_training": score.shared_with_training(exam_prompts, jsonl.read("data/train.jsonl", "row")),
         "by": score.by_metadata(exam_prompts, exams),
     }

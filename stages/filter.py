@@ -7,7 +7,8 @@ Refuses held-out rows; ends with an error when nothing is kept, and then writes 
 
 from typing import Any
 
-from distill.dataset import filter, funnel, judge, kept_and_rejected, shard_rows
+from distill.answers import judge
+from distill.dataset import filter, funnel, kept_and_rejected, shard_rows
 from distill.records import jsonl, pool, shards, stage
 from distill.records.atomic import replacing
 from distill.records.cores import cores

@@ -15,8 +15,9 @@ from typing import Any
 from distill.records import cores, jsonl, stage
 from distill.records.atomic import replacing
 from distill.records.ids import file_hash
-from distill.student import adapter, base, checkpoints, device, examples, launch, lineage, train
+from distill.student import adapter, base, device
 from distill.student.tokenizer import load_tokenizer
+from distill.student.training import checkpoints, examples, launch, lineage, train
 
 ROWS = Path("data/train.jsonl")
 ADAPTER = Path("models/adapter")

@@ -3,9 +3,9 @@
 import pytest
 from answer_pairs import RIGHT, WRONG
 
-from distill.dataset.answers import correct, extract, faults, mathematics, verdict
-from distill.dataset.answers.exact import fold
-from distill.dataset.answers.number import number
+from distill.answers import correct, extract, faults, mathematics, verdict
+from distill.answers.exact import fold
+from distill.answers.number import number
 from distill.records.faults import InputError
 
 

@@ -194,7 +194,7 @@ def test_a_plan_refuses_a_parameter_that_is_not_there(asks: Callable[..., Done])
 
 def test_a_trial_shows_conversations_and_its_answers_are_kept(asks: Callable[..., Done], project: Path) -> None:
     with serving(sums.adds) as books:
-        done = asks(books, what="distill.trial", filter__length="off", filter__tools_shown="off")
+        done = asks(books, what="distill.commands.trial", filter__length="off", filter__tools_shown="off")
         assert done.returncode == 0, done.stderr
         assert len(books.posts) == 4 and not (project / "rollouts").exists()
         assert re.search(r"calls\n +add\(\{\"a\": \d, \"b\": 1\}\)", done.stdout) and re.search(
@@ -266,7 +266,7 @@ def test_progress_and_the_last_lines_tell_money_and_advice(asks: Callable[..., D
     assert re.search(r"1  max_turns +see in rollouts/ what keeps", said)
 
 
-@pytest.mark.parametrize("module", ["stages.teacher_rollouts", "distill.trial"])
+@pytest.mark.parametrize("module", ["stages.teacher_rollouts", "distill.commands.trial"])
 def test_on_a_terminal_one_line_is_kept_and_nothing_runs_into_it(
     asks: Callable[..., Done], project: Path, module: str
 ) -> None:
@@ -299,7 +299,7 @@ def test_on_a_terminal_one_line_is_kept_and_nothing_runs_into_it(
     assert max(map(len, states)) < 60
     shown = [line[-1] for line in lines]
     assert any(line.startswith("warning: scripted shuts down") for line in shown)
-    assert any(line.startswith("── ") for line in shown) == (module == "distill.trial")
+    assert any(line.startswith("── ") for line in shown) == (module == "distill.commands.trial")
     end = next(place for place, line in enumerate(shown) if re.match(r"teacher_rollouts: \d answers bought", line))
     assert re.match(r"\d+/\d+ done", shown[end - 1])
 

@@ -13,7 +13,7 @@ from distill.dataset import rollouts
 from distill.dataset.convert import row
 from distill.records import jsonl, schema
 from distill.records.faults import InputError
-from distill.student import exam
+from distill.student.evaluation import exam
 
 SAMPLES = [rollout(units, sample) for units in (9, 7, 3) for sample in (1, 0)]
 RNOW = {
@@ -157,7 +157,7 @@ def test_imported_conversations_go_with_the_teachers(project, run_stage, run_mod
     talk = [{"role": "user", "content": "1 + 1?"}, {"role": "assistant", "content": "2"}]
     (imported / "mine.jsonl").write_text(json.dumps({"messages": talk}) + "\n")
     (imported / "more.jsonl.zst").write_bytes(zstandard.compress(b"\n".join(map(orjson.dumps, SAMPLES[2:4]))))
-    assert "3 imported conversations" in run_module("distill.validate").stdout
+    assert "3 imported conversations" in run_module("distill.commands.validate").stdout
     done = run_stage("convert")
     assert "convert: 5 rows of 5 rollouts" in done.stdout, done.stderr
     made = {one["rollout_id"]: one for one in jsonl.read(project / "data/converted.jsonl", "row")}
@@ -166,7 +166,7 @@ def test_imported_conversations_go_with_the_teachers(project, run_stage, run_mod
     assert (mine["messages"], mine["teacher"]) == (talk, "unknown")
     (imported / "twin.json").write_bytes(orjson.dumps(SAMPLES[0]))
     (imported / "cut.jsonl").write_text('{"messages": ')
-    for said in (run_stage("convert"), run_module("distill.validate")):
+    for said in (run_stage("convert"), run_module("distill.commands.validate")):
         assert said.returncode == 1 and "data/imported/cut.jsonl:1: not valid JSON" in said.stderr
     assert "data/imported/twin.json: /id: rollout" in run_stage("convert").stderr
 

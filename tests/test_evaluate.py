@@ -9,7 +9,7 @@ from rollout_records import rollout
 from tiny_qwen3 import ROW, SHOP
 
 from distill.records import jsonl, params
-from distill.student import heldout
+from distill.student.evaluation import held_out_loss
 from stages import evaluate
 
 ASKED = ROW["messages"][:2]
@@ -99,7 +99,7 @@ def test_without_known_answers_what_is_known_is_compared(project, trained, set_p
 
 
 def test_without_a_completed_rollout_there_is_no_loss(trained):
-    assert heldout.loss([taught(2, "eval", status="failed")], str(trained[0]), trained[1]) is None
+    assert held_out_loss.loss([taught(2, "eval", status="failed")], str(trained[0]), trained[1]) is None
     broken = json.loads(json.dumps(ROW["messages"]).replace('{\\"sku\\": \\"G101\\"}', "{"))
     assert broken != ROW["messages"]
-    assert heldout.loss([taught(1, "eval", messages=broken)], str(trained[0]), trained[1]) is None
+    assert held_out_loss.loss([taught(1, "eval", messages=broken)], str(trained[0]), trained[1]) is None

@@ -104,7 +104,7 @@ def test_neither_a_signature_nor_a_hook_of_the_users_is_asked_for(tmp_path, monk
 
 def test_the_larger_example_is_a_valid_project_of_its_own(larger):
     done = subprocess.run(
-        [sys.executable, "-m", "distill.validate"], cwd=larger, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "distill.commands.validate"], cwd=larger, capture_output=True, text=True, check=False
     )
     assert "valid: 288 prompts, 4 tools" in done.stdout, done.stdout + done.stderr
     assert done.returncode == 0

@@ -85,7 +85,7 @@ def exported(project: Path, run_module):
 
     def export(chosen: str, given: list[dict[str, Any]], file: str) -> tuple[list[dict[str, Any]], str]:
         jsonl.write(project / "data" / "train.jsonl", given, "row")
-        done = run_module("distill.dataset.export", chosen)
+        done = run_module("distill.commands.export", chosen)
         assert done.returncode == 0, done.stderr
         return [orjson.loads(line) for line in (project / "exports" / file).read_bytes().splitlines()], done.stdout
 
@@ -216,11 +216,11 @@ def test_trl_prepares_our_rows_and_their_tools(exported, project):
 
 
 def test_nothing_exported_is_an_error(project, run_module):
-    done = run_module("distill.dataset.export", "hf")
+    done = run_module("distill.commands.export", "hf")
     assert done.returncode == 1 and "data/train.jsonl: no such file; `make data` writes it" in done.stderr
     masked = rows()[2]
     jsonl.write(project / "data" / "train.jsonl", [masked], "row")
-    done = run_module("distill.dataset.export", "sharegpt")
+    done = run_module("distill.commands.export", "sharegpt")
     assert done.returncode == 1 and "weight 0" in done.stdout and "nothing exported" in done.stderr
     assert not (project / "exports" / "sharegpt.jsonl").exists()
 

@@ -14,11 +14,11 @@ from endpoint_post import post
 from tiny_qwen3 import ROW
 from tiny_student import write_adapter, write_gguf
 
+from distill.commands.serve import endpoint
 from distill.records.faults import InputError
-from distill.student import export_gguf
+from distill.student.gguf import to_gguf
 from distill.student.merge import merge
-from distill.student.open_student import open_student
-from distill.student.serve import endpoint
+from distill.student.serving.open_student import open_student
 from distill.student.tokenizer import load_tokenizer
 from distill.teacher.llama_server import serve
 
@@ -36,7 +36,7 @@ def trained_project(project: Path, trained: tuple[Path, Path], set_param: Callab
 def test_merged_and_gguf_students_answer_as_trained(trained_project):
     command = ["make", "-s", "-o", ".venv/.train", "gguf"]  # merges first
     said = subprocess.run(command, cwd=trained_project, text=True, capture_output=True, check=False)
-    assert said.stdout.startswith("models/merged -> models/student.gguf ("), said.stderr
+    assert "\nmodels/merged -> models/student.gguf (" in said.stdout, said.stderr
     merged = trained_project / "models/merged"
     assert {"config.json", "tokenizer.json", "chat_template.jinja", "README.md"} <= {f.name for f in merged.iterdir()}
     assert call_of_transformers(merged) == {"sku": "G101"}
@@ -72,7 +72,7 @@ def test_a_student_that_came_as_gguf_is_served_and_goes_out_as_one(tmp_path, mon
     assert asyncio.run(first_token(str(source))) == "assistant"
     for name in ("one", "two"):
         merge(str(source), tmp_path / "models/adapter", tmp_path / name)
-        export_gguf.write(tmp_path / name, tmp_path / f"{name}.gguf")
+        to_gguf.write(tmp_path / name, tmp_path / f"{name}.gguf")
     assert (tmp_path / "one.gguf").read_bytes() == (tmp_path / "two.gguf").read_bytes()
     ids = load_tokenizer(str(source), "smollm2").encode("<|im_start|>user\nWhat is the price of item G316?")
     ours = AutoModelForCausalLM.from_pretrained(tmp_path / "one")(torch.tensor([ids])).logits[0, -1].log_softmax(-1)
@@ -106,5 +106,5 @@ def test_what_cannot_be_merged_or_written_is_named(trained, tmp_path):
     ):
         (other / "config.json").write_text(json.dumps(config | change))
         with pytest.raises(InputError, match=said):
-            export_gguf.write(other, tmp_path / "x.gguf")
+            to_gguf.write(other, tmp_path / "x.gguf")
     assert not list(tmp_path.glob("*.gguf"))

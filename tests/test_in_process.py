@@ -13,13 +13,13 @@ import pytest
 from tiny_qwen3 import PROMPT, QUESTION, ROW, SHOP, sit
 
 from distill.records.faults import InputError
-from distill.student.endpoint import serving
-from distill.student.forced_call import openings
-from distill.student.in_process import InProcess
-from distill.student.loaded import Loaded
-from distill.student.open_student import greedy, open_student
 from distill.student.render import Sequence, as_templates_want
-from distill.student.reply import said_turn
+from distill.student.serving.endpoint import serving
+from distill.student.serving.forced_call import openings
+from distill.student.serving.in_process import InProcess
+from distill.student.serving.loaded import Loaded
+from distill.student.serving.open_student import greedy, open_student
+from distill.student.serving.reply import said_turn
 from distill.student.template import compile_template
 from distill.student.tokenizer import read_tokenizer
 from distill.teacher import request as requests
@@ -59,7 +59,7 @@ def test_a_base_that_does_not_fit_in_16_bits_is_loaded_in_4(trained, loaded, mon
     """As after QLoRA on a small card; its answers are near those of the whole one."""
     import torch
 
-    from distill.student import loaded as module
+    from distill.student.serving import loaded as module
 
     def full(directory: Path, **how: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory")

@@ -8,9 +8,10 @@ import pytest
 from chat_server import says, serving
 from rollout_records import rollout
 
-from distill.dataset import convert, judge
+from distill.answers import judge
+from distill.dataset import convert
 from distill.records import jsonl
-from distill.student import exam
+from distill.student.evaluation import exam
 
 RIGHT, WRONG = "Pembrolizumab, which is sold as Keytruda", "Nivolumab"
 METADATA = {"expected_answer": "Keytruda", "answer_type": "judge", "answer_rubric": "The active ingredient will do."}

@@ -13,12 +13,12 @@ from tiny_rows import row
 from training import folder, one_thread
 
 from distill.records.faults import InputError
-from distill.student import frozen
-from distill.student.examples import prepare
-from distill.student.loaded import Loaded
+from distill.student import base_weights
 from distill.student.merge import merge
-from distill.student.packing import layout
+from distill.student.serving.loaded import Loaded
 from distill.student.tokenizer import load_tokenizer
+from distill.student.training.examples import prepare
+from distill.student.training.packing import layout
 from stages import sft_train
 
 TEXT = {
@@ -130,7 +130,7 @@ def test_it_is_trained_merged_and_asked_under_the_names_of_its_checkpoint(studen
     names = list(load_file("models/adapter/adapter_model.safetensors"))
     assert names and [name for name in names if not name.startswith(weights)] == []
 
-    assert layout(frozen.config(place)) == together
+    assert layout(base_weights.config(place)) == together
     tokenizer = load_tokenizer(str(place))
     rows = prepare(enumerate(ROWS), "rows", tokenizer, 1024).train
     tuned = Loaded(place, Path("models/adapter"))
@@ -144,7 +144,7 @@ def test_it_is_trained_merged_and_asked_under_the_names_of_its_checkpoint(studen
     merge(str(place), Path("models/adapter"), Path("models/merged"))
     assert Path("models/merged/preprocessor_config.json").exists()
     merged = Loaded(Path("models/merged"), None)
-    assert type(merged.model) is type(frozen.open_folder(place))
+    assert type(merged.model) is type(base_weights.open_folder(place))
     assert merged.loss(rows, adapted=False) == pytest.approx(tuned.loss(rows, adapted=True), rel=1e-4)
     prompts = [rows[0].input_ids[:40], rows[1].input_ids[:60]]
     answers = tuned.generate(prompts, [2], 8, adapted=True, temperature=0)
@@ -171,14 +171,14 @@ def test_what_is_no_student_is_named(change, said, tmp_path):
     config = Qwen3Config(architectures=["Qwen3ForCausalLM"]).to_dict() | change
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(InputError, match=rf"student/path: .*{said}"):
-        frozen.open_folder(tmp_path)
+        base_weights.open_folder(tmp_path)
 
 
 def test_a_towers_pattern_leaves_the_layers(student):
     import re
 
     place, _, weights = student
-    pattern = frozen.towers(frozen.open_folder(place))
+    pattern = base_weights.towers(base_weights.open_folder(place))
     if weights == TEXT_ONLY:
         assert pattern is None
         return

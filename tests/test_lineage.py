@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from distill.student import lineage
+from distill.student.training import lineage
 
 RECORD = {
     "base": "Qwen/Qwen3-8B", "base_commit": "c0" * 20, "teachers": ["gpt-5.2", "local/small"],

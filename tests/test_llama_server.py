@@ -31,7 +31,12 @@ def test_a_machine_without_openmp_is_told_before_anything_is_asked(tmp_path):
     (tmp_path / "libgomp.so.1").touch()
     lacking = {**os.environ, "LD_LIBRARY_PATH": str(tmp_path)}
     done = subprocess.run(
-        [sys.executable, "-m", "distill.models"], cwd=PROJECT, env=lacking, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "distill.commands.models"],
+        cwd=PROJECT,
+        env=lacking,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert "error: llama.cpp cannot be loaded: " in done.stderr and "apt-get install libgomp1" in done.stderr

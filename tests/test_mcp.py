@@ -111,9 +111,9 @@ def test_results_of_every_kind_become_text(monkeypatch: pytest.MonkeyPatch) -> N
     assert fail.startswith("error: ") and "\x1b" not in fail
     assert rubbish == "done\nhi"
     assert whisper == "[secret]\nhi"
-    from distill.teacher import secrets
+    from distill.records import credentials
 
-    assert SECRET not in secrets.redact(f"{whisper} at https://x?key=very-secret-value%2F%2B1")
+    assert SECRET not in credentials.redact(f"{whisper} at https://x?key=very-secret-value%2F%2B1")
 
 
 @pytest.mark.parametrize("kind", ["http", "sse"])

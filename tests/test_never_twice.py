@@ -242,8 +242,8 @@ def test_two_runs_at_once_buy_each_answer_once(ready, tmp_path: Path, folder: st
 def test_a_record_gives_back_what_the_store_had(ready) -> None:  # type: ignore[no-untyped-def]
     """Byte for byte, from the file in rollouts/ to the answers in the store."""
     from distill.agent.record import known
+    from distill.agent.tool_results import ToolResults
     from distill.teacher.store import Store
-    from distill.teacher.tool_results import ToolResults
 
     project = ready(3)
     with serving(sums.counts_to(3)) as books:

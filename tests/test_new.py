@@ -63,7 +63,7 @@ def test_nothing_of_the_example_is_left(mine: Path) -> None:
 
 
 def test_it_is_valid_and_runs_down_to_the_filter(mine: Path) -> None:
-    valid = run(mine, "python", "-m", "distill.validate")
+    valid = run(mine, "python", "-m", "distill.commands.validate")
     assert valid.returncode == 0 and "4 prompts, 1 tools" in valid.stdout, valid.stderr
     params = mine / "params.yaml"
     with serving(teacher) as server:

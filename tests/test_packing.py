@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from training import *  # noqa: F403
 
-from distill.student import packing
 from distill.student.render import IGNORED
+from distill.student.training import packing
 
 
 def rows_of(*pairs: tuple[list[int], int]) -> list[dict[str, list[int]]]:

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from distill.records.faults import InputError
-from distill.student.reply import form
-from distill.student.stream import Stream
+from distill.student.serving.reply import form
+from distill.student.serving.stream import Stream
 from distill.student.tokenizer import Tokenizer, read_tokenizer
 
 DEEP = "[" * 5000

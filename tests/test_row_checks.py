@@ -16,11 +16,11 @@ from distill.dataset.checks.identity import PATTERN as IDENTITY
 from distill.dataset.checks.refusal import PATTERN as REFUSAL
 from distill.dataset.filter import judge
 from distill.dataset.verdict import masked
+from distill.records import credentials
 from distill.records.faults import InputError
 from distill.student.render import offered
 from distill.student.template import compile_template
 from distill.student.tokenizer import Tokenizer
-from distill.teacher import secrets
 
 SAYS = [
     "I'm an assistant developed by OpenAI.",
@@ -165,7 +165,7 @@ def test_a_refusal_in_the_field_for_it_is_one():
 
 
 def test_credentials_are_found_wherever_they_are_and_never_shown():
-    assert set(SECRETS) == set(secrets.FORMATS)
+    assert set(SECRETS) == set(credentials.FORMATS)
     for kind, secret in SECRETS.items():
         for place in (0, 1, 3, 6):
             fault = found("secrets", with_text(place, f"here: {secret} and more"))
@@ -174,8 +174,8 @@ def test_credentials_are_found_wherever_they_are_and_never_shown():
         row = good()[0]
         row["messages"][2]["tool_calls"][0]["function"]["arguments"] = json.dumps({"sku": secret})
         assert found("secrets", row).pointers == ("/messages/2/tool_calls/0/function/arguments",)
-        assert secret not in secrets.redact(f"here: {secret}.")
-    false = [text for text in NO_SECRETS if found("secrets", with_text(3, text)) or secrets.redact(text) != text]
+        assert secret not in credentials.redact(f"here: {secret}.")
+    false = [text for text in NO_SECRETS if found("secrets", with_text(3, text)) or credentials.redact(text) != text]
     assert false == []
 
 

@@ -21,7 +21,7 @@ from teacher_server import Asked, calls, says, serving
 from distill.records import jsonl, schema
 from distill.records.faults import InputError
 from distill.tools import toolbox
-from distill.tools.sandbox import door, owner
+from distill.tools.sandbox import owner, port_tunnel
 from distill.tools.session import Told
 from distill.tools.source import SessionLost
 from distill.tools.toolbox import Toolbox
@@ -284,7 +284,7 @@ def test_what_cannot_work_is_said_before_anything_is_asked(
     with pytest.raises(InputError, match=r"cannot run in there: ModuleNotFoundError: No module named 'jsonschema_rs'"):
         ran("")
     (project / "tools.py").write_text("")
-    monkeypatch.setattr(door, "WAIT_S", 1)
+    monkeypatch.setattr(port_tunnel, "WAIT_S", 1)
     mcp = params({"m": "localhost:8931"})
     # On a busy machine Podman may lose what a program said that has ended already, and says so.
     why = r"params.yaml: /tools/mcp/m: .*(nothing listens on port 8931|attach: read: connection reset)"

@@ -159,7 +159,7 @@ def test_validate_names_what_is_wrong_with_sandboxes(project: Path) -> None:
 
 
 def test_chat_takes_the_usual_sandbox(tmp_path: Path) -> None:
-    from distill.student.talk import usual_sandbox
+    from distill.commands.chat import usual_sandbox
 
     prompt = {"id": "0" * 16, "split": "train", "source": "s:1", "messages": [{"role": "user", "content": "x"}]}
     rows = [{"docker": "a"}, {"docker": "b", "docker_env": {"X": "1"}}, {"docker": "b"}]

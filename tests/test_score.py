@@ -4,9 +4,9 @@ import random
 
 import pytest
 
-from distill.student import score
-from distill.student.exam import judged
-from distill.student.table import table
+from distill.student.evaluation import score
+from distill.student.evaluation.exam import judged
+from distill.student.evaluation.table import table
 
 TOOL = {
     "type": "function",

@@ -11,8 +11,8 @@ from chat_server import calls, says, serving
 from tiny_qwen3 import PROMPT, sit
 
 from distill.records.faults import InputError
-from distill.student.open_student import open_student
-from distill.student.served import Served
+from distill.student.serving.open_student import open_student
+from distill.student.serving.remote import Served
 
 LOST = """
 from distill.tools import tool
@@ -72,7 +72,7 @@ def test_a_server_that_refuses_every_question_is_quoted(reply: Any, words: str) 
 
 
 def test_an_answer_that_takes_too_long_is_not_waited_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("distill.student.served.TIMEOUT_S", 0.2)
+    monkeypatch.setattr("distill.student.serving.remote.TIMEOUT_S", 0.2)
     with serving(lambda body: time.sleep(1) or right(body)) as server:
         with pytest.raises(InputError, match="no answer within"):
             sit(at(server.base_url), 1.0, PROMPT)

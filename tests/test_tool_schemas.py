@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT
 from tools_file import call, load, schema
 
-from distill.agent.show_tools import said, shown
+from distill.commands.tools import said, shown
 from distill.records import params
 from distill.teacher.strict import strict
 from distill.tools import python_source

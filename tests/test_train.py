@@ -20,9 +20,9 @@ from training import *  # noqa: F403
 from training import ROWS, TEMPLATE, folder, in_child, written
 
 from distill.records.faults import InputError
-from distill.student import checkpoints, lineage, watch
 from distill.student.render import IGNORED
-from distill.student.validation import held_out_prompts
+from distill.student.training import callback, checkpoints, lineage
+from distill.student.training.validation import held_out_prompts
 from stages import sft_train
 
 STEPS = 8  # of 16 rows (one is held out), 4 at a time, twice
@@ -68,7 +68,8 @@ def test_early_stopping_keeps_the_best(run, gguf):
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    from distill.student import base, examples, tokenizer
+    from distill.student import base, tokenizer
+    from distill.student.training import examples
 
     report = json.loads(run(rows=UNLIKE, **STOPS_EARLY)["reports/training.json"])
     losses = [point["loss"] for point in report["validation"]]
@@ -224,7 +225,7 @@ def blocked(process: int) -> bool:
 
 
 def test_a_checkpoint_that_was_cut_off_is_not_used(tmp_path):
-    from distill.student.checkpoints import mark_complete, newest
+    from distill.student.training.checkpoints import mark_complete, newest
 
     for step in (2, 4, 10):
         (tmp_path / f"checkpoint-{step}").mkdir()
@@ -280,7 +281,7 @@ def test_a_loss_that_is_no_number_stops_and_writes_nothing(run, tmp_path):
 @pytest.mark.parametrize(("loss", "norm"), [(0.0, 1.0), (float("nan"), 1.0), (1.0, float("inf")), (1.0, 0.0)])
 def test_what_nothing_can_be_learned_from(loss, norm):
     with pytest.raises(InputError, match="training stopped at step 3"):
-        watch.refuse_nonsense(loss, norm, 3)
+        callback.refuse_nonsense(loss, norm, 3)
 
 
 def test_all_samples_of_a_prompt_fall_on_one_side():

@@ -13,10 +13,10 @@ from training import *  # noqa: F403
 from training import ROWS, folder, in_child, written
 
 from distill.records.faults import InputError
-from distill.student import launch, memory, train, watch
-from distill.student.examples import Examples
-from distill.student.memory import Fit
 from distill.student.render import IGNORED, Sequence
+from distill.student.training import callback, launch, micro_batch, train
+from distill.student.training.examples import Examples
+from distill.student.training.micro_batch import Fit
 
 WEIGHTS = "models/adapter/adapter_model.safetensors"
 
@@ -71,9 +71,9 @@ def test_a_row_that_is_too_much_is_refused(run, little_memory):
 
 
 def test_what_was_found_out_about_memory_outlives_a_kill(tmp_path):
-    assert memory.found(tmp_path) is None
-    memory.keep(Fit(2, True), tmp_path)
-    assert memory.found(tmp_path) == Fit(2, True)
+    assert micro_batch.found(tmp_path) is None
+    micro_batch.keep(Fit(2, True), tmp_path)
+    assert micro_batch.found(tmp_path) == Fit(2, True)
 
 
 def test_the_ladder_of_memory():
@@ -81,7 +81,7 @@ def test_the_ladder_of_memory():
 
     def ladder(longest: int) -> list[Fit]:
         steps, fit = [], Fit(12, False)
-        while fit := memory.less(fit, 12, longest):
+        while fit := micro_batch.less(fit, 12, longest):
             steps.append(fit)
         return steps
 
@@ -99,12 +99,12 @@ def test_the_ladder_of_memory():
     ],
 )
 def test_which_errors_mean_that_memory_is_short(said, memory_is_why):
-    assert memory.is_out_of_memory(RuntimeError(said)) == memory_is_why
+    assert micro_batch.is_out_of_memory(RuntimeError(said)) == memory_is_why
 
 
 def test_a_batch_in_parts_trains_alike(uninterrupted, run, monkeypatch):
     """Row by row with accumulation, as where memory is short: the same up to rounding."""
-    monkeypatch.setitem(memory.TOKENS_AT_ONCE, "cpu", 1)
+    monkeypatch.setitem(micro_batch.TOKENS_AT_ONCE, "cpu", 1)
     parts = json.loads(run("parts")["reports/training.json"])
     whole = json.loads(uninterrupted["reports/training.json"])
     assert parts["loss_first"] == pytest.approx(whole["loss_first"], rel=1e-4)
@@ -114,7 +114,7 @@ def test_a_batch_in_parts_trains_alike(uninterrupted, run, monkeypatch):
 def test_rows_at_once_fill_but_do_not_pass_the_limit():
     sequences = [Sequence([1] * 50 + [number] * 50, [IGNORED] * 60 + [number] * 40) for number in range(2, 10)]
     examples = Examples(sequences, [], 8, 0)
-    assert [memory.rows_at_once(examples, 8, tokens, True) for tokens in (1, 151, 260, 1000)] == [1, 2, 4, 8]
+    assert [micro_batch.rows_at_once(examples, 8, tokens, True) for tokens in (1, 151, 260, 1000)] == [1, 2, 4, 8]
 
 
 def test_a_4_bit_base_needs_its_library(run, monkeypatch):
@@ -127,7 +127,7 @@ def test_a_4_bit_base_is_trained_and_gives_the_same_bytes_again(run, monkeypatch
     """On a CPU, in the same code as on a card: the linear layers are really held in 4 bits."""
     from safetensors.numpy import load
 
-    from distill.student import trainer
+    from distill.student.training import trainer
 
     build, held = trainer.build, []
 
@@ -154,9 +154,9 @@ def test_in_bf16_the_adapter_stays_in_fp32_and_its_inputs_do_not_become_it(run, 
     from peft.tuners.tuners_utils import BaseTunerLayer
     from safetensors.numpy import load
 
-    from distill.student import frozen
+    from distill.student import base_weights
 
-    config, cast, in_fp32 = trl.SFTConfig, BaseTunerLayer._cast_input_dtype, frozen.load
+    config, cast, in_fp32 = trl.SFTConfig, BaseTunerLayer._cast_input_dtype, base_weights.load
     became: list[bool] = []
 
     def seen(self: Any, x: Any, dtype: Any) -> Any:
@@ -165,7 +165,7 @@ def test_in_bf16_the_adapter_stays_in_fp32_and_its_inputs_do_not_become_it(run, 
         return given
 
     monkeypatch.setattr(trl, "SFTConfig", lambda **how: config(**how | {"bf16": True}))
-    monkeypatch.setattr(frozen, "load", lambda *base: in_fp32(*base).bfloat16())
+    monkeypatch.setattr(base_weights, "load", lambda *base: in_fp32(*base).bfloat16())
     monkeypatch.setattr(BaseTunerLayer, "_cast_input_dtype", seen)
     files = run("as they are")
     assert became and not any(became)
@@ -230,7 +230,7 @@ def test_a_launch_is_tried_again_only_for_want_of_memory(tmp_path):
     script = (
         "import os, pathlib, sys; count = pathlib.Path(sys.argv[1]); text = count.read_text() if count.exists() else '';"
         "count.write_text(text + 'x'); first = not text;"
-        f"first and pathlib.Path(os.environ['{memory.NOTICE}']).touch(); sys.exit(1 if first else int(sys.argv[2]))"
+        f"first and pathlib.Path(os.environ['{micro_batch.NOTICE}']).touch(); sys.exit(1 if first else int(sys.argv[2]))"
     )
     for end in (0, 3):
         count.unlink(missing_ok=True)
@@ -249,7 +249,7 @@ def test_the_shipped_configuration_is_one_that_accelerate_knows():
 
 
 def test_patience_counts_from_the_lowest():
-    assert [watch.not_better_for(losses) for losses in ([3.0], [3.0, 2.0], [3.0, 2.0, 2.5], [1, 2, 3, 0.5, 0.6])] == [
+    assert [callback.not_better_for(losses) for losses in ([3.0], [3.0, 2.0], [3.0, 2.0, 2.5], [1, 2, 3, 0.5, 0.6])] == [
         0, 0, 1, 1,
     ]  # fmt: skip
 
@@ -261,7 +261,8 @@ def test_the_counted_operations_are_those_that_torch_counts(gguf, cache):
     from torch.utils.flop_counter import FlopCounterMode
     from transformers import AutoModelForCausalLM
 
-    from distill.student import base, speed
+    from distill.student import base
+    from distill.student.training import speed
 
     model = AutoModelForCausalLM.from_pretrained(base.find(str(gguf)).directory, attn_implementation="eager")
     tuned = get_peft_model(model, LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM"))

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from rollout_records import call, messages, rollout
 
+from distill.commands.trial import outlook
 from distill.dataset.checks.context import Context
 from distill.records import params
-from distill.trial import outlook
 
 WRONG = {"expected_answer": 1, "answer_type": "number"}
 FORGOT = [*messages(9)[:2], {"role": "assistant", "content": "", "tool_calls": [call("1", "calculator", '{"a": 1}')]}]

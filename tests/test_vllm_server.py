@@ -19,10 +19,10 @@ from stage_process import until
 from tiny_qwen3 import PROMPT, QUESTION, sit
 
 from distill.records.faults import InputError
-from distill.student import vllm_server
-from distill.student.in_process import InProcess
-from distill.student.open_student import greedy, open_student
-from distill.student.served import Served
+from distill.student.serving import vllm_server
+from distill.student.serving.in_process import InProcess
+from distill.student.serving.open_student import greedy, open_student
+from distill.student.serving.remote import Served
 from distill.student.tokenizer import read_tokenizer
 from distill.teacher import request as requests
 from distill.teacher.errors import Fatal
@@ -204,7 +204,7 @@ def test_a_server_that_reads_some_calls_is_not_to_blame(trained):
 
 def test_transformers_serves_what_vllm_has_no_parser_for(trained, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
-    monkeypatch.setattr("distill.student.open_student.cuda", lambda: True)
+    monkeypatch.setattr("distill.student.serving.open_student.cuda", lambda: True)
     settings = {"student": {"path": "tiny"}, "runtime": {"student_url": None}}
     assert isinstance(open_student(settings, trained[1]), Served) and not capsys.readouterr().out
     adapter = shutil.copytree(trained[1], tmp_path / "adapter")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from distill.models import named
+from distill.commands.models import named
 from distill.records.faults import InputError
 from distill.records.params import load as load_params
 from distill.records.paths import PROJECT

@@ -7,9 +7,10 @@ from typing import Any
 from families import own, write_tokenizer
 from tiny_rows import row
 
-from distill.student import adapter, base, exam
-from distill.student.open_student import greedy
+from distill.student import adapter, base
+from distill.student.evaluation import exam
 from distill.student.render import IGNORED, render
+from distill.student.serving.open_student import greedy
 from distill.student.tokenizer import Tokenizer, load_tokenizer
 from distill.tools import toolbox
 

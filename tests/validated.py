@@ -10,7 +10,7 @@ from conftest import ROOT
 
 def validate(project: Path) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(project), "PATH": f"{ROOT}/.venv/bin:{os.environ['PATH']}"}
-    command = [sys.executable, "-m", "distill.validate"]
+    command = [sys.executable, "-m", "distill.commands.validate"]
     return subprocess.run(command, cwd=project, text=True, capture_output=True, check=False, env=environment)
 
 

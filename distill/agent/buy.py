@@ -9,11 +9,11 @@ from distill.agent.collect import collect
 from distill.agent.plan import plan
 from distill.agent.progress import Progress
 from distill.agent.setting import Setting, opened
-from distill.agent.stopping import stopping
 from distill.agent.warm import warm
 from distill.records.faults import InputError
 from distill.records.terminal import say
 from distill.teacher.errors import KINDS, Fatal
+from distill.teacher.stopping import stopping
 from distill.teacher.teacher import Teacher
 from distill.tools.tool_lists import ToolLists
 

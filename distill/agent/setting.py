@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from distill.agent.tool_results import RowResults, ToolResults
 from distill.agent.tools_version import tools_version
 from distill.records.ids import content_id
 from distill.teacher.demonstrations import read_demonstrations
@@ -13,7 +14,6 @@ from distill.teacher.halt import Halt
 from distill.teacher.open_model import open_model, sampling
 from distill.teacher.store import Store
 from distill.teacher.teacher import Teacher
-from distill.teacher.tool_results import RowResults, ToolResults
 from distill.tools import toolbox
 from distill.tools.tool_lists import ToolLists, kept_lists
 from distill.tools.toolbox import Toolbox

@@ -10,9 +10,9 @@ import orjson
 
 from distill.agent import dvc_files
 from distill.agent.record import known
+from distill.agent.tool_results import ToolResults
 from distill.records.committed import of_head
 from distill.teacher.store import Store
-from distill.teacher.tool_results import ToolResults
 
 FOLDER = "rollouts"
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from distill.dataset import answers
+from distill import answers
 from distill.records.faults import InputError
 from distill.records.spoken import begin, unlearned
 from distill.records.tool_error import TOOL_ERROR

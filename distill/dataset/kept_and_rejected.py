@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from distill.dataset import judge
+from distill.answers import judge
 from distill.dataset.shard_rows import Rulings
 from distill.dataset.verdict import Verdict, masked
 from distill.records import jsonl, shards

@@ -4,7 +4,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from distill.dataset import answers
+from distill import answers
 from distill.records import jsonl
 from distill.records.faults import InputError
 from distill.records.ids import content_id

@@ -9,8 +9,8 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from distill.dataset.answers import number
-from distill.dataset.answers.exact import fold
+from distill.answers import number
+from distill.answers.exact import fold
 
 # Scripts that put no spaces between words are compared character by character.
 _SPACELESS = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from distill.dataset import filter, judge
+from distill.answers import judge
+from distill.dataset import filter
 from distill.dataset.facts import Facts
 from distill.dataset.verdict import KEEP, Row, Verdict
 from distill.records import jsonl, shards

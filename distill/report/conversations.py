@@ -3,7 +3,7 @@
 from collections.abc import Container, Iterable
 from typing import Any
 
-from distill.dataset import answers
+from distill import answers
 
 Record = dict[str, Any]
 

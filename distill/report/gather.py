@@ -13,7 +13,7 @@ from distill.records.faults import InputError
 from distill.report.conversations import join
 from distill.report.sample import ROOM, Sample
 from distill.report.tally import Tally
-from distill.student.validation import held_out_prompts
+from distill.student.training.validation import held_out_prompts
 
 Record = dict[str, Any]
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from distill.records.faults import InputError
-from distill.student import lora_gguf
 from distill.student.base import Base
-from distill.student.checkpoints import saving
+from distill.student.gguf import lora
 from distill.student.tokenizer import read_tokenizer
-from distill.student.train import ALPHA
+from distill.student.training.checkpoints import saving
+from distill.student.training.train import ALPHA
 
 TOKENIZER = ("tokenizer.json", "special_tokens_map.json")
 
@@ -46,7 +46,7 @@ def save(model: Any, base: Base, template: str, card: str, folder: Path, state: 
 def _write_all(model: Any, base: Base, template: str, card: str, made: Path, state: dict[str, Any] | None) -> None:
     model.save_pretrained(made, state_dict=state)
     _settle(made / "adapter_config.json", base)
-    lora_gguf.write(made / "adapter_model.safetensors", model.config, ALPHA, made / "adapter.gguf")
+    lora.write(made / "adapter_model.safetensors", model.config, ALPHA, made / "adapter.gguf")
     for name in TOKENIZER:
         if (base.directory / name).is_file():
             shutil.copyfile(base.directory / name, made / name)

@@ -14,7 +14,8 @@ from distill.records.faults import InputError
 from distill.records.ids import file_hash
 from distill.records.locked import locked
 from distill.records.paths import cache_dir
-from distill.student import dense, hub
+from distill.student import hub
+from distill.student.gguf import from_gguf
 
 LOCAL = "local/"
 TOKENIZER_FILES = ["tokenizer*.json", "special_tokens_map.json", "generation_config.json", "config.json", "*.jinja"]
@@ -96,12 +97,12 @@ def _from_folder(path: str, folder: Path) -> Base:
 
 def _from_gguf(path: str, file: Path, weights: bool) -> Base:
     digest = file_hash(file)
-    folder = cache_dir() / "students" / f"{file.stem}-{digest[:16]}-{dense.FORMAT}{'' if weights else '-tokenizer'}"
+    folder = cache_dir() / "students" / f"{file.stem}-{digest[:16]}-{from_gguf.FORMAT}{'' if weights else '-tokenizer'}"
     with locked(folder.with_name(folder.name + ".lock")):  # one process converts, the others find the folder done
         if not folder.is_dir():
             unfinished = folder.with_name(folder.name + ".unfinished")
             shutil.rmtree(unfinished, ignore_errors=True)
             unfinished.mkdir()
-            dense.convert(file, unfinished, weights)
+            from_gguf.convert(file, unfinished, weights)
             unfinished.rename(folder)
     return Base(name(path), folder, digest, file)

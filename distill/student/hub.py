@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from distill.records import credentials
 from distill.records.faults import InputError
-from distill.teacher import secrets
 
 NAME = re.compile(r"(?P<id>[\w-][\w.-]*/[\w-][\w.-]*?)(?:@(?P<revision>[\w./-]+))?")
 SHOWN = 300
@@ -46,7 +46,7 @@ def fetch(path: str, patterns: list[str]) -> Fetched:
     try:
         folder = Path(
             snapshot_download(
-                found["id"], revision=found["revision"], allow_patterns=patterns, token=secrets.get("HF_TOKEN")
+                found["id"], revision=found["revision"], allow_patterns=patterns, token=credentials.get("HF_TOKEN")
             )
         )
     except errors.GatedRepoError:

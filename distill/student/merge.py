@@ -1,17 +1,14 @@
-"""`make merge`: the adapter put into the base's weights, as a model of its own that any program loads."""
+"""The adapter put into the base's weights: a model of its own that any program loads."""
 
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
-from distill.records import params
 from distill.records.faults import InputError
 from distill.student import base
-from distill.student.frozen import open_folder
+from distill.student.base_weights import open_folder
 from distill.student.quiet import quiet
 
-ADAPTER, MERGED = Path("models/adapter"), Path("models/merged")
 FROM_ADAPTER = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja",
     "generation_config.json", "README.md",
@@ -49,18 +46,3 @@ def _merged(directory: Path, adapter: Path) -> Any:
     from peft import PeftModel
 
     return PeftModel.from_pretrained(open_folder(directory, dtype="auto"), str(adapter)).merge_and_unload()
-
-
-def main() -> None:
-    """Merges the adapter of the project."""
-    try:
-        merge(params.load()["student"]["path"], ADAPTER, MERGED)
-    except InputError as error:
-        sys.exit(f"error: {error}")
-    print(
-        f"{ADAPTER} and its base -> {MERGED} ({sum(file.stat().st_size for file in MERGED.iterdir()) / 2**20:.0f} MiB)"
-    )
-
-
-if __name__ == "__main__":
-    main()

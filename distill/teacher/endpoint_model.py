@@ -17,8 +17,8 @@ from distill.teacher.errors import REPAIRS, ApiError, Fatal, Repairable
 from distill.teacher.halt import Halt
 from distill.teacher.http import Http
 from distill.teacher.prices import Prices, full_price_flex, is_openai
+from distill.teacher.retirement import shutdown_warning
 from distill.teacher.retry import until_answered
-from distill.teacher.shutdown import shutdown_warning
 from distill.teacher.store import Note
 from distill.teacher.throttle import Throttle
 

@@ -6,7 +6,7 @@ what was refused. fail: this rollout ends here, the run goes on. stop: no other 
 
 from typing import Literal, NamedTuple
 
-from distill.teacher import secrets
+from distill.records import credentials
 
 SHOWN = 1000
 """Characters of a server's words that are kept."""
@@ -72,7 +72,7 @@ class ApiError(Exception):
         retry_after_s: float | None = None,
         maybe_billed: bool = False,
     ):
-        self.message = secrets.redact(message)[:SHOWN]
+        self.message = credentials.redact(message)[:SHOWN]
         super().__init__(self.message)
         self.kind = kind
         self.http_status = http_status

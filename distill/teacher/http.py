@@ -10,11 +10,10 @@ from urllib.request import getproxies, proxy_bypass
 
 import orjson
 
+from distill.records.loopback import LOOPBACK
 from distill.teacher.errors import Transient
 from distill.teacher.refusal import refused
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
-"""Hosts that are this machine, where no proxy leads."""
 CONNECT_S = 60.0
 IDLE_S = 4.0
 """Unused connections are closed before the usual server does it (5 s): a POST on a dying connection is lost."""

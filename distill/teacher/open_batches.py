@@ -8,7 +8,7 @@ from pathlib import Path
 import orjson
 
 from distill.records.atomic import replacing
-from distill.teacher.lease import Lease
+from distill.records.lease import Lease
 from distill.teacher.store import Store
 
 

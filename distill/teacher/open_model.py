@@ -4,9 +4,10 @@ import re
 import resource
 from typing import Any
 
+from distill.records import credentials
 from distill.records.faults import InputError
 from distill.records.ids import content_id
-from distill.teacher import chat, prices, provider, responses, rules, secrets
+from distill.teacher import chat, prices, provider, responses, rules
 from distill.teacher.batch_model import BatchModel
 from distill.teacher.budget import Budget
 from distill.teacher.endpoint_model import EndpointModel
@@ -119,7 +120,7 @@ def connect(params: dict[str, Any]) -> Http:
     """The connection to the endpoint, with the key. Raises Fatal when OpenAI is asked without one."""
     base_url = params["teacher"]["base_url"]
     name = "TEACHER_API_KEY" if base_url else "OPENAI_API_KEY"
-    key = secrets.get(name)
+    key = credentials.get(name)
     if not key and base_url is None:
         raise Fatal(
             "no_key",
@@ -127,7 +128,10 @@ def connect(params: dict[str, Any]) -> Http:
         )
     headers = {"Authorization": f"Bearer {key or 'none'}", "User-Agent": "distill"}
     if base_url is None:
-        own = {"OpenAI-Organization": secrets.get("OPENAI_ORG_ID"), "OpenAI-Project": secrets.get("OPENAI_PROJECT_ID")}
+        own = {
+            "OpenAI-Organization": credentials.get("OPENAI_ORG_ID"),
+            "OpenAI-Project": credentials.get("OPENAI_PROJECT_ID"),
+        }
         headers |= {header: value for header, value in own.items() if value}
     if not all(value.isprintable() for value in headers.values()):
         raise Fatal("key_refused", f"{name} (or an OPENAI_ id) holds a line break or another control character")

@@ -18,11 +18,11 @@ from typing import Any, cast
 import orjson
 
 from distill.records.ids import content_id
+from distill.records.lease import Lease
 from distill.records.paths import cache_dir
 from distill.teacher import errors
 from distill.teacher.answer import Answer
 from distill.teacher.errors import ApiError
-from distill.teacher.lease import Lease
 from distill.teacher.writer import Writer, WriterLost
 from distill.teacher.writer_process import place
 

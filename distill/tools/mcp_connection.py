@@ -12,8 +12,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
-from distill.teacher import secrets
-from distill.teacher.http import LOOPBACK
+from distill.records import credentials
+from distill.records.loopback import LOOPBACK
 from distill.tools.keeper import explain
 from distill.tools.mcp_server import McpServer
 from distill.tools.source import SessionLost
@@ -46,8 +46,8 @@ async def _stdio(stack: AsyncExitStack, server: McpServer) -> Any:
     said = stack.enter_context(tempfile.TemporaryFile("w+", errors="replace"))  # noqa: SIM115 - the stack closes it
     parameters = StdioServerParameters(
         command=server.command or "",
-        args=[secrets.expand(part) for part in server.args],
-        env={name: secrets.expand(value) for name, value in server.env},
+        args=[credentials.expand(part) for part in server.args],
+        env={name: credentials.expand(value) for name, value in server.env},
         encoding_error_handler="replace",
     )
     try:
@@ -62,7 +62,7 @@ async def _http(stack: AsyncExitStack, server: McpServer, door: str | None) -> A
     from mcp.client.streamable_http import streamable_http_client
 
     target = server.target
-    headers = {name: secrets.expand(value) for name, value in server.headers}
+    headers = {name: credentials.expand(value) for name, value in server.headers}
     error: Exception | None = None
     if not urlsplit(target).path.rstrip("/").endswith("/sse"):
         # Nothing is read while a tool works, so only the call's own time limit may end the wait.
@@ -110,4 +110,4 @@ async def _entered(stack: AsyncExitStack, transport: Any) -> Any:
 
 
 def _lost(server: McpServer, reason: str) -> SessionLost:
-    return SessionLost(secrets.redact(f"MCP server '{server.name}' cannot be reached: {reason}"))
+    return SessionLost(credentials.redact(f"MCP server '{server.name}' cannot be reached: {reason}"))

@@ -7,9 +7,9 @@ from urllib.parse import urlsplit, urlunsplit
 
 import re2
 
+from distill.records import credentials
 from distill.records.faults import InputError
-from distill.teacher import secrets
-from distill.teacher.http import LOOPBACK
+from distill.records.loopback import LOOPBACK
 
 QUIETLY = re2.Options()
 QUIETLY.log_errors = False
@@ -42,7 +42,7 @@ class McpServer:
     @property
     def target(self) -> str:
         """Its URL as it is asked, with what the environment says; it may hold a secret."""
-        return with_scheme(secrets.expand(self.url or ""))
+        return with_scheme(credentials.expand(self.url or ""))
 
     @property
     def on_loopback(self) -> bool:
@@ -131,4 +131,4 @@ def _faults(server: McpServer) -> list[str]:
 
 
 def _missing(texts: list[str]) -> list[str]:
-    return list(dict.fromkeys(name for text in texts for name in secrets.missing(text)))
+    return list(dict.fromkeys(name for text in texts for name in credentials.missing(text)))

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Hashable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
+from distill.records import credentials
 from distill.records.faults import InputError
-from distill.teacher import secrets
 from distill.tools import arguments, mcp_results
 from distill.tools.keeper import Keeper, explain
 from distill.tools.mcp_connection import connected
@@ -186,7 +186,7 @@ class McpCaller:
         except MCPError as error:
             # Codes do not tell: servers use that of a lost session for ordinary errors. Who still offers the tools is there.
             await self.check()
-            raise ToolError(secrets.redact(str(error))) from None
+            raise ToolError(credentials.redact(str(error))) from None
         said = mcp_results.text(result, self._server.drop)
         if result.is_error:
             if len(said) < 500 and UNKNOWN.search(said):
@@ -196,7 +196,7 @@ class McpCaller:
 
     def _lost(self, what: str) -> SessionLost:
         self.lost = True
-        return SessionLost(secrets.redact(f"MCP server '{self._server.name}' {what}"))
+        return SessionLost(credentials.redact(f"MCP server '{self._server.name}' {what}"))
 
 
 class _Shared:
@@ -226,7 +226,7 @@ def _kept(tool: Any) -> dict[str, Any]:
     hints = tool.annotations
     return {
         "name": tool.name,
-        "description": secrets.redact(tool.description or ""),
+        "description": credentials.redact(tool.description or ""),
         "parameters": tool.input_schema,
         "reads": bool(hints and hints.read_only_hint),
     }

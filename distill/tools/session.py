@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from distill.records import credentials
 from distill.records.tool_error import TOOL_ERROR
-from distill.teacher import secrets
 from distill.tools.arguments import parse
 from distill.tools.keeper import Entered, Keeper, explain
 from distill.tools.source import Caller, Offer, Sandboxes, SessionLost, Source, ToolError
@@ -138,7 +138,7 @@ class Session:
             yield caller
 
     def _cut(self, text: str) -> str:
-        text, longest = secrets.redact(text), self._limits.output_chars  # in this order: half a key is no known key
+        text, longest = credentials.redact(text), self._limits.output_chars  # in this order: half a key is no known key
         if len(text) <= longest:
             return text
         return f"{text[:longest]}\n[cut: the first {longest} of {len(text)} characters]"

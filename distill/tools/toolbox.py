@@ -13,7 +13,7 @@ from distill.tools import python_source
 from distill.tools.mcp_server import servers
 from distill.tools.mcp_source import McpTools
 from distill.tools.python_source import PythonTools
-from distill.tools.sandbox.box import Limits as BoxLimits
+from distill.tools.sandbox.container import Limits as BoxLimits
 from distill.tools.sandbox.functions import SandboxTools
 from distill.tools.sandbox.mcp import SandboxMcp
 from distill.tools.sandbox.sandboxes import Sandboxes as ContainerSandboxes

@@ -15,7 +15,7 @@ from distill.records.faults import InputError
 from distill.tools.python_source import PythonTools
 from distill.tools.python_tool import Tool
 from distill.tools.sandbox import runner
-from distill.tools.sandbox.box import Box
+from distill.tools.sandbox.container import Box
 from distill.tools.sandbox.exec import Exec
 from distill.tools.sandbox.sandboxes import Sandboxes
 from distill.tools.source import Caller, Offer, SessionLost, ToolError

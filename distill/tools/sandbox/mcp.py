@@ -7,7 +7,7 @@ from typing import Any
 from distill.records.faults import InputError
 from distill.tools.mcp_server import McpServer
 from distill.tools.mcp_source import McpCaller, McpTools
-from distill.tools.sandbox.box import Box
+from distill.tools.sandbox.container import Box
 from distill.tools.sandbox.sandboxes import Sandboxes
 from distill.tools.source import Caller, Offer, SessionLost
 from distill.tools.threads import in_thread

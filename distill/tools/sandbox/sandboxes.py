@@ -15,10 +15,10 @@ from typing import Any
 
 from distill.records.faults import InputError
 from distill.records.ids import content_id
+from distill.records.lease import Lease
 from distill.records.paths import cache_dir
-from distill.teacher.lease import Lease
 from distill.tools.sandbox import engine, image, name, owner
-from distill.tools.sandbox.box import Box, Limits
+from distill.tools.sandbox.container import Box, Limits
 from distill.tools.source import SessionLost
 from distill.tools.threads import in_thread
 

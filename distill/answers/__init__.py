@@ -1,0 +1,131 @@
+"""The final answer of a conversation, and whether it is the expected one: the same judgement for convert, filter,
+evaluate and report.
+
+Strict on purpose: an answer that hedges ("5 or 6"), or holds a number nobody asked for, is wrong. A wrong accept
+becomes training data; a wrong reject costs one row.
+
+A type of answer is one module (`list` and `set` share one) with `accepts(answer, metadata)`, `faults(metadata)`, the
+`OPTIONS` that it reads beside `expected_answer`, and, where it can do better than the whole text,
+`find(text, metadata)`.
+"""
+
+import difflib
+from typing import Any, NamedTuple
+
+from distill.answers import choice, date, exact, final, listing, mathematics, number, regex, rubric
+from distill.records.faults import InputError
+
+TYPES: dict[str, Any] = {
+    "exact": exact,
+    "number": number,
+    "choice": choice,
+    "list": listing.ordered,
+    "set": listing.unordered,
+    "date": date,
+    "regex": regex,
+    "math": mathematics,
+    "judge": rubric,
+}
+BEFORE_MONEY = {"judge": ("exact", "judge")}
+"""What is tried before a type that costs money."""
+OPTIONS = sorted({option for kind in TYPES.values() for option in kind.OPTIONS})
+
+
+class Verdict(NamedTuple):
+    """`correct` is None without an expected answer, and as long as a judge has not been asked."""
+
+    correct: bool | None
+    accepted_by: str | None
+    """The type of answer that accepted it."""
+
+
+def extract(messages: list[dict[str, Any]], metadata: dict[str, Any]) -> str | None:
+    """The final answer in the last assistant message; None where it has no text or still calls a tool.
+
+    That is the text after the last line that begins with `Answer:`, else what is in the last `\\boxed{}`, else what the
+    expected type finds (the last number, a letter), else the whole text.
+    """
+    last = messages[-1]
+    text = (last.get("content") or "").strip()
+    if last["role"] != "assistant" or last.get("tool_calls") or not text:
+        return None
+    kind = TYPES[types(metadata)[0]] if metadata.get("expected_answer") is not None else exact
+    stated = final.stated(text, several_lines=getattr(kind, "SEVERAL_LINES", False), latex=kind is mathematics)
+    if stated is not None:
+        return stated
+    return kind.find(text, metadata) if hasattr(kind, "find") else text
+
+
+def verdict(answer: str | None, metadata: dict[str, Any]) -> Verdict:
+    """Whether an extracted answer is `metadata.expected_answer`, by `metadata.answer_type`.
+
+    The types of the row are tried in their order, `exact` before `judge`. Without a type: `number`
+    where the expected answer is one, perhaps with a unit, else `exact`. Raises InputError where the metadata makes no sense.
+    """
+    if metadata.get("expected_answer") is None:
+        return Verdict(None, None)
+    wanted = types(metadata)
+    problems = [fault for name in wanted for fault in TYPES[name].faults(metadata)]
+    if problems:
+        raise InputError(problems)
+    if answer is None:
+        return Verdict(False, None)
+    for name in dict.fromkeys(tried for kind in wanted for tried in BEFORE_MONEY.get(kind, (kind,))):
+        accepted = TYPES[name].accepts(answer, metadata)
+        if accepted is not False:
+            return Verdict(accepted, name if accepted else None)
+    return Verdict(False, None)
+
+
+def correct(answer: str | None, metadata: dict[str, Any]) -> bool | None:
+    """The verdict without who gave it."""
+    return verdict(answer, metadata).correct
+
+
+def faults(metadata: dict[str, Any]) -> list[str]:
+    """What would make every answer wrong, or an option be ignored, as `/metadata/…: message`."""
+    found = [f"/metadata/{key}: no such option; did you mean '{near}'?" for key, near in _misspelled(metadata)]
+    given = [option for option in OPTIONS if option in metadata]
+    if metadata.get("expected_answer") is None:
+        unused = given + (["answer_type"] if "answer_type" in metadata else [])
+        return found + [
+            f"/metadata/{option}: says how to compare, but there is no expected_answer" for option in unused
+        ]
+    try:
+        wanted = types(metadata)
+    except InputError as error:
+        return [*found, *error.faults]
+    taken = {option for name in wanted for option in TYPES[name].OPTIONS}
+    for option in given:
+        if option not in taken:
+            owners = ", ".join(name for name, kind in TYPES.items() if option in kind.OPTIONS)
+            found.append(f"/metadata/{option}: goes with answer_type {owners}, not with {', '.join(wanted)}")
+    return found + [fault for name in wanted for fault in TYPES[name].faults(metadata)]
+
+
+def needs_judge(metadata: dict[str, Any]) -> bool:
+    """Whether an answer may stay open until a judge is asked."""
+    return metadata.get("expected_answer") is not None and "judge" in types(metadata)
+
+
+def types(metadata: dict[str, Any]) -> tuple[str, ...]:
+    """The types by which the row's answer is compared. Raises InputError for one that does not exist."""
+    given = metadata.get("answer_type")
+    if given is None:
+        expected = metadata["expected_answer"]
+        if isinstance(expected, list):
+            raise InputError("/metadata/answer_type: with several expected answers, say list (in order) or set")
+        if isinstance(expected, bool) or not isinstance(expected, str | int | float):
+            raise InputError(f"/metadata/expected_answer: must be a string or a number, not {type(expected).__name__}")
+        return ("number",) if number.is_measure(str(expected)) else ("exact",)
+    wanted = tuple(given) if isinstance(given, list) else (given,)
+    unknown = [str(name) for name in wanted if not isinstance(name, str) or name not in TYPES]
+    if unknown or not wanted:
+        raise InputError(f"/metadata/answer_type: '{', '.join(unknown)}' is not one of {', '.join(TYPES)}")
+    return wanted
+
+
+def _misspelled(metadata: dict[str, Any]) -> list[tuple[str, str]]:
+    known = [*OPTIONS, "answer_type", "expected_answer"]
+    near = [(key, difflib.get_close_matches(key, known, n=1, cutoff=0.85)) for key in metadata if key not in known]
+    return [(key, names[0]) for key, names in near if names]

@@ -1,0 +1,90 @@
+"""`choice`: the expected letter, or the text of that choice. `answer_choices` lists the texts (A, B, …) or maps labels
+to them; without it any single letter is a label.
+"""
+
+import re
+import string
+from typing import Any
+
+from distill.answers import expected
+from distill.answers.exact import fold
+
+OPTIONS = ("answer_choices",)
+_LEAD = r"(?:(?:the )?(?:correct |right |best |final )?(?:answer|option|choice)(?: is)?:? )?(?:(?:option|choice) )?"
+_SAID = re.compile(rf"^{_LEAD}")
+_LABELLED = re.compile(
+    rf"^{_LEAD}[(\[]?(?P<label>[a-z0-9]{{1,3}})(?P<mark>[)\].:]*(?: ?[\u2013\u2014-])?)(?: (?P<rest>.*))?$"
+)
+_IN_TEXT = re.compile(
+    r"\b(?i:answer|option|choice)(?i: is:?|:) (?i:option |choice )?\**(?:[(\[]([A-Za-z])[)\]]|([A-Z])\b)(?P<rest>[^.;\n]*)"
+)
+_ANOTHER = re.compile(r"\** ?(?:,? ?(?:or|and|maybe|perhaps|possibly)\b.{0,20}?|[,/&] ?)[(\[]?\b[A-HJ-Z]\b")
+"""A second letter right behind the first one; I is mostly a pronoun."""
+_LABEL_LAST = re.compile(r"^(?P<text>.+) [(\[](?P<label>[a-z0-9]{1,3})[)\]]$")
+_HEDGE = re.compile(r"\b[b-z]\b|\b(?:or|and|not|nor) \(?a\b(?! \w)|\ba\)")
+"""Another label in the text behind one; `a` is mostly an article."""
+
+
+def find(text: str, metadata: dict[str, Any]) -> str:
+    """The one letter that a text calls its answer, else the whole text."""
+    found = list(_IN_TEXT.finditer(text))
+    letters = {(said[1] or said[2]).upper() for said in found}
+    return letters.pop() if len(letters) == 1 and not any(_ANOTHER.match(said["rest"]) for said in found) else text
+
+
+def accepts(answer: str, metadata: dict[str, Any]) -> bool:
+    """Whether the answer names the expected choice and no other, by its label, its text, or both."""
+    texts = _texts(metadata)
+    label = _label(expected.text(metadata), texts)
+    given = _plain(answer)
+    text = fold(_plain(texts[label])) if label in texts else None
+    if text is not None and text in (fold(given), fold(_SAID.sub("", given))):
+        return True
+    last = _LABEL_LAST.match(given)
+    if last and last["label"] == label and fold(last["text"]) == text:
+        return True
+    named = _LABELLED.match(given)
+    if not named or named["label"] != label:
+        return False
+    rest = fold(named["rest"]) if named["rest"] else ""
+    if not rest:
+        return True
+    return rest == text if text is not None else bool(named["mark"]) and not _HEDGE.search(rest)
+
+
+def faults(metadata: dict[str, Any]) -> list[str]:
+    """An expected answer that is none of the choices, and choices that are none."""
+    found = expected.text_faults(metadata)
+    choices = metadata.get("answer_choices")
+    texts = list(choices.values()) if isinstance(choices, dict) else choices
+    if choices is not None and (
+        not isinstance(texts, list) or len(texts) < 2 or not all(isinstance(text, str) for text in texts)
+    ):
+        return [*found, '/metadata/answer_choices: must be texts, such as ["tea", "milk"] or {"A": "tea", "B": "milk"}']
+    if found:
+        return found
+    labelled = _texts(metadata)
+    wanted = _label(expected.text(metadata), labelled)
+    if labelled and wanted not in labelled:
+        found.append(f"/metadata/expected_answer: '{expected.text(metadata)}' is none of answer_choices")
+    if not labelled and not re.fullmatch(r"[a-z]", wanted):
+        found.append("/metadata/expected_answer: must be one letter, or give answer_choices")
+    return found
+
+
+def _texts(metadata: dict[str, Any]) -> dict[str, str]:
+    """Label (in lower case) -> text of each choice; empty where they are not given."""
+    choices = metadata.get("answer_choices") or {}
+    pairs = choices.items() if isinstance(choices, dict) else zip(string.ascii_uppercase, choices, strict=False)
+    return {str(label).strip().casefold(): text for label, text in pairs}
+
+
+def _label(wanted: str, texts: dict[str, str]) -> str:
+    label = wanted.strip().strip("().").casefold()
+    if label in texts or not texts:
+        return label
+    return next((name for name, text in texts.items() if fold(text) == fold(wanted)), label)
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.replace("*", "").replace("$", "").split()).casefold().rstrip(".!")

@@ -1,0 +1,96 @@
+"""`date`: the day, month or year that `expected_answer` gives as 2026-01-25, 2026-01 or 2026, in any English form.
+
+25/01/2026 says what it means by itself; 05/01/2026 only with `answer_date_order`: "dmy" or "mdy".
+"""
+
+import re
+from datetime import date
+from typing import Any
+
+from distill.answers import expected
+
+OPTIONS = ("answer_date_order",)
+_NAMES = ("january", "february", "march", "april", "may", "june", "july", "august", "september", "october",
+          "november", "december")  # fmt: skip
+_MONTH = rf"(?P<month>{'|'.join(f'{name[:3]}(?:{name[3:]})?' for name in _NAMES)}|sept)\.?"
+_DAY = r"(?P<day>\d{1,2})(?:st|nd|rd|th|\.(?= ))?"
+_YEAR = r"(?P<year>\d{4})"
+_FORMS = [
+    re.compile(form, re.IGNORECASE)
+    for form in (
+        rf"(?<!\d){_YEAR}[-/.](?P<month>\d{{1,2}})[-/.](?P<day>\d{{1,2}})(?!\d)",
+        rf"(?<!\d){_DAY}(?: of)?[ -]{_MONTH},?[ -]{_YEAR}(?!\d)",
+        rf"\b{_MONTH} {_DAY},? {_YEAR}(?!\d)",
+        r"(?<!\d)(?P<first>\d{1,2})[-/.](?P<second>\d{1,2})[-/.](?P<year>\d{4})(?!\d)",
+        rf"\b{_MONTH},? (?:of )?{_YEAR}(?!\d)",
+        rf"(?<!\d){_YEAR}-(?P<month>\d{{2}})(?!\d)",
+        rf"(?<!\d){_YEAR}(?!\d)",
+    )
+]
+_ISO = re.compile(r"\d{4}(-\d{2}(-\d{2})?)?")
+_SEVERAL = re.compile(
+    r"(?:\b(?:or|to|and|before|after|between|until|till|than)|\d(?:st|nd|rd|th)? ?[-\u2013/,]) ?(?:the )?\0"
+    r"|\0 ?(?:(?:or|to|until|till|through)\b|[-\u2013] ?[\d\0])",
+    re.IGNORECASE,
+)
+"""What makes a date (\\0) one of several, or a bound."""
+_NEGATION = re.compile(r"\b(?:not|no|never|neither|nor|unknown)\b|n't\b", re.IGNORECASE)
+
+
+def accepts(answer: str, metadata: dict[str, Any]) -> bool:
+    """Whether the answer's only date is the expected one, at least as precisely."""
+    if _NEGATION.search(answer):
+        return False
+    found = _dates(answer, metadata.get("answer_date_order"))
+    wanted = expected.text(metadata).strip()
+    return len(found) == 1 and found.pop()[: len(wanted)] == wanted
+
+
+def faults(metadata: dict[str, Any]) -> list[str]:
+    """An expected answer that is no date, and an unknown order."""
+    wanted = expected.text(metadata).strip()
+    found = []
+    parts = [int(part) for part in wanted.split("-")] if _ISO.fullmatch(wanted) else []
+    if not parts or _iso(*parts) is None:
+        found.append(f"/metadata/expected_answer: '{wanted}' is no date such as 2026-01-25 or 2026-01")
+    if metadata.get("answer_date_order", "dmy") not in ("dmy", "mdy"):
+        found.append("/metadata/answer_date_order: must be dmy or mdy")
+    return found
+
+
+def _dates(text: str, order: str | None) -> set[str]:
+    """The dates in a text, in ISO form; one that cannot be, can be two, or is one end of a range is `?`."""
+    found = set()
+    for form in _FORMS:
+        for match in form.finditer(text):
+            found.add(_read(match.groupdict(), order))
+        text = form.sub("\0", text)
+    return found | {"?"} if _SEVERAL.search(text) else found
+
+
+def _read(parts: dict[str, str], order: str | None) -> str:
+    year = int(parts["year"])
+    if "first" in parts:
+        first, second = int(parts["first"]), int(parts["second"])
+        readings = {"dmy": _iso(year, second, first), "mdy": _iso(year, first, second)}
+        possible = {readings[order]} if order else set(readings.values()) - {None}
+        return (possible.pop() if len(possible) == 1 else None) or "?"
+    month = parts.get("month")
+    numbers = [year]
+    if month:
+        numbers.append(int(month) if month.isdigit() else _month(month))
+    if parts.get("day"):
+        numbers.append(int(parts["day"]))
+    return _iso(*numbers) or "?"
+
+
+def _month(name: str) -> int:
+    return next(number for number, known in enumerate(_NAMES, start=1) if known.startswith(name[:3].casefold()))
+
+
+def _iso(year: int, month: int | None = None, day: int | None = None) -> str | None:
+    """The date as text, None for one that the calendar does not have."""
+    try:
+        return date(year, month or 1, day or 1).isoformat()[: 4 if month is None else 7 if day is None else 10]
+    except ValueError:
+        return None

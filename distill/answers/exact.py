@@ -1,0 +1,28 @@
+"""`exact`: equal after folding case, spaces, Unicode forms, outer punctuation and a leading article."""
+
+import re
+import unicodedata
+from typing import Any
+
+from distill.answers import expected
+
+OPTIONS: tuple[str, ...] = ()
+_WRAPPING = ".,;:!?…\"'“”‘’«»()[]{}*_`~ "
+_ARTICLE = re.compile(r"^(?:an?|the) ")
+
+faults = expected.text_faults
+
+
+def accepts(answer: str, metadata: dict[str, Any]) -> bool:
+    """Whether both texts are equal once folded."""
+    return fold(answer) == fold(expected.text(metadata))
+
+
+def fold(text: str) -> str:
+    """A text without what does not matter: case, spacing, Unicode forms, outer punctuation, a leading article."""
+    spaced = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    bare = spaced.strip(_WRAPPING)
+    if bare[:1].isdigit() and spaced.partition(bare)[0].endswith("."):
+        bare = f".{bare}"
+    without = _ARTICLE.sub("", bare)
+    return (bare if without == bare else without.strip(_WRAPPING)) or spaced

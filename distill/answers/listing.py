@@ -1,0 +1,82 @@
+"""`list` (in order) and `set` (in any order): every expected item and no other. Items are numbers or folded texts.
+
+An answer may be a JSON array, lines with bullets, or items between commas, semicolons and a last `and`.
+"""
+
+import re
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import orjson
+
+from distill.answers import number
+from distill.answers.exact import fold
+
+_BULLET = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s+")
+_SEPARATORS = [
+    re.compile(r"\s*[;\n]\s*"),
+    re.compile(r"\s*[;\n]\s*|,\s+|,(?!\d{3}\b)"),
+    re.compile(r"\s*[;,\n]\s*"),
+]
+_PADDED = re.compile(r"0\d")
+"""The end of a number such as 1,000."""
+_AND = re.compile(r"\s+(?:and|&)\s+", re.IGNORECASE)
+_LEADING_AND = re.compile(r"^(?:and|&)\s+", re.IGNORECASE)
+_BRACKETS = {"[": "]", "(": ")", "{": "}"}
+
+
+def faults(metadata: dict[str, Any]) -> list[str]:
+    """An expected answer that holds no items."""
+    wanted = metadata["expected_answer"]
+    items = wanted if isinstance(wanted, list) else [wanted] if isinstance(wanted, str) else []
+    if not items or not all(isinstance(item, str | int | float) and str(item).strip() for item in items):
+        return ['/metadata/expected_answer: must be an array of strings and numbers, or a text such as "tea, milk"']
+    return []
+
+
+def items(text: str) -> list[list[str]]:
+    """The readings of a text as a list: separated by what is strongest in it, by commas, too, or by every comma, also
+    between digits; each with and without ` and ` as a separator.
+    """
+    text = text.strip().strip("`").strip()
+    if text.startswith("["):
+        try:
+            parsed = orjson.loads(text)
+        except orjson.JSONDecodeError:
+            pass
+        else:
+            return [[str(item) for item in parsed]]
+    if text[:1] in _BRACKETS and text.endswith(_BRACKETS[text[:1]]):
+        text = text[1:-1]
+    text = "\n".join(_BULLET.sub("", line) for line in text.splitlines())
+    readings = []
+    for separator in _SEPARATORS:
+        parts = [part for part in separator.split(text) if part.strip()]
+        if parts and not (separator is _SEPARATORS[-1] and any(_PADDED.match(part) for part in parts)):
+            plain = [*parts[:-1], _LEADING_AND.sub("", parts[-1])]
+            readings += [plain, [*plain[:-1], *_AND.split(plain[-1])]]
+    return readings
+
+
+def _accepts(key: Callable[[list[str]], Any]) -> Callable[[str, dict[str, Any]], bool]:
+    def accepts(answer: str, metadata: dict[str, Any]) -> bool:
+        """Whether some reading of the answer has the expected items."""
+        expected = metadata["expected_answer"]
+        wanted = [[str(item) for item in expected]] if isinstance(expected, list) else items(expected)
+        return any(_same(key, one, other) for one in wanted for other in items(answer))
+
+    return accepts
+
+
+def _same(key: Callable[[list[str]], Any], wanted: list[str], given: list[str]) -> bool:
+    return bool(wanted) and key([_canonical(item) for item in wanted]) == key([_canonical(item) for item in given])
+
+
+def _canonical(item: str) -> str:
+    value = number.number(item) if number.is_plain(item) else None
+    return fold(item) if value is None else format(value.normalize(), "f")
+
+
+ordered = SimpleNamespace(OPTIONS=(), SEVERAL_LINES=True, faults=faults, accepts=_accepts(list))
+unordered = SimpleNamespace(OPTIONS=(), SEVERAL_LINES=True, faults=faults, accepts=_accepts(set))

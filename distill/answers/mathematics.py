@@ -1,0 +1,109 @@
+"""`math`: equal as mathematics, by math-verify in a process of its own.
+
+sympy can think for ever about an answer like 9^9^9^9. So it thinks in a child process whose CPU time and memory the
+kernel limits; a question that ends the child is answered with no, and the next one gets a new child.
+"""
+
+import atexit
+import os
+import re
+import subprocess
+import sys
+import threading
+from functools import lru_cache
+from typing import Any
+
+import orjson
+
+from distill.answers import expected, math_process, number
+from distill.records.paths import PROJECT
+
+OPTIONS: tuple[str, ...] = ()
+SEVERAL_LINES = True
+LONGEST = 2_000
+"""Characters of an answer that are worth reading as a formula."""
+CPU_S = 10.0
+"""Seconds of processor time for one question: usual ones take milliseconds."""
+_DANGLING = re.compile(r"[*+/^=-]\s*\$*$")
+_SIMPLE_LEFT_SIDE = re.compile(r"\$*\s*(?:\\?[A-Za-z]\w*(?:_\{?\w+\}?)?(?:\([\w\\/., ]*\)|!)?|\|\w+\||[^A-Za-z]*)\s*")
+_HEDGE = re.compile(r"\b(?:or|not|either|approximately|about)\b", re.IGNORECASE)
+
+
+def accepts(answer: str, metadata: dict[str, Any]) -> bool:
+    """Whether math-verify finds both equal, and they say the same kind of thing: an equation is no value, 10 no 10%."""
+    wanted = expected.text(metadata)
+    if len(answer) > LONGEST or _DANGLING.search(answer) or ("%" in answer) != ("%" in wanted):
+        return False
+    if number.is_plain(wanted) and number.is_plain(answer):
+        return number.accepts(answer, {"expected_answer": wanted})
+    if _HEDGE.search(answer) and not _HEDGE.search(wanted):
+        return False
+    if "=" in answer and "=" not in wanted and not _SIMPLE_LEFT_SIDE.fullmatch(answer.rpartition("=")[0].split("=")[0]):
+        return False
+    return _ask(wanted, answer) is True
+
+
+def faults(metadata: dict[str, Any]) -> list[str]:
+    """An expected answer that math-verify cannot read."""
+    found = expected.text_faults(metadata)
+    if not found and _ask(expected.text(metadata), None) is not True:
+        found.append(
+            f"/metadata/expected_answer: math-verify cannot read '{expected.text(metadata)}'; write LaTeX, or use "
+            "another answer_type"
+        )
+    return found
+
+
+@lru_cache(maxsize=65_536)
+def _ask(wanted: str, answer: str | None) -> bool | None:
+    """Whether both are equal (or, without an answer, whether `wanted` can be read); None when that took too long."""
+    return _CHILD.ask({"expected": wanted, "answer": answer})
+
+
+class Child:
+    """The process that thinks; started by the first question."""
+
+    def __init__(self, cpu_s: float = CPU_S) -> None:
+        self._cpu_s = cpu_s
+        self._process: subprocess.Popen[bytes] | None = None
+        self._owner = 0
+        self._turn = threading.Lock()
+
+    def ask(self, question: dict[str, Any]) -> bool | None:
+        with self._turn:
+            if self._process is None or self._owner != os.getpid():  # after a fork the child is the parent's
+                self._process = self._start()
+            assert self._process.stdin and self._process.stdout
+            try:
+                self._process.stdin.write(orjson.dumps(question) + b"\n")
+                self._process.stdin.flush()
+                reply = self._process.stdout.readline()
+            except BrokenPipeError:
+                reply = b""
+            except BaseException:
+                self.end()  # an interrupted question must not leave its reply to the next one
+                raise
+            if reply:
+                return orjson.loads(reply)
+            self.end()
+            return None
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        self._owner = os.getpid()
+        atexit.register(self.end)
+        return subprocess.Popen(
+            [sys.executable, "-c", f"from {math_process.__name__} import main; main({self._cpu_s})"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=PROJECT,
+            start_new_session=True,  # Ctrl-C is for us; the end of its input ends the child
+        )
+
+    def end(self) -> None:
+        if self._process and self._owner == os.getpid():
+            self._process.kill()
+            self._process.communicate()
+        self._process = None
+
+
+_CHILD = Child()

@@ -1,0 +1,168 @@
+"""`number`: exactly one number, equal as written or within 1e-6 of its size, or within `answer_tolerance`.
+
+`answer_tolerance` is a distance (0.5) or a share of the expected number ("1%"). Thousands separators and, without
+`answer_unit`, currency signs and units are passed over. With `answer_unit`, or a known unit in the expected answer, a
+unit in the answer must be that one or convert to it.
+"""
+
+import math
+import re
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from distill.answers import expected, units
+
+OPTIONS = ("answer_tolerance", "answer_unit")
+RELATIVE_TOLERANCE = 1e-6
+NEAR_ZERO = 1e-12
+
+_PLAIN_SIGNS = str.maketrans({"\u2212": "-", "\ufe63": "-", "\uff0d": "-", "\u2019": "'"})
+_SPACE_IN_NUMBER = re.compile(r"(?<=\d)[\u00a0\u2009\u202f](?=\d{3})")
+
+_TAG = re.compile(r"</?[a-z][\w-]*>", re.IGNORECASE)
+_POWER = re.compile(r"(?<=[a-z])\^([23])(?!\d)", re.IGNORECASE)
+_CODE = re.compile(r"\b([A-Z]{3}) ?\Z")
+_CURRENCY = r"[$€£¥₹]"
+_DIGITS = (
+    r"(?<![\w.])(?<!\d,)"
+    r"(?:\d{1,3}(?:,\d{3})++(?:\.\d++)?|\d++(?:\.\d++)?|\.\d++)(?:e[-+]?\d{1,3}+)?"
+    r"(?![.,]?\d|e[-+]?\d)"
+)
+_NUMBER = re.compile(
+    rf"(?:(?<![\w)])(?P<sign>[-+]))?(?:(?P<currency>{_CURRENCY}) ?(?P<inner>[-+])?)?(?P<digits>{_DIGITS})",
+    re.IGNORECASE,
+)
+_SHOWN = re.sub(r"\?P<\w+>", "?:", _NUMBER.pattern)
+_JOINER = r"(?:(?: ?[a-z%]+)? (?:or|and|to) | ?[-–—/^*×+] ?|:)"
+_MAGNITUDES = r"(?:k|bn|dozen|hundred|thousand|million|billion|trillion)\b"
+_BOUND = (
+    r"(?:(?<![-=])[<>\u2264\u2265]=?|\b(?:(?:less|more|fewer|greater|higher|lower|later|earlier) than|at (?:least|most)|up to"
+    r"|under|over|above|below|either))"
+)
+_OPEN_END = r"(?:\+(?!\d)| or [a-z]+)"
+_LAST = re.compile(
+    rf"(?:not |n't )?(?:be )?(?:{_BOUND} ?)?{_SHOWN}(?:{_JOINER}{_SHOWN})*(?: ?{_MAGNITUDES})?{_OPEN_END}?",
+    re.IGNORECASE,
+)
+_HEDGE = re.compile(rf"{_BOUND} ?{_SHOWN}|{_SHOWN}{_OPEN_END}", re.IGNORECASE)
+_PLAIN = re.compile(rf"{_SHOWN} ?(?:{_CURRENCY}|%)?", re.IGNORECASE)
+_NEGATION = re.compile(r"\b(?:not|no|never|cannot|neither|nor|unknown)\b|n't\b", re.IGNORECASE)
+_MAGNITUDE = re.compile(rf"\d ?{_MAGNITUDES}", re.IGNORECASE)
+_CLAUSE = re.compile(r"[^.,;:!?\n]{0,40}")
+
+
+def find(text: str, metadata: dict[str, Any]) -> str | None:
+    """The last number of a text, with what joins it to the one before ("5 or 6"), and its unit where one is asked for."""
+    readable = _readable(text)
+    last = None
+    for last in _LAST.finditer(readable):  # noqa: B007 - the last one is wanted
+        pass
+    if last is None:
+        return None
+    unit = _CLAUSE.match(readable, last.end()) if _unit(metadata) else None
+    return (last.group() + (unit.group() if unit else "")).strip()
+
+
+def accepts(answer: str, metadata: dict[str, Any]) -> bool:
+    """Whether the answer's one number is the expected one, in the expected unit."""
+    wanted, given = _single(expected.text(metadata)), _single(answer)
+    if wanted is None or given is None:
+        return False
+    unit = _unit(metadata)
+    factor = units.factor(_unit_of(given), unit) if unit else 1
+    return factor is not None and _equal(_value(wanted), _value(given) * factor, metadata.get("answer_tolerance"))
+
+
+def faults(metadata: dict[str, Any]) -> list[str]:
+    """An expected answer without a single number, and options that say nothing."""
+    found = expected.text_faults(metadata)
+    if not found and number(expected.text(metadata)) is None:
+        shown = expected.text(metadata)
+        found.append(f"/metadata/expected_answer: '{shown}' holds no single number; use answer_type: exact")
+    if "answer_tolerance" in metadata and _tolerance(metadata["answer_tolerance"], Decimal(1)) is None:
+        found.append("/metadata/answer_tolerance: must be a number such as 0.5, or a share such as '1%'")
+    unit = metadata.get("answer_unit")
+    if unit is not None and (not isinstance(unit, str) or not unit.strip()):
+        found.append("/metadata/answer_unit: must be the name of a unit, such as kg")
+    if not found and unit is not None:
+        written = _single(expected.text(metadata))
+        if written and units.factor(_unit_of(written), unit) is None:
+            found.append(f"/metadata/answer_unit: the expected answer is in another unit than '{unit}'")
+    return found
+
+
+def number(text: str) -> Decimal | None:
+    """The one number in a text, or the one after its only `=`; None for none, several, a negation, a bound, "5 million"."""
+    found = _single(text)
+    return None if found is None else _value(found)
+
+
+def is_plain(text: str) -> bool:
+    """Whether a text is a number and nothing else (but a currency or percent sign)."""
+    return _PLAIN.fullmatch(_readable(text).strip()) is not None
+
+
+def is_measure(text: str) -> bool:
+    """Whether a text is a plain number, or one with a unit that converts, such as 44 kg."""
+    found = _NUMBER.match(_readable(text).strip())
+    rest = found.string[found.end() :].strip() if found else ""
+    return is_plain(text) or bool(rest and " " not in rest and units.known(rest) == rest)
+
+
+def _single(text: str) -> re.Match[str] | None:
+    text = _readable(text)
+    if _NEGATION.search(text) or _MAGNITUDE.search(text) or _HEDGE.search(text):
+        return None
+    found = list(_NUMBER.finditer(text))
+    if len(found) != 1 and text.count("=") == 1:
+        found = list(_NUMBER.finditer(text, text.index("=") + 1))
+    return found[0] if len(found) == 1 else None
+
+
+def _value(found: re.Match[str]) -> Decimal:
+    sign = (found["sign"] or "") + (found["inner"] or "")
+    value = Decimal(found["digits"].replace(",", ""))
+    return value.copy_negate() if sign.count("-") == 1 else value
+
+
+def _unit_of(found: re.Match[str]) -> str:
+    """What stands beside a number where a unit would: behind it, or a currency before it."""
+    before = _CODE.search(found.string, 0, found.start())
+    if before and units.known(before[1]):
+        return before[1]
+    return found["currency"] or found.string[found.end() :]
+
+
+def _unit(metadata: dict[str, Any]) -> str | None:
+    """The unit that is asked for: `answer_unit`, else the one in the expected answer if it is a known one."""
+    if metadata.get("answer_unit"):
+        return metadata["answer_unit"]
+    written = _single(expected.text(metadata))
+    return units.known(_unit_of(written)) if written else None
+
+
+def _readable(text: str) -> str:
+    text = _SPACE_IN_NUMBER.sub("", _TAG.sub(" ", text).translate(_PLAIN_SIGNS))
+    return _POWER.sub(lambda found: "²³"[int(found[1]) - 2], text)
+
+
+def _tolerance(given: Any, wanted: Decimal) -> Decimal | None:
+    """The distance that is allowed around `wanted`; None for an option that is no tolerance."""
+    try:
+        if isinstance(given, str) and given.strip().endswith("%"):
+            distance = abs(wanted) * Decimal(given.strip()[:-1]) / 100
+        else:
+            distance = Decimal(str(given))
+    except InvalidOperation:
+        return None
+    return distance if distance.is_finite() and distance >= 0 and not isinstance(given, bool) else None
+
+
+def _equal(wanted: Decimal, given: Decimal, tolerance: Any) -> bool:
+    if wanted == given:
+        return True
+    if tolerance is not None:
+        return abs(wanted - given) <= (_tolerance(tolerance, wanted) or 0)
+    if wanted == wanted.to_integral_value() and given == given.to_integral_value():
+        return False  # two different whole numbers are different, however large they are
+    return math.isclose(wanted, given, rel_tol=RELATIVE_TOLERANCE, abs_tol=NEAR_ZERO)

@@ -1,0 +1,36 @@
+"""`regex`: the whole answer matches the pattern in `expected_answer`, in RE2's syntax, so that no text takes for ever."""
+
+from functools import lru_cache
+from typing import Any
+
+from distill.answers import expected
+
+OPTIONS: tuple[str, ...] = ()
+
+
+def accepts(answer: str, metadata: dict[str, Any]) -> bool:
+    """Whether the pattern matches the answer from its first to its last character; `(?i)` in it passes over case."""
+    return _pattern(expected.text(metadata)).fullmatch(answer.strip()) is not None
+
+
+def faults(metadata: dict[str, Any]) -> list[str]:
+    """A pattern that RE2 does not take."""
+    import re2
+
+    if not isinstance(metadata["expected_answer"], str):
+        return ["/metadata/expected_answer: must be a pattern, as a string"]
+    try:
+        pattern = _pattern(metadata["expected_answer"])
+    except re2.error as error:
+        reason = error.args[0].decode() if isinstance(error.args[0], bytes) else error
+        return [f"/metadata/expected_answer: is no RE2 pattern: {reason}"]
+    return ["/metadata/expected_answer: the pattern accepts an empty answer"] if pattern.fullmatch("") else []
+
+
+@lru_cache(maxsize=1024)
+def _pattern(text: str) -> Any:
+    import re2
+
+    options = re2.Options()
+    options.log_errors = False
+    return re2.compile(text, options)

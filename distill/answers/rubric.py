@@ -1,0 +1,24 @@
+"""`judge`: a model decides, once the cheaper comparison has failed; `answer_rubric` tells it what counts.
+
+Nothing is asked here: the answer stays open (None), and whoever may spend money asks distill/answers/judge.py.
+"""
+
+from typing import Any
+
+from distill.answers import expected
+
+OPTIONS = ("answer_rubric",)
+
+
+def accepts(answer: str, metadata: dict[str, Any]) -> bool | None:
+    """None: only the judge knows."""
+    return None
+
+
+def faults(metadata: dict[str, Any]) -> list[str]:
+    """A rubric that is no text."""
+    found = expected.text_faults(metadata)
+    rubric = metadata.get("answer_rubric", "-")
+    if not isinstance(rubric, str) or not rubric.strip():
+        found.append("/metadata/answer_rubric: must be a text")
+    return found

@@ -1,0 +1,61 @@
+"""What a check of the filter does for the student: the pipeline with the check and without it, side by side.
+
+`make ablate CHECK=answer`. Both are experiments of DVC's in temporary copies (`dvc exp run --temp`), so the workspace
+stays as it is; what they share (the teacher's answers, stages that the check does not change) is not computed twice.
+Reports that git does not know yet are copied there, too: without its report a stage would run anew.
+They stay under their names: `dvc exp show`, `dvc exp apply answer-off`, `dvc exp remove answer-on answer-off`.
+"""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+from distill.records import params as configuration
+from distill.records import stage
+from distill.records.faults import InputError
+from distill.student.evaluation.table import table
+
+OFF = "off"
+
+
+def experiments(check: str, filters: dict[str, Any]) -> dict[str, str]:
+    """Name -> mode of the check: as params.yaml has it (reject, where that is off), and off. Raises InputError."""
+    modes = {name: mode for name, mode in filters.items() if mode in ("reject", "mask", OFF)}
+    if check not in modes:
+        raise InputError(f"CHECK: there is no check '{check}' in params.yaml /filter, only {', '.join(modes)}")
+    on = modes[check] if modes[check] != OFF else "reject"
+    return {f"{check}-{on}": on, f"{check}-{OFF}": OFF}
+
+
+def run(name: str, setting: str) -> None:
+    """Runs one experiment in a temporary copy. Raises InputError when it fails; dvc has said why."""
+    subprocess.run(["dvc", "exp", "remove", "--quiet", name], capture_output=True, check=False)
+    command = ["dvc", "exp", "run", "--temp", "--name", name, "--set-param", setting]
+    unknown = ["git", "ls-files", "--others", "--directory", "--exclude-standard", "reports"]
+    for path in subprocess.run(unknown, capture_output=True, text=True, check=False).stdout.splitlines():
+        command += ["--copy-paths", path]
+    if subprocess.run(command, check=False).returncode:
+        raise InputError(f"dvc exp run --temp -S {setting} failed; see above")
+
+
+def report(name: str, file: str) -> dict[str, Any]:
+    """A JSON report of an experiment."""
+    import dvc.api
+
+    return json.loads(dvc.api.read(file, rev=name))
+
+
+def main(check: str) -> None:
+    """Runs both and prints their evaluations."""
+    chosen = experiments(check, configuration.load()["filter"])
+    for name, mode in chosen.items():
+        run(name, f"filter.{check}={mode}")
+    for name, mode in chosen.items():
+        training, evaluation = report(name, "reports/training.json"), report(name, "reports/evaluation.json")
+        print(f"\nfilter.{check}: {mode} ({training['rows']} rows trained on, experiment {name})\n{table(evaluation)}")
+
+
+if __name__ == "__main__":
+    with stage.ending():
+        main(sys.argv[1] if len(sys.argv) > 1 else "")

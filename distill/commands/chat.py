@@ -1,0 +1,122 @@
+"""`make chat`: talk to the trained student, with the project's tools; one line of input is one message."""
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from distill.agent.rollout import run
+from distill.records import jsonl, params
+from distill.records.faults import InputError
+from distill.student.serving.open_student import greedy, open_student
+from distill.teacher import request as requests
+from distill.teacher.answer import Answer
+from distill.teacher.errors import Fatal
+from distill.tools import toolbox
+
+ADAPTER = Path("models/adapter")
+PROMPTS = Path("data/prompts.jsonl")
+
+
+def usual_system(prompts: Path) -> list[dict[str, Any]]:
+    """The system messages that most prompts of the project begin with: what the student is used to."""
+    if not prompts.is_file():
+        return []
+    found: Counter[str] = Counter()
+    for prompt in jsonl.read(prompts, "prepared_prompt"):
+        first = prompt["messages"][0]
+        found[first["content"] if first["role"] == "system" else ""] += 1
+    text = found.most_common(1)[0][0] if found else ""
+    return [{"role": "system", "content": text}] if text else []
+
+
+def usual_sandbox(prompts: Path) -> dict[str, Any]:
+    """`docker` and what goes with it of most prompts of the project, for tools that run in a sandbox only."""
+    rows = list(jsonl.read(prompts, "prepared_prompt")) if prompts.is_file() else []
+    found = Counter(prompt.get("docker") for prompt in rows)
+    usual = found.most_common(1)[0][0] if found else None
+    first = next((prompt for prompt in rows if usual and prompt.get("docker") == usual), {})
+    return {key: value for key, value in first.items() if key.startswith("docker")}
+
+
+async def chat(settings: dict[str, Any], base: bool) -> None:
+    """Reads lines until the input ends; prints calls, results and answers. `base`: the student before training.
+
+    All lines are one conversation, and one session of the tools.
+    """
+    talking = asyncio.current_task()
+    assert talking
+    # asyncio's own handler does not wake a loop that is just about to sleep: Ctrl-C would wait for the next line.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, talking.cancel)
+    model = open_student(settings, ADAPTER)
+    sampling = greedy(settings["evaluate"]["max_output_tokens"], 0.0 if base else 1.0)
+    messages = usual_system(PROMPTS)
+    for message in messages:
+        print(f"system: {message['content']}", flush=True)
+    prompt = {"messages": messages, "metadata": {}, "source": "make chat", **usual_sandbox(PROMPTS)}
+    try:
+        async with toolbox.opened(settings, [prompt]) as tools, tools.open(prompt) as session:
+
+            async def ask(before: list[dict[str, Any]]) -> Answer:
+                session.start()
+                return await model.ask(requests.build(model.identity, before, session.schemas, sampling))
+
+            async def call(made: dict[str, Any]) -> str:
+                return (await session.call(made)).content
+
+            while line := await asyncio.to_thread(_line):
+                asked = [*messages, {"role": "user", "content": line}]
+                said = await run(asked, ask, call, settings["agent"]["max_turns"])
+                for message in said.messages[len(asked) :]:
+                    _show(message)
+                if said.status == "completed":
+                    messages = said.messages
+                    continue
+                reason = said.error["message"] if said.error else said.stop_reason
+                print(f"[ended: {reason}; the next line starts from before this one]", flush=True)
+    finally:
+        await model.close()
+
+
+def _line() -> str:
+    if sys.stdin.isatty():
+        print("you: ", end="", flush=True)
+    while line := sys.stdin.readline():
+        if line.strip():
+            return line.strip()
+    return ""
+
+
+def _show(message: dict[str, Any]) -> None:
+    if message["role"] == "tool":
+        print(f"  = {message['content']}", flush=True)
+        return
+    if message.get("reasoning_content"):
+        print(f"  ({message['reasoning_content']})")
+    if message["content"]:
+        print(f"student: {message['content']}", flush=True)
+    for call in message.get("tool_calls", []):
+        print(f"  > {call['function']['name']} {call['function']['arguments']}", flush=True)
+
+
+def main() -> None:
+    """Talks until the input ends or Ctrl-C."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--base", action="store_true", help="the student as it was before training")
+    base = parser.parse_args().base
+    with asyncio.Runner() as runner:
+        try:
+            runner.run(chat(params.load(), base))
+        except (InputError, Fatal) as error:
+            sys.exit(f"error: {error}")
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            print("\nended", flush=True)
+            os._exit(0)  # at once: a thread may wait for a line, or compute an answer that nobody waits for
+
+
+if __name__ == "__main__":
+    main()

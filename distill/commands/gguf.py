@@ -1,0 +1,21 @@
+"""`make gguf`: the trained student as one file for llama.cpp."""
+
+from pathlib import Path
+from typing import Any
+
+from distill.commands import merge
+from distill.records import stage
+from distill.student.gguf import to_gguf
+
+FILE = Path("models/student.gguf")
+
+
+def main(params: dict[str, Any]) -> None:
+    """Merges the adapter of the project and writes the file."""
+    merge.main(params)
+    to_gguf.write(merge.MERGED, FILE)
+    print(f"{merge.MERGED} -> {FILE} ({FILE.stat().st_size / 2**20:.0f} MiB)")
+
+
+if __name__ == "__main__":
+    stage.run(main)

@@ -1,0 +1,28 @@
+"""`make models`: fetches the embedded models that params.yaml names, so that no stage has to wait for a download, and
+finds out whether they can be served here."""
+
+import sys
+from typing import Any
+
+from distill.records import stage
+from distill.teacher import llama_server
+from distill.teacher.weights import gguf_path
+
+
+def named(params: dict[str, Any]) -> list[str]:
+    """The `local/…` models of params.yaml: teacher, judge and student, each once."""
+    models = (params["model"], params["judge"]["model"], params["student"]["path"])
+    return list(dict.fromkeys(model for model in models if model and model.startswith("local/")))
+
+
+def main(params: dict[str, Any]) -> None:
+    """Fetches what is not here yet, and prints where each model lies."""
+    models = named(params)
+    if models:
+        llama_server.load()
+    for model in models:
+        print(f"{model}: {gguf_path(model)}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    stage.run(main)

@@ -1,0 +1,86 @@
+"""`make new DIR=...`: a project of your own, with the code and without the example.
+
+What git knows of this one is copied, but for the example and what develops the code itself; then the files of template/
+are laid over it. The new folder is a git and DVC repository with nothing committed yet.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from distill.records import stage
+from distill.records.faults import InputError
+from distill.records.paths import PROJECT
+
+LEFT_OUT = re.compile(
+    r"(data|reports|docs|tests|benchmarks|examples|template|\.ci)/|(README|CONTRIBUTING)\.md$|develop\.mk$|dvc\.lock$|"
+    r"tools\.py$|checks\.py$"
+)
+KEPT = re.compile(r"\.ci/lock-is-current$|docs/.*\.md$")
+MANUAL = "docs/manual.md"
+MANUALS_WORD = (
+    "\n\nThe manual of the project that this one was made from. Its example, tests and benchmarks, of which it speaks, are"
+    " in that one: `make help` shows what can be made here.\n"
+)
+SETTINGS = {"model": "local/qwen2.5-coder-1.5b-instruct", "teacher.n": "null", "teacher.demonstrations": "null"}
+"""Params that mean the example's data; the smallest teacher calls tools only where it is shown how."""
+
+
+def main(target: Path, source: Path = PROJECT) -> None:
+    """Makes the project. Raises InputError where `target` holds something already."""
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise InputError(f"{target}: is not an empty folder; nothing was written")
+    known = subprocess.run(["git", "ls-files"], cwd=source, capture_output=True, text=True, check=True)
+    names = [name for name in known.stdout.splitlines() if (source / name).is_file()]
+    for name in names:
+        if KEPT.match(name) or not LEFT_OUT.match(name):
+            _copy(source / name, target / name)
+        elif name.startswith("template/"):
+            _copy(source / name, target / name.removeprefix("template/"))
+    _copy(source / "README.md", target / MANUAL)
+    gone = {name for name in names if not (target / name).exists()}
+    _edit(
+        target / "dvc.yaml",
+        lambda text: re.sub(r"(?m)^ +- (\S+)\n", lambda dep: "" if dep[1] in gone else dep[0], text),
+    )
+    _edit(target / "params.yaml", _own_params)
+    _edit(target / MANUAL, _own_manual)
+    for command in (["git", "init", "--quiet"], ["git", "add", "--all"]):
+        subprocess.run(command, cwd=target, check=True)
+    print(f"{target} is ready. README.md there says what to write; `make` there runs it.")
+
+
+def _own_params(text: str) -> str:
+    for name, value in SETTINGS.items():
+        group, _, key = name.rpartition(".")
+        line = rf"(?m)(^{group}:\n(?:^[ #].*\n)*?^  {key}: ).*$" if group else rf"(?m)(^{key}: ).*$"
+        text, found = re.subn(line, rf"\g<1>{value}", text, count=1)
+        if not found:
+            raise AssertionError(f"params.yaml has no {name}")
+    return text
+
+
+def _own_manual(text: str) -> str:
+    """README.md without its pictures, links as docs/ has them, none to what is left out; and a word on that."""
+    text = re.sub(r"(?m)^!\[.*\n\n", "", text).replace("](docs/", "](")
+    text = re.sub(r"\[([^\]]*)\]\((?:benchmarks/README|CONTRIBUTING)\.md\)", r"\1", text)
+    return text.replace("\n", MANUALS_WORD, 1)
+
+
+def _edit(path: Path, change: Callable[[str], str]) -> None:
+    path.write_text(change(path.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def _copy(path: Path, to: Path) -> None:
+    to.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy2(path, to)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2 or not sys.argv[1]:
+        sys.exit("error: name a folder that is not there yet: make new DIR=../mine")
+    with stage.ending():
+        main(Path(sys.argv[1]))

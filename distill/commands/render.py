@@ -1,0 +1,62 @@
+"""`make render`: a row of data/train.jsonl as the student sees it, with what it learns from standing out."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from distill.records import jsonl, stage
+from distill.records.faults import InputError
+from distill.student.render import IGNORED, Sequence, render
+from distill.student.template import Unrenderable
+from distill.student.tokenizer import Tokenizer, load_tokenizer
+
+ROWS = Path("data/train.jsonl")
+COLOUR, MARKS = ("\x1b[30;42m", "\x1b[0m"), ("⟦", "⟧")
+
+
+def spans(sequence: Sequence) -> list[tuple[bool, list[int]]]:
+    """The sequence cut where learning begins and ends: (learned, ids), in order."""
+    cut: list[tuple[bool, list[int]]] = []
+    for id_, label in zip(sequence.input_ids, sequence.labels, strict=True):
+        learned = label != IGNORED
+        if not cut or cut[-1][0] != learned:
+            cut.append((learned, []))
+        cut[-1][1].append(id_)
+    return cut
+
+
+def shown(sequence: Sequence, tokenizer: Tokenizer, colour: bool) -> str:
+    """The text of a sequence; learned tokens on green, or between ⟦ and ⟧."""
+    start, end = COLOUR if colour else MARKS
+    parts = ((learned, tokenizer.decode(ids)) for learned, ids in spans(sequence))
+    return "".join(f"{start}{text}{end}" if learned else text for learned, text in parts)
+
+
+def main(params: dict[str, Any]) -> None:
+    """Prints the row of the number that was asked for, one block per sequence."""
+    parser = argparse.ArgumentParser(
+        prog="make render ROW=N, which is python -m distill.commands.render", description=__doc__
+    )
+    parser.add_argument("row", nargs="?", type=int, default=1, help=f"line of {ROWS}; default: the first")
+    wanted = parser.parse_args().row
+    if not ROWS.is_file():
+        raise InputError(f"{ROWS}: no such file; run `make data` first")
+    row = next((row for line, row in jsonl.read_numbered(ROWS, "row") if line == wanted), None)
+    if row is None:
+        raise InputError(f"{ROWS}: there is no line {wanted}")
+    student = params["student"]
+    tokenizer = load_tokenizer(student["path"], student["template"])
+    try:
+        sequences = render(row, tokenizer)
+    except Unrenderable as error:
+        raise InputError(f"{ROWS}:{wanted}: {error}") from None
+    for number, sequence in enumerate(sequences, start=1):
+        learned = sum(label != IGNORED for label in sequence.labels)
+        part = f", sequence {number} of {len(sequences)}" if len(sequences) > 1 else ""
+        print(f"{ROWS}:{wanted}{part}: {len(sequence.input_ids)} tokens, {learned} of them learned\n")
+        print(shown(sequence, tokenizer, sys.stdout.isatty()) + "\n")
+
+
+if __name__ == "__main__":
+    stage.run(main)

@@ -1,0 +1,117 @@
+"""`make serve`: the trained student at an OpenAI-compatible endpoint of this machine, until Ctrl-C."""
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+from distill.records import params
+from distill.records.faults import InputError
+from distill.student.serving.endpoint import serving
+from distill.student.serving.in_process import InProcess
+from distill.student.serving.open_student import open_student
+from distill.student.serving.remote import STUDENT, Served
+from distill.teacher.errors import Fatal
+from distill.teacher.gguf_model import CONTEXT_TOKENS, GgufModel
+from distill.teacher.llama_server import Endpoint
+from distill.teacher.llama_server import serve as serve_gguf
+from distill.teacher.provider import Model
+
+ADAPTER = Path("models/adapter")
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@asynccontextmanager
+async def endpoint(model: Model, port: int) -> AsyncIterator[Endpoint]:
+    """The endpoint of a student that `open_student` gave, on a loopback port (0: a free one), until the block ends.
+
+    The embedded llama.cpp finishes what it is answering first. Raises InputError, or Fatal, where it cannot be served.
+    """
+    if isinstance(model, InProcess):
+        async with serving(model, port) as served:
+            yield served
+    elif isinstance(model, GgufModel):
+        assert model.adapter
+        with serve_gguf(
+            model.gguf,
+            slots=model.slots,
+            context=CONTEXT_TOKENS,
+            template=model.template,
+            adapters=[model.adapter],
+            port=port,
+            name=STUDENT,
+        ) as served:
+            yield served
+    elif isinstance(model, Served):
+        with model.start(port, threading.Event()) as served:
+            yield served
+
+
+def curl(served: Endpoint) -> str:
+    """A command that asks the student something."""
+    body = json.dumps({"model": STUDENT, "messages": [{"role": "user", "content": "Hello"}]})
+    return (
+        f"curl {served.base_url}/chat/completions -H 'Authorization: Bearer {served.api_key}'"
+        f" -H 'Content-Type: application/json' -d '{body}'"
+    )
+
+
+def _refuse_taken(port: int) -> None:
+    """Raises InputError for a port that is none, or that is in use: llama.cpp gives no reason, and wraps numbers."""
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(f"port {port}: {error}; name another, or none to get a free one") from None
+
+
+async def _serve(port: int) -> None:
+    settings = params.load()
+    if settings["runtime"]["student_url"]:
+        raise InputError(f"runtime.student_url: the student is served at {settings['runtime']['student_url']} already")
+    _refuse_taken(port)
+    model = open_student(settings, ADAPTER, slots=settings["runtime"]["concurrency"])
+    alone = not isinstance(model, Served)  # vLLM is a process of its own, which has to be ended, too
+    for sign in SIGNALS:
+        signal.signal(sign, signal.SIG_DFL if alone else _interrupt)  # Python hears of none while llama.cpp loads
+    async with endpoint(model, port) as served:
+        stop = asyncio.Event()
+        for sign in SIGNALS:
+            asyncio.get_running_loop().add_signal_handler(sign, _end if alone else stop.set)
+        print(f"{settings['student']['path']} with {ADAPTER}: {served.base_url} (Ctrl-C ends it)\n\n{curl(served)}\n")
+        print(flush=True)
+        await stop.wait()
+
+
+def _interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def _end() -> NoReturn:
+    """Ends this process, whatever its threads are at: nobody waits for the answers that they compute."""
+    print("ended", flush=True)
+    os._exit(0)
+
+
+def main() -> None:
+    """Serves until Ctrl-C or SIGTERM, whatever is going on then."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, default=0, help="default: a free one")
+    try:
+        asyncio.run(_serve(parser.parse_args().port))
+    except (InputError, Fatal, OSError) as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        pass
+    print("ended")
+
+
+if __name__ == "__main__":
+    main()

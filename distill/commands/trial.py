@@ -1,0 +1,70 @@
+"""`make try`: two prompts are asked, and the conversations shown with what the filter would make of them.
+
+The answers are kept for the real run. What other rows decide (duplicates, the best of a prompt) and what only a judge can
+say is left to the filter.
+"""
+
+import argparse
+from typing import Any
+
+import uvloop
+
+from distill.agent import setting
+from distill.agent.buy import buy
+from distill.agent.overrides import add_option, overridden
+from distill.agent.selection import wanted
+from distill.agent.transcript import transcript
+from distill.dataset import convert, filter
+from distill.dataset.checks.context import Context
+from distill.records import jsonl, stage
+from distill.records.terminal import say
+
+TRIED = 2
+ANSWERS = {
+    True: "its answer is right",
+    False: "its answer is wrong",
+    None: "its answer is not compared with anything here",
+}
+
+
+def main(params: dict[str, Any]) -> None:
+    """Asks, shows, and says what the filter would do. Raises InputError where the run had to stop."""
+    params = overridden(params, _options().set)
+    chosen = wanted(list(jsonl.read("data/prompts.jsonl", "prepared_prompt")), params)[:TRIED]
+    tried: list[dict[str, Any]] = []
+
+    def show(rollout: dict[str, Any]) -> None:
+        say(transcript(rollout))
+        tried.append(rollout)
+
+    uvloop.run(buy(chosen, params, setting.remembered_lists(params), show))
+    known = filter.context(params)
+    print("in the filter")
+    for rollout in tried:
+        print(f"  {rollout['id']}: {outlook(rollout, params, known)}")
+
+
+def outlook(rollout: dict[str, Any], params: dict[str, Any], known: Context) -> str:
+    """What becomes of a rollout if nothing but itself decides, in words."""
+    fate = convert.fate(rollout, params["convert"]["include_failed"])
+    if fate == "failed":
+        return f"left out, since it failed ({rollout['stop_reason']})"
+    row = convert.row(rollout)
+    answer = ANSWERS[row["outcome"]["correct"]]
+    if fate == "eval":
+        return f"left out, since its prompt is held out; {answer}"
+    (_, verdict), *_ = filter.judge([row], params["filter"], known)
+    if verdict.reasons:
+        return "rejected: " + "; ".join(f"{reason['check']}: {reason['detail']}" for reason in verdict.reasons)
+    masked = f", but {len(verdict.turns)} of its turns are not learned from ({', '.join(verdict.masks)})"
+    return f"kept{masked if verdict.turns else ''}; {answer}"
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m distill.commands.trial", description=__doc__)
+    add_option(parser)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    stage.run(main)

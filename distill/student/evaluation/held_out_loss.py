@@ -1,0 +1,44 @@
+"""How likely the student finds what the teacher said on the held-out prompts: the loss that training never saw."""
+
+from pathlib import Path
+from typing import Any
+
+from distill.records.spoken import unlearned
+from distill.student import base
+from distill.student.render import IGNORED, Sequence, render
+from distill.student.serving.loaded import Loaded
+from distill.student.template import Unrenderable
+from distill.student.tokenizer import read_tokenizer
+
+ROLLOUTS = 16
+"""Enough to tell a loss of 0.1 from one of 0.2; each costs a forward pass of base and of student."""
+
+
+def loss(rollouts: list[dict[str, Any]], path: str, adapter: Path) -> dict[str, Any] | None:
+    """Nats per learned token of base and student on the first completed rollouts of the teacher, rendered with the
+    adapter's template. None where none is completed, can be rendered, and fits the student's context."""
+    tokenizer = read_tokenizer(adapter, (adapter / "chat_template.jinja").read_text(encoding="utf-8"))
+    rows: list[list[Sequence]] = []
+    for rollout in rollouts:
+        try:
+            row = {"messages": unlearned(rollout), "tools": rollout["tools"]}
+            sequences = render(row, tokenizer) if rollout["status"] == "completed" else []
+        except Unrenderable:  # a call that is no JSON: the filter would have rejected it
+            continue
+        if sequences:
+            rows.append(sequences)
+        if len(rows) == ROLLOUTS:
+            break
+    if not rows:
+        return None
+    loaded = Loaded(base.of_adapter(adapter, path).directory, adapter)
+    rows = [row for row in rows if all(len(sequence.input_ids) <= loaded.context for sequence in row)]
+    sequences = [sequence for row in rows for sequence in row]
+    if not sequences:
+        return None
+    return {
+        "rollouts": len(rows),
+        "tokens": sum(label != IGNORED for sequence in sequences for label in sequence.labels),
+        "base": round(loaded.loss(sequences, adapted=False), 4),
+        "student": round(loaded.loss(sequences, adapted=True), 4),
+    }

@@ -1,0 +1,159 @@
+"""Calls in what a student wrote, in the forms that chat templates have for them.
+
+JSON: a mark, the tool's name, a JSON object (Qwen3, Llama 3.1). Tags: each argument between tags of its own (Qwen3.5,
+Nemotron 3, GLM 4), where texts stand as they are and everything else as JSON, so that only the tool's schema tells the
+text "5" from the number. And as code: see calls_as_code.py.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from distill.student.serving.calls_as_code import BareCalls, Call, PythonCalls
+
+NAME, KEY, VALUE, OTHER, LAST = (f"Qz{word}" for word in ("name", "key", "value", "other", "last"))
+SHOWN = {"id": "call_1", "type": "function", "function": {"name": NAME, "arguments": {KEY: VALUE, OTHER: LAST}}}
+"""A call of which every part is known, for a template to write."""
+QUOTE = {"id": "call_1", "type": "function", "function": {"name": NAME, "arguments": {KEY: "'"}}}
+"""A call that shows whether a template escapes quotes."""
+TEXT = {"type": "string"}
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": NAME,
+        "description": "-",
+        "parameters": {"type": "object", "properties": {KEY: TEXT, OTHER: TEXT}},
+    },
+}
+JSON = re.compile(rf'\{{\s*"{KEY}"\s*:\s*"{VALUE}"\s*,\s*"{OTHER}"\s*:\s*"{LAST}"\s*\}}')
+TAGS = re.compile(
+    rf"{NAME}(?P<named>.*?)(?P<open><[^<]*){KEY}(?P<between>.*?){VALUE}(?P<shut>.*?)"
+    rf"(?P=open){OTHER}(?P=between){LAST}(?P=shut)(?P<close>.*)",
+    re.DOTALL,
+)
+"""SHOWN as tags write it, from its name on: what is around the first argument is around the second, too."""
+CODE = re.compile(rf"{NAME}\({KEY}=(['\"]){VALUE}\1, {OTHER}=\1{LAST}\1(?P<close>\).*)", re.DOTALL)
+BARE = re.compile(
+    rf"{NAME}\{{{KEY}:(?P<quote>.+?){VALUE}(?P=quote),{OTHER}:(?P=quote){LAST}(?P=quote)\}}(?P<close>.*)", re.DOTALL
+)
+PYTHON = {"True": True, "False": False, "None": None}
+"""What templates make of these, which are written in Python's way."""
+
+
+@dataclass(frozen=True)
+class JsonCalls:
+    """Calls whose arguments are a JSON object."""
+
+    begin: re.Pattern[str]
+    """From the mark of a call to where its arguments begin, the tool's name in group 1."""
+    close: re.Pattern[str]
+    """What follows the arguments."""
+
+    def read(self, text: str, tools: list[dict[str, Any]]) -> list[Call]:
+        """The calls in a text, of whatever tools."""
+        calls: list[Call] = []
+        place = 0
+        while begun := self.begin.search(text, place):
+            start = begun.end()
+            try:
+                _, place = json.JSONDecoder().raw_decode(text, start)
+            except (ValueError, RecursionError):  # a student that has lost itself writes `[[[[` to the end
+                closed = self.close.search(text, start)
+                place = closed.start() if closed else len(text)
+            calls.append((begun[1], text[start:place]))
+        return calls
+
+
+@dataclass(frozen=True)
+class TaggedCalls:
+    """Calls whose arguments stand between tags."""
+
+    begin: re.Pattern[str]
+    """From the mark of a call to where its arguments begin, the tool's name in group 1."""
+    argument: re.Pattern[str]
+    """One argument: its name in group 1, its value in group 2."""
+    close: re.Pattern[str]
+    """What follows the arguments."""
+
+    def read(self, text: str, tools: list[dict[str, Any]]) -> list[Call]:
+        """The calls in a text, values read as the schemas of `tools` say."""
+        calls: list[Call] = []
+        place = 0
+        while begun := self.begin.search(text, place):
+            start = place = begun.end()
+            schemas, given = properties(begun[1], tools), {}
+            while found := self.argument.match(text, place):
+                given[found[1]] = _value(found[2], schemas.get(found[1], {}))
+                place = found.end()
+            if self.close.match(text, place):
+                calls.append((begun[1], json.dumps(given, ensure_ascii=False)))
+                continue
+            closed = self.close.search(text, place)
+            place = closed.start() if closed else len(text)
+            calls.append((begun[1], text[start:place]))
+        return calls
+
+
+def form(mark: str, shown: str, quote: str) -> JsonCalls | TaggedCalls | PythonCalls | BareCalls | None:
+    """How calls are written, by the call SHOWN: the `mark` before its name, and what is `shown` from there to the end of
+    the turn. `quote` is a turn with the call QUOTE. None for no form that is known."""
+    if written := JSON.search(shown):
+        between, close = shown[len(NAME) : written.start()], shown[written.end() :]
+        begin = rf"{loose(mark)}\s*([\w.-]+)\s*{loose(between)}\s*(?=\{{)"
+        return JsonCalls(re.compile(begin), re.compile(loose(close) or r"\Z"))
+    if code := CODE.fullmatch(shown):
+        opened = re.compile(rf"{loose(mark)}\s*([\w.-]+)\(")
+        return PythonCalls(opened, re.compile(loose(code["close"])), escaped="\\'" in quote)
+    if bare := BARE.fullmatch(shown):
+        opened = re.compile(rf"{loose(mark)}\s*([\w.-]+)(?=\{{)")
+        return BareCalls(opened, re.compile(_first(bare["close"])), bare["quote"])
+    if not (tags := TAGS.fullmatch(shown)):
+        return None
+    value = "(?s:(.*?))".join(
+        (r"\n?" if tags["between"].endswith("\n") else "", r"\n?" if tags["shut"].startswith("\n") else "")
+    )  # a line break that the template puts there is not the value's
+    argument = rf"\s*{loose(tags['open'])}([^\n<]+?){loose(tags['between'])}{value}{loose(tags['shut'])}"
+    return TaggedCalls(
+        re.compile(rf"{loose(mark)}\s*([\w.-]+)\s*{loose(tags['named'])}"),
+        re.compile(argument),
+        re.compile(rf"\s*{_first(tags['close'])}"),
+    )
+
+
+def _first(text: str) -> str:
+    """A pattern for the first tag or word of a text; for the end, where there is none."""
+    found = re.match(r"\s*(<[^<>]*>|\S+)", text)
+    return re.escape(found[1]) if found else r"\Z"
+
+
+def properties(name: str, tools: list[dict[str, Any]]) -> dict[str, Any]:
+    """The schemas of the parameters of the tool `name`, by their names."""
+    named = (tool["function"] for tool in tools if tool["function"]["name"] == name)
+    return next(((function.get("parameters") or {}).get("properties", {}) for function in named), {})
+
+
+def _value(said: str, schema: dict[str, Any]) -> Any:
+    """A value as its schema wants it; a text where it cannot be that, so that the tool's check says what is wrong."""
+    kinds = set(_kinds(schema))
+    if "string" in kinds and not ("null" in kinds and said in ("null", "None")):
+        return said
+    try:
+        return PYTHON[said] if said in PYTHON else json.loads(said)
+    except (ValueError, RecursionError):
+        return said
+
+
+def _kinds(schema: dict[str, Any]) -> Iterator[str]:
+    kind = schema.get("type", [])
+    yield from [kind] if isinstance(kind, str) else kind
+    if any(isinstance(one, str) for one in schema.get("enum", [schema.get("const")])):
+        yield "string"
+    for one in [*schema.get("anyOf", []), *schema.get("oneOf", [])]:
+        yield from _kinds(one)
+
+
+def loose(text: str) -> str:
+    """A pattern for text in which any white space, or none, may stand where there is some."""
+    return r"\s*".join(re.escape(piece) for piece in text.split())

@@ -1,0 +1,115 @@
+"""An OpenAI-compatible HTTP endpoint over a student in this process: chat completions, the list of models, health."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
+
+import orjson
+
+from distill.student.serving.chat_body import plain
+from distill.student.serving.in_process import InProcess
+from distill.student.serving.remote import STUDENT
+from distill.teacher.errors import ApiError
+from distill.teacher.llama_server import Endpoint
+
+
+@asynccontextmanager
+async def serving(model: InProcess, port: int = 0) -> AsyncIterator[Endpoint]:
+    """Serves `model` on a loopback port (0: a free one) with a random key, until the block ends.
+
+    The model `student` answers with the adapter, any other name without. A request with `stream` gets text as it is
+    said and calls once all is. A request that is refused, or that asks for what cannot be done here (see chat_body.py),
+    gets status 400 and OpenAI's form of an error.
+    """
+    from aiohttp import web
+
+    key = secrets.token_urlsafe(24)
+
+    @web.middleware
+    async def with_key(request: web.Request, handler: Any) -> web.StreamResponse:
+        if request.path != "/health" and request.headers.get("Authorization") != f"Bearer {key}":
+            return _error(401, "the key is missing or wrong")
+        return await handler(request)
+
+    async def completions(request: web.Request) -> web.StreamResponse:
+        try:
+            body = plain(orjson.loads(await request.read()))
+            adapted = body.get("model", STUDENT) == STUDENT
+            body = {"lora": [{"id": 0, "scale": float(adapted)}], **body}
+            named = {"id": f"chatcmpl-{secrets.token_hex(12)}", "model": body.get("model", STUDENT)}
+            if not body.get("stream"):
+                return web.json_response(body=orjson.dumps(await model.complete(body) | named))
+            events = _events(model, body, named)
+            first = await anext(events)  # what is refused is refused before there is a status
+        except (ValueError, ApiError) as refused:
+            return _error(400, str(refused))
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        async with aclosing(events):
+            await response.prepare(request)
+            await response.write(first)
+            async for event in events:
+                await response.write(event)
+        return response
+
+    async def models(_: web.Request) -> web.StreamResponse:
+        listed = [{"id": name, "object": "model", "owned_by": "you"} for name in (STUDENT, model.identity["model"])]
+        return web.json_response({"object": "list", "data": listed})
+
+    async def health(_: web.Request) -> web.StreamResponse:
+        return web.json_response({"status": "ok"})
+
+    app = web.Application(middlewares=[with_key], client_max_size=64 * 2**20)
+    app.add_routes(
+        [
+            web.post("/v1/chat/completions", completions),
+            web.get("/v1/models", models),
+            web.get("/health", health),
+        ]
+    )
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=True)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+        address = runner.addresses[0]
+        yield Endpoint(f"http://{address[0]}:{address[1]}/v1", key)
+    finally:
+        await runner.cleanup()
+        await model.close()
+
+
+async def _events(model: InProcess, body: dict[str, Any], named: dict[str, Any]) -> AsyncGenerator[bytes]:
+    """The events of a stream, each with what is new of the message. Raises what `model.complete` raises."""
+    messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    answering = asyncio.create_task(model.complete(body, messages.put_nowait))
+    answering.add_done_callback(lambda _: messages.put_nowait({}))
+    told: dict[str, Any] = {}
+    try:
+        while message := await messages.get():
+            if delta := _delta(told, message):
+                told |= message
+                yield _event(named, delta, None)
+        completion = await answering
+        [choice] = completion["choices"]
+        yield _event(completion | named, _delta(told, choice["message"]), choice["finish_reason"]) + b"data: [DONE]\n\n"
+    finally:
+        answering.cancel()  # who reads along may be gone
+
+
+def _delta(told: dict[str, Any], message: dict[str, Any]) -> dict[str, Any]:
+    """What a message has more than was told of it before; nothing while it is shorter, since an answer may begin anew."""
+    texts = {name: text[len(told.get(name, "")) :] for name, text in message.items() if isinstance(text, str)}
+    calls = [{"index": n, **call} for n, call in enumerate(message.get("tool_calls", []))]
+    return {name: text for name, text in texts.items() if text} | ({"tool_calls": calls} if calls else {})
+
+
+def _event(chunk: dict[str, Any], delta: dict[str, Any], reason: str | None) -> bytes:
+    choice = {"index": 0, "delta": delta, "finish_reason": reason}
+    return b"data: " + orjson.dumps(chunk | {"object": "chat.completion.chunk", "choices": [choice]}) + b"\n\n"
+
+
+def _error(status: int, message: str) -> Any:
+    from aiohttp import web
+
+    return web.json_response({"error": {"message": message, "type": "invalid_request_error"}}, status=status)

@@ -1,0 +1,164 @@
+"""A student in memory: base and adapter in one, the adapter on or off. Needs torch, transformers and peft."""
+
+from collections.abc import Callable
+from collections.abc import Sequence as Rows
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from distill.records.terminal import say
+from distill.student.base_weights import open_folder, open_in_four_bits
+from distill.student.device import find_device
+from distill.student.quiet import quiet
+from distill.student.render import IGNORED, Sequence
+from distill.student.serving.forced_call import may_follow
+from distill.student.training.packing import collator, keep_apart, layout
+
+TOGETHER = {"cpu": 4, "cuda": 1}
+"""Rows whose loss is computed together, so that their common beginning is computed once: it pays on a CPU."""
+
+Over = Callable[[list[int]], bool]
+"""Whether an answer ends behind these tokens of it."""
+
+
+class Loaded:
+    """`directory` holds the base in safetensors, `adapter` what sft_train wrote (None: the base alone).
+
+    bf16 on a CUDA device, or in 4 bits where it does not fit in there (one that was trained over 4 bits may not); fp32 on
+    a CPU, where bf16 is forty times slower.
+    """
+
+    def __init__(self, directory: Path, adapter: Path | None):
+        import torch
+        from transformers import GenerationConfig
+        from transformers.utils import is_bitsandbytes_available
+
+        quiet()
+        self.device = find_device()
+        dtype = torch.bfloat16 if self.device == "cuda" else torch.float32
+        how: dict[str, Any] = {"dtype": dtype, "device_map": self.device}  # tensor by tensor, as in frozen.load
+        try:
+            model = open_folder(directory, **how)
+        except torch.OutOfMemoryError:
+            if not is_bitsandbytes_available():
+                raise
+            say("the base does not fit on the card in 16 bits: it is loaded in 4")
+            torch.cuda.empty_cache()
+            model = open_in_four_bits(directory, **how)
+        model.generation_config = GenerationConfig()  # what is not said is taken from there: a repetition penalty, say
+        self.context: int = getattr(model.config.get_text_config(), "max_position_embeddings", 2**31)
+        self._adapted = adapter is not None
+        if adapter is not None:
+            from peft import PeftModel
+
+            model = PeftModel.from_pretrained(model, str(adapter))
+        self.model: Any = model.eval()
+
+    def generate(
+        self,
+        prompts: Rows[list[int]],
+        stops: Rows[int],
+        longest: int,
+        adapted: bool,
+        temperature: float,
+        top_p: float = 1.0,
+        begins: Rows[list[list[int]]] = (),
+        over: Rows[Over] = (),
+    ) -> list[list[int]]:
+        """The tokens that follow each prompt: at most `longest`, the stop included when one was reached.
+
+        Likeliest tokens at temperature 0, else drawn from the likeliest that have `top_p` of the probability. `begins` has
+        for each prompt the tokens with one of which they have to begin, or nothing. `over` is asked after each token, for
+        each prompt, whether its answer ends here; a stop may follow it.
+        A batch that does not fit into the card's memory is halved, and begins anew.
+        """
+        import torch
+        from transformers import GenerationConfig
+
+        settings = GenerationConfig(
+            max_new_tokens=longest,
+            do_sample=temperature > 0,
+            temperature=temperature or None,
+            top_p=top_p if temperature else None,
+            top_k=0 if temperature else None,  # nobody asks for the 50 that transformers would take
+            eos_token_id=list(stops),
+            pad_token_id=min(stops),
+        )
+        with torch.no_grad(), self._adapter(adapted):
+            return self._generate(prompts, begins, over, settings)
+
+    def _generate(
+        self, prompts: Rows[list[int]], begins: Rows[list[list[int]]], over: Rows[Over], settings: Any
+    ) -> list[list[int]]:
+        """By `settings`, transformers' GenerationConfig, and in halves where the card's memory wants it."""
+        import torch
+
+        try:
+            return self._at_once(prompts, begins, over, settings)
+        except torch.OutOfMemoryError:
+            if len(prompts) == 1:
+                raise
+        torch.cuda.empty_cache()
+        half = len(prompts) // 2
+        parts = (slice(half), slice(half, None))
+        return [
+            answer for part in parts for answer in self._generate(prompts[part], begins[part], over[part], settings)
+        ]
+
+    def _at_once(
+        self, prompts: Rows[list[int]], begins: Rows[list[list[int]]], over: Rows[Over], settings: Any
+    ) -> list[list[int]]:
+        import torch
+
+        width, padding = max(map(len, prompts)), settings.pad_token_id
+        ids = torch.tensor([[padding] * (width - len(prompt)) + prompt for prompt in prompts])
+        seen = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+
+        def held(ids: Any, scores: Any) -> Any:
+            for row, openings in enumerate(begins):
+                if allowed := list(may_follow(openings, ids[row, width:].tolist())):
+                    only = torch.full_like(scores[row], -torch.inf)
+                    only[allowed] = scores[row, allowed]
+                    scores[row] = only
+            return scores
+
+        def ended(ids: Any, scores: Any, **_: Any) -> Any:
+            rows = ids[:, width:].tolist()
+            return torch.tensor([ends(row) for ends, row in zip(over, rows, strict=True)], device=ids.device)
+
+        whole = self.model.generate(
+            input_ids=ids.to(self.device),
+            attention_mask=seen.to(self.device),
+            generation_config=settings,
+            logits_processor=[held] if any(begins) else None,
+            stopping_criteria=[ended] if over else None,
+        )
+        return [_up_to_stop(row, set(settings.eos_token_id)) for row in whole[:, width:].tolist()]
+
+    def loss(self, sequences: Rows[Sequence], adapted: bool) -> float:
+        """Mean negative log-likelihood, in nats, of the learned tokens of rendered rows."""
+        import torch
+
+        total, count = 0.0, 0
+        rows = sorted((vars(sequence) for sequence in sequences), key=lambda row: row["input_ids"])
+        collate, alone = collator(self.model.config, self.device), layout(self.model.config) == "alone"
+        together = 1 if alone else TOGETHER[self.device]
+        for start in range(0, len(rows), together):
+            batch = collate(rows[start : start + together])
+            targets = batch.pop("shift_labels")[0].to(self.device)
+            del batch["labels"]
+            learned = (targets != IGNORED).nonzero().flatten()
+            inputs = keep_apart(self.model, {name: tensor.to(self.device) for name, tensor in batch.items()})
+            with torch.no_grad(), self._adapter(adapted):
+                logits = self.model(**inputs, use_cache=False, logits_to_keep=learned).logits[0].float()
+            total += torch.nn.functional.cross_entropy(logits, targets[learned], reduction="sum").item()
+            count += len(learned)
+        return total / count
+
+    def _adapter(self, on: bool) -> Any:
+        return nullcontext() if on or not self._adapted else self.model.disable_adapter()
+
+
+def _up_to_stop(ids: list[int], stops: set[int]) -> list[int]:
+    end = next((place for place, id_ in enumerate(ids) if id_ in stops), None)
+    return ids if end is None else ids[: end + 1]

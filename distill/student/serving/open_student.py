@@ -1,0 +1,72 @@
+"""The student behind the same interface as the teacher, by whatever can serve it here: one server is base and student.
+
+An endpoint of the user's own (`runtime.student_url`), the embedded llama.cpp for `local/<name>` and GGUF files, vLLM
+where it is installed beside a CUDA device, else transformers in this process.
+"""
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from distill.records.faults import InputError
+from distill.records.terminal import say
+from distill.student import base, hub
+from distill.student.serving.in_process import InProcess
+from distill.student.serving.loaded import Loaded
+from distill.student.serving.remote import Served
+from distill.student.serving.reply import form
+from distill.student.serving.unread_calls import UnreadCalls
+from distill.student.serving.vllm_server import arguments, call_parser, cuda, started
+from distill.student.tokenizer import Tokenizer, read_tokenizer
+from distill.teacher import provider
+from distill.teacher.provider import Model
+
+ADAPTER_GGUF = "adapter.gguf"
+TEMPLATE = "chat_template.jinja"
+NEEDED = ("adapter_config.json", TEMPLATE, "tokenizer.json")
+
+
+def open_student(params: dict[str, Any], adapter: Path, slots: int = 1) -> Model:
+    """The student of `student.path` with its adapter; `lora` in the sampling turns it on (scale 1) or off (0).
+
+    `slots`: conversations that llama.cpp has side by side. One is as fast on two cores as four, and gives the same answers
+    every time; with more, rounding depends on which requests share a batch.
+
+    Nothing is loaded or started before the first question. Raises InputError where the adapter is missing, or its
+    template is one that no server here can read calls of.
+    """
+    path, runtime = params["student"]["path"], params["runtime"]
+    name = hub.without_revision(path)
+    for file in (*NEEDED, ADAPTER_GGUF) if provider.is_local(path) else NEEDED:
+        if not (adapter / file).is_file():
+            raise InputError(f"{adapter / file}: no such file; run `make train` first")
+    template = adapter / TEMPLATE
+    tokenizer = read_tokenizer(adapter, template.read_text(encoding="utf-8"))
+    if runtime["student_url"]:
+        provider.check_url(runtime["student_url"], "/runtime/student_url", "STUDENT_API_KEY")
+        return Served.at(runtime["student_url"], name, _unread_calls(tokenizer))
+    if provider.is_local(path):
+        return provider.local_model(path, slots, template=template, adapter=adapter / ADAPTER_GGUF)
+
+    def folder() -> Path:
+        return base.of_adapter(adapter, path).directory
+
+    if importlib.util.find_spec("vllm") and cuda():
+        if call_parser(tokenizer):
+            return Served(lambda *where: started(arguments(folder(), name, adapter, tokenizer), *where), name)
+        say(
+            f"vLLM has no parser for calls as {template} writes them: transformers serves the student, which takes longer"
+        )
+    return InProcess(name, tokenizer, lambda: Loaded(folder(), adapter))
+
+
+def _unread_calls(tokenizer: Tokenizer) -> UnreadCalls | None:
+    try:
+        return UnreadCalls(form(tokenizer), call_parser(tokenizer))
+    except InputError:  # calls in a form that only the server knows
+        return None
+
+
+def greedy(max_output_tokens: int, adapter_scale: float) -> dict[str, Any]:
+    """Sampling settings that always take the likeliest token, with the adapter on (1.0) or off (0.0)."""
+    return {"temperature": 0, "max_tokens": max_output_tokens, "lora": [{"id": 0, "scale": adapter_scale}]}

@@ -1,0 +1,123 @@
+"""The student at an OpenAI-compatible endpoint that has base and adapter as two models, as vLLM has them."""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from typing import Any
+
+from distill.records import credentials
+from distill.student.render import tools_as_served
+from distill.student.serving.in_process import PLACES
+from distill.student.serving.unread_calls import UnreadCalls
+from distill.teacher import chat
+from distill.teacher.answer import Answer
+from distill.teacher.errors import ApiError, Fatal, Transient
+from distill.teacher.gguf_model import TIMEOUT_S, with_plain_ids
+from distill.teacher.halt import Halt
+from distill.teacher.http import Http
+from distill.teacher.llama_server import Endpoint
+from distill.teacher.retry import until_answered
+from distill.teacher.store import Note
+
+STUDENT = "student"
+"""What a server calls the base with the adapter; the base goes by its own name."""
+
+
+class Served:
+    """`start(port, stop)` gives the endpoint, at the first question, on a free port; it is left when the student is
+    closed, and `stop` is set if it is not ready by then. `unread` looks at what the student answers."""
+
+    seeded = False
+    leased = False
+    places = PLACES
+
+    def __init__(
+        self,
+        start: Callable[[int, threading.Event], AbstractContextManager[Endpoint]],
+        base: str,
+        unread: UnreadCalls | None = None,
+    ):
+        self.identity = {"provider": "endpoint", "api": "chat", "model": STUDENT}
+        self.start, self._models, self._unread = start, (base, STUDENT), unread
+        self._server = ExitStack()
+        self._stop = threading.Event()
+        self._started: asyncio.Future[Endpoint] | None = None
+        self._http: Http | None = None
+
+    @classmethod
+    def at(cls, url: str, base: str, unread: UnreadCalls | None = None) -> "Served":
+        """The student at a URL, with the key STUDENT_API_KEY where it asks for one."""
+        return cls(lambda *_: nullcontext(Endpoint(url, credentials.get("STUDENT_API_KEY") or "none")), base, unread)
+
+    def request(
+        self,
+        messages: list[dict[str, Any]],
+        tools: list[dict[str, Any]],
+        sampling: dict[str, Any],
+        earlier: list[Answer],
+    ) -> dict[str, Any]:
+        """The canonical request."""
+        return chat.request(self.identity, messages, tools, sampling, earlier)
+
+    async def ask(self, request: dict[str, Any], note: Note | None = None) -> Answer:
+        """One answer of base or student, as `lora` in the sampling says, free of charge. Raises ApiError."""
+        if self._started is None:
+            starting = asyncio.to_thread(self._server.enter_context, self.start(0, self._stop))
+            self._started = asyncio.ensure_future(starting)
+        endpoint = await asyncio.shield(self._started)  # cancelling one question must not cancel the start
+        if self._http is None:
+            self._http = Http(endpoint.base_url, {"Authorization": f"Bearer {endpoint.api_key}"}, TIMEOUT_S)
+        sampling = {name: value for name, value in request["sampling"].items() if name != "lora"}
+        adapted = any(adapter["scale"] for adapter in request["sampling"].get("lora", [{"scale": 1.0}]))
+        changes = {
+            "model": self._models[adapted],
+            "messages": [_under_both_names(message) for message in request["messages"]],
+            "sampling": sampling,
+            "tools": tools_as_served(request["tools"]),
+        }
+        answer = await self._steadily(request | changes)
+        if self._unread and adapted:
+            self._unread.look(answer["message"], request["tools"])
+        message = with_plain_ids(answer["message"], request["messages"])
+        return {**answer, "message": message, "response_id": None, "cost_usd": 0.0}
+
+    async def _steadily(self, request: dict[str, Any]) -> Answer:
+        """The answer, asked for again where that may help: what a busy server did not answer says nothing of the student."""
+        http = self._http
+        assert http is not None
+
+        async def once() -> Answer:
+            try:
+                return await chat.ask(http, request)
+            except Transient as error:
+                if error.kind == "connection" and not http.heard:
+                    raise Fatal("unreachable", error.message) from None
+                if error.kind == "timeout":  # the same question would take as long again
+                    raise ApiError(error.kind, error.message) from None
+                raise
+
+        try:
+            return await until_answered(once, Halt())
+        except Transient as error:
+            if error.kind == "connection":
+                raise Fatal("unreachable", error.message) from None
+            raise
+
+    async def close(self) -> None:
+        """Closes the connection and stops the server, if it was started here, also one that is not ready yet."""
+        if self._http is not None:
+            await self._http.close()
+        if self._started is not None:
+            self._stop.set()
+            with contextlib.suppress(Exception):  # who asked was told
+                await self._started
+            await asyncio.to_thread(self._server.close)
+        self._http = self._started = None
+
+
+def _under_both_names(message: dict[str, Any]) -> dict[str, Any]:
+    """Thoughts of earlier turns are `reasoning` to vLLM, which drops `reasoning_content`, once its own name for them."""
+    thought = message.get("reasoning_content")
+    return message | {"reasoning": thought} if thought else message

@@ -1,0 +1,148 @@
+"""vLLM as a process of ours: base and adapter as two models, with the template that was trained with."""
+
+import json
+import os
+import re
+import secrets
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import jinja2
+
+from distill.records.terminal import say
+from distill.student.serving.remote import STUDENT
+from distill.student.serving.reply import SHOWN_CALL, said_turn
+from distill.student.tokenizer import Tokenizer
+from distill.teacher.errors import Fatal
+from distill.teacher.llama_server import Endpoint, healthy
+
+READY_S = 1800.0
+"""Seconds that vLLM may take to load a large model and compile."""
+RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+"""What vLLM takes as --max-lora-rank."""
+PARSERS = {
+    r'<tool_call>\s*\{\s*"name"': "hermes",
+    r"<tool_call>\s*<function=": "qwen3_coder",
+    r"<\|tool_call>call:": "gemma4",
+    r"<\|tool_call_start\|>": "lfm2",
+    r'^\s*\{\s*"name".*"parameters"': "llama3_json",
+}
+"""How a call looks in the rendered text, and vLLM's parser for it."""
+THOUGHTS = {"</think>": "qwen3", "<channel|>": "gemma4"}
+"""What ends a thought in the rendered text, and vLLM's parser for it."""
+NO_THOUGHT_IS_ANSWER = {"gemma4"}
+"""Parsers that take a turn without that for an answer; the others take it for an unfinished thought, so that they are
+only for templates that write it in every turn."""
+LAST_WORDS = 30
+
+
+def cuda() -> bool:
+    """Whether there is a CUDA device."""
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def call_parser(tokenizer: Tokenizer) -> str | None:
+    """vLLM's parser for the calls that a tokenizer's template writes; None where it has none."""
+    try:
+        turn = said_turn(tokenizer, SHOWN_CALL)
+    except (jinja2.TemplateError, TypeError, ValueError):  # a template without tools may not even take a call
+        return None
+    return next((name for pattern, name in PARSERS.items() if re.search(pattern, turn, re.DOTALL)), None)
+
+
+def arguments(base: Path, name: str, adapter: Path, tokenizer: Tokenizer) -> list[str]:
+    """The command `vllm serve` for the base in a folder, called `name`, with an adapter and its tokenizer, whose calls
+    vLLM has a parser for; without host and port.
+    """
+    parser = call_parser(tokenizer)
+    assert parser
+    turn, thoughtless = (said_turn(tokenizer, SHOWN_CALL | more) for more in ({"reasoning_content": "?"}, {}))
+    thinking = [
+        word
+        for end, name in THOUGHTS.items()
+        if end in (turn if name in NO_THOUGHT_IS_ANSWER else thoughtless)
+        for word in ("--reasoning-parser", name)
+    ]
+    rank = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))["r"]
+    return [
+        "vllm", "serve", str(base), "--served-model-name", name,
+        "--generation-config", "vllm",  # not the base's own, which may have a repetition penalty
+        "--enable-lora", "--lora-modules", f"{STUDENT}={adapter}",
+        "--max-lora-rank", str(next(allowed for allowed in RANKS if allowed >= rank)),
+        "--chat-template", str(adapter / "chat_template.jinja"),
+        "--chat-template-content-format", "string",  # Gemma 4's would say a list of texts otherwise than a text
+        "--enable-auto-tool-choice", "--tool-call-parser", parser, *thinking,
+    ]  # fmt: skip
+
+
+@contextmanager
+def started(command: list[str], port: int, stop: threading.Event) -> Iterator[Endpoint]:
+    """The endpoint of a `vllm serve` command, on a loopback port (0: a free one); the process ends with the block.
+
+    Raises Fatal, with vLLM's last words, when it ends before it serves, and when `stop` is set until then; prints them
+    when it ends later, which whoever asks it finds out.
+    """
+    address = ("127.0.0.1", port or _free_port())
+    key = secrets.token_urlsafe(24)
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            [*command, "--host", address[0], "--port", str(address[1])],
+            env={**os.environ, "VLLM_API_KEY": key},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            _wait(process, f"http://{address[0]}:{address[1]}", log, stop)
+            yield Endpoint(f"http://{address[0]}:{address[1]}/v1", key)
+            if process.poll() is not None:
+                say(_last_words(process, log))
+        finally:
+            _stop(process)
+
+
+def _wait(process: subprocess.Popen[bytes], address: str, log: IO[bytes], stop: threading.Event) -> None:
+    give_up = time.monotonic() + READY_S
+    while time.monotonic() < give_up:
+        if process.poll() is not None:
+            raise Fatal("embedded_server", _last_words(process, log))
+        if healthy(address):
+            return
+        if stop.wait(0.1):
+            raise Fatal("interrupted", "stopped while vllm was starting")
+    raise Fatal("embedded_server", f"vllm was not ready after {READY_S:.0f} s")
+
+
+def _last_words(process: subprocess.Popen[bytes], log: IO[bytes]) -> str:
+    log.seek(0)
+    said = log.read().decode("utf-8", "replace").splitlines()[-LAST_WORDS:]
+    return "\n".join([f"vllm ended with {process.returncode}:", *said])
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Ends the process with the engine processes that it started: its session."""
+    for strength, patience in ((signal.SIGTERM, 30.0), (signal.SIGKILL, 30.0)):
+        try:
+            os.killpg(process.pid, strength)
+            process.wait(patience)
+        except ProcessLookupError:
+            break
+        except subprocess.TimeoutExpired:
+            continue
+    process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

@@ -1,0 +1,111 @@
+"""Where a killed training goes on: checkpoints outside the workspace, named after all that determines the run.
+
+DVC empties an output before it runs a stage, so nothing to resume from may lie there. A checkpoint counts when its
+marker exists, which is written last; so a kill while one is being written costs a few steps, never the run.
+"""
+
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from distill.records.faults import InputError
+from distill.records.ids import content_id
+from distill.records.paths import cache_dir
+from distill.student.training.examples import Examples
+
+MARKER = "complete"
+UNWRITTEN = ("inline_container.cc", "PytorchStreamWriter", "iostream error", "(os error ")
+"""What torch (the first three), safetensors and tokenizers say."""
+LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes", "flash-attn")
+
+
+def run_id(examples: Examples, params: dict[str, Any], fingerprint: str, template: str, machine: list[Any]) -> str:
+    """Equal for two runs that would give the same bytes: same tokens, parameters, base, libraries, code and machine
+    (what the processes compute on, and how many they are)."""
+    digest = hashlib.sha256()
+    for sequence in [*examples.train, None, *examples.validation]:
+        digest.update(repr(sequence and (sequence.input_ids, sequence.labels)).encode())
+    student = Path(__file__).parents[1]
+    for folder in (student, student / "gguf", student / "training"):
+        for module in sorted(folder.glob("*.py")):
+            digest.update(module.read_bytes())
+    libraries = {name: _version(name) for name in LIBRARIES}
+    return content_id([digest.hexdigest(), params, fingerprint, template, libraries, machine], 32)
+
+
+@contextmanager
+def working_folder(run: str, first: bool = True) -> Iterator[Path]:
+    """The folder of a run, for this training alone; removed when the block ends well, kept when it does not.
+
+    Of several processes of one training only the `first` locks and removes it.
+    """
+    folder = cache_dir() / "checkpoints" / run
+    folder.mkdir(parents=True, exist_ok=True)
+    if not first:
+        yield folder
+        return
+    with _alone(folder.with_suffix(".lock")):
+        folder.mkdir(exist_ok=True)
+        yield folder
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def _alone(file: Path) -> Iterator[None]:
+    """Holds the lock `file`, which is removed when the block ends well.
+
+    It is removed while it is held; who waited for it then holds a file that has no name any more, and tries again.
+    """
+    while True:
+        with file.open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                print("the same training runs on this machine already; waiting for its end", flush=True)
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            if file.exists() and os.path.samestat(os.fstat(lock.fileno()), file.stat()):
+                yield
+                file.unlink()
+                return
+
+
+@contextmanager
+def saving(what: str, advice: str) -> Iterator[None]:
+    """Raises InputError, with `advice`, for whatever goes wrong while `what` is written.
+
+    That a disk is full is an OSError to Python, and to torch, safetensors and tokenizers three other things.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, OSError) and not any(words in str(error) for words in UNWRITTEN):
+            raise
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise InputError(f"{what} could not be written ({reason}). {advice}") from None
+
+
+def _version(library: str) -> str | None:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return None
+
+
+def mark_complete(folder: Path, step: int) -> None:
+    """To be called when checkpoint `step` is written."""
+    (folder / f"checkpoint-{step}" / MARKER).touch()
+
+
+def newest(folder: Path) -> Path | None:
+    """The newest complete checkpoint; incomplete ones are removed."""
+    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    for path in found:
+        if not (path / MARKER).exists():
+            shutil.rmtree(path)
+    return next((path for path in reversed(found) if path.exists()), None)

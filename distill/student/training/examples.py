@@ -1,0 +1,71 @@
+"""What the student is trained on: every row rendered, checked and counted before any training begins."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from distill.records.faults import InputError
+from distill.student.render import IGNORED, Sequence, render
+from distill.student.template import Unrenderable
+from distill.student.tokenizer import Tokenizer
+from distill.student.training.validation import held_out_prompts
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Training and validation sequences of one data set, with its counts."""
+
+    train: list[Sequence]
+    validation: list[Sequence]
+    rows: int
+    validation_rows: int
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of one epoch."""
+        return sum(len(sequence.input_ids) for sequence in self.train)
+
+    @property
+    def labelled_tokens(self) -> int:
+        """Tokens of one epoch that are learned."""
+        return sum(label != IGNORED for sequence in self.train for label in sequence.labels)
+
+
+def prepare(rows: Iterable[tuple[int, dict[str, Any]]], source: str, tokenizer: Tokenizer, max_length: int) -> Examples:
+    """Renders the numbered rows of the file `source` and holds out validation prompts.
+
+    No row is ever cut. Raises InputError with every fault: no rows, a row that cannot be rendered, that holds
+    nothing to learn, or that is longer than `max_length` tokens.
+    """
+    faults: list[str] = []
+    rendered: dict[str, list[list[Sequence]]] = {}
+    for line, row in rows:
+        try:
+            sequences = render(row, tokenizer)
+            if fault := _fault(sequences, max_length):
+                faults.append(f"{source}:{line}: {fault}")
+            else:
+                rendered.setdefault(row["prompt_id"], []).append(sequences)
+        except Unrenderable as error:
+            faults.append(f"{source}:{line}: {error}")
+    if faults:
+        raise InputError(faults)
+    if not rendered:
+        raise InputError(
+            f"{source}: no rows, so there is nothing to train on; see the filter's report for what was rejected"
+        )
+    held_out = held_out_prompts(rendered)
+    train = [row for prompt, kept in rendered.items() if prompt not in held_out for row in kept]
+    validation = [row for prompt, kept in rendered.items() if prompt in held_out for row in kept]
+    return Examples(
+        [s for row in train for s in row], [s for row in validation for s in row], len(train), len(validation)
+    )
+
+
+def _fault(sequences: list[Sequence], max_length: int) -> str | None:
+    if not any(label != IGNORED for sequence in sequences for label in sequence.labels):
+        return "/messages: nothing to learn from: no assistant turn, or weight 0 on all of them"
+    longest = max(len(sequence.input_ids) for sequence in sequences)
+    if longest > max_length:
+        return f"/messages: {longest} tokens, more than student.max_length = {max_length}; rows are never cut"
+    return None

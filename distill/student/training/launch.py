@@ -1,0 +1,56 @@
+"""Several cards: the stage starts itself once per card, through accelerate.
+
+A base that is not quantised is spread over the cards (FSDP, fsdp.yaml beside this file); each card holds a 4-bit one
+whole. For several machines, run the same command on each (README, "Training on a GPU").
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from distill.student.training import micro_batch
+
+FSDP = Path(__file__).parent / "fsdp.yaml"
+STAGE = "stages.sft_train"
+
+
+def launched() -> bool:
+    """Whether this process is one of those that a launcher started."""
+    return "WORLD_SIZE" in os.environ
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def processes() -> int:
+    """How many processes the world has that this process is in, or would start: one per card."""
+    if launched():
+        return int(os.environ["WORLD_SIZE"])
+    import torch
+
+    return max(1, torch.cuda.device_count())
+
+
+def command(processes: int, four_bit: bool) -> list[str]:
+    """What starts `processes` processes on this machine."""
+    way = ["--multi_gpu", "--mixed_precision", "bf16"] if four_bit else ["--config_file", str(FSDP)]
+    count = ["--num_processes", str(processes), "--num_machines", "1"]
+    return [sys.executable, "-m", "accelerate.commands.launch", *way, *count, "-m", STAGE]
+
+
+def run(start: list[str]) -> int:
+    """Runs the command until it ends well or for another reason than memory; its exit code.
+
+    A process that runs out of memory ends them all, and has noted what to try next.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        notice = Path(folder) / "out-of-memory"
+        while True:
+            code = subprocess.run(start, env={**os.environ, micro_batch.NOTICE: str(notice)}, check=False).returncode
+            if code == 0 or not notice.exists():
+                return code
+            notice.unlink()

@@ -1,0 +1,93 @@
+"""TRL's SFTTrainer with a loss and an evaluation of our own.
+
+TRL renders, truncates and packs in ways that silently lose labels, and on a CPU it scores every position of every
+row. So it gets finished sequences, batches that are packed here (packing.py), and a loss that asks for logits at
+learned positions only. The optimizer, schedule, checkpoints and devices are TRL's.
+"""
+
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import AutoTokenizer, PrinterCallback
+from trl import SFTTrainer
+
+from distill.student.render import IGNORED
+from distill.student.training.callback import Watch
+from distill.student.training.checkpoints import saving
+from distill.student.training.examples import Examples
+from distill.student.training.packing import collator, keep_apart
+from distill.student.training.speed import Meter, meter
+
+
+class Student(SFTTrainer):
+    """Trains on sequences; `meter` counts what it computes."""
+
+    meter: Meter
+    model: Any
+    eval_dataset: Any
+
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        loss, learned = self._summed_loss(model, inputs)
+        self.meter.count(inputs["position_ids"], learned)
+        if num_items_in_batch is None:
+            return loss / learned
+        # It counts the labels of all processes, whose gradients are averaged.
+        return loss * self.accelerator.num_processes / num_items_in_batch
+
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        """The mean loss of the held-out tokens. Every process computes all of it: it is little, and needs no exchange."""
+        self.model.eval()
+        rows, at_once = list(self.eval_dataset), self.args.per_device_eval_batch_size
+        loss, labels = 0.0, 0
+        with torch.no_grad():
+            for start in range(0, len(rows), at_once):
+                inputs = self._prepare_inputs(self.data_collator(rows[start : start + at_once]))
+                with self.compute_loss_context_manager():
+                    part, learned = self._summed_loss(self.model, inputs)
+                loss, labels = loss + part.item(), labels + learned
+        metrics = {"eval_loss": loss / labels}
+        self.log(metrics)
+        self.model.train()
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        place = f"a checkpoint of step {self.state.global_step} in {self.args.output_dir}"
+        with saving(place, "Free some space, or set DISTILL_CACHE to another disk, and run again"):
+            super()._save_checkpoint(model, trial)
+
+    def _summed_loss(self, model: Any, inputs: dict[str, Any]) -> tuple[Any, int]:
+        targets = inputs["shift_labels"][0]
+        learned = (targets != IGNORED).nonzero().flatten()
+        seen = {name: value for name, value in inputs.items() if name not in ("labels", "shift_labels")}
+        seen = keep_apart(self.accelerator.unwrap_model(model), seen)
+        logits = model(**seen, use_cache=False, logits_to_keep=learned).logits[0].float()
+        return torch.nn.functional.cross_entropy(logits, targets[learned], reduction="sum"), len(learned)
+
+
+def build(model: Any, peft_config: Any, args: Any, examples: Examples, early_stopping: int | None) -> Student:
+    """The trainer of one run, with `args` an SFTConfig."""
+    student = Student(
+        model=model,
+        args=args,
+        processing_class=AutoTokenizer.from_pretrained(model.name_or_path),  # TRL would ask for one of images as well
+        peft_config=peft_config,
+        train_dataset=_dataset(examples.train),
+        eval_dataset=_dataset(examples.validation) if examples.validation else None,
+        data_collator=collator(model.config, "cpu" if args.use_cpu else "cuda"),
+        callbacks=[Watch(examples.tokens, early_stopping)],
+    )
+    for parameter in student.model.parameters():
+        if parameter.requires_grad:  # TRL rounds an adapter over 4 bits to bf16, in which small steps change nothing
+            parameter.data = parameter.data.float()
+    student.model_accepts_loss_kwargs = True  # else each part of a batch would weigh the same, however few its labels
+    student.meter = meter(student.model)
+    student.remove_callback(PrinterCallback)
+    return student
+
+
+def _dataset(sequences: list) -> Dataset:
+    return Dataset.from_list([vars(sequence) for sequence in sequences])
