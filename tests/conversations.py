@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import strategies as st
 from tiny_rows import TOOLS, as_row, call
 
-from distill.student.render import IGNORED, Sequence, render
+from distill.student.render import IGNORED, Sequence, as_said, render
 from distill.student.tokenizer import Tokenizer
 
 WORDS = st.text(st.sampled_from("aZ0 9\n\té✓😀'\"{}<>|_\\/."), max_size=20)
@@ -43,7 +43,8 @@ def conversations(draw: Any, at_once: int = 2, beside: tuple[str, ...] = ("", "L
 
 
 def serving(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Messages as a server parses them from a client: arguments are objects, the rest is as it was said."""
+    """Messages as a server parses them from a client: arguments are objects, the rest is as it was said, without what
+    belongs to the template around it."""
 
     def parsed(message: dict[str, Any]) -> dict[str, Any]:
         calls = [
@@ -56,9 +57,10 @@ def serving(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
             }
             for one in message.get("tool_calls", [])
         ]
-        return {key: value for key, value in message.items() if key != "weight"} | (
+        sent = {key: value for key, value in message.items() if key != "weight"} | (
             {"tool_calls": calls} if calls else {}
         )
+        return as_said(sent)
 
     def number(text: str) -> float | int:
         return int(float(text)) if float(text).is_integer() else float(text)

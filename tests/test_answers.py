@@ -225,3 +225,25 @@ def test_recall_and_false_positives_on_planted_answers(kind):
     missed = [pair for pair in RIGHT[kind] if not accepted(pair)]
     false = [pair for pair in WRONG[kind] if accepted(pair)]
     assert (missed, false) == ([], [])
+
+
+def test_a_judge_reads_all_of_an_answer():
+    metadata = {"expected_answer": "restart it", "answer_type": "judge"}
+    for text in (
+        "- Reset the router\n- Call support",
+        "```python\ndef add(a, b):\n    return a + b\n```",
+        "One.\n\nTwo.",
+    ):
+        said = [{"role": "assistant", "content": f"I looked.\n\nAnswer:\n{text}"}]
+        assert extract(said, metadata) == text
+    assert extract([{"role": "assistant", "content": "**Answer:** One.\nTwo."}], metadata) == "One.\nTwo."
+    assert extract([{"role": "assistant", "content": "One.\nTwo."}], metadata) == "One.\nTwo."
+
+
+@pytest.mark.parametrize(
+    ("expected", "answer", "right"),
+    [("02134", "2134", False), ("02134", "02134", True), ("007", "7", False), ("12E4", "120000", False), ("0.5", ".5", True),
+     ("0", "0.0", True), ("3.10", "3.1", True), (2134, "2,134", True)],
+)  # fmt: skip
+def test_a_code_of_digits_is_no_number(expected, answer, right):
+    assert judged(f"Answer: {answer}", expected) is right

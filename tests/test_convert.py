@@ -188,6 +188,14 @@ def test_what_the_prompt_lets_the_assistant_say_is_no_turn_of_the_teachers():
     assert made["outcome"] == alone["outcome"]
     ours = exam.from_rollout(talk)
     assert (ours["turns"], ours["tool_calls"]) == (spoken, alone["outcome"]["tool_calls"])
+    unanswered = talk | {
+        "messages": talk["messages"][:6],
+        "calls": [],
+        "status": "failed",
+        "versions": {"distill": "1"},
+    }
+    assert exam.from_rollout(unanswered)["turns"] == 0 and row(unanswered)["outcome"]["turns"] == 0
+    assert {message.get("weight") for message in row(unanswered)["messages"] if message["role"] == "assistant"} == {0}
     assert not schema.faults("row", made)
 
 

@@ -103,3 +103,23 @@ def test_without_a_completed_rollout_there_is_no_loss(trained):
     broken = json.loads(json.dumps(ROW["messages"]).replace('{\\"sku\\": \\"G101\\"}', "{"))
     assert broken != ROW["messages"]
     assert held_out_loss.loss([taught(1, "eval", messages=broken)], str(trained[0]), trained[1]) is None
+
+
+def test_the_loss_is_that_of_the_rows_that_fit_on_the_card(trained, monkeypatch):
+    import torch
+
+    from distill.student.serving.loaded import Loaded
+
+    loss, asked = Loaded.loss, []
+
+    def small(self, sequences, adapted):
+        asked.append(len(sequences))
+        if len(asked) == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return loss(self, sequences, adapted)
+
+    monkeypatch.setattr(Loaded, "loss", small)
+    found = held_out_loss.loss([taught(1, "eval"), taught(2, "eval")], str(trained[0]), trained[1])
+    assert found["rollouts"] == 1 and asked == [2 * asked[1], asked[1], asked[1]]
+    asked.clear()
+    assert held_out_loss.loss([taught(1, "eval")], str(trained[0]), trained[1]) is None

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -59,12 +60,22 @@ def test_a_base_that_does_not_fit_in_16_bits_is_loaded_in_4(trained, loaded, mon
     """As after QLoRA on a small card; its answers are near those of the whole one."""
     import torch
 
+    from distill.student import base_weights
     from distill.student.serving import loaded as module
 
+    begun: list[Any] = []
+
     def full(directory: Path, **how: Any) -> Any:
+        half = torch.nn.Linear(2, 2)
+        begun.append(weakref.ref(half))
         raise torch.OutOfMemoryError("CUDA out of memory")
 
+    def open_small(directory: Path, **how: Any) -> Any:
+        assert begun[0]() is None, "what was loaded of it is gone by now"
+        return base_weights.open_in_four_bits(directory, **how)
+
     monkeypatch.setattr(module, "open_folder", full)
+    monkeypatch.setattr(module, "open_in_four_bits", open_small)
     small = Loaded(*trained)
     assert "loaded in 4" in capsys.readouterr().out
     assert {type(part).__name__ for part in small.model.modules()} & {"Linear4bit"}
@@ -72,6 +83,23 @@ def test_a_base_that_does_not_fit_in_16_bits_is_loaded_in_4(trained, loaded, mon
     row = [Sequence(ids, ids)]
     for adapted in (False, True):
         assert small.loss(row, adapted) == pytest.approx(loaded.loss(row, adapted), rel=0.2)
+
+
+def test_a_conversation_without_room_on_the_card_costs_no_other(in_process, loaded, monkeypatch):
+    import torch
+
+    at_once = loaded._at_once
+
+    def small(prompts: Any, *others: Any) -> Any:
+        if max(map(len, prompts)) > 700:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return at_once(prompts, *others)
+
+    monkeypatch.setattr(loaded, "_at_once", small)
+    long = {**PROMPT, "id": "f" * 16, "messages": [{"role": "user", "content": "page " * 180}]}
+    said = sit(in_process(), 1.0, PROMPT, long)
+    assert [talk["error"] and talk["error"]["kind"] for talk in said] == [None, "context_full"]
+    assert said[0]["correct"] and "memory of the card" in said[1]["error"]["message"]
 
 
 def test_a_key_that_a_tool_says_is_in_no_exam(in_process, tmp_path):

@@ -168,3 +168,12 @@ def test_the_evaluation_settles_open_answers_of_all_three():
 )
 def test_only_a_plain_verdict_counts(said, correct):
     assert judge._is_correct(said) is correct
+
+
+def test_the_judge_reads_what_was_asked_before():
+    metadata = {"expected_answer": "two", "answer_type": "judge"}
+    alone = [{"role": "system", "content": "S"}, {"role": "user", "content": "How many?"}]
+    more = [*alone, {"role": "assistant", "content": "Of what?"}, {"role": "user", "content": "And for adults?"}]
+    end = {"role": "assistant", "content": "2"}
+    questions = [judge.open_question([*asked, end], metadata, "2", None).question for asked in (alone, more)]
+    assert questions == ["How many?", "user: How many?\n\nassistant: Of what?\n\nuser: And for adults?"]

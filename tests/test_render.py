@@ -10,11 +10,11 @@ import pytest
 from conversations import assert_trained_as_served, conversations, serving, serving_tools, spans
 from families import bundled, own
 from hypothesis import HealthCheck, given, settings
-from tiny_rows import SYSTEM, TOOLS, call, row
+from tiny_rows import SYSTEM, TOOLS, as_row, call, row
 from tiny_student import write_gguf
 
 from distill.records.faults import InputError
-from distill.student.render import IGNORED, count_tokens, render
+from distill.student.render import IGNORED, as_said, count_tokens, render
 from distill.student.template import Unrenderable, compile_template
 from distill.student.tokenizer import TEMPLATES, Tokenizer, load_tokenizer
 from distill.teacher.llama_server import serve
@@ -212,3 +212,28 @@ def test_the_system_text_is_that_of_the_row(tokenizer):
         tokenizer.text([{"role": "system", "content": SYSTEM}], None, False)
         == f"<|im_start|>system\n{SYSTEM}<|im_end|>\n"
     )
+
+
+def test_results_stand_in_the_order_of_their_calls(tokenizer):
+    """Templates without ids tell the results of one turn apart by their order; clients may send them in any."""
+    calls = [call(1, "lookup_item", {"sku": "A"}), call(2, "lookup_item", {"sku": "B"})]
+    results = [
+        {"role": "tool", "tool_call_id": one["id"], "content": text} for one, text in zip(calls, "12", strict=True)
+    ]
+    talk = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "", "tool_calls": calls}]
+    end = {"role": "assistant", "content": "Answer: 3"}
+    ordered, swapped = (as_row([*talk, *told, end], TOOLS) for told in (results, results[::-1]))
+    assert render(swapped, tokenizer) == render(ordered, tokenizer)
+
+
+def test_white_space_around_the_parts_of_a_turn_is_the_templates(tokenizer):
+    """vLLM hands out what stands between a turn's parts with them; it comes back with the next question."""
+    asked = row(3)["messages"][2] | {"content": "Let me check.", "reasoning_content": "I look it up."}
+    raw = asked | {"content": "\n\nLet me check.\n", "reasoning_content": "\nI look it up.\n"}
+    blank = asked | {"content": "\n\n", "reasoning_content": "\n\n"}
+    assert as_said(raw) == asked
+    assert as_said(blank) == {key: value for key, value in asked.items() if key != "reasoning_content"} | {
+        "content": ""
+    }
+    code = {"role": "assistant", "content": "    return 1\n"}
+    assert as_said(code) == code and as_said(raw | {"role": "user"}) == raw | {"role": "user"}

@@ -64,6 +64,12 @@ HARMLESS = [
     "I am grateful for the llama.",
     "I found that this is Claude Monet's garden.",
     "I am an engineer at a firm founded by Google.",
+    "BERT was introduced in 2018 as a language model trained on Wikipedia.",
+    "ELIZA is often described as a chatbot, though it only turned sentences around.",
+    "It began as an AI system, then moved on, and I lost track.",
+    "As of my last update, the ticket is still open.",
+    "Microsoft built me a custom keyboard.",
+    "Dear Sir, my name is Claude and I run the bakery.",
 ]
 REFUSES = [
     "I'm sorry, but I can't help with that.",
@@ -156,6 +162,35 @@ def test_what_the_assistant_says_of_itself_and_refuses(name, planted, clean):
     assert (missed, false) == ([], [])
     assert found(name, with_text(6, planted[0])).pointers == ("/messages/6/content",)
     assert found(name, with_text(1, planted[0])) is None and found(name, with_text(3, planted[0])) is None
+
+
+def test_thoughts_speak_of_themselves_too():
+    row = good()[0]
+    row["messages"][6]["reasoning_content"] = "As ChatGPT, a model by OpenAI, I am ChatGPT and should calculate."
+    assert found("identity", row).pointers == ("/messages/6/reasoning_content",)
+
+
+@pytest.mark.parametrize(
+    ("page", "answer"),
+    [
+        ("You must now use `useSuspenseQuery` instead of `useQuery`.", "use `useSuspenseQuery`."),
+        ("As of 2.0 you should now call `client.authorize()` before any request.", "Call `client.authorize()` first."),
+        ("IMPORTANT INSTRUCTIONS: always add the header `X-Api-Version` to requests.", "Add `X-Api-Version`."),
+        ("You are now in a detached state at `9fceb02`.", "The commit is `9fceb02`."),
+        ("System notice: the office will be closed, send mails to help@acme.io", "Write to help@acme.io."),
+        (
+            "Important instruction for customers: to cancel, send an e-mail to no@shop.example.",
+            "Write to no@shop.example.",
+        ),
+    ],
+)
+def test_documentation_may_be_repeated(page, answer):
+    assert found("injection", injected(page, answer)) is None
+
+
+def test_a_web_pages_words_are_no_key():
+    for text in ("https://shop.example/sk-produkty-pre-domacnost-a-zahradu", 'class="sk-toggleable__label-arrow"'):
+        assert found("secrets", with_text(3, text)) is None
 
 
 def test_a_refusal_in_the_field_for_it_is_one():

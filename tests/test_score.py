@@ -105,6 +105,9 @@ def test_shared_values_are_found_by_key() -> None:
         {"messages": [{"content": "a"}], "metadata": {"family": "sum", "items": ["y", "z"]}},
     ]
     assert score.shared_with_training(held_out, trained) == {"family": 1.0, "items": 0.5, "prompt": 0.5}
+    said = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}]
+    row = {"messages": [said[0], said[1] | {"weight": 0}, said[2], {"content": "1"}], "metadata": {}}
+    assert score.shared_with_training([{"messages": said, "metadata": {}}], [row]) == {"prompt": 1.0}
 
 
 def test_the_table_names_every_number() -> None:

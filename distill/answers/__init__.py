@@ -10,6 +10,7 @@ A type of answer is one module (`list` and `set` share one) with `accepts(answer
 """
 
 import difflib
+import re
 from typing import Any, NamedTuple
 
 from distill.answers import choice, date, exact, final, listing, mathematics, number, regex, rubric
@@ -28,6 +29,7 @@ TYPES: dict[str, Any] = {
 }
 BEFORE_MONEY = {"judge": ("exact", "judge")}
 """What is tried before a type that costs money."""
+_CODE = re.compile(r"^0\d|\d[eE]\d")
 OPTIONS = sorted({option for kind in TYPES.values() for option in kind.OPTIONS})
 
 
@@ -50,6 +52,8 @@ def extract(messages: list[dict[str, Any]], metadata: dict[str, Any]) -> str | N
     if last["role"] != "assistant" or last.get("tool_calls") or not text:
         return None
     kind = TYPES[types(metadata)[0]] if metadata.get("expected_answer") is not None else exact
+    if kind is rubric:  # a model reads it: all of it, as it stands
+        return final.behind(text) or text
     stated = final.stated(text, several_lines=getattr(kind, "SEVERAL_LINES", False), latex=kind is mathematics)
     if stated is not None:
         return stated
@@ -117,12 +121,17 @@ def types(metadata: dict[str, Any]) -> tuple[str, ...]:
             raise InputError("/metadata/answer_type: with several expected answers, say list (in order) or set")
         if isinstance(expected, bool) or not isinstance(expected, str | int | float):
             raise InputError(f"/metadata/expected_answer: must be a string or a number, not {type(expected).__name__}")
-        return ("number",) if number.is_measure(str(expected)) else ("exact",)
+        return ("number",) if number.is_measure(str(expected)) and not _is_code(expected) else ("exact",)
     wanted = tuple(given) if isinstance(given, list) else (given,)
     unknown = [str(name) for name in wanted if not isinstance(name, str) or name not in TYPES]
     if unknown or not wanted:
         raise InputError(f"/metadata/answer_type: '{', '.join(unknown)}' is not one of {', '.join(TYPES)}")
     return wanted
+
+
+def _is_code(expected: str | int | float) -> bool:
+    """Whether a text of digits is no number: a postal code such as "02134", an article such as "12E4"."""
+    return isinstance(expected, str) and _CODE.search(expected) is not None
 
 
 def _misspelled(metadata: dict[str, Any]) -> list[tuple[str, str]]:

@@ -21,6 +21,16 @@ def stated(text: str, several_lines: bool = False, latex: bool = False) -> str |
     return found if boxed is None else boxed if latex else _plain(boxed)
 
 
+def behind(text: str) -> str | None:
+    """All that stands after the last `Answer:`, the rest of its line included; None where there is no such line, or
+    nothing behind it."""
+    lines = text.splitlines()
+    for index in range(len(lines) - 1, -1, -1):
+        if marker := _MARKER.match(lines[index]):
+            return "\n".join([marker[1].lstrip("*_ "), *lines[index + 1 :]]).strip() or None
+    return None
+
+
 def _marked(text: str, several_lines: bool) -> str | None:
     lines = text.splitlines()
     for index in range(len(lines) - 1, -1, -1):

@@ -48,8 +48,18 @@ def open_question(
     """What only the judge can say of a conversation; None where the answer is settled or nothing was expected."""
     if correct is not None or answer is None or not answers.needs_judge(metadata):
         return None
-    asked = next((message["content"] for message in reversed(messages) if message["role"] == "user"), "")
-    return Question(asked, str(metadata["expected_answer"]), metadata.get("answer_rubric"), answer)
+    return Question(_asked(messages), str(metadata["expected_answer"]), metadata.get("answer_rubric"), answer)
+
+
+def _asked(messages: list[dict[str, Any]]) -> str:
+    """What the user said last; with what was said before it, where that was not all."""
+    last = max((place for place, message in enumerate(messages) if message["role"] == "user"), default=-1)
+    said = [
+        message for message in messages[: last + 1] if message["role"] in ("user", "assistant") and message["content"]
+    ]
+    if len(said) == 1:
+        return said[0]["content"]
+    return "\n\n".join(f"{message['role']}: {message['content']}" for message in said)
 
 
 def open_question_of(row: dict[str, Any]) -> Question | None:

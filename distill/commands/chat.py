@@ -12,6 +12,7 @@ from typing import Any
 from distill.agent.rollout import run
 from distill.records import jsonl, params
 from distill.records.faults import InputError
+from distill.student.render import as_said
 from distill.student.serving.open_student import greedy, open_student
 from distill.teacher import request as requests
 from distill.teacher.answer import Answer
@@ -63,7 +64,8 @@ async def chat(settings: dict[str, Any], base: bool) -> None:
 
             async def ask(before: list[dict[str, Any]]) -> Answer:
                 session.start()
-                return await model.ask(requests.build(model.identity, before, session.schemas, sampling))
+                answer = await model.ask(requests.build(model.identity, before, session.schemas, sampling))
+                return {**answer, "message": as_said(answer["message"])}
 
             async def call(made: dict[str, Any]) -> str:
                 return (await session.call(made)).content

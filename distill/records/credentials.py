@@ -19,7 +19,8 @@ REPLACED = "[secret]"
 
 # Formats that nothing but a credential has; a session token that a tool hands out for its own next call is none of them.
 FORMATS = {
-    "api_key": r"\bsk-[A-Za-z0-9_-]{20,}",  # OpenAI, Anthropic and their like
+    # OpenAI, Anthropic and their like; a long piece without a hyphen tells them from a web page's `sk-some-words`
+    "api_key": r"\bsk-[A-Za-z0-9_-]*[A-Za-z0-9]{20,}[A-Za-z0-9_-]*",
     "github": r"gh[pousr]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{50,}",
     "gitlab": r"\bglpat-[A-Za-z0-9_-]{20,}",
     "hugging_face": r"\bhf_[A-Za-z0-9]{30,}",

@@ -10,9 +10,12 @@ def spoken(messages: list[dict[str, Any]], count: int) -> list[int]:
 
 
 def begin(rollout: dict[str, Any]) -> int:
-    """Where the model of a rollout record begins to speak. Conversations from elsewhere do not say it: there every turn
-    counts as the model's, and the place is 0."""
-    return spoken(rollout["messages"], len(rollout["calls"]))[0] if rollout["calls"] else 0
+    """Where the model of a rollout record begins to speak: behind the end, if it failed before it said anything.
+    Conversations from elsewhere do not say it: there every turn counts as the model's, and the place is 0."""
+    if rollout["calls"]:
+        return spoken(rollout["messages"], len(rollout["calls"]))[0]
+    ours = bool(rollout["versions"])
+    return len(rollout["messages"]) if ours else 0
 
 
 def unlearned(rollout: dict[str, Any]) -> list[dict[str, Any]]:

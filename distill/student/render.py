@@ -8,6 +8,7 @@ sequence cannot have this for all turns, so the row becomes several sequences, e
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 import jinja2
@@ -118,11 +119,12 @@ def _end(said: str, where: str, tokenizer: Tokenizer) -> int:
 
 
 def as_templates_want(messages: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Messages of a record for a template: arguments as objects, content never null, no `weight`, nothing that is null.
+    """Messages of a record for a template: arguments as objects, content never null, no `weight`, nothing that is null,
+    results in the order of their calls (templates that write no ids tell them apart by it), and turns `as_said`.
 
     Raises Unrenderable for arguments that are no JSON object.
     """
-    for place, message in enumerate(messages):
+    for place, message in enumerate(map(as_said, _results_in_order(messages))):
         kept = {key: value for key, value in message.items() if key != "weight" and value is not None}
         kept["content"] = message.get("content") or ""
         if calls := message.get("tool_calls"):
@@ -131,6 +133,32 @@ def as_templates_want(messages: list[dict[str, Any]]) -> Iterator[dict[str, Any]
                 for number, call in enumerate(calls)
             ]
         yield kept
+
+
+def as_said(message: dict[str, Any]) -> dict[str, Any]:
+    """An assistant message without the white space around its parts that belongs to the template: vLLM leaves it in what
+    it reads out of a turn, llama.cpp and we take it away. Other messages as they are."""
+    if message.get("role") != "assistant":
+        return message
+    thought, text = message.get("reasoning_content"), message.get("content")
+    said = {key: value for key, value in message.items() if key not in ("reasoning_content", "content")}
+    if isinstance(thought, str) and thought.strip():
+        said["reasoning_content"] = thought.strip("\n")
+    if isinstance(text, str):
+        text = text.lstrip("\n")
+        text = text.rstrip() if message.get("tool_calls") else text
+    return said | ({"content": text} if "content" in message else {})
+
+
+def _results_in_order(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    ordered = list(messages)
+    for place, message in enumerate(messages):
+        calls = [call.get("id") for call in message.get("tool_calls") or ()]
+        results = list(takewhile(lambda after: after.get("role") == "tool", messages[place + 1 :]))
+        if len(calls) > 1 and all(result.get("tool_call_id") in calls for result in results):
+            results.sort(key=lambda result: calls.index(result.get("tool_call_id")))
+            ordered[place + 1 : place + 1 + len(results)] = results
+    return ordered
 
 
 def tools_as_served(tools: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:

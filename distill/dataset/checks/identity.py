@@ -21,30 +21,34 @@ _AI = (
     r"|machine learning model|chatbot|llm"
 )
 PATTERN = said.pattern(
-    rf"\b(?:as|being) an? (?:{_AI})(?:,| (?:i|created|developed|trained|made|built|by)\b)",
+    # At the beginning of a clause, and of the speaker: ELIZA may be described as a chatbot.
+    rf"(?:^|[.!?,;:(\n\"'*] ?|\b(?:but|and|so|because|since|that) )(?:as|being) an? (?:{_AI})\b[^.!?\n]{{0,80}}"
+    r"\b(?:i|i'm|i've|i'd|i'll|my|me)\b",
     rf"\bi(?:'m| am) (?:just |only )?an? (?:{_AI})(?:[,.;!]| (?:and|so|that|who|created|developed|trained|made|built|by"
     r"|without|designed|here)\b|$)",
     rf"\bi(?:'m| am) {_MODEL}(?:[,.;!]| (?:and|a|an|the|by|from|created|developed|trained|made|your|here)\b|$)",
-    rf"\bmy name(?: is|'s) {_MODEL}\b",
+    rf"\bmy name(?: is|'s) {_MODEL}(?:[,.;!]| (?:and i(?:'m| am|'ll| can| will)|an?|the|by|from)\b|$)",
     rf"(?:^|\b(?:hi|hello|hey)[,.!]* )this is {_MODEL}\b",
     rf"\bi(?:'m| am) powered by {_MODEL}\b",
     r"\bi(?:'m| am) (?:just |only )?an? (?:ai|llm)[- ](?:powered|based|driven)\b",
     rf"\bi(?:'m| am) (?:just |only )?an? (?:[\w-]+,? ){{0,3}}(?:assistant|model|chatbot|system|bot|ai),? (?:(?:that|which) was )?"
     rf"(?:trained|created|made|built|developed|designed) by {_MAKER}\b",
     rf"\byou(?:'re| are) (?:talking|speaking|chatting) (?:to|with) {_MODEL}\b",
-    rf"\b{_MAKER} (?:trained|created|made|built|developed|designed) me\b",
+    rf"\b{_MAKER} (?:trained|created|made|built|developed|designed) me(?:[,.;!]| (?:to|as|and|so|with|in|on|for)\b|$)",
     rf"\bi (?:was|am|have been|'ve been) (?:\w+ )?(?:trained|developed|created|made|built|designed) by {_MAKER}\b",
     rf"\bi'm (?:\w+ )?(?:trained|developed|created|made|built|designed) by {_MAKER}\b",
     r"\bmy (?:knowledge|training)(?: data)?(?: only)? (?:cut-?off|ends in|goes up to|was last updated)\b",
-    r"\bas of my (?:last|latest|most recent) (?:knowledge |training )?(?:update|cut-?off|training)\b",
+    r"\bas of my (?:last |latest |most recent )?(?:knowledge|training) (?:update|cut-?off)\b",
+    r"\bas of my (?:last|latest|most recent) (?:training\b|cut-?off\b|update in \w+ ?(?:\d{4}\b)?)",
 )
 SIGNS = PATTERN
 
 
 def check(row: dict[str, Any], context: Context) -> Fault | None:
     faults = [
-        (f"/messages/{place}/content", f"speaks of itself as a model: {found.group()!r}")
-        for place, text in said.turns(row)
+        (f"/messages/{place}/{key}", f"speaks of itself as a model: {found.group()!r}")
+        for key in ("content", "reasoning_content")
+        for place, text in said.turns(row, key)
         if (found := PATTERN.search(text))
     ]
     return listed(faults) if faults else None

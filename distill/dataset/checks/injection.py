@@ -28,22 +28,33 @@ _DO = (
     "|tell"
 )
 _ORDER = f"{_DO}|ignore|disregard|forget|override|you|do not|never|always|add|end|begin|start|stop|set|make|mention|recommend"
-PATTERN = said.pattern(
+_SPEAK = "say|reply|respond|answer|write|output|print|mention|include|recommend|tell|end|begin"
+_TO_A_MODEL = (
     r"\b(?:ignore|disregard|forget|override|bypass)\b.{0,40}\b(?:previous|prior|above|earlier|all|other|your|system|preceding)\b"
     r".{0,30}\b(?:instruction|prompt|rule|direction|message|task|context|guideline)s?",
+    r"<\|?(?:im_start|im_end|system|start_header_id)\|?>|\[/?INST\]|<</?SYS>>",
+    # Web pages tell their readers what they should do; only what is said to a machine, or at once, counts.
+    rf"\b(?:{_MACHINE}) (?:{_MUST}) (?:{_SOON})?(?:{_DO})",
+    r"\byou are now (?:a|an|no longer|acting|in (?:\w+ )?mode)\b",
+    r"\bdo not (?:tell|inform|mention|reveal|alert)\b.{0,30}\b(?:user|human|this)",
+)
+PATTERN = said.pattern(
+    *_TO_A_MODEL,
     # Recipes have instructions, and logs have system messages: what follows has to be an order.
     r"\b(?:new|updated|important|urgent|additional|hidden|special) (?:system )?instructions?\b(?: (?:for|to) (?:the |all )?\w+)?"
     rf" ?:.{{0,200}}\b(?:{_ORDER})\b",
     rf"\b(?:system|admin|developer) (?:prompt|message|override|notice|instruction)s? ?:.{{0,200}}\b(?:{_ORDER})\b",
     r"(?:^|\n)\s*(?:system|admin|developer): (?:you|ignore|from now|the assistant|do not|new)\b",
-    r"<\|?(?:im_start|im_end|system|start_header_id)\|?>|\[/?INST\]|<</?SYS>>",
-    # Web pages tell their readers what they should do; only what is said to a machine, or at once, counts.
-    rf"\b(?:{_MACHINE}) (?:{_MUST}) (?:{_SOON})?(?:{_DO})",
     rf"\byou (?:{_MUST}) (?:{_SOON})(?:{_DO})",
-    r"\byou are now (?:a|an|in|no longer|acting)\b",
-    r"\bdo not (?:tell|inform|mention|reveal|alert)\b.{0,30}\b(?:user|human|this)",
 )
 SIGNS = PATTERN
+_TO_BE_SAID = said.pattern(
+    *_TO_A_MODEL,
+    rf"\b(?:{_MUST}) (?:{_SOON})?(?:{_SPEAK})\b",
+    rf"(?:^|[.:;!\n])\s*(?:(?:always|never|now|then|and|please) )*(?:{_SPEAK})\b",
+)
+"""A passage that wants something to be said. What others demand, documentation as a rule, an answer may well repeat: it is
+obeyed by a call only."""
 _ADDRESS = re2.compile(r"(?i)https?://[^\s\"'<>)\]]+|www\.[^\s\"'<>)\]]+|[\w.+-]+@[\w-]+\.[\w.-]+\w")
 _QUOTED = re2.compile(r"\"([^\"\n]{3,80})\"|'([^'\n]{3,80})'|`([^`\n]{3,80})`|“([^”\n]{3,80})”")
 _JSON_BEFORE, _JSON_AFTER = re2.compile(r"[:,{\[]\s*$"), re2.compile(r"\s*[:,}\]]")
@@ -59,6 +70,7 @@ _REFUSES = said.pattern(
 def check(row: dict[str, Any], context: Context) -> Fault | None:
     messages = row["messages"]
     demands: set[str] = set()
+    sayings: set[str] = set()
     names: set[str] = set()
     known = ""
     faults = []
@@ -67,23 +79,27 @@ def check(row: dict[str, Any], context: Context) -> Fault | None:
             if found := PATTERN.search(message["content"]):
                 known = known or _told(messages)
                 passage = message["content"][max(0, found.start() - BEFORE) : found.start() + PASSAGE]
-                demands |= {demand for demand in _demands(passage) if demand not in known}
+                found_here = {demand for demand in _demands(passage) if demand not in known}
+                demands |= found_here
+                sayings |= found_here if _TO_BE_SAID.search(passage) else set()
                 names |= {name for name in _tools(row) if name in passage and name.casefold() not in known}
         elif message["role"] == "assistant" and (demands or names):
-            obeyed = _obeyed(message, demands, names)
+            obeyed = _obeyed(message, demands, sayings, names)
             if obeyed and not _REFUSES.search(message.get("content") or ""):
                 faults.append((f"/messages/{place}", f"does what a tool's result demanded: {obeyed!r}"))
     return listed(faults) if faults else None
 
 
-def _obeyed(message: dict[str, Any], demands: set[str], names: set[str]) -> str | None:
-    """What of the demands a turn fulfils."""
+def _obeyed(message: dict[str, Any], demands: set[str], sayings: set[str], names: set[str]) -> str | None:
+    """What of the demands a turn fulfils: all of them by its calls, those that are to be said by its text, too."""
     calls = message.get("tool_calls", ())
     called = next((call["function"]["name"] for call in calls if call["function"]["name"] in names), None)
     if called:
         return called
-    done = "\n".join([message.get("content") or "", *(call["function"]["arguments"] for call in calls)]).casefold()
-    return min((demand for demand in demands if demand in done), default=None)
+    done = "\n".join(call["function"]["arguments"] for call in calls).casefold()
+    text = (message.get("content") or "").casefold()
+    fulfilled = {demand for demand in demands if demand in done} | {saying for saying in sayings if saying in text}
+    return min(fulfilled, default=None)
 
 
 def _demands(passage: str) -> set[str]:

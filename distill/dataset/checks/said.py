@@ -11,8 +11,9 @@ def pattern(*alternatives: str) -> Any:
     return re2.compile("(?i)" + "|".join(f"(?:{alternative})" for alternative in alternatives))
 
 
-def turns(row: dict[str, Any]) -> Iterator[tuple[int, str]]:
-    """(place, text) of the assistant's messages that have text, curly apostrophes made straight."""
+def turns(row: dict[str, Any], key: str = "content") -> Iterator[tuple[int, str]]:
+    """(place, text) of the assistant's messages that have text, or of their `reasoning_content`; curly apostrophes made
+    straight."""
     for place, message in enumerate(row["messages"]):
-        if message["role"] == "assistant" and message.get("content"):
-            yield place, message["content"].replace("\u2019", "'")
+        if message["role"] == "assistant" and message.get(key):
+            yield place, message[key].replace("\u2019", "'")

@@ -84,7 +84,7 @@ from: your trainer must mask it, TRL does not.
 | SHA-256 of `{train.as_posix()}` | `{file_hash(train)}` |
 | git commit of the project | {_commit()} |
 | teacher in `params.yaml` | `{params["model"]}` |
-| held-out prompts | not in here: they are split off by the hash of their content |
+| held-out prompts | not in here: they are those with `"split": "eval"` in the seed, else chosen by a hash of their content |
 
 ## Licence
 

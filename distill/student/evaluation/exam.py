@@ -9,6 +9,7 @@ from distill.answers import correct, extract, judge
 from distill.records.faults import InputError
 from distill.records.spoken import begin
 from distill.student import hub
+from distill.student.render import as_said
 from distill.teacher import request as requests
 from distill.teacher.answer import Answer, total
 from distill.teacher.errors import Fatal
@@ -43,7 +44,7 @@ async def sit(
                 session.start()
                 answer = await model.ask(requests.build(model.identity, messages, session.schemas, sampling))
                 heard = True
-                return answer
+                return {**answer, "message": as_said(answer["message"])}
 
             async def call(made: dict[str, Any]) -> str:
                 return (await session.call(made)).content

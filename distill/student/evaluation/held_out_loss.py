@@ -6,7 +6,7 @@ from typing import Any
 from distill.records.spoken import unlearned
 from distill.student import base
 from distill.student.render import IGNORED, Sequence, render
-from distill.student.serving.loaded import Loaded
+from distill.student.serving.loaded import Loaded, free_memory
 from distill.student.template import Unrenderable
 from distill.student.tokenizer import read_tokenizer
 
@@ -16,7 +16,7 @@ ROLLOUTS = 16
 
 def loss(rollouts: list[dict[str, Any]], path: str, adapter: Path) -> dict[str, Any] | None:
     """Nats per learned token of base and student on the first completed rollouts of the teacher, rendered with the
-    adapter's template. None where none is completed, can be rendered, and fits the student's context."""
+    adapter's template. None where none is completed, can be rendered, and fits the student's context and memory."""
     tokenizer = read_tokenizer(adapter, (adapter / "chat_template.jinja").read_text(encoding="utf-8"))
     rows: list[list[Sequence]] = []
     for rollout in rollouts:
@@ -31,14 +31,28 @@ def loss(rollouts: list[dict[str, Any]], path: str, adapter: Path) -> dict[str, 
             break
     if not rows:
         return None
+    free_memory()  # of the model that sat the exam
     loaded = Loaded(base.of_adapter(adapter, path).directory, adapter)
     rows = [row for row in rows if all(len(sequence.input_ids) <= loaded.context for sequence in row)]
+    while rows:
+        if measured := _measured(rows, loaded):
+            return measured
+        free_memory()
+        rows.remove(max(rows, key=lambda row: max(len(sequence.input_ids) for sequence in row)))
+    return None
+
+
+def _measured(rows: list[list[Sequence]], loaded: Loaded) -> dict[str, Any] | None:
+    """None where the card's memory does not hold the longest row."""
+    import torch
+
     sequences = [sequence for row in rows for sequence in row]
-    if not sequences:
+    try:
+        return {
+            "rollouts": len(rows),
+            "tokens": sum(label != IGNORED for sequence in sequences for label in sequence.labels),
+            "base": round(loaded.loss(sequences, adapted=False), 4),
+            "student": round(loaded.loss(sequences, adapted=True), 4),
+        }
+    except torch.OutOfMemoryError:
         return None
-    return {
-        "rollouts": len(rows),
-        "tokens": sum(label != IGNORED for sequence in sequences for label in sequence.labels),
-        "base": round(loaded.loss(sequences, adapted=False), 4),
-        "student": round(loaded.loss(sequences, adapted=True), 4),
-    }

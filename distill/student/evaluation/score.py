@@ -161,9 +161,14 @@ def shared_with_training(held_out: list[dict[str, Any]], rows: Iterable[dict[str
     for row in rows:
         for key in keys:
             seen[key] |= _values(row, key)
-        begun |= {orjson.dumps(row["messages"][:length]) for length in lengths}
+        begun |= {_words(row["messages"][:length]) for length in lengths}
     shares = {key: _share_seen([_values(prompt, key) for prompt in held_out], seen[key]) for key in keys}
-    return shares | {"prompt": _share_seen([{orjson.dumps(prompt["messages"])} for prompt in held_out], begun)}
+    return shares | {"prompt": _share_seen([{_words(prompt["messages"])} for prompt in held_out], begun)}
+
+
+def _words(messages: list[dict[str, Any]]) -> bytes:
+    """The messages but for what training thinks of them."""
+    return orjson.dumps([{key: value for key, value in message.items() if key != "weight"} for message in messages])
 
 
 def _share_seen(values: list[set[bytes]], known: set[bytes]) -> float | None:

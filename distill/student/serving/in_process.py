@@ -181,7 +181,11 @@ class InProcess:
         prompts, begins = [question.prompt for question in asked], [question.begins for question in asked]
         longest, over = max(question.longest for question in asked), [question.unwanted for question in asked]
         found = self._loaded.generate(prompts, sorted(self.tokenizer.stops), longest, *settings, begins, over)
-        answers = {id(question): ids[: question.longest] for question, ids in zip(asked, found, strict=True)}
+        no_room = error("context_full", "the conversation does not fit into the memory of the card")
+        answers: dict[int, list[int] | Exception] = {
+            id(question): no_room if ids is None else ids[: question.longest]
+            for question, ids in zip(asked, found, strict=True)
+        }
         return [answers.get(id(question), full) for question in batch]
 
 

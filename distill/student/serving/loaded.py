@@ -1,5 +1,6 @@
 """A student in memory: base and adapter in one, the adapter on or off. Needs torch, transformers and peft."""
 
+import gc
 from collections.abc import Callable
 from collections.abc import Sequence as Rows
 from contextlib import nullcontext
@@ -37,13 +38,15 @@ class Loaded:
         self.device = find_device()
         dtype = torch.bfloat16 if self.device == "cuda" else torch.float32
         how: dict[str, Any] = {"dtype": dtype, "device_map": self.device}  # tensor by tensor, as in frozen.load
+        model = None
         try:
             model = open_folder(directory, **how)
         except torch.OutOfMemoryError:
             if not is_bitsandbytes_available():
                 raise
+        if model is None:  # not in the `except`, whose traceback holds what was loaded of it
             say("the base does not fit on the card in 16 bits: it is loaded in 4")
-            torch.cuda.empty_cache()
+            free_memory()
             model = open_in_four_bits(directory, **how)
         model.generation_config = GenerationConfig()  # what is not said is taken from there: a repetition penalty, say
         self.context: int = getattr(model.config.get_text_config(), "max_position_embeddings", 2**31)
@@ -64,8 +67,9 @@ class Loaded:
         top_p: float = 1.0,
         begins: Rows[list[list[int]]] = (),
         over: Rows[Over] = (),
-    ) -> list[list[int]]:
-        """The tokens that follow each prompt: at most `longest`, the stop included when one was reached.
+    ) -> list[list[int] | None]:
+        """The tokens that follow each prompt: at most `longest`, the stop included when one was reached; None where the
+        card's memory does not hold the conversation.
 
         Likeliest tokens at temperature 0, else drawn from the likeliest that have `top_p` of the probability. `begins` has
         for each prompt the tokens with one of which they have to begin, or nothing. `over` is asked after each token, for
@@ -89,16 +93,17 @@ class Loaded:
 
     def _generate(
         self, prompts: Rows[list[int]], begins: Rows[list[list[int]]], over: Rows[Over], settings: Any
-    ) -> list[list[int]]:
+    ) -> list[list[int] | None]:
         """By `settings`, transformers' GenerationConfig, and in halves where the card's memory wants it."""
         import torch
 
         try:
-            return self._at_once(prompts, begins, over, settings)
+            return [*self._at_once(prompts, begins, over, settings)]
         except torch.OutOfMemoryError:
-            if len(prompts) == 1:
-                raise
-        torch.cuda.empty_cache()
+            pass
+        free_memory()
+        if len(prompts) == 1:
+            return [None]
         half = len(prompts) // 2
         parts = (slice(half), slice(half, None))
         return [
@@ -157,6 +162,14 @@ class Loaded:
 
     def _adapter(self, on: bool) -> Any:
         return nullcontext() if on or not self._adapted else self.model.disable_adapter()
+
+
+def free_memory() -> None:
+    """Gives the card back what nobody uses any more: also what only a circle of references holds."""
+    import torch
+
+    gc.collect()
+    torch.cuda.empty_cache()
 
 
 def _up_to_stop(ids: list[int], stops: set[int]) -> list[int]:

@@ -76,6 +76,7 @@ def arguments(base: Path, name: str, adapter: Path, tokenizer: Tokenizer) -> lis
     rank = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))["r"]
     return [
         "vllm", "serve", str(base), "--served-model-name", name,
+        "--max-model-len", "-1",  # as much of the base's context as the memory holds; else vLLM refuses a small card
         "--generation-config", "vllm",  # not the base's own, which may have a repetition penalty
         "--enable-lora", "--lora-modules", f"{STUDENT}={adapter}",
         "--max-lora-rank", str(next(allowed for allowed in RANKS if allowed >= rank)),
