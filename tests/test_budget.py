@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 import sums
 from stage_process import Done, Running
-from teacher_server import Asked, Books, calls, completion, refused, response, serving, text
+from teacher_server import Asked, Books, calls, completion, refused, response, says, serving, text
 
 from distill.agent.progress import Progress
 from distill.records import jsonl
 from distill.teacher.prices import Prices, find, full_price_flex, is_openai
+from distill.teacher.tariff import Tariff, longest_charged
 
 PRICE = {"scripted": {"input": 100, "output": 1000}}
 """USD per million tokens; an answer of the scripted teacher (11 in, 7 out) costs 0.0081."""
@@ -117,6 +118,28 @@ def test_a_server_without_a_flex_tier_cannot_pass_the_budget(asks: Callable[...,
     with serving(dear) as books:
         done = asks(books, runtime__tier="flex", runtime__budget_usd=0.3)
     assert done.returncode == 1 and "(budget)" in done.stderr and 0 < len(books.posts) * 0.09 <= 0.3
+
+
+def test_a_server_that_charges_for_more_than_was_asked_for_ends_the_run(asks: Callable[..., Done]) -> None:
+    """As xAI's chat does: each answer costs 1.2 in place of the 0.06 that it may. Those that were under way are kept."""
+
+    def endless(asked: Asked) -> Any:
+        return says("Answer: 1") | {"usage": {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 1211}}
+
+    with serving(endless, latency_s=0.3) as books:
+        done = asks(books, runtime__budget_usd=1, teacher__n=2)
+        assert done.returncode == 1 and "(budget)" in done.stderr and "more than runtime.budget_usd" in done.stderr
+        done = asks(books, runtime__budget_usd=2, runtime__api_concurrency=1, teacher__n=4)
+        assert done.returncode == 1 and len(books.answered) == 3, "the second may be as long as the first"
+    assert max(books.times_paid.values()) == 1
+
+
+def test_where_reasoning_comes_on_top_the_worst_case_has_it() -> None:
+    grok, other = ({"provider": f"https://api.{host}/v1", "api": "chat"} for host in ("x.ai", "xx.ai"))
+    assert longest_charged(grok, 1000) == 131_072 and longest_charged(other, 1000) == 1000
+    assert longest_charged(grok | {"api": "responses"}, 1000) == 1000
+    tariff = Tariff(lambda: Prices(3, 3, 3, 15))
+    assert tariff.worst(grok | {"sampling": {"max_tokens": 1000}}, 100, "standard") == pytest.approx(1.96638)
 
 
 def test_the_standard_tier_is_asked_for_where_a_project_may_have_a_dearer_one() -> None:

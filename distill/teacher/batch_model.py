@@ -25,6 +25,7 @@ from distill.teacher.open_batches import Batch, OpenBatches
 from distill.teacher.prices import Prices
 from distill.teacher.refusal import refused_in_batch
 from distill.teacher.store import Note, Store
+from distill.teacher.tariff import Tariff
 
 FULL_QUEUE_S = 300.0
 PLACES = 100_000
@@ -54,7 +55,7 @@ class BatchModel:
         self._connect, self._find_prices = connect, find_prices
         self._open = OpenBatches(store, content_id(identity))
         self._http: Http | None = None
-        self._prices: Prices | None = None
+        self._tariff: Tariff
         self._questions = Questions()
         self._without: frozenset[str] = frozenset()
         self._working: asyncio.Task[None] | None = None
@@ -74,14 +75,11 @@ class BatchModel:
         """One answer, when its batch is through. Raises ApiError."""
         assert note is not None, "a batch needs the key of its requests"
         if self._http is None:
-            self._prices = self._find_prices()
-            self.budget.unpriced = self._prices is None
+            self._tariff = Tariff(self._find_prices)
+            self.budget.unpriced = self._tariff.prices is None
             self._http = self._connect()
             self.halt.on_stop(self._give_up)
-        longest_body = len(self._body(request))
-        longest = next(value for name, value in request["sampling"].items() if name.startswith("max_"))
-        worst = self._prices.worst(longest_body, longest, "batch") if self._prices else 0.0
-        answer = self._questions.ask(note.key, request, worst)
+        answer = self._questions.ask(note.key, request, self._tariff.worst(request, len(self._body(request)), "batch"))
         if self._working is None:
             self._working = asyncio.create_task(self._work(BatchEndpoint(self._http, self.adapter.PATH, self.halt)))
         return await asyncio.shield(answer)  # another rollout may wait for the same
@@ -173,6 +171,8 @@ class BatchModel:
             self._questions.failed(key, error)
         self._open.close(batch)
         await server.forget(batch, now)
+        if passed := self.budget.passed():
+            raise passed
         if now["status"] == "cancelled":  # by a person, at the provider: that is no reason to order it again
             raise errors.error("batch_failed", f"batch {batch.id} was cancelled; what it had answered is kept")
 
@@ -208,8 +208,7 @@ class BatchModel:
             self._questions.failed(key, error)
             return
         answer["tier"] = "batch"
-        if self._prices:
-            answer["cost_usd"] = self._prices.charged(answer["usage"], "batch")
+        self._tariff.charge(None, answer, "batch")
         await self.store.keep(key, None, answer)
         self._questions.answered(key, answer)
 

@@ -20,6 +20,7 @@ from distill.teacher.prices import Prices, full_price_flex, is_openai
 from distill.teacher.retirement import shutdown_warning
 from distill.teacher.retry import until_answered
 from distill.teacher.store import Note
+from distill.teacher.tariff import Tariff
 from distill.teacher.throttle import Throttle
 
 REFUSALS = 10
@@ -66,7 +67,7 @@ class EndpointModel:
         self._connect, self._find_prices, self._find_promised = connect, find_prices, promised
         self._promised: dict[str, str] = {}
         self._http: Http | None = None
-        self._prices: Prices | None = None
+        self._tariff: Tariff
         self._without: frozenset[str] = frozenset()
         self._in_background: Background | None = None
         self._answers = self._answer_tokens = self._refusals = 0
@@ -85,8 +86,8 @@ class EndpointModel:
     async def ask(self, request: dict[str, Any], note: Note | None = None) -> Answer:
         """One answer, tried again while the failure may pass. Raises ApiError."""
         if self._http is None:
-            self._prices = self._find_prices()
-            self.budget.unpriced = self._prices is None
+            self._tariff = Tariff(self._find_prices)
+            self.budget.unpriced = self._tariff.prices is None
             self._promised = self._find_promised()
             self._http = self._connect()
             self._in_background = Background(self._http, self.adapter.PATH, self.halt) if self.background else None
@@ -157,8 +158,8 @@ class EndpointModel:
             body |= {"background": True, "store": True}  # else it is gone ten minutes after it is finished
         data = orjson.dumps(body)
         async with self.throttle.place(len(data) // BYTES_PER_TOKEN + self._usual_answer()):
-            # No text has more tokens than bytes, and the body holds all of the conversation.
-            bill = await self.budget.reserve(self._worst(len(data), request))
+            # At the standard price: a server may have no flex tier, and not say so before it has answered.
+            bill = await self.budget.reserve(self._tariff.worst(request, len(data), "standard"))
             try:
                 self.halt.check()
                 answer = await self._sent(data, note)
@@ -168,10 +169,11 @@ class EndpointModel:
             except BaseException:
                 bill.release(maybe_billed=True)
                 raise
-            if self._prices:
-                charged = "flex" if answer.get("tier") == "flex" and not full_price_flex(self._provider) else "standard"
-                answer["cost_usd"] = self._prices.charged(answer["usage"], charged)
+            charged = "flex" if answer.get("tier") == "flex" and not full_price_flex(self._provider) else "standard"
+            self._tariff.charge(request, answer, charged)
             bill.settle(answer["cost_usd"])
+            if passed := self.budget.passed():
+                self.halt.stop(passed)
         self._answers += 1
         self._answer_tokens += answer["usage"]["output_tokens"]
         return answer
@@ -190,13 +192,6 @@ class EndpointModel:
             if note and note.used:
                 note.clear()
             raise
-
-    def _worst(self, data_bytes: int, request: dict[str, Any]) -> float:
-        """At the standard price: a server may have no flex tier, and not say so before it has answered."""
-        if self._prices is None:
-            return 0.0
-        longest = next(value for name, value in request["sampling"].items() if name.startswith("max_"))
-        return self._prices.worst(data_bytes, longest, "standard")
 
     def _usual_answer(self) -> int:
         return self._answer_tokens // self._answers if self._answers else USUAL_ANSWER

@@ -17,6 +17,7 @@ from distill.teacher.http import Http
 from distill.teacher.open_batches import OpenBatches
 from distill.teacher.provider import Model
 from distill.teacher.store import Store
+from distill.teacher.tariff import limit_of, longest_charged
 from distill.teacher.throttle import Throttle
 
 OPENAI = re.compile(r"^(gpt-(?!oss)|o\d|ft:|chatgpt-|codex-|computer-use)")
@@ -47,8 +48,7 @@ def open_model(params: dict[str, Any], halt: Halt, store: Store, with_tools: boo
     if faults:
         raise InputError(faults)
     adapter = responses if api_of(params) == "responses" else chat
-    identity = {"provider": params["teacher"]["base_url"] or "openai", "api": api_of(params), "model": model}
-    identity["provider"] = identity["provider"].rstrip("/")
+    identity = _identity(params)
     budget = Budget(runtime["budget_usd"])
     if runtime["tier"] == "batch":
         return BatchModel(
@@ -97,6 +97,11 @@ def api_of(params: dict[str, Any]) -> str:
     return "chat" if teacher["base_url"] else "responses"
 
 
+def _identity(params: dict[str, Any]) -> dict[str, Any]:
+    base_url = params["teacher"]["base_url"] or "openai"
+    return {"provider": base_url.rstrip("/"), "api": api_of(params), "model": params["model"]}
+
+
 def sampling(params: dict[str, Any]) -> dict[str, Any]:
     """The sampling settings in the words of the API that is asked."""
     model, teacher = params["model"], params["teacher"]
@@ -142,8 +147,9 @@ def connect(params: dict[str, Any]) -> Http:
 
 
 def longest_answer(params: dict[str, Any]) -> int:
-    """Tokens that one answer may have."""
-    return next(value for name, value in sampling(params).items() if name.startswith("max_"))
+    """Tokens that one answer may be charged for."""
+    limit = limit_of(sampling(params))
+    return limit if provider.is_local(params["model"]) else longest_charged(_identity(params), limit)
 
 
 def price_of(params: dict[str, Any]) -> prices.Prices | None:
