@@ -296,7 +296,7 @@ UNTYPED: dict[str, tuple[Callable[[Any], None], str]] = {
     "a number for an id": (changed(id=5), "final_answer"),
     "a number for a model": (changed(model=7), "final_answer"),
     "no reason": (lambda answer: answer["choices"][0].pop("finish_reason"), "final_answer"),
-    "a number for a reason": (in_choice(finish_reason=3), "final_answer"),
+    "whole in other words": (in_choice(finish_reason="END_TURN"), "final_answer"),
     "an object for a refusal": (in_message(refusal={"why": "no"}), "refused"),
     "a number for a call's id": (
         in_message(tool_calls=[{"id": 3, "function": {"name": "add", "arguments": "{}"}}]),
@@ -305,6 +305,8 @@ UNTYPED: dict[str, tuple[Callable[[Any], None], str]] = {
     "fewer than no tokens": (changed(usage={"prompt_tokens": -5, "completion_tokens": -7}), "final_answer"),
     "no usage": (changed(usage=None), "final_answer"),
     "length in other words": (in_choice(finish_reason="model_length"), "truncated"),
+    "a filter in other words": (in_choice(finish_reason="SAFETY"), "refused"),
+    "a filter and what it found": (in_choice(finish_reason="content_filter: PROHIBITED_CONTENT"), "refused"),
     "half an emoji": (in_message(content="Answer: 1 \ud83d"), "final_answer"),
 }
 
@@ -326,8 +328,11 @@ def test_what_was_paid_for_can_be_recorded_whatever_its_types(
     assert {rollout["stop_reason"] for rollout in rollouts(project)} == {stop_reason} and len(books.posts) == 4
 
 
-def test_an_answer_that_broke_off_is_no_answer(asks: Callable[..., Done], project: Path) -> None:
-    broken = completion({"role": "assistant", "content": "Answ"}, "error")
+@pytest.mark.parametrize(
+    "reason", ["error", "abort", "insufficient_system_resource", "function_call_filter: MALFORMED_FUNCTION_CALL", 3]
+)
+def test_an_answer_that_broke_off_is_no_answer(asks: Callable[..., Done], project: Path, reason: Any) -> None:
+    broken = completion({"role": "assistant", "content": "Answ"}, reason)
     with serving(once(broken)) as books:
         assert asks(books).returncode == 0
     assert {rollout["messages"][-1]["content"] for rollout in rollouts(project)} == {

@@ -13,8 +13,9 @@ from distill.teacher.errors import Transient
 from distill.teacher.http import Http
 
 PATH = "/chat/completions"
-CUT_OFF = {"max_tokens", "model_length"}
-"""What some servers say for `length`."""
+WHOLE = {"stop", "tool_calls", "function_call", "end_turn", "tool_use", "eos", "eos_token", "stop_sequence"}
+CUT_OFF = {"length", "max_tokens", "model_length", "model_context_window_exceeded"}
+FILTERED = re.compile("content.?filter|safety|recitation|prohibited|blocklist|refusal")
 ECHOES = ("reasoning_content", "reasoning_details", "reasoning")
 NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_-]")
 
@@ -55,17 +56,16 @@ def parse(content: Any, latency_ms: float) -> Answer:
     """The Answer in a chat completion. Raises Transient when the body is not one (some proxies answer 200 on errors)."""
     try:
         choice, used = content["choices"][0], content.get("usage") or {}
-        finish_reason = word(choice.get("finish_reason")) or "stop"
-        if finish_reason == "error":  # so OpenRouter passes on that a provider failed half-way
-            raise Transient("server", f"the answer broke off: {choice.get('error')}", maybe_billed=True)
+        reason = _finish_reason(choice)
         message = _message(choice["message"])
         usage = _usage(used)
     except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
         raise Transient(
             "broken_answer", f"the answer is not a chat completion: {content}", maybe_billed=True
         ) from error
-    reason = _finish_reason(finish_reason, bool(message.get("tool_calls")))
-    answer = finished(content, message, reason, usage, latency_ms)
+    answer = finished(
+        content, message, "tool_calls" if reason == "stop" and message.get("tool_calls") else reason, usage, latency_ms
+    )
     if echo := _echo(choice["message"], message.get("tool_calls", [])):
         answer["echo"] = echo
     return answer
@@ -103,10 +103,22 @@ def _with_echoes(messages: list[dict[str, Any]], earlier: list[Answer]) -> list[
     return said
 
 
-def _finish_reason(said: str, calls: bool) -> str:
-    if said in CUT_OFF:
+def _finish_reason(choice: dict[str, Any]) -> str:
+    """Why an answer ended: `stop` (it is whole), `length` or `content_filter`.
+
+    Raises Transient for any other reason (`error`, `abort`, `insufficient_system_resource`, `MALFORMED_FUNCTION_CALL`):
+    the answer broke off, and half of one must not be kept.
+    """
+    said = word(choice.get("finish_reason")) or "stop"
+    if said.lower() in WHOLE:
+        return "stop"
+    if said.lower() in CUT_OFF:
         return "length"
-    return "tool_calls" if calls and said == "stop" else said
+    if FILTERED.search(said.lower()):
+        return "content_filter"
+    raise Transient(
+        "server", f"the answer broke off ({said}): {choice.get('error') or 'no more is said'}", maybe_billed=True
+    )
 
 
 def _usage(used: dict[str, Any]) -> Usage:
