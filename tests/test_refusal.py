@@ -44,7 +44,7 @@ from distill.teacher.waits import duration_s, retry_after_s, used_up_s
         (
             429,
             {"error": {"code": "rate_limit_exceeded", "message": "Request too large for gpt-5 on tokens per min"}},
-            "bad_request",
+            "request_too_large",
         ),
         (
             400,

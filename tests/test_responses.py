@@ -117,7 +117,6 @@ def test_the_record_has_what_was_said_and_the_items_beside_it(asks: Callable[...
         (response(status="incomplete", incomplete_details={"reason": "content_filter"}), "refused"),
         (response(status="failed", error={"code": "invalid_prompt", "message": "not allowed"}), "api_error"),
         (response(status="failed", error={"code": "misalignment_policy_violation", "message": "no"}), "api_error"),
-        (refused(400, "context_length_exceeded"), "context_full"),
         (refused(400, "invalid_prompt"), "api_error"),
     ],
 )
@@ -149,6 +148,18 @@ def test_extras_that_an_organisation_does_not_have_are_left_out(asks: Callable[.
     assert done.returncode == 0, done.stderr
     assert len(books.posts) == 4 + 2, "the first request learns it for all"
     assert [rollout["status"] for rollout in rollouts(project)] == ["completed"] * 2
+
+
+def test_thoughts_that_the_server_cannot_read_are_left_out(asks: Callable[..., Done], project: Path) -> None:
+    def forgetful(asked: Asked) -> Any:
+        if any(item["type"] == "reasoning" for item in asked.body["input"]):
+            return refused(400, "invalid_encrypted_content", "The encrypted content gAAA could not be verified.")
+        assert not any("id" in item for item in asked.body["input"])
+        return thinker(asked)
+
+    with serving(forgetful) as books:
+        assert asks(books, runtime__api_concurrency=1).returncode == 0
+    assert {rollout["status"] for rollout in rollouts(project)} == {"completed"} and len(books.posts) == 4 + 1
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,58 @@ def test_a_server_that_refuses_everything_may_be_at_fault_itself(asks: Callable[
     assert {rollout["status"] for rollout in rollouts(project)} == {"completed"} and len(rollouts(project)) == 40
 
 
+def test_refusals_in_a_row_end_the_run_and_are_forgotten(asks: Callable[..., Done], project: Path) -> None:
+    """An account that is shut in mid-run, in words that nobody knows: later all is asked again, and nothing is lost."""
+    sums.add_prompts(project, range(4, 30))
+    assert Running(project, "prompts").wait().returncode == 0
+    ill = [True]
+
+    def teacher(asked: Asked) -> Any:
+        return refused(400, None, "not in good standing") if ill[0] and len(books.posts) > 9 else sums.adds(asked)
+
+    with serving(teacher) as books:
+        done = asks(books, runtime__api_concurrency=2)
+        assert done.returncode == 1 and "not in good standing" in done.stderr and len(books.posts) < 9 + 15
+        ill[0] = False
+        assert asks(books).returncode == 0
+    assert {rollout["status"] for rollout in rollouts(project)} == {"completed"} and len(rollouts(project)) == 30
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        refused(400, "context_length_exceeded"),
+        refused(429, "rate_limit_exceeded", "Request too large for gpt-5 on tokens per min (TPM): Limit 30000"),
+    ],
+)
+def test_what_is_too_long_for_the_server_as_it_is_may_be_asked_again(
+    asks: Callable[..., Done], project: Path, reply: Any
+) -> None:
+    short = [True]
+
+    def teacher(asked: Asked) -> Any:
+        return reply if short[0] and sums.number(asked.body) == 2 else sums.adds(asked)
+
+    with serving(teacher) as books:
+        assert asks(books).returncode == 0 and len(books.posts) == 6 + 1
+        assert rollouts(project)[2]["status"] == "failed"
+    port = int(books.base_url.split(":")[2].split("/")[0])
+    assert asks(books).returncode == 0, "where the server is gone, what was refused stays so"
+    short[0] = False
+    with serving(teacher, port=port) as books:
+        assert asks(books).returncode == 0 and len(books.posts) == 2
+    assert rollouts(project)[2]["status"] == "completed"
+
+
+def test_a_server_whose_context_is_too_short_for_all_ends_the_run(asks: Callable[..., Done], project: Path) -> None:
+    sums.add_prompts(project, range(4, 30))
+    assert Running(project, "prompts").wait().returncode == 0
+    words = "'max_tokens' is too large: 16384. This model's maximum context length is 8192 tokens"
+    with serving(lambda asked: refused(400, None, words)) as books:
+        done = asks(books, runtime__api_concurrency=2)
+    assert done.returncode == 1 and words in done.stderr and len(books.posts) < 15
+
+
 @pytest.mark.parametrize(
     ("reply", "kind"),
     [
@@ -138,6 +190,7 @@ def test_a_server_that_refuses_everything_may_be_at_fault_itself(asks: Callable[
         (refused(404, "model_not_found", "no such model"), "not_found"),
         (refused(429, "insufficient_quota"), "quota"),
         (refused(429, "project_spend_limit_exceeded"), "quota"),
+        (refused(400, "Arrearage", "Access denied, please make sure your account is in good standing."), "quota"),
         (refused(429, "rate_limit_exceeded", "requests per day", retry_after="21600"), "long_wait"),
         (refused(400, "unsupported_parameter", "no temperature", "temperature"), "parameter_refused"),
     ],

@@ -9,7 +9,6 @@ from typing import Any
 import orjson
 
 from distill.records.terminal import say
-from distill.teacher import errors
 from distill.teacher.answer import Answer
 from distill.teacher.background import Background
 from distill.teacher.budget import Budget
@@ -23,8 +22,6 @@ from distill.teacher.store import Note
 from distill.teacher.tariff import Tariff
 from distill.teacher.throttle import Throttle
 
-REFUSALS = 10
-"""Conversations refused by a server that has answered none, after which the run ends."""
 FLEX_TRIES = 3
 """Refusals of flex capacity after which `flex_or_standard` pays the standard price."""
 FLEX_PAUSE_S = 300.0
@@ -70,7 +67,7 @@ class EndpointModel:
         self._tariff: Tariff
         self._without: frozenset[str] = frozenset()
         self._in_background: Background | None = None
-        self._answers = self._answer_tokens = self._refusals = 0
+        self._answers = self._answer_tokens = 0
         self._flex_full_until = 0.0
 
     def request(
@@ -112,12 +109,7 @@ class EndpointModel:
                     raise Fatal("unreachable", error.message) from None
                 raise
 
-        try:
-            return await until_answered(once, self.halt)
-        except ApiError as error:
-            if error.kind != "bad_request" or self._answers:
-                raise
-            raise self._all_refused(error) from None
+        return await until_answered(once, self.halt)
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -127,12 +119,6 @@ class EndpointModel:
                 await self._in_background.close()
             await self._http.close()
             self._http = None
-
-    def _all_refused(self, error: ApiError) -> ApiError:
-        """While a server has refused every request, the fault may be its own: no refusal is final yet."""
-        self._refusals += 1
-        kind = "parameter_refused" if self._refusals >= REFUSALS else "all_refused"
-        return errors.error(kind, error.message, http_status=error.http_status)
 
     async def _warn(self) -> None:
         assert self._http is not None

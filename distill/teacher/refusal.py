@@ -18,6 +18,8 @@ BY_CODE = {
     "organization_spend_limit_exceeded": "quota",
     "project_spend_limit_exceeded": "quota",
     "organization_usage_limit_exceeded": "quota",
+    "Arrearage": "quota",  # Alibaba, with 400: the bill was not paid
+    "invalid_encrypted_content": "thoughts_refused",
     "context_length_exceeded": "context_full",
     "exceed_context_size_error": "context_full",
     "content_policy_violation": "content_policy",
@@ -112,7 +114,7 @@ def _kind(status: int, codes: set[str], parameter: str, words: str) -> str:  # n
     if status == 429:
         if "resource_unavailable" in codes or "resource unavailable" in words.lower():
             return "flex_busy"
-        return "bad_request" if words.startswith("Request too large") else "rate_limit"
+        return "request_too_large" if words.startswith("Request too large") else "rate_limit"
     if status in BY_STATUS:
         return BY_STATUS[status]
     if status >= 500:

@@ -32,11 +32,13 @@ def request(
 
 
 def body(request: dict[str, Any], without: frozenset[str] = frozenset()) -> dict[str, Any]:
-    """The JSON body of a request; `without` names extras that were refused: "summary", "reasoning"."""
+    """The JSON body of a request; `without` names extras that were refused: "summary", "reasoning", and "thoughts", the
+    reasoning of earlier turns."""
     sampling = {key: value for key, value in request["sampling"].items() if value is not None}
     if "summary" in without and "reasoning" in sampling:
         sampling["reasoning"] = {key: value for key, value in sampling["reasoning"].items() if key != "summary"}
-    sent = {"model": request["model"], "input": _on_wire(request["input"]), "store": False, **sampling}
+    items = _thoughtless(request["input"]) if "thoughts" in without else request["input"]
+    sent = {"model": request["model"], "input": _on_wire(items), "store": False, **sampling}
     may_reason = "reasoning" in sampling or request["provider"] != "openai"
     if request["tools"]:
         functions = [tool["function"] for tool in request["tools"]]
@@ -134,6 +136,19 @@ def _on_wire(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Every item with its type: OpenAI takes a message without one, llama.cpp refuses it. Not part of the canonical
     request, or answers bought before would no longer be found."""
     return [item if "type" in item else {"type": "message", **item} for item in items]
+
+
+def _thoughtless(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The items without reasoning, and without ids: by its id, an item is known to belong to the reasoning before it."""
+    left = []
+    for item in items:
+        if "id" not in item:
+            left.append(item)
+        elif item["type"] == "function_call":
+            left.append({key: value for key, value in item.items() if key != "id"})
+        elif item["type"] == "message":
+            left += _said(_message([item]))
+    return left
 
 
 def _raw_ids(answer: Answer) -> dict[str, str]:
