@@ -3,6 +3,7 @@
 What costs nothing is asked as often as it takes. An order is placed anew only where the server knows none of its name.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import Any
@@ -16,6 +17,7 @@ from distill.teacher.open_batches import Batch
 
 FIRST_POLL_S, LONGEST_POLL_S = 0.25, 60.0
 ATTEMPTS = 6
+FORGET_S = 30.0
 OVER = {"completed", "failed", "expired", "cancelled"}
 
 
@@ -76,11 +78,14 @@ class BatchEndpoint:
                 yield [parsed(line) for line in content.splitlines()]
 
     async def forget(self, ended: Batch, now: dict[str, Any]) -> None:
-        """Removes the files of a batch that is over from the server, where they would lie until somebody does."""
-        for file in (ended.file, now.get("output_file_id"), now.get("error_file_id")):
-            with suppress(ApiError):
-                if file:
-                    await self._http.delete(f"/files/{file}")
+        """Removes the files of a batch that is over from the server, where they would lie until somebody does; gives up
+        after a while."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FORGET_S):
+                for file in (ended.file, now.get("output_file_id"), now.get("error_file_id")):
+                    with suppress(ApiError):
+                        if file:
+                            await self._http.delete(f"/files/{file}")
 
     async def _ordered(self, batch: Batch, order: bytes) -> str:
         """What the server refused for a while may be ordered again; when its answer was lost, that is for the next run,

@@ -161,16 +161,14 @@ class BatchModel:
         if now["status"] == "failed" and not now.get("output_file_id"):
             await self._failed(server, batch, now)
             return
-        silent = set(batch.keys)
-        async for lines in server.results(now):
-            silent.difference_update(line["custom_id"] for line in lines)
-            for start in range(0, len(lines), STORED_AT_ONCE):
-                await asyncio.gather(*(self._store(line) for line in lines[start : start + STORED_AT_ONCE]))
-        for key in silent:
-            error = Transient("server", f"batch {batch.id} is {now['status']} without this answer")
-            self._questions.failed(key, error)
+        found = await self._stored(server, batch, now)
+        if found is None:
+            return
         self._open.close(batch)
         await server.forget(batch, now)
+        for key in batch.keys:  # only now: the run may end as soon as the askers know
+            lost = Transient("server", f"batch {batch.id} is {now['status']} without this answer")
+            self._tell(key, found.get(key, lost))
         if passed := self.budget.passed():
             raise passed
         if now["status"] == "cancelled":  # by a person, at the provider: that is no reason to order it again
@@ -195,22 +193,50 @@ class BatchModel:
             "batch_failed", f"batch {batch.id} failed ({found[0].get('code')}): {found[0].get('message')}"
         )
 
-    async def _store(self, line: dict[str, Any]) -> None:
-        """Keeps the answer in a line of a batch's output, and tells the asker if there is one here."""
-        key, response = line["custom_id"], line.get("response") or {}
+    async def _stored(
+        self, server: BatchEndpoint, batch: Batch, now: dict[str, Any]
+    ) -> dict[str, Answer | ApiError] | None:
+        """What a batch brought, by its keys, with every answer in the store; None of one whose files are gone and that
+        nobody waits for."""
+        found: dict[str, Answer | ApiError] = {}
+        try:
+            async for lines in server.results(now):
+                for start in range(0, len(lines), STORED_AT_ONCE):
+                    part = lines[start : start + STORED_AT_ONCE]
+                    kept = await asyncio.gather(*(self._store(line) for line in part))
+                    found |= {line["custom_id"]: one for line, one in zip(part, kept, strict=True)}
+        except Fatal as gone:
+            if gone.kind != "not_found":
+                raise
+            found |= {key: known for key in batch.keys if (known := self.store.get(key))}
+            if self._open.has(batch):  # else another run that waited for it has stored what it brought
+                if self._questions.any_of(set(batch.keys) - found.keys()):
+                    raise Fatal("batch_failed", self._open.lost(batch), gone.http_status) from None
+                return None
+        return found
+
+    async def _store(self, line: dict[str, Any]) -> Answer | ApiError:
+        """What a line of a batch's output says; an answer is in the store."""
+        response = line.get("response") or {}
         try:
             if response.get("status_code") != 200:
                 raise refused_in_batch(line)
             answer = self.adapter.parse(response["body"], latency_ms=0.0)
         except ApiError as error:
-            if isinstance(error, Repairable):
-                self._without |= {REPAIRS[error.kind]}
-            self._questions.failed(key, error)
-            return
+            return error
         answer["tier"] = "batch"
         self._tariff.charge(None, answer, "batch")
-        await self.store.keep(key, None, answer)
-        self._questions.answered(key, answer)
+        await self.store.keep(line["custom_id"], None, answer)
+        return answer
+
+    def _tell(self, key: str, found: Answer | ApiError) -> None:
+        """Tells the asker, if there is one here."""
+        if not isinstance(found, ApiError):
+            self._questions.answered(key, found)
+            return
+        if isinstance(found, Repairable):
+            self._without |= {REPAIRS[found.kind]}
+        self._questions.failed(key, found)
 
     def _body(self, request: dict[str, Any]) -> bytes:
         return orjson.dumps(self.adapter.body(request, self._without))
