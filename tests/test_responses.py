@@ -249,6 +249,23 @@ def test_ctrl_c_does_not_wait_for_answers_in_the_background(asks: Callable[..., 
     assert len(books.posts) == 4, "two questions of two turns, none ordered again"
 
 
+def test_what_is_in_the_making_in_the_background_is_not_ordered_in_a_batch(
+    asks: Callable[..., Done], project: Path
+) -> None:
+    background = Background()
+    background.held = True
+    with serving(background.post, gets=background.get) as books:
+        sums.set_params(project, teacher__base_url=books.base_url, **PRO)
+        (project / "tools.py").write_text("")
+        first = Running(project, "teacher_rollouts", TEACHER_API_KEY="")
+        until(lambda: background.polls >= 2)
+        first.kill()
+        first.wait()
+        done = asks(books, runtime__tier="batch", **PRO)
+        assert done.returncode == 1 and "collect it with runtime.tier: standard, or delete" in done.stderr
+        assert {asked.path for asked in books.posts} == {"/v1/responses"} and len(store_notes()) == 2
+
+
 def test_only_models_of_openais_are_asked_in_the_background() -> None:
     chosen = load_params(sums.ROOT / "params.yaml")
     chosen["teacher"] |= {"api": "responses", "base_url": "http://localhost:9/v1"}

@@ -13,7 +13,7 @@ import orjson
 
 from distill.records.ids import content_id
 from distill.records.terminal import say
-from distill.teacher import batch_file, errors
+from distill.teacher import background, batch_file, errors
 from distill.teacher.answer import Answer
 from distill.teacher.batch_endpoint import BatchEndpoint
 from distill.teacher.batch_questions import Questions
@@ -74,6 +74,8 @@ class BatchModel:
     async def ask(self, request: dict[str, Any], note: Note | None = None) -> Answer:
         """One answer, when its batch is through. Raises ApiError."""
         assert note is not None, "a batch needs the key of its requests"
+        if begun := note.read():
+            raise Fatal("ordered", background.making(begun, note))
         if self._http is None:
             self._tariff = Tariff(self._find_prices)
             self.budget.unpriced = self._tariff.prices is None
