@@ -11,7 +11,8 @@ from stage_process import Done, Running
 from teacher_server import STALL, Asked, Books, Cut, calls, completion, refused, says, serving
 
 from distill.records import jsonl
-from distill.teacher.errors import KINDS
+from distill.teacher.errors import KINDS, error
+from distill.teacher.refusals import Refusals
 
 
 @pytest.fixture
@@ -96,6 +97,30 @@ def test_what_does_not_pass_fails_its_rollout_and_is_asked_again_by_the_next_run
         ill[0] = False
         assert asks(books).returncode == 0 and len(books.posts) == 6 + 6 + 2
     assert rollouts(project)[2]["status"] == "completed"
+
+
+def test_an_outage_in_mid_run_ends_it(asks: Callable[..., Done], project: Path) -> None:
+    sums.add_prompts(project, range(4, 60))
+    assert Running(project, "prompts").wait().returncode == 0
+    ill = [True]
+
+    def teacher(asked: Asked) -> Any:
+        out = ill[0] and len(books.posts) > 40
+        return (502, b"bad gateway", {"retry-after": "0.01"}) if out else sums.adds(asked)
+
+    with serving(teacher) as books:
+        done = asks(books, runtime__api_concurrency=8)
+        assert done.returncode == 1 and "(outage)" in done.stderr and "bad gateway" in done.stderr
+        assert KINDS["outage"].advice in done.stderr and not (project / "rollouts").exists()
+        ill[0] = False
+        assert asks(books).returncode == 0
+    assert {rollout["status"] for rollout in rollouts(project)} == {"completed"}
+
+
+def test_what_was_tried_in_vain_before_says_nothing_of_the_server() -> None:
+    refusals, slow = Refusals(), error("timeout", "no answer")
+    assert all(refusals.lost(slow, again=True) is slow for _ in range(100))
+    assert [refusals.lost(slow, again=False).kind for _ in range(20)] == ["timeout"] * 19 + ["outage"]
 
 
 def test_a_400_is_never_asked_again(asks: Callable[..., Done], project: Path) -> None:

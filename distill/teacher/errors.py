@@ -49,6 +49,7 @@ KINDS = {
     "not_found": Kind("stop", "check model and teacher.base_url, and teacher.api (responses or chat)"),
     "quota": Kind("stop", "add credit or raise the limit at the provider, and run again"),
     "parameter_refused": Kind("stop", "change what the server names, in params.yaml or where the server is started"),
+    "outage": Kind("stop", "the server is out of order, or too slow for runtime.timeout_s: run again later"),
     "long_wait": Kind("stop", "a daily limit is reached: run again later"),
     "budget": Kind("stop", "raise runtime.budget_usd, and run again to go on"),
     "unknown_price": Kind("stop", "give the price in runtime.prices, or set runtime.unknown_price to allow"),

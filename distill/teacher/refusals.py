@@ -1,4 +1,5 @@
-"""Refusals in a row: what a server refuses while it answers nobody may be its own fault, or the account's."""
+"""Refusals and failures in a row: what befalls everybody while nobody is answered is the server's own fault, or the
+account's, and no conversation's."""
 
 from time import perf_counter
 
@@ -6,6 +7,8 @@ from distill.teacher import errors
 from distill.teacher.errors import ApiError
 
 IN_A_ROW = 10
+LOST_IN_A_ROW = 20
+"""Questions tried as often as is allowed, each for half a minute and more."""
 
 
 class Refusals:
@@ -15,11 +18,12 @@ class Refusals:
     def __init__(self) -> None:
         self.known = self.answered = False
         self.doubtful: dict[str, float] = {}
-        self._in_a_row = 0
+        self._in_a_row = self._lost_in_a_row = 0
 
     def answer(self, asked_at: float) -> None:
         """The server has answered what it was asked at that time: what it refused before was refused for good."""
-        self.answered, self._in_a_row = True, 0
+        self.answered = True
+        self._in_a_row = self._lost_in_a_row = 0
         self.doubtful = {key: at for key, at in self.doubtful.items() if at > asked_at}
 
     def weighed(self, key: str, error: ApiError) -> ApiError:
@@ -38,3 +42,12 @@ class Refusals:
         if full or self.answered:
             return error
         return errors.error("all_refused", error.message, http_status=error.http_status)
+
+    def lost(self, error: ApiError, again: bool) -> ApiError:
+        """What a question comes to that was tried in vain: Fatal after twenty in a row. `again`: an earlier run tried it
+        in vain, too, which says more of the question than of the server."""
+        self._lost_in_a_row += not again
+        if again or self._lost_in_a_row < LOST_IN_A_ROW:
+            return error
+        words = f"no answer to {self._lost_in_a_row} questions one after the other, to the last: {error.message}"
+        return errors.error("outage", words, http_status=error.http_status)

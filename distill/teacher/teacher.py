@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from distill.teacher import request as requests
 from distill.teacher.answer import Answer
-from distill.teacher.errors import KINDS, ApiError, Fatal, is_final
+from distill.teacher.errors import KINDS, ApiError, Fatal, Transient, is_final
 from distill.teacher.halt import Halt
 from distill.teacher.provider import Model
 from distill.teacher.refusals import Refusals
@@ -118,7 +118,11 @@ class Teacher:
         return answer
 
     def _remembered(self, key: str, error: ApiError) -> ApiError:
-        """The error that a refusal comes to, in the store if it is about this conversation."""
+        """The error that a failure comes to; in the store if it is about this conversation."""
+        if isinstance(error, Transient):
+            again = stored_failure(self.store.entry(key)) is not None
+            self.store.put_failure(key, error)
+            return self._refusals.lost(error, again)
         if self.model.leased:  # a batch brings all its refusals at once, after its answers
             error = self._refusals.weighed(key, error)
         if isinstance(error, Fatal):
