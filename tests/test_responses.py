@@ -235,6 +235,26 @@ def test_pro_models_are_asked_in_the_background(asks: Callable[..., Done], proje
     assert rollouts(project)[0]["cost_usd"] == pytest.approx(2 * (100 * 15 + 50 * 120) / 1e6)
 
 
+@pytest.mark.parametrize("code", ["rate_limit_exceeded", "server_error"])
+def test_a_background_answer_that_failed_unbilled_is_ordered_again(
+    asks: Callable[..., Done], project: Path, code: str
+) -> None:
+    """The budget has room for one order; a failed one that counted no tokens leaves it free."""
+    background = Background()
+
+    def get(asked: Asked) -> Any:
+        name = asked.path.split("?")[0].rsplit("/", 1)[1]
+        if asked.method == "GET" and name == "resp_0":
+            error = {"code": code, "message": "Limit 30000, Requested 16500. Please try again in 33s."}
+            return response(status="failed", id=name, error=error, usage=None)
+        return background.get(asked)
+
+    with serving(background.post, gets=get) as books:
+        done = asks(books, **PRO, teacher__n=1, teacher__max_output_tokens=1000, runtime__budget_usd=0.2)
+    assert done.returncode == 0, done.stderr
+    assert rollouts(project)[0]["status"] == "completed" and len(books.posts) == 2 + 1 and not store_notes()
+
+
 def test_ctrl_c_does_not_wait_for_answers_in_the_background(asks: Callable[..., Done], project: Path) -> None:
     background = Background()
     background.held = True

@@ -16,7 +16,7 @@ from distill.teacher.strict import strict
 PATH = "/responses"
 PENDING = ("queued", "in_progress")
 OVER = ("completed", "incomplete")
-PASSING = {"server_error", "rate_limit_exceeded"}
+PASSING = {"server_error": "server", "cancelled": "server", "rate_limit_exceeded": "rate_limit"}
 
 
 def request(
@@ -173,7 +173,10 @@ def _said(message: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _failure(content: dict[str, Any]) -> errors.ApiError:
+    """A failed response is billed if tokens were counted."""
     found = content.get("error") or {}
     code, words = str(found.get("code") or content["status"]), found.get("message") or "no reason given"
-    kind = "server" if code in PASSING or content["status"] == "cancelled" else BY_CODE.get(code, "bad_request")
-    return errors.error(kind, f"the response {content['status']} ({code}): {words}", maybe_billed=kind == "server")
+    kind = (PASSING | BY_CODE).get("cancelled" if content["status"] == "cancelled" else code, "bad_request")
+    return errors.error(
+        kind, f"the response {content['status']} ({code}): {words}", maybe_billed=bool(content.get("usage"))
+    )
