@@ -98,7 +98,7 @@ from distill.teacher.waits import duration_s, retry_after_s, used_up_s
         ),
         (422, {"detail": [{"loc": ["messages", 2, "reasoning_content"], "msg": "not permitted"}]}, "echo_refused"),
         (400, {"error": {"message": "'reasoning' is not supported by this model"}}, "bad_request"),
-        (400, {"error": {"message": "Missing `reasoning_content` field in the assistant message"}}, "bad_request"),
+        (400, {"error": {"message": "Missing `reasoning_content` field in the assistant message"}}, "echo_missed"),
         (502, b"<html>", "server"),
         (529, b"", "overloaded"),
         (413, b"too large", "bad_request"),

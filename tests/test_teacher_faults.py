@@ -311,6 +311,23 @@ def test_a_server_that_takes_no_reasoning_back_is_asked_without(asks: Callable[.
     assert rollouts(project)[0]["messages"][2]["reasoning_content"] == "hm"
 
 
+def test_a_server_that_wants_a_thought_in_every_turn_gets_empty_ones(asks: Callable[..., Done], project: Path) -> None:
+    """DeepSeek's V4; and a turn of calls alone has null for its content, which proxies to Anthropic insist on."""
+
+    def thinker(asked: Asked) -> Any:
+        said = [message for message in asked.body["messages"] if message["role"] == "assistant"]
+        assert all(message["content"] is None for message in said)
+        if any("reasoning_content" not in message for message in said):
+            return refused(400, None, "The `reasoning_content` in the thinking mode must be passed back to the API.")
+        assert not any("reasoning_content" in one for one in asked.body["messages"] if one["role"] != "assistant")
+        return sums.adds(asked)
+
+    with serving(thinker) as books:
+        assert asks(books, runtime__api_concurrency=1).returncode == 0
+    assert {rollout["status"] for rollout in rollouts(project)} == {"completed"} and len(books.posts) == 4 * 2 + 1
+    assert rollouts(project)[0]["messages"][2]["content"] == "", "as it was recorded ever since"
+
+
 def test_signatures_of_thoughts_go_back_as_they_came(asks: Callable[..., Done], project: Path) -> None:
     """Gemini's in the calls, OpenRouter's in the message; also after the store is lost and the record is all there is."""
     signed, details = {"google": {"thought_signature": "c2ln"}}, [{"type": "reasoning.encrypted", "data": "e30="}]

@@ -36,10 +36,15 @@ def body(request: dict[str, Any], without: frozenset[str] = frozenset()) -> dict
 
     Servers parse the calls of earlier turns and refuse broken JSON or names with a 400 or 500, so on the wire (not in
     the record) such arguments become `{}` and such characters `_`; `weight` and `reasoning_content: null` do not travel.
-    `without` names extras that were refused: "echo" is the reasoning of earlier turns.
+    `without` names what was refused: "echo" is the reasoning of earlier turns, "silence" that a turn has none.
     """
     unsaid = {"weight", *(ECHOES if "echo" in without else ())}
-    sent = {"model": request["model"], "messages": [_on_wire(message, unsaid) for message in request["messages"]]}
+    thought = {"reasoning_content": ""} if "silence" in without else {}
+    messages = [
+        (thought if message["role"] == "assistant" else {}) | _on_wire(message, unsaid)
+        for message in request["messages"]
+    ]
+    sent = {"model": request["model"], "messages": messages}
     if request["tools"]:
         sent["tools"] = request["tools"]
     return sent | {key: value for key, value in request["sampling"].items() if value is not None}
@@ -189,6 +194,7 @@ def arguments_text(arguments: Any) -> str:
 def _on_wire(message: dict[str, Any], unsaid: set[str]) -> dict[str, Any]:
     sent = {key: value for key, value in message.items() if key not in unsaid and value is not None}
     if message.get("tool_calls"):
+        sent["content"] = sent.get("content") or None  # proxies to Anthropic refuse an empty text
         sent["tool_calls"] = [
             call | {"function": _function_on_wire(call["function"])} for call in message["tool_calls"]
         ]

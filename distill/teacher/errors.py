@@ -33,6 +33,7 @@ KINDS = {
     "reasoning_refused": Kind("repair", "the model gives no encrypted reasoning: asked again without"),
     "tool_session": Kind("retry", "a tool server or sandbox was lost: see the rollout's error, and run again"),
     "echo_refused": Kind("repair", "the server takes no reasoning of earlier turns: asked again without"),
+    "echo_missed": Kind("repair", "the server wants a thought in every earlier turn: asked again with empty ones"),
     "thoughts_refused": Kind("repair", "the server cannot read its thoughts of earlier turns: asked again without"),
     "all_refused": Kind("retry", "the server has refused every conversation so far: see its words, and run again"),
     "bad_request": Kind("fail", "the server refuses this conversation; its words are in the rollout's error"),
@@ -64,6 +65,7 @@ REPAIRS = {
     "summary_refused": "summary",
     "reasoning_refused": "reasoning",
     "echo_refused": "echo",
+    "echo_missed": "silence",
     "thoughts_refused": "thoughts",
 }
 """What a request goes without after a refusal of fate repair."""

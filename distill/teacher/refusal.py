@@ -51,6 +51,7 @@ BY_WORDS = [
         (r"does not support tools", "parameter_refused"),
         (r"reasoning summar", "summary_refused"),
         (r"encrypted content is not supported", "reasoning_refused"),
+        (r"(?s)reasoning_content\b.*must be passed back|missing.{1,9}reasoning_content", "echo_missed"),  # DeepSeek
         (rf"(?s){THOUGHT}\b.*{UNWANTED}|{UNWANTED}.*{THOUGHT}\b", "echo_refused"),
     ]
 ]
