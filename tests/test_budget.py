@@ -103,6 +103,23 @@ def test_an_answer_that_may_have_been_billed_counts_as_its_worst_case(asks: Call
     assert done.returncode == 1 and "(budget)" in done.stderr and len(books.posts) <= 2
 
 
+def test_a_refusal_that_comes_as_a_success_is_not_billed(asks: Callable[..., Done], project: Path) -> None:
+    """OpenRouter's, where its provider has too much to do; the budget has room for one request at a time."""
+    busy = iter(range(20))
+
+    def passing(asked: Asked) -> Any:
+        error = {"message": "Provider returned error", "code": 429, "metadata": {"raw": "rate-limited upstream"}}
+        return {"error": error, "user_id": "u"} if next(busy, None) is not None else sums.adds(asked)
+
+    with serving(passing) as books:
+        assert asks(books, runtime__budget_usd=0.5).returncode == 0
+    assert sum(
+        call["attempts"] > 1
+        for path in (project / "rollouts").iterdir()
+        for call in jsonl.read_json(path, "rollout")["calls"]
+    )
+
+
 def test_a_server_that_counts_no_tokens_is_as_dear_as_can_be(asks: Callable[..., Done]) -> None:
     with serving(lambda asked: sums.adds(asked) | {"usage": None}) as books:
         done = asks(books, runtime__budget_usd=0.2)

@@ -9,6 +9,8 @@ from distill.teacher.errors import KINDS, Fatal, Transient, error
 from distill.teacher.refusal import refused as classified
 from distill.teacher.waits import duration_s, retry_after_s, used_up_s
 
+TOO_LONG = '{"error": {"message": "This model\'s maximum context length is 131072 tokens. You requested 140000"}}'
+
 
 @pytest.mark.parametrize(
     ("status", "content", "kind"),
@@ -52,6 +54,20 @@ from distill.teacher.waits import duration_s, retry_after_s, used_up_s
             "parameter_refused",
         ),
         (403, {"error": {"message": "Your input was flagged", "code": 403}}, "content_policy"),
+        (
+            403,
+            {
+                "code": "The caller does not have permission to execute the specified operation",
+                "error": "Content violates usage guidelines. Model: grok-4, Failed check: SAFETY_CHECK_TYPE_BIO",
+            },
+            "content_policy",
+        ),
+        (403, {"error": {"message": "The caller does not have permission"}}, "forbidden"),
+        (
+            400,
+            {"error": {"message": "Provider returned error", "code": 400, "metadata": {"raw": TOO_LONG}}},
+            "context_full",
+        ),
         (400, [{"error": {"code": 400, "message": "API key not valid. Please pass a valid API key."}}], "key_refused"),
         (
             400,

@@ -11,6 +11,7 @@ from distill.teacher import request as requests
 from distill.teacher.answer import Answer, Usage, count, finished, word
 from distill.teacher.errors import Transient
 from distill.teacher.http import Http
+from distill.teacher.refusal import refused_with_200
 
 PATH = "/chat/completions"
 WHOLE = {"stop", "tool_calls", "function_call", "end_turn", "tool_use", "eos", "eos_token", "stop_sequence"}
@@ -58,7 +59,11 @@ async def ask(http: Http, request: dict[str, Any], **more: Any) -> Answer:
 
 
 def parse(content: Any, latency_ms: float) -> Answer:
-    """The Answer in a chat completion. Raises Transient when the body is not one (some proxies answer 200 on errors)."""
+    """The Answer in a chat completion. Raises Transient when the body is not one, ApiError when it is a refusal (some
+    proxies answer 200 on errors)."""
+    refusal = refused_with_200(content)
+    if refusal and not content.get("choices"):
+        raise refusal
     try:
         choice, used = content["choices"][0], content.get("usage") or {}
         reason = _finish_reason(choice)

@@ -36,6 +36,7 @@ UNSUPPORTED = {"unsupported_parameter", "unsupported_value", "unknown_parameter"
 CONTEXT_WORDS = re.compile(
     r"maximum context length|context window|context size|prompt is too long|input token count .*exceeds", re.IGNORECASE
 )
+FLAGGED = re.compile(r"flagged|usage guidelines|SAFETY_CHECK")  # by OpenRouter and xAI, with 403
 THOUGHT = r"(reasoning_content|messages\b.*\breasoning(_details)?)"
 UNWANTED = "(not |un)(supported|permitted|allowed|expected|known)"
 BY_WORDS = [
@@ -81,6 +82,9 @@ def refused(status: int, headers: Mapping[str, str], content: bytes) -> ApiError
     details = _details(content)
     code = str(details.get("code") or details.get("type") or "")
     words = str(details.get("message") or content.decode("utf-8", "replace") or "no reason given")
+    metadata = details.get("metadata")
+    if isinstance(metadata, dict) and metadata.get("raw"):  # what OpenRouter's provider said, which is the reason
+        words = f"{words}: {metadata['raw']}"
     kind = _kind(status, {code, str(details.get("type"))}, str(details.get("param") or ""), words)
     wait = retry_after_s(headers)
     if status in MOVED:
@@ -92,6 +96,13 @@ def refused(status: int, headers: Mapping[str, str], content: bytes) -> ApiError
         kind, words = "long_wait", f"{words} (the server asks to wait {wait / 3600:.1f} h)"
     message = f"HTTP {status}{f' ({code})' if code else ''}: {words}"
     return errors.error(kind, message, http_status=status, retry_after_s=wait)
+
+
+def refused_with_200(content: Any) -> ApiError | None:
+    """The error that a body is which came as a success and says otherwise (OpenRouter's, where a provider refuses)."""
+    found = content.get("error") if isinstance(content, dict) else None
+    status = found.get("code") if isinstance(found, dict) else None
+    return refused(status, {}, orjson.dumps(content)) if isinstance(status, int) and 400 <= status < 600 else None
 
 
 def refused_in_batch(line: dict[str, Any]) -> ApiError:
@@ -108,7 +119,7 @@ def _kind(status: int, codes: set[str], parameter: str, words: str) -> str:  # n
         return BY_CODE[code]
     if status in (400, 413, 422) and CONTEXT_WORDS.search(words):
         return "context_full"
-    if status == 403 and "flagged" in words:  # so OpenRouter words it
+    if status == 403 and FLAGGED.search(words):
         return "content_policy"
     if kind := BY_PARAMETER.get(parameter) or next((kind for said, kind in BY_WORDS if said.search(words)), None):
         return kind
