@@ -1,17 +1,21 @@
 """A teacher that misbehaves: what is tried again, what is repaired, what fails one rollout, and what ends the run."""
 
+import asyncio
 import json
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sums
+import uvloop
 from stage_process import Done, Running
 from teacher_server import STALL, Asked, Books, Cut, calls, completion, refused, says, serving
 
 from distill.records import jsonl
 from distill.teacher.errors import KINDS, error
+from distill.teacher.http import Http
 from distill.teacher.refusals import Refusals
 
 
@@ -441,6 +445,24 @@ def test_an_endpoint_that_cannot_be_reached_ends_the_run(asks: Callable[..., Don
     done = asks(books)
     assert done.returncode == 1 and "(unreachable): no connection to" in done.stderr, done.stderr
     assert not (project / "rollouts").exists()
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_a_connection_that_waits_for_an_answer_is_kept_alive(run: Any) -> None:
+    async def asked(base_url: str) -> tuple[int, int]:
+        http = Http(base_url, {}, 5)
+        await http.post(
+            "/chat/completions", b'{"model": "m", "messages": [{"role": "user", "content": "what is 1 + 1?"}]}'
+        )
+        [[(connection, _)]] = http._session.connector._conns.values()
+        found = connection.transport.get_extra_info("socket")
+        kept = found.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        idle = found.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
+        await http.close()
+        return kept, idle
+
+    with serving(lambda asked: says("2")) as books:
+        assert run(asked(books.base_url)) == (1, 60)
 
 
 @pytest.mark.parametrize("status", [301, 308])
