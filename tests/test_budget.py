@@ -15,6 +15,7 @@ from teacher_server import Asked, Books, calls, completion, refused, response, s
 
 from distill.agent.progress import Progress
 from distill.records import jsonl
+from distill.teacher import chat
 from distill.teacher.prices import Prices, find, full_price_flex, is_openai
 from distill.teacher.tariff import Tariff, longest_charged
 
@@ -155,8 +156,19 @@ def test_where_reasoning_comes_on_top_the_worst_case_has_it() -> None:
     grok, other = ({"provider": f"https://api.{host}/v1", "api": "chat"} for host in ("x.ai", "xx.ai"))
     assert longest_charged(grok, 1000) == 131_072 and longest_charged(other, 1000) == 1000
     assert longest_charged(grok | {"api": "responses"}, 1000) == 1000
-    tariff = Tariff(lambda: Prices(3, 3, 3, 15))
+    tariff = Tariff("https://api.x.ai/v1", lambda: Prices(3, 3, 3, 15))
     assert tariff.worst(grok | {"sampling": {"max_tokens": 1000}}, 100, "standard") == pytest.approx(1.96638)
+
+
+def test_what_openrouter_says_it_charged_is_what_was_charged() -> None:
+    def cost(provider: str, **said: Any) -> float | None:
+        answer = chat.parse(says("2") | {"usage": {"prompt_tokens": 1000, "completion_tokens": 100, **said}}, 1.0)
+        Tariff(provider, lambda: Prices(3, 3, 3, 15)).charge(None, answer, "standard")
+        return answer["cost_usd"]
+
+    router = "https://openrouter.ai/api/v1"
+    assert cost(router, cost=0.0031) == 0.0031 and cost(router, cost=0) == 0
+    assert cost(router) == cost("https://other.ai/v1", cost=5) == cost(router, cost=0.0001, is_byok=True) == 0.0045
 
 
 def test_the_standard_tier_is_asked_for_where_a_project_may_have_a_dearer_one() -> None:

@@ -77,7 +77,7 @@ class BatchModel:
         if begun := note.read():
             raise Fatal("ordered", background.making(begun, note))
         if self._http is None:
-            self._tariff = Tariff(self._find_prices)
+            self._tariff = Tariff(self.identity["provider"], self._find_prices)
             self.budget.unpriced = self._tariff.prices is None
             self._http = self._connect()
             self.halt.on_stop(self._give_up)

@@ -76,6 +76,7 @@ def parse(content: Any, latency_ms: float) -> Answer:
     answer = finished(
         content, message, "tool_calls" if reason == "stop" and message.get("tool_calls") else reason, usage, latency_ms
     )
+    answer["cost_usd"] = _charged(used)
     if echo := _echo(choice["message"], message.get("tool_calls", [])):
         answer["echo"] = echo
     return answer
@@ -143,6 +144,12 @@ def _usage(used: dict[str, Any]) -> Usage:
     if asked.get("cache_write_tokens"):
         usage["cache_write_tokens"] = count(asked["cache_write_tokens"])
     return usage
+
+
+def _charged(used: dict[str, Any]) -> float | None:
+    """What a server says it charged, in a unit of its own; of one's own key at a provider that is the fee alone."""
+    said = used.get("cost")
+    return float(said) if isinstance(said, int | float) and not used.get("is_byok") else None
 
 
 def _message(raw: dict[str, Any]) -> dict[str, Any]:

@@ -83,7 +83,7 @@ class EndpointModel:
     async def ask(self, request: dict[str, Any], note: Note | None = None) -> Answer:
         """One answer, tried again while the failure may pass. Raises ApiError."""
         if self._http is None:
-            self._tariff = Tariff(self._find_prices)
+            self._tariff = Tariff(self.identity["provider"], self._find_prices)
             self.budget.unpriced = self._tariff.prices is None
             self._promised = self._find_promised()
             self._http = self._connect()

@@ -12,10 +12,12 @@ LONGEST_GROK = 131_072
 
 
 class Tariff:
-    """The prices at one model (`find` them; None: nobody knows them), and the longest answer that it may charge for."""
+    """The prices at a model of `provider` (`find` them; None: nobody knows them), and the longest answer that it may
+    charge for."""
 
-    def __init__(self, find: Callable[[], Prices | None]):
+    def __init__(self, provider: str, find: Callable[[], Prices | None]):
         self.prices = find()
+        self._says_dollars = (urlsplit(provider).hostname or "") == "openrouter.ai"
         self._longest_seen = 0
 
     def worst(self, request: dict[str, Any], body_bytes: int, tier: str) -> float:
@@ -27,13 +29,13 @@ class Tariff:
         return self.prices.worst(body_bytes, longest, tier)
 
     def charge(self, request: dict[str, Any] | None, answer: Answer, tier: str) -> None:
-        """Notes in the answer what it cost; None stays where nobody knows it. `request`: what it answers, if that is
-        known here."""
+        """Notes in the answer what it cost: what OpenRouter says, else what our prices say, None where nobody knows it.
+        `request`: what it answers, if that is known here."""
         said = answer["usage"]["output_tokens"]
         if request and said > limit_of(request["sampling"]):
             self._longest_seen = max(self._longest_seen, said)
-        if self.prices:
-            answer["cost_usd"] = self.prices.charged(answer["usage"], tier)
+        if answer["cost_usd"] is None or not self._says_dollars:
+            answer["cost_usd"] = self.prices.charged(answer["usage"], tier) if self.prices else None
 
 
 def limit_of(sampling: dict[str, Any]) -> int:
