@@ -74,6 +74,19 @@ def asking(server) -> dict[str, Any]:
     return {"judge": {"model": "some-judge", "base_url": server.base_url}, "runtime": runtime}
 
 
+@pytest.mark.parametrize(
+    "words", ["`temperature` is deprecated for this model.", "invalid temperature: only 1 is allowed"]
+)
+def test_a_judge_that_takes_no_temperature_is_asked_without(words):
+    def warm(body: dict[str, Any]) -> Any:
+        return (400, {"error": {"message": words}}, {}) if "temperature" in body else ruling(body)
+
+    answers = [judge.Question(f"Which drug? {number}", "Keytruda", "-", RIGHT) for number in range(3)]
+    with serving(warm) as server:
+        assert judge.rulings(answers, asking(server), "test") == dict.fromkeys(answers, True)
+    assert judge.rulings(answers, asking(server), "test") == dict.fromkeys(answers, True), "the server is gone"
+
+
 def test_all_answers_are_judged_side_by_side():
     everybody = threading.Barrier(8)
 

@@ -28,6 +28,9 @@ TOO_LONG = '{"error": {"message": "This model\'s maximum context length is 13107
         ),
         (400, {"object": "error", "message": "nope", "param": None}, "bad_request"),
         (400, {"error": "just words"}, "bad_request"),
+        (400, {"error": {"message": "`temperature` is deprecated for this model."}}, "temperature_refused"),
+        (400, {"error": {"message": "invalid temperature: only 1 is allowed for this model"}}, "temperature_refused"),
+        (400, {"error": {"message": "Unsupported value: 'temperature' does not support 0"}}, "temperature_refused"),
         (400, {"error": {"code": "content_policy_violation"}}, "content_policy"),
         (400, {"error": {"code": "bio_policy"}}, "content_policy"),
         (

@@ -221,7 +221,7 @@ def test_a_server_whose_context_is_too_short_for_all_ends_the_run(asks: Callable
         (refused(429, "project_spend_limit_exceeded"), "quota"),
         (refused(400, "Arrearage", "Access denied, please make sure your account is in good standing."), "quota"),
         (refused(429, "rate_limit_exceeded", "requests per day", retry_after="21600"), "long_wait"),
-        (refused(400, "unsupported_parameter", "no temperature", "temperature"), "parameter_refused"),
+        (refused(400, "unsupported_parameter", "no temperature", "temperature"), "temperature_refused"),
     ],
 )
 def test_what_no_request_can_mend_ends_the_run_at_once(

@@ -87,7 +87,8 @@ def ruled(rows: Iterable[dict[str, Any]], found: dict[Question, bool]) -> Iterat
 
 async def _rulings(asked: list[Question], params: dict[str, Any], stage: str) -> dict[Question, bool]:
     halt, store = Halt(), Store()
-    judge = Teacher(open_model(params, halt, store, with_tools=False), store, sampling(params), [], halt)
+    model = open_model(params, halt, store, with_tools=False, optional=frozenset({"temperature"}))
+    judge = Teacher(model, store, sampling(params), [], halt)
     found: dict[Question, bool] = {}
     failed: dict[Question, ApiError] = {}
 
@@ -144,7 +145,8 @@ def _is_correct(said: str) -> bool:
 
 
 def _as_teacher(params: dict[str, Any]) -> dict[str, Any]:
-    """The params with which the judge is opened as a teacher would be: greedy where the model lets us."""
+    """The params with which the judge is opened as a teacher would be: greedy where the model lets us (some
+    refuse any temperature, and are asked again without)."""
     model, base_url = params["judge"]["model"], params["judge"]["base_url"]
     settles_itself = bool(OPENAI.match(model)) and rules.reasons(model) and not provider.is_local(model)
     teacher = {

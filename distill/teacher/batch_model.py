@@ -18,7 +18,7 @@ from distill.teacher.answer import Answer
 from distill.teacher.batch_endpoint import BatchEndpoint
 from distill.teacher.batch_questions import Questions
 from distill.teacher.budget import Budget
-from distill.teacher.errors import REPAIRS, ApiError, Fatal, Repairable, Transient
+from distill.teacher.errors import ApiError, Fatal, Transient
 from distill.teacher.halt import Halt
 from distill.teacher.http import Http
 from distill.teacher.open_batches import Batch, OpenBatches
@@ -49,6 +49,7 @@ class BatchModel:
         budget: Budget,
         halt: Halt,
         store: Store,
+        optional: frozenset[str] = frozenset(),
     ):
         self.adapter, self.identity = adapter, identity
         self.budget, self.halt, self.store = budget, halt, store
@@ -58,6 +59,7 @@ class BatchModel:
         self._tariff: Tariff
         self._questions = Questions()
         self._without: frozenset[str] = frozenset()
+        self._repairs = errors.repairs(optional)
         self._working: asyncio.Task[None] | None = None
         self._most = batch_file.MOST_REQUESTS
 
@@ -236,9 +238,9 @@ class BatchModel:
         if not isinstance(found, ApiError):
             self._questions.answered(key, found)
             return
-        if isinstance(found, Repairable):
-            self._without |= {REPAIRS[found.kind]}
-        self._questions.failed(key, found)
+        repair = self._repairs.get(found.kind)
+        self._without |= {repair} if repair else set()
+        self._questions.failed(key, found, again=bool(repair) or isinstance(found, Transient))
 
     def _body(self, request: dict[str, Any]) -> bytes:
         return orjson.dumps(self.adapter.body(request, self._without))

@@ -37,7 +37,8 @@ def body(request: dict[str, Any], without: frozenset[str] = frozenset()) -> dict
 
     Servers parse the calls of earlier turns and refuse broken JSON or names with a 400 or 500, so on the wire (not in
     the record) such arguments become `{}` and such characters `_`; `weight` and `reasoning_content: null` do not travel.
-    `without` names what was refused: "echo" is the reasoning of earlier turns, "silence" that a turn has none.
+    `without` names what was refused: "echo" is the reasoning of earlier turns, "silence" that a turn has none,
+    "temperature" that setting.
     """
     unsaid = {"weight", *(ECHOES if "echo" in without else ())}
     thought = {"reasoning_content": ""} if "silence" in without else {}
@@ -48,7 +49,7 @@ def body(request: dict[str, Any], without: frozenset[str] = frozenset()) -> dict
     sent = {"model": request["model"], "messages": messages}
     if request["tools"]:
         sent["tools"] = request["tools"]
-    return sent | {key: value for key, value in request["sampling"].items() if value is not None}
+    return sent | {key: value for key, value in request["sampling"].items() if value is not None and key not in without}
 
 
 async def ask(http: Http, request: dict[str, Any], **more: Any) -> Answer:

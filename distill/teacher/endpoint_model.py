@@ -9,10 +9,11 @@ from typing import Any
 import orjson
 
 from distill.records.terminal import say
+from distill.teacher import errors
 from distill.teacher.answer import Answer
 from distill.teacher.background import Background
 from distill.teacher.budget import Budget
-from distill.teacher.errors import REPAIRS, ApiError, Fatal, Repairable
+from distill.teacher.errors import ApiError, Fatal
 from distill.teacher.halt import Halt
 from distill.teacher.http import Http
 from distill.teacher.prices import Prices, full_price_flex, is_openai
@@ -37,6 +38,7 @@ class EndpointModel:
     """Asks through `adapter` (the module chat or responses). `connect` and `find_prices` run at the first question:
     stored answers need neither key nor price. `background`: answers are polled for instead of waited for. `promised`:
     the keys that open batches will answer, with words for who asks for one of them here.
+    `optional`: settings that requests go without where they are refused.
     """
 
     seeded = False  # few servers take `seed`, some refuse it, and OpenAI promises nothing for it
@@ -55,6 +57,7 @@ class EndpointModel:
         tier: str = "standard",
         background: bool = False,
         promised: Callable[[], dict[str, str]] = dict,
+        optional: frozenset[str] = frozenset(),
     ):
         self.adapter, self.identity = adapter, identity
         self.throttle, self.budget, self.halt = throttle, budget, halt
@@ -66,6 +69,7 @@ class EndpointModel:
         self._http: Http | None = None
         self._tariff: Tariff
         self._without: frozenset[str] = frozenset()
+        self._repairs = errors.repairs(optional)
         self._in_background: Background | None = None
         self._answers = self._answer_tokens = 0
         self._flex_full_until = 0.0
@@ -127,11 +131,13 @@ class EndpointModel:
             say(f"warning: {warning}")
 
     async def _repaired(self, request: dict[str, Any], tier: str, note: Note | None) -> Answer:
-        for _ in REPAIRS:
+        for _ in self._repairs:
             try:
                 return await self._once(request, tier, note)
-            except Repairable as error:
-                self._without |= {REPAIRS[error.kind]}
+            except ApiError as error:
+                if error.kind not in self._repairs:
+                    raise
+                self._without |= {self._repairs[error.kind]}
         return await self._once(request, tier, note)
 
     async def _once(self, request: dict[str, Any], tier: str, note: Note | None) -> Answer:

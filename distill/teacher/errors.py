@@ -51,6 +51,7 @@ KINDS = {
     "quota": Kind("stop", "add credit or raise the limit at the provider, and run again"),
     "parameter_refused": Kind("stop", "change what the server names, in params.yaml or where the server is started"),
     "outage": Kind("stop", "the server is out of order, or too slow for runtime.timeout_s: run again later"),
+    "temperature_refused": Kind("stop", "set teacher.temperature to null, or to what the server names"),
     "long_wait": Kind("stop", "a daily limit is reached: run again later"),
     "budget": Kind("stop", "raise runtime.budget_usd, and run again to go on"),
     "unknown_price": Kind("stop", "give the price in runtime.prices, or set runtime.unknown_price to allow"),
@@ -69,6 +70,8 @@ REPAIRS = {
     "thoughts_refused": "thoughts",
 }
 """What a request goes without after a refusal of fate repair."""
+OPTIONAL = {"temperature_refused": "temperature"}
+"""The same, where whoever asks can do without the setting."""
 FREE_TO_ASK = {"context_full", "request_too_large"}
 """What is true of the server or the account as it is set up today; to ask again costs nothing."""
 
@@ -113,6 +116,11 @@ class Fatal(ApiError):
 
 
 FATES: dict[str, type[ApiError]] = {"retry": Transient, "repair": Repairable, "fail": ApiError, "stop": Fatal}
+
+
+def repairs(optional: frozenset[str]) -> dict[str, str]:
+    """What requests go without, by the kind of the refusal, for one who can do without the `optional` settings."""
+    return REPAIRS | {kind: setting for kind, setting in OPTIONAL.items() if setting in optional}
 
 
 def is_final(kind: str) -> bool:

@@ -29,8 +29,11 @@ FILES_BESIDE = 600
 """Open files that are no connections: leases, the store, Python's own."""
 
 
-def open_model(params: dict[str, Any], halt: Halt, store: Store, with_tools: bool) -> Model:
-    """The model that `params` names; nothing is contacted or started until the first question.
+def open_model(
+    params: dict[str, Any], halt: Halt, store: Store, with_tools: bool, optional: frozenset[str] = frozenset()
+) -> Model:
+    """The model that `params` names; nothing is contacted or started until the first question. `optional`: settings of
+    its sampling that it may refuse.
 
     `local/<name>` and GGUF paths run here; with `teacher.base_url` every other name is asked there (key:
     TEACHER_API_KEY); OpenAI's names are asked at OpenAI (key: OPENAI_API_KEY). Raises InputError for any other name, and
@@ -59,6 +62,7 @@ def open_model(params: dict[str, Any], halt: Halt, store: Store, with_tools: boo
             budget=budget,
             halt=halt,
             store=store,
+            optional=optional,
         )
     throttle = Throttle(
         _with_files_for(runtime["api_concurrency"]), halt, runtime["requests_per_minute"], runtime["tokens_per_minute"]
@@ -76,6 +80,7 @@ def open_model(params: dict[str, Any], halt: Halt, store: Store, with_tools: boo
         tier=runtime["tier"],
         background=adapter is responses and bool(OPENAI.match(model)) and rules.in_background(model),
         promised=OpenBatches(store, content_id(identity)).promised,
+        optional=optional,
     )
 
 

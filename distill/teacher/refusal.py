@@ -50,6 +50,7 @@ BY_WORDS = [
         # conversation, and of none once that is changed.
         (r"tool choice requires|enable-auto-tool-choice|tool-call-parser|requires --jinja", "parameter_refused"),
         (r"does not support tools", "parameter_refused"),
+        (r"\btemperature\b.{1,40}(deprecated|support|allowed|only)", "temperature_refused"),  # Anthropic, Kimi
         (r"reasoning summar", "summary_refused"),
         (r"encrypted content is not supported", "reasoning_refused"),
         (r"(?s)reasoning_content\b.*must be passed back|missing.{1,9}reasoning_content", "echo_missed"),  # DeepSeek
@@ -57,7 +58,11 @@ BY_WORDS = [
     ]
 ]
 """What servers say where their codes say nothing."""
-BY_PARAMETER = {"reasoning.summary": "summary_refused", "include": "reasoning_refused"}
+BY_PARAMETER = {
+    "reasoning.summary": "summary_refused",
+    "include": "reasoning_refused",
+    "temperature": "temperature_refused",
+}
 ABOUT_THE_PARAMETERS = re.compile(
     r"^(model|temperature|top_p|reasoning|max_\w*tokens|service_tier|store|tools|parallel)"
 )

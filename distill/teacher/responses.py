@@ -34,7 +34,11 @@ def request(
 def body(request: dict[str, Any], without: frozenset[str] = frozenset()) -> dict[str, Any]:
     """The JSON body of a request; `without` names extras that were refused: "summary", "reasoning", and "thoughts", the
     reasoning of earlier turns."""
-    sampling = {key: value for key, value in request["sampling"].items() if value is not None}
+    sampling = {
+        key: value
+        for key, value in request["sampling"].items()
+        if value is not None and key not in without - {"reasoning"}
+    }
     if "summary" in without and "reasoning" in sampling:
         sampling["reasoning"] = {key: value for key, value in sampling["reasoning"].items() if key != "summary"}
     items = _thoughtless(request["input"]) if "thoughts" in without else request["input"]
