@@ -8,6 +8,7 @@ import asyncio
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import orjson
 
@@ -149,8 +150,12 @@ def _as_teacher(params: dict[str, Any]) -> dict[str, Any]:
     refuse any temperature, and are asked again without)."""
     model, base_url = params["judge"]["model"], params["judge"]["base_url"]
     settles_itself = bool(OPENAI.match(model)) and rules.reasons(model) and not provider.is_local(model)
+    teachers = params.get("teacher", {}).get("base_url")
+    same_host = bool(base_url and teachers) and urlsplit(base_url).hostname == urlsplit(teachers).hostname
     teacher = {
         "api": "auto",
+        # A key goes to nobody but the host that it is for.
+        "keys": ["JUDGE_API_KEY", *(["TEACHER_API_KEY"] if same_host else [])],
         "base_url": base_url,
         "temperature": None if settles_itself else 0,
         "reasoning_effort": None,

@@ -96,7 +96,8 @@ def api_of(params: dict[str, Any]) -> str:
             "set teacher.base_url to the endpoint that serves it (README: Teacher and budget)"
         )
     if teacher["base_url"]:
-        provider.check_url(teacher["base_url"], "/teacher/base_url", "TEACHER_API_KEY")
+        whose = "judge" if "keys" in teacher else "teacher"
+        provider.check_url(teacher["base_url"], f"/{whose}/base_url", f"{whose.upper()}_API_KEY")
     if teacher["api"] != "auto":
         return teacher["api"]
     return "chat" if teacher["base_url"] else "responses"
@@ -129,7 +130,8 @@ def sampling(params: dict[str, Any]) -> dict[str, Any]:
 def connect(params: dict[str, Any]) -> Http:
     """The connection to the endpoint, with the key. Raises Fatal when OpenAI is asked without one."""
     base_url = params["teacher"]["base_url"]
-    name = "TEACHER_API_KEY" if base_url else "OPENAI_API_KEY"
+    names = params["teacher"].get("keys", ["TEACHER_API_KEY"]) if base_url else ["OPENAI_API_KEY"]
+    name = next((name for name in names if credentials.get(name)), names[0])
     key = credentials.get(name)
     if not key and base_url is None:
         raise Fatal(

@@ -32,12 +32,12 @@ def request(
 
 
 def body(request: dict[str, Any], without: frozenset[str] = frozenset()) -> dict[str, Any]:
-    """The JSON body of a request; `without` names extras that were refused: "summary", "reasoning", and "thoughts", the
-    reasoning of earlier turns."""
+    """The JSON body of a request; `without` names extras that were refused: "summary", "reasoning", "temperature", and
+    "thoughts", the reasoning of earlier turns."""
     sampling = {
         key: value
         for key, value in request["sampling"].items()
-        if value is not None and key not in without - {"reasoning"}
+        if value is not None and not (key == "temperature" and key in without)
     }
     if "summary" in without and "reasoning" in sampling:
         sampling["reasoning"] = {key: value for key, value in sampling["reasoning"].items() if key != "summary"}
