@@ -15,7 +15,7 @@ from teacher_server import Asked, Books, calls, completion, refused, response, s
 
 from distill.agent.progress import Progress
 from distill.records import jsonl
-from distill.teacher import chat
+from distill.teacher import chat, prices, tariff
 from distill.teacher.prices import Prices, find, full_price_flex, is_openai
 from distill.teacher.tariff import Tariff, longest_charged
 
@@ -47,14 +47,14 @@ def usage(**tokens: int) -> Any:
 
 
 def test_every_kind_of_token_has_its_price() -> None:
-    prices = Prices(input=2.0, cached=0.2, cache_write=2.5, output=10.0)
+    price = Prices(input=2.0, cached=0.2, cache_write=2.5, output=10.0)
     million = 1_000_000
-    assert prices.cost(usage(input_tokens=million), "standard") == 2
-    assert prices.cost(usage(input_tokens=million, cached_tokens=million), "standard") == pytest.approx(0.2)
-    assert prices.cost(usage(input_tokens=million, cache_write_tokens=million), "standard") == 2.5
-    assert prices.cost(usage(output_tokens=million, reasoning_tokens=million), "standard") == 10
-    assert prices.cost(usage(input_tokens=million, output_tokens=million), "flex") == 6
-    assert prices.worst(million, million, "standard") == 12.5 and prices.worst(million, million, "batch") == 6.25
+    assert price.cost(usage(input_tokens=million), "standard") == 2
+    assert price.cost(usage(input_tokens=million, cached_tokens=million), "standard") == pytest.approx(0.2)
+    assert price.cost(usage(input_tokens=million, cache_write_tokens=million), "standard") == 2.5
+    assert price.cost(usage(output_tokens=million, reasoning_tokens=million), "standard") == 10
+    assert price.cost(usage(input_tokens=million, output_tokens=million), "flex") == 6
+    assert price.worst(million, million, "standard") == 12.5 and price.worst(million, million, "batch") == 6.25
 
 
 def test_the_list_knows_openais_models_and_long_prompts() -> None:
@@ -156,8 +156,28 @@ def test_where_reasoning_comes_on_top_the_worst_case_has_it() -> None:
     grok, other = ({"provider": f"https://api.{host}/v1", "api": "chat"} for host in ("x.ai", "xx.ai"))
     assert longest_charged(grok, 1000) == 131_072 and longest_charged(other, 1000) == 1000
     assert longest_charged(grok | {"api": "responses"}, 1000) == 1000
-    tariff = Tariff("https://api.x.ai/v1", lambda: Prices(3, 3, 3, 15))
-    assert tariff.worst(grok | {"sampling": {"max_tokens": 1000}}, 100, "standard") == pytest.approx(1.96638)
+    beyond = Tariff("https://api.x.ai/v1", lambda: Prices(3, 3, 3, 15))
+    assert beyond.worst(grok | {"sampling": {"max_tokens": 1000}}, 100, "standard") == pytest.approx(1.96638)
+
+
+def test_a_price_that_changes_with_the_hour_is_looked_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Clock(datetime):
+        hour_now = 0
+
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:
+            return datetime(2026, 11, 30, cls.hour_now, 30, tzinfo=tz)
+
+    monkeypatch.setattr(prices, "datetime", Clock)
+    monkeypatch.setattr(tariff, "FOUND_FOR_S", 0.0)
+    bought = Tariff("https://api.deepseek.com", lambda: find("deepseek-v4-pro", "https://api.deepseek.com", {}))
+    costs, asked = [], {"provider": "", "api": "chat", "sampling": {"max_tokens": 1000}}
+    for Clock.hour_now in (0, 2):
+        answer = chat.parse(says("2") | {"usage": {"prompt_tokens": 1000, "completion_tokens": 100}}, 1.0)
+        assert bought.worst(asked, 1000, "standard") == pytest.approx((1000 * 1.32 + 1000 * 3.96) / 1e6)
+        bought.charge(None, answer, "standard")
+        costs.append(answer["cost_usd"])
+    assert costs[1] == pytest.approx(2 * costs[0])
 
 
 def test_what_openrouter_says_it_charged_is_what_was_charged() -> None:
