@@ -50,6 +50,8 @@ class Batches:
         if path == "/v1/batches":
             return {"data": list(self.batches.values())}
         if path.endswith("/content"):
+            if path.split("/")[3] in self.forgotten:
+                return 404, {"error": {"message": "No such File object"}}, {}
             return 200, b"".join(json.dumps(line).encode() + b"\n" for line in self.files[path.split("/")[3]]), {}
         if path.startswith("/v1/batches/"):
             batch = self.batches.get(path.rsplit("/", 1)[1])
@@ -58,14 +60,18 @@ class Batches:
 
     def _look(self, batch: dict[str, Any]) -> Any:
         batch["polls"] += 1
+        if batch["status"] != "validating":
+            return batch
         if self.held or batch["polls"] <= self._polls:
             return {**batch, "status": "in_progress"}
         if self._fail_first:
             code, self._fail_first = self._fail_first, None
-            return {**batch, "status": "failed", "errors": {"data": [{"code": code, "message": "so it is"}]}}
+            batch |= {"status": "failed", "errors": {"data": [{"code": code, "message": "so it is"}]}}
+            return batch
         if len(self.files[batch["input_file_id"]]) > self._most:
             code = "token_limit_exceeded"
-            return {**batch, "status": "failed", "errors": {"data": [{"code": code, "message": "too many in line"}]}}
+            batch |= {"status": "failed", "errors": {"data": [{"code": code, "message": "too many in line"}]}}
+            return batch
         good, bad, late = [], [], False
         for line in self.files[batch["input_file_id"]]:
             found = self._answer(line["body"])
@@ -81,4 +87,5 @@ class Batches:
             if lines:
                 batch[name] = f"file-{len(self.files)}"
                 self.files[batch[name]] = lines[::-1]  # the order is not kept
-        return {**batch, "status": "expired" if late else "completed"}
+        batch["status"] = "expired" if late else "completed"
+        return batch

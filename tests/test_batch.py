@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from teacher_server import Asked, Cut, refused, response, says, serving, text
 
 from distill.records import jsonl, params
 from distill.records.ids import content_id
-from distill.teacher import batch_file, batch_model
+from distill.teacher import batch_endpoint, batch_file, batch_model
 from stages import teacher_rollouts
 
 PARAMS = {
@@ -268,6 +269,59 @@ def test_a_batch_that_is_refused_ends_the_run_with_its_words(ready: Path) -> Non
     with serving(batches.post, gets=batches.get) as books:
         done = run(ready, books.base_url).wait()
     assert done.returncode == 1 and "invalid_json_line): so it is" in done.stderr
+
+
+def test_a_server_that_is_out_of_order_for_a_while_costs_no_batch(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch_endpoint, "FIRST_POLL_S", 0.001)
+    monkeypatch.setenv("TEACHER_API_KEY", "")
+    monkeypatch.setattr(sys, "argv", ["teacher_rollouts"])
+    monkeypatch.chdir(ready)
+    batches, ill = Batches(sums_up), iter(range(20))
+
+    def get(asked: Asked) -> Any:
+        looks = asked.path.startswith("/v1/batches/")
+        return (503, b"<html>upstream", {}) if looks and next(ill, None) is not None else batches.get(asked)
+
+    with serving(batches.post, gets=get) as books:
+        sums.set_params(ready, teacher__base_url=books.base_url)
+        teacher_rollouts.main(params.load())
+    assert next(ill, None) is None and len(batches.batches) == 1 and len(rollouts(ready)) == 6
+
+
+def test_a_batch_whose_files_are_gone_is_in_nobodys_way(ready: Path) -> None:
+    """An earlier run's, finished and dropped by the provider: only who wants its answers is told."""
+    batches = Batches(sums_up)
+    batches.held = True
+    with serving(batches.post, gets=batches.get) as books:
+        first = run(ready, books.base_url)
+        until(lambda: "requests ordered" in first.stdout)
+        first.kill()
+        first.wait()
+        batches.held = False
+        batches.forgotten |= {f"file-{n}" for n in range(3)}
+        done = run(ready, books.base_url).wait()
+        assert done.returncode == 1 and "does not know it (any more)" in done.stderr
+        batches.forgotten -= {"file-2", "file-3"}
+        sums.make(ready, 0, **PARAMS)
+        sums.add_prompts(ready, range(6, 8))
+        (ready / "tools.py").write_text("")
+        assert Running(ready, "prompts").wait().returncode == 0
+        finished(ready, books.base_url)
+    assert len(rollouts(ready)) == 2 and set(batches.ordered.values()) == {1}
+
+
+def test_the_askers_hear_of_a_batch_when_its_files_are_gone(ready: Path) -> None:
+    """Else the run would be over, and the removal with it."""
+    batches = Batches(sums_up)
+
+    def slow(asked: Asked) -> Any:
+        if asked.method == "DELETE":
+            time.sleep(0.3)
+        return batches.get(asked)
+
+    with serving(batches.post, gets=slow) as books:
+        finished(ready, books.base_url)
+    assert batches.forgotten == set(batches.files)
 
 
 @pytest.mark.parametrize(("name", "value"), [("MOST_REQUESTS", 4), ("MOST_BYTES", 700)])

@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 import sums
 from stage_process import Done, Running
-from teacher_server import Asked, Books, calls, completion, refused, response, serving, text
+from teacher_server import Asked, Books, calls, completion, refused, response, says, serving, text
 
 from distill.agent.progress import Progress
 from distill.records import jsonl
+from distill.teacher import chat, prices, tariff
 from distill.teacher.prices import Prices, find, full_price_flex, is_openai
+from distill.teacher.tariff import Tariff, longest_charged
 
 PRICE = {"scripted": {"input": 100, "output": 1000}}
 """USD per million tokens; an answer of the scripted teacher (11 in, 7 out) costs 0.0081."""
@@ -45,14 +47,14 @@ def usage(**tokens: int) -> Any:
 
 
 def test_every_kind_of_token_has_its_price() -> None:
-    prices = Prices(input=2.0, cached=0.2, cache_write=2.5, output=10.0)
+    price = Prices(input=2.0, cached=0.2, cache_write=2.5, output=10.0)
     million = 1_000_000
-    assert prices.cost(usage(input_tokens=million), "standard") == 2
-    assert prices.cost(usage(input_tokens=million, cached_tokens=million), "standard") == pytest.approx(0.2)
-    assert prices.cost(usage(input_tokens=million, cache_write_tokens=million), "standard") == 2.5
-    assert prices.cost(usage(output_tokens=million, reasoning_tokens=million), "standard") == 10
-    assert prices.cost(usage(input_tokens=million, output_tokens=million), "flex") == 6
-    assert prices.worst(million, million, "standard") == 12.5 and prices.worst(million, million, "batch") == 6.25
+    assert price.cost(usage(input_tokens=million), "standard") == 2
+    assert price.cost(usage(input_tokens=million, cached_tokens=million), "standard") == pytest.approx(0.2)
+    assert price.cost(usage(input_tokens=million, cache_write_tokens=million), "standard") == 2.5
+    assert price.cost(usage(output_tokens=million, reasoning_tokens=million), "standard") == 10
+    assert price.cost(usage(input_tokens=million, output_tokens=million), "flex") == 6
+    assert price.worst(million, million, "standard") == 12.5 and price.worst(million, million, "batch") == 6.25
 
 
 def test_the_list_knows_openais_models_and_long_prompts() -> None:
@@ -102,6 +104,23 @@ def test_an_answer_that_may_have_been_billed_counts_as_its_worst_case(asks: Call
     assert done.returncode == 1 and "(budget)" in done.stderr and len(books.posts) <= 2
 
 
+def test_a_refusal_that_comes_as_a_success_is_not_billed(asks: Callable[..., Done], project: Path) -> None:
+    """OpenRouter's, where its provider has too much to do; the budget has room for one request at a time."""
+    busy = iter(range(20))
+
+    def passing(asked: Asked) -> Any:
+        error = {"message": "Provider returned error", "code": 429, "metadata": {"raw": "rate-limited upstream"}}
+        return {"error": error, "user_id": "u"} if next(busy, None) is not None else sums.adds(asked)
+
+    with serving(passing) as books:
+        assert asks(books, runtime__budget_usd=0.5).returncode == 0
+    assert sum(
+        call["attempts"] > 1
+        for path in (project / "rollouts").iterdir()
+        for call in jsonl.read_json(path, "rollout")["calls"]
+    )
+
+
 def test_a_server_that_counts_no_tokens_is_as_dear_as_can_be(asks: Callable[..., Done]) -> None:
     with serving(lambda asked: sums.adds(asked) | {"usage": None}) as books:
         done = asks(books, runtime__budget_usd=0.2)
@@ -117,6 +136,59 @@ def test_a_server_without_a_flex_tier_cannot_pass_the_budget(asks: Callable[...,
     with serving(dear) as books:
         done = asks(books, runtime__tier="flex", runtime__budget_usd=0.3)
     assert done.returncode == 1 and "(budget)" in done.stderr and 0 < len(books.posts) * 0.09 <= 0.3
+
+
+def test_a_server_that_charges_for_more_than_was_asked_for_ends_the_run(asks: Callable[..., Done]) -> None:
+    """As xAI's chat does: each answer costs 1.2 in place of the 0.06 that it may. Those that were under way are kept."""
+
+    def endless(asked: Asked) -> Any:
+        return says("Answer: 1") | {"usage": {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 1211}}
+
+    with serving(endless, latency_s=0.3) as books:
+        done = asks(books, runtime__budget_usd=1, teacher__n=2)
+        assert done.returncode == 1 and "(budget)" in done.stderr and "more than runtime.budget_usd" in done.stderr
+        done = asks(books, runtime__budget_usd=2, runtime__api_concurrency=1, teacher__n=4)
+        assert done.returncode == 1 and len(books.answered) == 3, "the second may be as long as the first"
+    assert max(books.times_paid.values()) == 1
+
+
+def test_where_reasoning_comes_on_top_the_worst_case_has_it() -> None:
+    grok, other = ({"provider": f"https://api.{host}/v1", "api": "chat"} for host in ("x.ai", "xx.ai"))
+    assert longest_charged(grok, 1000) == 131_072 and longest_charged(other, 1000) == 1000
+    assert longest_charged(grok | {"api": "responses"}, 1000) == 1000
+    beyond = Tariff("https://api.x.ai/v1", lambda: Prices(3, 3, 3, 15))
+    assert beyond.worst(grok | {"sampling": {"max_tokens": 1000}}, 100, "standard") == pytest.approx(1.96638)
+
+
+def test_a_price_that_changes_with_the_hour_is_looked_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Clock(datetime):
+        hour_now = 0
+
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:
+            return datetime(2026, 11, 30, cls.hour_now, 30, tzinfo=tz)
+
+    monkeypatch.setattr(prices, "datetime", Clock)
+    monkeypatch.setattr(tariff, "FOUND_FOR_S", 0.0)
+    bought = Tariff("https://api.deepseek.com", lambda: find("deepseek-v4-pro", "https://api.deepseek.com", {}))
+    costs, asked = [], {"provider": "", "api": "chat", "sampling": {"max_tokens": 1000}}
+    for Clock.hour_now in (0, 2):
+        answer = chat.parse(says("2") | {"usage": {"prompt_tokens": 1000, "completion_tokens": 100}}, 1.0)
+        assert bought.worst(asked, 1000, "standard") == pytest.approx((1000 * 1.32 + 1000 * 3.96) / 1e6)
+        bought.charge(None, answer, "standard")
+        costs.append(answer["cost_usd"])
+    assert costs[1] == pytest.approx(2 * costs[0])
+
+
+def test_what_openrouter_says_it_charged_is_what_was_charged() -> None:
+    def cost(provider: str, **said: Any) -> float | None:
+        answer = chat.parse(says("2") | {"usage": {"prompt_tokens": 1000, "completion_tokens": 100, **said}}, 1.0)
+        Tariff(provider, lambda: Prices(3, 3, 3, 15)).charge(None, answer, "standard")
+        return answer["cost_usd"]
+
+    router = "https://openrouter.ai/api/v1"
+    assert cost(router, cost=0.0031) == 0.0031 and cost(router, cost=0) == 0
+    assert cost(router) == cost("https://other.ai/v1", cost=5) == cost(router, cost=0.0001, is_byok=True) == 0.0045
 
 
 def test_the_standard_tier_is_asked_for_where_a_project_may_have_a_dearer_one() -> None:

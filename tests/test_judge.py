@@ -5,6 +5,7 @@ import threading
 from typing import Any
 
 import pytest
+import teacher_server
 from chat_server import says, serving
 from rollout_records import rollout
 
@@ -72,6 +73,37 @@ def asking(server) -> dict[str, Any]:
     runtime = {"requests_per_minute": None, "tokens_per_minute": None, "timeout_s": 60, "tier": "standard",
                "concurrency": 1, "api_concurrency": 64, "budget_usd": None, "prices": {}, "unknown_price": "allow"}  # fmt: skip
     return {"judge": {"model": "some-judge", "base_url": server.base_url}, "runtime": runtime}
+
+
+@pytest.mark.parametrize(
+    "words", ["`temperature` is deprecated for this model.", "invalid temperature: only 1 is allowed"]
+)
+def test_a_judge_that_takes_no_temperature_is_asked_without(words):
+    def warm(body: dict[str, Any]) -> Any:
+        return (400, {"error": {"message": words}}, {}) if "temperature" in body else ruling(body)
+
+    answers = [judge.Question(f"Which drug? {number}", "Keytruda", "-", RIGHT) for number in range(3)]
+    with serving(warm) as server:
+        assert judge.rulings(answers, asking(server), "test") == dict.fromkeys(answers, True)
+    assert judge.rulings(answers, asking(server), "test") == dict.fromkeys(answers, True), "the server is gone"
+
+
+@pytest.mark.parametrize(
+    ("teacher", "own", "sent"),
+    [
+        ("http://localhost:1/v1", "", "none"),
+        ("http://127.0.0.1:1/v1", "", "the-teachers-key"),
+        ("http://127.0.0.1:1/v1", "the-judges-key", "the-judges-key"),
+        (None, "the-judges-key", "the-judges-key"),
+    ],
+)
+def test_a_key_goes_to_nobody_but_the_host_it_is_for(teacher, own, sent, monkeypatch):
+    monkeypatch.setenv("TEACHER_API_KEY", "the-teachers-key")
+    monkeypatch.setenv("JUDGE_API_KEY", own)
+    with teacher_server.serving(lambda asked: teacher_server.says("Verdict: correct")) as books:
+        params = asking(books) | {"teacher": {"base_url": teacher}}
+        judge.rulings([judge.Question("Which drug?", "Keytruda", "-", RIGHT)], params, "test")
+    assert books.posts[0].headers["authorization"] == f"Bearer {sent}"
 
 
 def test_all_answers_are_judged_side_by_side():

@@ -1,5 +1,6 @@
 """Paid answers in the hands of DVC: experiments in temporary folders, queue workers, a killed dvc, fresh clones."""
 
+import json
 import os
 import signal
 import subprocess
@@ -17,6 +18,8 @@ from stage_process import Running, until
 from teacher_server import Asked, Books, refused, serving
 
 from distill.agent.summary import AGAIN
+from distill.teacher.errors import error
+from distill.teacher.store import Store
 
 PARAMS = ["model", "teacher", "agent", "evaluate.n"]
 PIPELINE = {
@@ -195,6 +198,16 @@ def test_without_a_remote_the_clone_asks_anew(origin: Any, clone: Repository) ->
     said = clone.stage("teacher_rollouts")
     assert "rollouts/ of dvc.lock is not on this machine, nor in a DVC remote: the teacher is asked instead" in said
     assert len(origin[1].posts) - before == 6
+
+
+def test_an_answer_in_git_is_better_than_a_failure_that_is_remembered(origin: Any, clone: Repository) -> None:
+    """Of a run here that met an outage; the colleague's did not."""
+    before, store = len(origin[1].posts), Store(Path(clone.environment["DISTILL_STORE"]))
+    for path in (origin[0].folder / "rollouts").iterdir():
+        store.put_failure(json.loads(path.read_text())["calls"][0]["request"], error("server", "oops"))
+    clone.stage("prompts")
+    clone.stage("teacher_rollouts")
+    assert len(origin[1].posts) == before
 
 
 def test_what_failed_and_may_pass_is_asked_again_as_the_run_says(clone: Repository) -> None:

@@ -9,6 +9,8 @@ from distill.teacher.errors import KINDS, Fatal, Transient, error
 from distill.teacher.refusal import refused as classified
 from distill.teacher.waits import duration_s, retry_after_s, used_up_s
 
+TOO_LONG = '{"error": {"message": "This model\'s maximum context length is 131072 tokens. You requested 140000"}}'
+
 
 @pytest.mark.parametrize(
     ("status", "content", "kind"),
@@ -26,6 +28,9 @@ from distill.teacher.waits import duration_s, retry_after_s, used_up_s
         ),
         (400, {"object": "error", "message": "nope", "param": None}, "bad_request"),
         (400, {"error": "just words"}, "bad_request"),
+        (400, {"error": {"message": "`temperature` is deprecated for this model."}}, "temperature_refused"),
+        (400, {"error": {"message": "invalid temperature: only 1 is allowed for this model"}}, "temperature_refused"),
+        (400, {"error": {"message": "Unsupported value: 'temperature' does not support 0"}}, "temperature_refused"),
         (400, {"error": {"code": "content_policy_violation"}}, "content_policy"),
         (400, {"error": {"code": "bio_policy"}}, "content_policy"),
         (
@@ -44,7 +49,7 @@ from distill.teacher.waits import duration_s, retry_after_s, used_up_s
         (
             429,
             {"error": {"code": "rate_limit_exceeded", "message": "Request too large for gpt-5 on tokens per min"}},
-            "bad_request",
+            "request_too_large",
         ),
         (
             400,
@@ -52,6 +57,20 @@ from distill.teacher.waits import duration_s, retry_after_s, used_up_s
             "parameter_refused",
         ),
         (403, {"error": {"message": "Your input was flagged", "code": 403}}, "content_policy"),
+        (
+            403,
+            {
+                "code": "The caller does not have permission to execute the specified operation",
+                "error": "Content violates usage guidelines. Model: grok-4, Failed check: SAFETY_CHECK_TYPE_BIO",
+            },
+            "content_policy",
+        ),
+        (403, {"error": {"message": "The caller does not have permission"}}, "forbidden"),
+        (
+            400,
+            {"error": {"message": "Provider returned error", "code": 400, "metadata": {"raw": TOO_LONG}}},
+            "context_full",
+        ),
         (400, [{"error": {"code": 400, "message": "API key not valid. Please pass a valid API key."}}], "key_refused"),
         (
             400,
@@ -98,7 +117,7 @@ from distill.teacher.waits import duration_s, retry_after_s, used_up_s
         ),
         (422, {"detail": [{"loc": ["messages", 2, "reasoning_content"], "msg": "not permitted"}]}, "echo_refused"),
         (400, {"error": {"message": "'reasoning' is not supported by this model"}}, "bad_request"),
-        (400, {"error": {"message": "Missing `reasoning_content` field in the assistant message"}}, "bad_request"),
+        (400, {"error": {"message": "Missing `reasoning_content` field in the assistant message"}}, "echo_missed"),
         (502, b"<html>", "server"),
         (529, b"", "overloaded"),
         (413, b"too large", "bad_request"),

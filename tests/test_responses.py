@@ -117,7 +117,6 @@ def test_the_record_has_what_was_said_and_the_items_beside_it(asks: Callable[...
         (response(status="incomplete", incomplete_details={"reason": "content_filter"}), "refused"),
         (response(status="failed", error={"code": "invalid_prompt", "message": "not allowed"}), "api_error"),
         (response(status="failed", error={"code": "misalignment_policy_violation", "message": "no"}), "api_error"),
-        (refused(400, "context_length_exceeded"), "context_full"),
         (refused(400, "invalid_prompt"), "api_error"),
     ],
 )
@@ -149,6 +148,18 @@ def test_extras_that_an_organisation_does_not_have_are_left_out(asks: Callable[.
     assert done.returncode == 0, done.stderr
     assert len(books.posts) == 4 + 2, "the first request learns it for all"
     assert [rollout["status"] for rollout in rollouts(project)] == ["completed"] * 2
+
+
+def test_thoughts_that_the_server_cannot_read_are_left_out(asks: Callable[..., Done], project: Path) -> None:
+    def forgetful(asked: Asked) -> Any:
+        if any(item["type"] == "reasoning" for item in asked.body["input"]):
+            return refused(400, "invalid_encrypted_content", "The encrypted content gAAA could not be verified.")
+        assert not any("id" in item for item in asked.body["input"])
+        return thinker(asked)
+
+    with serving(forgetful) as books:
+        assert asks(books, runtime__api_concurrency=1).returncode == 0
+    assert {rollout["status"] for rollout in rollouts(project)} == {"completed"} and len(books.posts) == 4 + 1
 
 
 @pytest.mark.parametrize(
@@ -224,6 +235,26 @@ def test_pro_models_are_asked_in_the_background(asks: Callable[..., Done], proje
     assert rollouts(project)[0]["cost_usd"] == pytest.approx(2 * (100 * 15 + 50 * 120) / 1e6)
 
 
+@pytest.mark.parametrize("code", ["rate_limit_exceeded", "server_error"])
+def test_a_background_answer_that_failed_unbilled_is_ordered_again(
+    asks: Callable[..., Done], project: Path, code: str
+) -> None:
+    """The budget has room for one order; a failed one that counted no tokens leaves it free."""
+    background = Background()
+
+    def get(asked: Asked) -> Any:
+        name = asked.path.split("?")[0].rsplit("/", 1)[1]
+        if asked.method == "GET" and name == "resp_0":
+            error = {"code": code, "message": "Limit 30000, Requested 16500. Please try again in 33s."}
+            return response(status="failed", id=name, error=error, usage=None)
+        return background.get(asked)
+
+    with serving(background.post, gets=get) as books:
+        done = asks(books, **PRO, teacher__n=1, teacher__max_output_tokens=1000, runtime__budget_usd=0.2)
+    assert done.returncode == 0, done.stderr
+    assert rollouts(project)[0]["status"] == "completed" and len(books.posts) == 2 + 1 and not store_notes()
+
+
 def test_ctrl_c_does_not_wait_for_answers_in_the_background(asks: Callable[..., Done], project: Path) -> None:
     background = Background()
     background.held = True
@@ -236,6 +267,23 @@ def test_ctrl_c_does_not_wait_for_answers_in_the_background(asks: Callable[..., 
         background.held = False
         assert asks(books, **PRO).returncode == 0
     assert len(books.posts) == 4, "two questions of two turns, none ordered again"
+
+
+def test_what_is_in_the_making_in_the_background_is_not_ordered_in_a_batch(
+    asks: Callable[..., Done], project: Path
+) -> None:
+    background = Background()
+    background.held = True
+    with serving(background.post, gets=background.get) as books:
+        sums.set_params(project, teacher__base_url=books.base_url, **PRO)
+        (project / "tools.py").write_text("")
+        first = Running(project, "teacher_rollouts", TEACHER_API_KEY="")
+        until(lambda: background.polls >= 2)
+        first.kill()
+        first.wait()
+        done = asks(books, runtime__tier="batch", **PRO)
+        assert done.returncode == 1 and "collect it with runtime.tier: standard, or delete" in done.stderr
+        assert {asked.path for asked in books.posts} == {"/v1/responses"} and len(store_notes()) == 2
 
 
 def test_only_models_of_openais_are_asked_in_the_background() -> None:

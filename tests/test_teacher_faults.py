@@ -1,17 +1,22 @@
 """A teacher that misbehaves: what is tried again, what is repaired, what fails one rollout, and what ends the run."""
 
+import asyncio
 import json
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sums
+import uvloop
 from stage_process import Done, Running
 from teacher_server import STALL, Asked, Books, Cut, calls, completion, refused, says, serving
 
 from distill.records import jsonl
-from distill.teacher.errors import KINDS
+from distill.teacher.errors import KINDS, error
+from distill.teacher.http import Http
+from distill.teacher.refusals import Refusals
 
 
 @pytest.fixture
@@ -98,6 +103,30 @@ def test_what_does_not_pass_fails_its_rollout_and_is_asked_again_by_the_next_run
     assert rollouts(project)[2]["status"] == "completed"
 
 
+def test_an_outage_in_mid_run_ends_it(asks: Callable[..., Done], project: Path) -> None:
+    sums.add_prompts(project, range(4, 60))
+    assert Running(project, "prompts").wait().returncode == 0
+    ill = [True]
+
+    def teacher(asked: Asked) -> Any:
+        out = ill[0] and len(books.posts) > 40
+        return (502, b"bad gateway", {"retry-after": "0.01"}) if out else sums.adds(asked)
+
+    with serving(teacher) as books:
+        done = asks(books, runtime__api_concurrency=8)
+        assert done.returncode == 1 and "(outage)" in done.stderr and "bad gateway" in done.stderr
+        assert KINDS["outage"].advice in done.stderr and not (project / "rollouts").exists()
+        ill[0] = False
+        assert asks(books).returncode == 0
+    assert {rollout["status"] for rollout in rollouts(project)} == {"completed"}
+
+
+def test_what_was_tried_in_vain_before_says_nothing_of_the_server() -> None:
+    refusals, slow = Refusals(), error("timeout", "no answer")
+    assert all(refusals.lost(slow, again=True) is slow for _ in range(100))
+    assert [refusals.lost(slow, again=False).kind for _ in range(20)] == ["timeout"] * 19 + ["outage"]
+
+
 def test_a_400_is_never_asked_again(asks: Callable[..., Done], project: Path) -> None:
     def teacher(asked: Asked) -> Any:
         told = asked.body["messages"][-1]["role"] == "tool"
@@ -130,6 +159,58 @@ def test_a_server_that_refuses_everything_may_be_at_fault_itself(asks: Callable[
     assert {rollout["status"] for rollout in rollouts(project)} == {"completed"} and len(rollouts(project)) == 40
 
 
+def test_refusals_in_a_row_end_the_run_and_are_forgotten(asks: Callable[..., Done], project: Path) -> None:
+    """An account that is shut in mid-run, in words that nobody knows: later all is asked again, and nothing is lost."""
+    sums.add_prompts(project, range(4, 30))
+    assert Running(project, "prompts").wait().returncode == 0
+    ill = [True]
+
+    def teacher(asked: Asked) -> Any:
+        return refused(400, None, "not in good standing") if ill[0] and len(books.posts) > 9 else sums.adds(asked)
+
+    with serving(teacher) as books:
+        done = asks(books, runtime__api_concurrency=2)
+        assert done.returncode == 1 and "not in good standing" in done.stderr and len(books.posts) < 9 + 15
+        ill[0] = False
+        assert asks(books).returncode == 0
+    assert {rollout["status"] for rollout in rollouts(project)} == {"completed"} and len(rollouts(project)) == 30
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        refused(400, "context_length_exceeded"),
+        refused(429, "rate_limit_exceeded", "Request too large for gpt-5 on tokens per min (TPM): Limit 30000"),
+    ],
+)
+def test_what_is_too_long_for_the_server_as_it_is_may_be_asked_again(
+    asks: Callable[..., Done], project: Path, reply: Any
+) -> None:
+    short = [True]
+
+    def teacher(asked: Asked) -> Any:
+        return reply if short[0] and sums.number(asked.body) == 2 else sums.adds(asked)
+
+    with serving(teacher) as books:
+        assert asks(books).returncode == 0 and len(books.posts) == 6 + 1
+        assert rollouts(project)[2]["status"] == "failed"
+    port = int(books.base_url.split(":")[2].split("/")[0])
+    assert asks(books).returncode == 0, "where the server is gone, what was refused stays so"
+    short[0] = False
+    with serving(teacher, port=port) as books:
+        assert asks(books).returncode == 0 and len(books.posts) == 2
+    assert rollouts(project)[2]["status"] == "completed"
+
+
+def test_a_server_whose_context_is_too_short_for_all_ends_the_run(asks: Callable[..., Done], project: Path) -> None:
+    sums.add_prompts(project, range(4, 30))
+    assert Running(project, "prompts").wait().returncode == 0
+    words = "'max_tokens' is too large: 16384. This model's maximum context length is 8192 tokens"
+    with serving(lambda asked: refused(400, None, words)) as books:
+        done = asks(books, runtime__api_concurrency=2)
+    assert done.returncode == 1 and words in done.stderr and len(books.posts) < 15
+
+
 @pytest.mark.parametrize(
     ("reply", "kind"),
     [
@@ -138,8 +219,9 @@ def test_a_server_that_refuses_everything_may_be_at_fault_itself(asks: Callable[
         (refused(404, "model_not_found", "no such model"), "not_found"),
         (refused(429, "insufficient_quota"), "quota"),
         (refused(429, "project_spend_limit_exceeded"), "quota"),
+        (refused(400, "Arrearage", "Access denied, please make sure your account is in good standing."), "quota"),
         (refused(429, "rate_limit_exceeded", "requests per day", retry_after="21600"), "long_wait"),
-        (refused(400, "unsupported_parameter", "no temperature", "temperature"), "parameter_refused"),
+        (refused(400, "unsupported_parameter", "no temperature", "temperature"), "temperature_refused"),
     ],
 )
 def test_what_no_request_can_mend_ends_the_run_at_once(
@@ -233,6 +315,23 @@ def test_a_server_that_takes_no_reasoning_back_is_asked_without(asks: Callable[.
     assert rollouts(project)[0]["messages"][2]["reasoning_content"] == "hm"
 
 
+def test_a_server_that_wants_a_thought_in_every_turn_gets_empty_ones(asks: Callable[..., Done], project: Path) -> None:
+    """DeepSeek's V4; and a turn of calls alone has null for its content, which proxies to Anthropic insist on."""
+
+    def thinker(asked: Asked) -> Any:
+        said = [message for message in asked.body["messages"] if message["role"] == "assistant"]
+        assert all(message["content"] is None for message in said)
+        if any("reasoning_content" not in message for message in said):
+            return refused(400, None, "The `reasoning_content` in the thinking mode must be passed back to the API.")
+        assert not any("reasoning_content" in one for one in asked.body["messages"] if one["role"] != "assistant")
+        return sums.adds(asked)
+
+    with serving(thinker) as books:
+        assert asks(books, runtime__api_concurrency=1).returncode == 0
+    assert {rollout["status"] for rollout in rollouts(project)} == {"completed"} and len(books.posts) == 4 * 2 + 1
+    assert rollouts(project)[0]["messages"][2]["content"] == "", "as it was recorded ever since"
+
+
 def test_signatures_of_thoughts_go_back_as_they_came(asks: Callable[..., Done], project: Path) -> None:
     """Gemini's in the calls, OpenRouter's in the message; also after the store is lost and the record is all there is."""
     signed, details = {"google": {"thought_signature": "c2ln"}}, [{"type": "reasoning.encrypted", "data": "e30="}]
@@ -296,7 +395,7 @@ UNTYPED: dict[str, tuple[Callable[[Any], None], str]] = {
     "a number for an id": (changed(id=5), "final_answer"),
     "a number for a model": (changed(model=7), "final_answer"),
     "no reason": (lambda answer: answer["choices"][0].pop("finish_reason"), "final_answer"),
-    "a number for a reason": (in_choice(finish_reason=3), "final_answer"),
+    "whole in other words": (in_choice(finish_reason="END_TURN"), "final_answer"),
     "an object for a refusal": (in_message(refusal={"why": "no"}), "refused"),
     "a number for a call's id": (
         in_message(tool_calls=[{"id": 3, "function": {"name": "add", "arguments": "{}"}}]),
@@ -305,6 +404,8 @@ UNTYPED: dict[str, tuple[Callable[[Any], None], str]] = {
     "fewer than no tokens": (changed(usage={"prompt_tokens": -5, "completion_tokens": -7}), "final_answer"),
     "no usage": (changed(usage=None), "final_answer"),
     "length in other words": (in_choice(finish_reason="model_length"), "truncated"),
+    "a filter in other words": (in_choice(finish_reason="SAFETY"), "refused"),
+    "a filter and what it found": (in_choice(finish_reason="content_filter: PROHIBITED_CONTENT"), "refused"),
     "half an emoji": (in_message(content="Answer: 1 \ud83d"), "final_answer"),
 }
 
@@ -326,8 +427,11 @@ def test_what_was_paid_for_can_be_recorded_whatever_its_types(
     assert {rollout["stop_reason"] for rollout in rollouts(project)} == {stop_reason} and len(books.posts) == 4
 
 
-def test_an_answer_that_broke_off_is_no_answer(asks: Callable[..., Done], project: Path) -> None:
-    broken = completion({"role": "assistant", "content": "Answ"}, "error")
+@pytest.mark.parametrize(
+    "reason", ["error", "abort", "insufficient_system_resource", "function_call_filter: MALFORMED_FUNCTION_CALL", 3]
+)
+def test_an_answer_that_broke_off_is_no_answer(asks: Callable[..., Done], project: Path, reason: Any) -> None:
+    broken = completion({"role": "assistant", "content": "Answ"}, reason)
     with serving(once(broken)) as books:
         assert asks(books).returncode == 0
     assert {rollout["messages"][-1]["content"] for rollout in rollouts(project)} == {
@@ -341,6 +445,24 @@ def test_an_endpoint_that_cannot_be_reached_ends_the_run(asks: Callable[..., Don
     done = asks(books)
     assert done.returncode == 1 and "(unreachable): no connection to" in done.stderr, done.stderr
     assert not (project / "rollouts").exists()
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_a_connection_that_waits_for_an_answer_is_kept_alive(run: Any) -> None:
+    async def asked(base_url: str) -> tuple[int, int]:
+        http = Http(base_url, {}, 5)
+        await http.post(
+            "/chat/completions", b'{"model": "m", "messages": [{"role": "user", "content": "what is 1 + 1?"}]}'
+        )
+        [[(connection, _)]] = http._session.connector._conns.values()
+        found = connection.transport.get_extra_info("socket")
+        kept = found.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        idle = found.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
+        await http.close()
+        return kept, idle
+
+    with serving(lambda asked: says("2")) as books:
+        assert run(asked(books.base_url)) == (1, 60)
 
 
 @pytest.mark.parametrize("status", [301, 308])

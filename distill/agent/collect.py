@@ -8,7 +8,7 @@ from distill.agent.record import record
 from distill.agent.rollout import Conversation, run, with_tools
 from distill.agent.setting import Setting
 from distill.agent.turns import Turns
-from distill.teacher.errors import KINDS
+from distill.teacher.errors import is_final
 from distill.teacher.side_by_side import side_by_side
 
 
@@ -24,7 +24,7 @@ async def collect(
     async def one(item: tuple[dict[str, Any], int]) -> None:
         prompt, sample = item
         talk, turns = await with_tools(lambda: _rollout(prompt, sample, setting))
-        if talk.error is None or KINDS[talk.error["kind"]].fate == "fail":
+        if talk.error is None or is_final(talk.error["kind"]):
             finished.add(setting.index_key(prompt, sample), turns.all_keys)
         on_done(record(prompt, sample, setting, talk, turns))
 

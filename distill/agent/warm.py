@@ -80,12 +80,12 @@ def _put(store: Store, results: dict[str, ToolResults], rollout: dict[str, Any])
     version = rollout["versions"].get("tools", "unknown")
     said = results.setdefault(version, ToolResults(store.root, version)).of(rollout["versions"].get("row"))
     for request in known(rollout):
-        if not store.entry(request.key):
-            if request.answer:
-                store.put(request.key, None, request.answer, durable=False)
-                count += 1
-            elif request.failure:
-                store.put_failure(request.key, request.failure)
+        entry = store.entry(request.key)
+        if request.answer and "answer" not in entry:  # a failure that the store remembers may have passed elsewhere
+            store.put(request.key, None, request.answer, durable=False)
+            count += 1
+        elif request.failure and not entry:
+            store.put_failure(request.key, request.failure)
         if request.results and said.get(request.key) is None:
             said.put(request.key, request.results)
     return count

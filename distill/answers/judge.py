@@ -8,6 +8,7 @@ import asyncio
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import orjson
 
@@ -97,7 +98,8 @@ def ruled(rows: Iterable[dict[str, Any]], found: dict[Question, bool]) -> Iterat
 
 async def _rulings(asked: list[Question], params: dict[str, Any], stage: str) -> dict[Question, bool]:
     halt, store = Halt(), Store()
-    judge = Teacher(open_model(params, halt, store, with_tools=False), store, sampling(params), [], halt)
+    model = open_model(params, halt, store, with_tools=False, optional=frozenset({"temperature"}))
+    judge = Teacher(model, store, sampling(params), [], halt)
     found: dict[Question, bool] = {}
     failed: dict[Question, ApiError] = {}
 
@@ -154,11 +156,16 @@ def _is_correct(said: str) -> bool:
 
 
 def _as_teacher(params: dict[str, Any]) -> dict[str, Any]:
-    """The params with which the judge is opened as a teacher would be: greedy where the model lets us."""
+    """The params with which the judge is opened as a teacher would be: greedy where the model lets us (some
+    refuse any temperature, and are asked again without)."""
     model, base_url = params["judge"]["model"], params["judge"]["base_url"]
     settles_itself = bool(OPENAI.match(model)) and rules.reasons(model) and not provider.is_local(model)
+    teachers = params.get("teacher", {}).get("base_url")
+    same_host = bool(base_url and teachers) and urlsplit(base_url).hostname == urlsplit(teachers).hostname
     teacher = {
         "api": "auto",
+        # A key goes to nobody but the host that it is for.
+        "keys": ["JUDGE_API_KEY", *(["TEACHER_API_KEY"] if same_host else [])],
         "base_url": base_url,
         "temperature": None if settles_itself else 0,
         "reasoning_effort": None,

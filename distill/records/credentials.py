@@ -10,9 +10,9 @@ from urllib.parse import quote, unquote
 import re2
 from dotenv import dotenv_values, find_dotenv
 
-ALLOWED = ("OPENAI_API_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "TEACHER_API_KEY", "STUDENT_API_KEY", "HF_TOKEN")
+SECRET = ("OPENAI_API_KEY", "TEACHER_API_KEY", "JUDGE_API_KEY", "STUDENT_API_KEY", "HF_TOKEN")
+ALLOWED = (*SECRET, "OPENAI_ORG_ID", "OPENAI_PROJECT_ID")
 """The only names that are looked up. OPENAI_ORG_ID and OPENAI_PROJECT_ID are no secrets."""
-SECRET = ("OPENAI_API_KEY", "TEACHER_API_KEY", "STUDENT_API_KEY", "HF_TOKEN")
 SHORTEST = 8
 """Shorter values are placeholders such as `none`; replacing them would damage ordinary text."""
 REPLACED = "[secret]"

@@ -88,6 +88,14 @@ def _response(reply: Reply) -> Reply:
     return reply
 
 
+def making(begun: str, note: Note) -> str:
+    """What a person is told who asks in another way for an answer that is in the making here."""
+    return (
+        f"answer {begun} was ordered in the background, and would be paid as well: collect it with runtime.tier: standard, "
+        f"or delete {note.path} to order (and pay) again"
+    )
+
+
 def _lost(begun: str, note: Note) -> str:
     return (
         f"answer {begun} was ordered, and the server does not know it: use the key it was ordered with, or delete "

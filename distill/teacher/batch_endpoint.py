@@ -3,12 +3,15 @@
 What costs nothing is asked as often as it takes. An order is placed anew only where the server knows none of its name.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from time import perf_counter
 from typing import Any
 
 import orjson
 
+from distill.records.terminal import say
 from distill.teacher.errors import ApiError, Transient
 from distill.teacher.halt import Halt
 from distill.teacher.http import Http, parsed
@@ -16,6 +19,8 @@ from distill.teacher.open_batches import Batch
 
 FIRST_POLL_S, LONGEST_POLL_S = 0.25, 60.0
 ATTEMPTS = 6
+LONGEST_SILENCE_S = 3600.0
+FORGET_S = 30.0
 OVER = {"completed", "failed", "expired", "cancelled"}
 
 
@@ -56,14 +61,24 @@ class BatchEndpoint:
             after = f"&after={listed['data'][-1]['id']}"
 
     async def ended(self, batch: Batch, wait: bool) -> dict[str, Any] | None:
-        """What the server says of a batch that is over; None of one that goes on, unless it is to be waited for."""
-        pause = FIRST_POLL_S
+        """What the server says of a batch that is over; None of one that goes on, unless it is to be waited for.
+
+        A batch takes up to a day, in which the server or the network may well be out of order for a while.
+        """
+        pause, heard_at = FIRST_POLL_S, perf_counter()
         while True:
-            now = (await self._steadily(lambda: self._http.get(f"/batches/{batch.id}"))).content
-            if now["status"] in OVER:
-                return dict(now)
-            if not wait:
-                return None
+            try:
+                now = (await self._steadily(lambda: self._http.get(f"/batches/{batch.id}"))).content
+            except Transient as error:
+                if not wait or perf_counter() - heard_at > LONGEST_SILENCE_S:
+                    raise
+                say(f"batch {batch.id}: {error.message}; it goes on there, and is looked for again")
+            else:
+                heard_at = perf_counter()
+                if now["status"] in OVER:
+                    return dict(now)
+                if not wait:
+                    return None
             await self._halt.sleep(pause)
             pause = min(pause * 1.5, LONGEST_POLL_S)
 
@@ -76,11 +91,14 @@ class BatchEndpoint:
                 yield [parsed(line) for line in content.splitlines()]
 
     async def forget(self, ended: Batch, now: dict[str, Any]) -> None:
-        """Removes the files of a batch that is over from the server, where they would lie until somebody does."""
-        for file in (ended.file, now.get("output_file_id"), now.get("error_file_id")):
-            with suppress(ApiError):
-                if file:
-                    await self._http.delete(f"/files/{file}")
+        """Removes the files of a batch that is over from the server, where they would lie until somebody does; gives up
+        after a while."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FORGET_S):
+                for file in (ended.file, now.get("output_file_id"), now.get("error_file_id")):
+                    with suppress(ApiError):
+                        if file:
+                            await self._http.delete(f"/files/{file}")
 
     async def _ordered(self, batch: Batch, order: bytes) -> str:
         """What the server refused for a while may be ordered again; when its answer was lost, that is for the next run,

@@ -13,18 +13,19 @@ import orjson
 
 from distill.records.ids import content_id
 from distill.records.terminal import say
-from distill.teacher import batch_file, errors
+from distill.teacher import background, batch_file, errors
 from distill.teacher.answer import Answer
 from distill.teacher.batch_endpoint import BatchEndpoint
 from distill.teacher.batch_questions import Questions
 from distill.teacher.budget import Budget
-from distill.teacher.errors import REPAIRS, ApiError, Fatal, Repairable, Transient
+from distill.teacher.errors import ApiError, Fatal, Transient
 from distill.teacher.halt import Halt
 from distill.teacher.http import Http
 from distill.teacher.open_batches import Batch, OpenBatches
 from distill.teacher.prices import Prices
 from distill.teacher.refusal import refused_in_batch
 from distill.teacher.store import Note, Store
+from distill.teacher.tariff import Tariff
 
 FULL_QUEUE_S = 300.0
 PLACES = 100_000
@@ -48,15 +49,17 @@ class BatchModel:
         budget: Budget,
         halt: Halt,
         store: Store,
+        optional: frozenset[str] = frozenset(),
     ):
         self.adapter, self.identity = adapter, identity
         self.budget, self.halt, self.store = budget, halt, store
         self._connect, self._find_prices = connect, find_prices
         self._open = OpenBatches(store, content_id(identity))
         self._http: Http | None = None
-        self._prices: Prices | None = None
+        self._tariff: Tariff
         self._questions = Questions()
         self._without: frozenset[str] = frozenset()
+        self._repairs = errors.repairs(optional)
         self._working: asyncio.Task[None] | None = None
         self._most = batch_file.MOST_REQUESTS
 
@@ -73,15 +76,14 @@ class BatchModel:
     async def ask(self, request: dict[str, Any], note: Note | None = None) -> Answer:
         """One answer, when its batch is through. Raises ApiError."""
         assert note is not None, "a batch needs the key of its requests"
+        if begun := note.read():
+            raise Fatal("ordered", background.making(begun, note))
         if self._http is None:
-            self._prices = self._find_prices()
-            self.budget.unpriced = self._prices is None
+            self._tariff = Tariff(self.identity["provider"], self._find_prices)
+            self.budget.unpriced = self._tariff.prices is None
             self._http = self._connect()
             self.halt.on_stop(self._give_up)
-        longest_body = len(self._body(request))
-        longest = next(value for name, value in request["sampling"].items() if name.startswith("max_"))
-        worst = self._prices.worst(longest_body, longest, "batch") if self._prices else 0.0
-        answer = self._questions.ask(note.key, request, worst)
+        answer = self._questions.ask(note.key, request, self._tariff.worst(request, len(self._body(request)), "batch"))
         if self._working is None:
             self._working = asyncio.create_task(self._work(BatchEndpoint(self._http, self.adapter.PATH, self.halt)))
         return await asyncio.shield(answer)  # another rollout may wait for the same
@@ -163,16 +165,16 @@ class BatchModel:
         if now["status"] == "failed" and not now.get("output_file_id"):
             await self._failed(server, batch, now)
             return
-        silent = set(batch.keys)
-        async for lines in server.results(now):
-            silent.difference_update(line["custom_id"] for line in lines)
-            for start in range(0, len(lines), STORED_AT_ONCE):
-                await asyncio.gather(*(self._store(line) for line in lines[start : start + STORED_AT_ONCE]))
-        for key in silent:
-            error = Transient("server", f"batch {batch.id} is {now['status']} without this answer")
-            self._questions.failed(key, error)
+        found = await self._stored(server, batch, now)
+        if found is None:
+            return
         self._open.close(batch)
         await server.forget(batch, now)
+        for key in batch.keys:  # only now: the run may end as soon as the askers know
+            lost = Transient("server", f"batch {batch.id} is {now['status']} without this answer")
+            self._tell(key, found.get(key, lost))
+        if passed := self.budget.passed():
+            raise passed
         if now["status"] == "cancelled":  # by a person, at the provider: that is no reason to order it again
             raise errors.error("batch_failed", f"batch {batch.id} was cancelled; what it had answered is kept")
 
@@ -195,23 +197,50 @@ class BatchModel:
             "batch_failed", f"batch {batch.id} failed ({found[0].get('code')}): {found[0].get('message')}"
         )
 
-    async def _store(self, line: dict[str, Any]) -> None:
-        """Keeps the answer in a line of a batch's output, and tells the asker if there is one here."""
-        key, response = line["custom_id"], line.get("response") or {}
+    async def _stored(
+        self, server: BatchEndpoint, batch: Batch, now: dict[str, Any]
+    ) -> dict[str, Answer | ApiError] | None:
+        """What a batch brought, by its keys, with every answer in the store; None of one whose files are gone and that
+        nobody waits for."""
+        found: dict[str, Answer | ApiError] = {}
+        try:
+            async for lines in server.results(now):
+                for start in range(0, len(lines), STORED_AT_ONCE):
+                    part = lines[start : start + STORED_AT_ONCE]
+                    kept = await asyncio.gather(*(self._store(line) for line in part))
+                    found |= {line["custom_id"]: one for line, one in zip(part, kept, strict=True)}
+        except Fatal as gone:
+            if gone.kind != "not_found":
+                raise
+            found |= {key: known for key in batch.keys if (known := self.store.get(key))}
+            if self._open.has(batch):  # else another run that waited for it has stored what it brought
+                if self._questions.any_of(set(batch.keys) - found.keys()):
+                    raise Fatal("batch_failed", self._open.lost(batch), gone.http_status) from None
+                return None
+        return found
+
+    async def _store(self, line: dict[str, Any]) -> Answer | ApiError:
+        """What a line of a batch's output says; an answer is in the store."""
+        response = line.get("response") or {}
         try:
             if response.get("status_code") != 200:
                 raise refused_in_batch(line)
             answer = self.adapter.parse(response["body"], latency_ms=0.0)
         except ApiError as error:
-            if isinstance(error, Repairable):
-                self._without |= {REPAIRS[error.kind]}
-            self._questions.failed(key, error)
-            return
+            return error
         answer["tier"] = "batch"
-        if self._prices:
-            answer["cost_usd"] = self._prices.charged(answer["usage"], "batch")
-        await self.store.keep(key, None, answer)
-        self._questions.answered(key, answer)
+        self._tariff.charge(None, answer, "batch")
+        await self.store.keep(line["custom_id"], None, answer)
+        return answer
+
+    def _tell(self, key: str, found: Answer | ApiError) -> None:
+        """Tells the asker, if there is one here."""
+        if not isinstance(found, ApiError):
+            self._questions.answered(key, found)
+            return
+        repair = self._repairs.get(found.kind)
+        self._without |= {repair} if repair else set()
+        self._questions.failed(key, found, again=bool(repair) or isinstance(found, Transient))
 
     def _body(self, request: dict[str, Any]) -> bytes:
         return orjson.dumps(self.adapter.body(request, self._without))

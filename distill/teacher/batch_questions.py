@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from distill.teacher.answer import Answer
 from distill.teacher.budget import Bill
-from distill.teacher.errors import KINDS, ApiError, Fatal
+from distill.teacher.errors import ApiError, Fatal
 
 GATHER_S = 0.2
 """Silence after which the questions that wait are taken to be all that come for now."""
@@ -74,14 +74,14 @@ class Questions:
         if question and not question.answer.done():
             question.answer.set_result(answer)
 
-    def failed(self, key: str, error: ApiError) -> None:
-        """The question waits for another batch, or the asker is told."""
+    def failed(self, key: str, error: ApiError, again: bool) -> None:
+        """The question waits for another batch, if that may do better (`again`), or the asker is told."""
         if key in self._bills:
             self._bills.pop(key).release(error.maybe_billed)
         question = self._waiting.pop(key, None)
         if question is None:
             return
-        if KINDS[error.kind].fate in ("retry", "repair") and question.attempts + 1 < ATTEMPTS:
+        if again and question.attempts + 1 < ATTEMPTS:
             self._waiting[key] = question._replace(attempts=question.attempts + 1)
         elif not question.answer.done():
             question.answer.set_exception(error)

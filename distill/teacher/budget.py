@@ -52,6 +52,16 @@ class Budget:
         self.reserved += worst
         return Bill(self, worst)
 
+    def passed(self) -> Fatal | None:
+        """Why the run must end, when answers have cost more than the limit all the same; else None."""
+        if self.limit_usd is None or self.spent <= self.limit_usd + TINY:
+            return None
+        return Fatal(
+            "budget",
+            f"${self.spent:.4f} are spent, more than runtime.budget_usd ${self.limit_usd:g}: the server charges for more "
+            "tokens than teacher.max_output_tokens allows (README: Teacher and budget)",
+        )
+
     def _end(self, worst: float, cost: float) -> None:
         self.reserved = max(0.0, self.reserved - worst)
         self.spent += cost

@@ -11,10 +11,12 @@ from distill.teacher import request as requests
 from distill.teacher.answer import Answer, Usage, count, finished, word
 from distill.teacher.errors import Transient
 from distill.teacher.http import Http
+from distill.teacher.refusal import refused_with_200
 
 PATH = "/chat/completions"
-CUT_OFF = {"max_tokens", "model_length"}
-"""What some servers say for `length`."""
+WHOLE = {"stop", "tool_calls", "function_call", "end_turn", "tool_use", "eos", "eos_token", "stop_sequence"}
+CUT_OFF = {"length", "max_tokens", "model_length", "model_context_window_exceeded"}
+FILTERED = re.compile("content.?filter|safety|recitation|prohibited|blocklist|refusal")
 ECHOES = ("reasoning_content", "reasoning_details", "reasoning")
 NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_-]")
 
@@ -35,13 +37,19 @@ def body(request: dict[str, Any], without: frozenset[str] = frozenset()) -> dict
 
     Servers parse the calls of earlier turns and refuse broken JSON or names with a 400 or 500, so on the wire (not in
     the record) such arguments become `{}` and such characters `_`; `weight` and `reasoning_content: null` do not travel.
-    `without` names extras that were refused: "echo" is the reasoning of earlier turns.
+    `without` names what was refused: "echo" is the reasoning of earlier turns, "silence" that a turn has none,
+    "temperature" that setting.
     """
     unsaid = {"weight", *(ECHOES if "echo" in without else ())}
-    sent = {"model": request["model"], "messages": [_on_wire(message, unsaid) for message in request["messages"]]}
+    thought = {"reasoning_content": ""} if "silence" in without else {}
+    messages = [
+        (thought if message["role"] == "assistant" else {}) | _on_wire(message, unsaid)
+        for message in request["messages"]
+    ]
+    sent = {"model": request["model"], "messages": messages}
     if request["tools"]:
         sent["tools"] = request["tools"]
-    return sent | {key: value for key, value in request["sampling"].items() if value is not None}
+    return sent | {key: value for key, value in request["sampling"].items() if value is not None and key not in without}
 
 
 async def ask(http: Http, request: dict[str, Any], **more: Any) -> Answer:
@@ -52,20 +60,24 @@ async def ask(http: Http, request: dict[str, Any], **more: Any) -> Answer:
 
 
 def parse(content: Any, latency_ms: float) -> Answer:
-    """The Answer in a chat completion. Raises Transient when the body is not one (some proxies answer 200 on errors)."""
+    """The Answer in a chat completion. Raises Transient when the body is not one, ApiError when it is a refusal (some
+    proxies answer 200 on errors)."""
+    refusal = refused_with_200(content)
+    if refusal and not content.get("choices"):
+        raise refusal
     try:
         choice, used = content["choices"][0], content.get("usage") or {}
-        finish_reason = word(choice.get("finish_reason")) or "stop"
-        if finish_reason == "error":  # so OpenRouter passes on that a provider failed half-way
-            raise Transient("server", f"the answer broke off: {choice.get('error')}", maybe_billed=True)
+        reason = _finish_reason(choice)
         message = _message(choice["message"])
         usage = _usage(used)
     except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
         raise Transient(
             "broken_answer", f"the answer is not a chat completion: {content}", maybe_billed=True
         ) from error
-    reason = _finish_reason(finish_reason, bool(message.get("tool_calls")))
-    answer = finished(content, message, reason, usage, latency_ms)
+    answer = finished(
+        content, message, "tool_calls" if reason == "stop" and message.get("tool_calls") else reason, usage, latency_ms
+    )
+    answer["cost_usd"] = _charged(used)
     if echo := _echo(choice["message"], message.get("tool_calls", [])):
         answer["echo"] = echo
     return answer
@@ -103,10 +115,22 @@ def _with_echoes(messages: list[dict[str, Any]], earlier: list[Answer]) -> list[
     return said
 
 
-def _finish_reason(said: str, calls: bool) -> str:
-    if said in CUT_OFF:
+def _finish_reason(choice: dict[str, Any]) -> str:
+    """Why an answer ended: `stop` (it is whole), `length` or `content_filter`.
+
+    Raises Transient for any other reason (`error`, `abort`, `insufficient_system_resource`, `MALFORMED_FUNCTION_CALL`):
+    the answer broke off, and half of one must not be kept.
+    """
+    said = word(choice.get("finish_reason")) or "stop"
+    if said.lower() in WHOLE:
+        return "stop"
+    if said.lower() in CUT_OFF:
         return "length"
-    return "tool_calls" if calls and said == "stop" else said
+    if FILTERED.search(said.lower()):
+        return "content_filter"
+    raise Transient(
+        "server", f"the answer broke off ({said}): {choice.get('error') or 'no more is said'}", maybe_billed=True
+    )
 
 
 def _usage(used: dict[str, Any]) -> Usage:
@@ -121,6 +145,12 @@ def _usage(used: dict[str, Any]) -> Usage:
     if asked.get("cache_write_tokens"):
         usage["cache_write_tokens"] = count(asked["cache_write_tokens"])
     return usage
+
+
+def _charged(used: dict[str, Any]) -> float | None:
+    """What a server says it charged, in a unit of its own; of one's own key at a provider that is the fee alone."""
+    said = used.get("cost")
+    return float(said) if isinstance(said, int | float) and not used.get("is_byok") else None
 
 
 def _message(raw: dict[str, Any]) -> dict[str, Any]:
@@ -177,6 +207,7 @@ def arguments_text(arguments: Any) -> str:
 def _on_wire(message: dict[str, Any], unsaid: set[str]) -> dict[str, Any]:
     sent = {key: value for key, value in message.items() if key not in unsaid and value is not None}
     if message.get("tool_calls"):
+        sent["content"] = sent.get("content") or None  # proxies to Anthropic refuse an empty text
         sent["tool_calls"] = [
             call | {"function": _function_on_wire(call["function"])} for call in message["tool_calls"]
         ]

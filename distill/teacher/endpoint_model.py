@@ -13,17 +13,16 @@ from distill.teacher import errors
 from distill.teacher.answer import Answer
 from distill.teacher.background import Background
 from distill.teacher.budget import Budget
-from distill.teacher.errors import REPAIRS, ApiError, Fatal, Repairable
+from distill.teacher.errors import ApiError, Fatal
 from distill.teacher.halt import Halt
 from distill.teacher.http import Http
 from distill.teacher.prices import Prices, full_price_flex, is_openai
 from distill.teacher.retirement import shutdown_warning
 from distill.teacher.retry import until_answered
 from distill.teacher.store import Note
+from distill.teacher.tariff import Tariff
 from distill.teacher.throttle import Throttle
 
-REFUSALS = 10
-"""Conversations refused by a server that has answered none, after which the run ends."""
 FLEX_TRIES = 3
 """Refusals of flex capacity after which `flex_or_standard` pays the standard price."""
 FLEX_PAUSE_S = 300.0
@@ -39,6 +38,7 @@ class EndpointModel:
     """Asks through `adapter` (the module chat or responses). `connect` and `find_prices` run at the first question:
     stored answers need neither key nor price. `background`: answers are polled for instead of waited for. `promised`:
     the keys that open batches will answer, with words for who asks for one of them here.
+    `optional`: settings that requests go without where they are refused.
     """
 
     seeded = False  # few servers take `seed`, some refuse it, and OpenAI promises nothing for it
@@ -57,6 +57,7 @@ class EndpointModel:
         tier: str = "standard",
         background: bool = False,
         promised: Callable[[], dict[str, str]] = dict,
+        optional: frozenset[str] = frozenset(),
     ):
         self.adapter, self.identity = adapter, identity
         self.throttle, self.budget, self.halt = throttle, budget, halt
@@ -66,10 +67,11 @@ class EndpointModel:
         self._connect, self._find_prices, self._find_promised = connect, find_prices, promised
         self._promised: dict[str, str] = {}
         self._http: Http | None = None
-        self._prices: Prices | None = None
+        self._tariff: Tariff
         self._without: frozenset[str] = frozenset()
+        self._repairs = errors.repairs(optional)
         self._in_background: Background | None = None
-        self._answers = self._answer_tokens = self._refusals = 0
+        self._answers = self._answer_tokens = 0
         self._flex_full_until = 0.0
 
     def request(
@@ -85,8 +87,8 @@ class EndpointModel:
     async def ask(self, request: dict[str, Any], note: Note | None = None) -> Answer:
         """One answer, tried again while the failure may pass. Raises ApiError."""
         if self._http is None:
-            self._prices = self._find_prices()
-            self.budget.unpriced = self._prices is None
+            self._tariff = Tariff(self.identity["provider"], self._find_prices)
+            self.budget.unpriced = self._tariff.prices is None
             self._promised = self._find_promised()
             self._http = self._connect()
             self._in_background = Background(self._http, self.adapter.PATH, self.halt) if self.background else None
@@ -111,12 +113,7 @@ class EndpointModel:
                     raise Fatal("unreachable", error.message) from None
                 raise
 
-        try:
-            return await until_answered(once, self.halt)
-        except ApiError as error:
-            if error.kind != "bad_request" or self._answers:
-                raise
-            raise self._all_refused(error) from None
+        return await until_answered(once, self.halt)
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -127,12 +124,6 @@ class EndpointModel:
             await self._http.close()
             self._http = None
 
-    def _all_refused(self, error: ApiError) -> ApiError:
-        """While a server has refused every request, the fault may be its own: no refusal is final yet."""
-        self._refusals += 1
-        kind = "parameter_refused" if self._refusals >= REFUSALS else "all_refused"
-        return errors.error(kind, error.message, http_status=error.http_status)
-
     async def _warn(self) -> None:
         assert self._http is not None
         warning = await shutdown_warning(self._http, self.identity["model"])
@@ -140,11 +131,13 @@ class EndpointModel:
             say(f"warning: {warning}")
 
     async def _repaired(self, request: dict[str, Any], tier: str, note: Note | None) -> Answer:
-        for _ in REPAIRS:
+        for _ in self._repairs:
             try:
                 return await self._once(request, tier, note)
-            except Repairable as error:
-                self._without |= {REPAIRS[error.kind]}
+            except ApiError as error:
+                if error.kind not in self._repairs:
+                    raise
+                self._without |= {self._repairs[error.kind]}
         return await self._once(request, tier, note)
 
     async def _once(self, request: dict[str, Any], tier: str, note: Note | None) -> Answer:
@@ -157,8 +150,8 @@ class EndpointModel:
             body |= {"background": True, "store": True}  # else it is gone ten minutes after it is finished
         data = orjson.dumps(body)
         async with self.throttle.place(len(data) // BYTES_PER_TOKEN + self._usual_answer()):
-            # No text has more tokens than bytes, and the body holds all of the conversation.
-            bill = await self.budget.reserve(self._worst(len(data), request))
+            # At the standard price: a server may have no flex tier, and not say so before it has answered.
+            bill = await self.budget.reserve(self._tariff.worst(request, len(data), "standard"))
             try:
                 self.halt.check()
                 answer = await self._sent(data, note)
@@ -168,10 +161,11 @@ class EndpointModel:
             except BaseException:
                 bill.release(maybe_billed=True)
                 raise
-            if self._prices:
-                charged = "flex" if answer.get("tier") == "flex" and not full_price_flex(self._provider) else "standard"
-                answer["cost_usd"] = self._prices.charged(answer["usage"], charged)
+            charged = "flex" if answer.get("tier") == "flex" and not full_price_flex(self._provider) else "standard"
+            self._tariff.charge(request, answer, charged)
             bill.settle(answer["cost_usd"])
+            if passed := self.budget.passed():
+                self.halt.stop(passed)
         self._answers += 1
         self._answer_tokens += answer["usage"]["output_tokens"]
         return answer
@@ -190,13 +184,6 @@ class EndpointModel:
             if note and note.used:
                 note.clear()
             raise
-
-    def _worst(self, data_bytes: int, request: dict[str, Any]) -> float:
-        """At the standard price: a server may have no flex tier, and not say so before it has answered."""
-        if self._prices is None:
-            return 0.0
-        longest = next(value for name, value in request["sampling"].items() if name.startswith("max_"))
-        return self._prices.worst(data_bytes, longest, "standard")
 
     def _usual_answer(self) -> int:
         return self._answer_tokens // self._answers if self._answers else USUAL_ANSWER

@@ -1,7 +1,8 @@
 """What can go wrong with a request: a closed list of kinds, each with one of four fates and advice for a person.
 
 retry: asked again, as often as distill/teacher/retry.py allows, and then the rollout fails. repair: asked again without
-what was refused. fail: this rollout ends here, the run goes on. stop: no other request can do better, the run ends.
+what was refused. fail: this rollout ends here, the run goes on, and no later one asks again, unless it depends on how
+the server is set up (FREE_TO_ASK). stop: no other request can do better, the run ends.
 """
 
 from typing import Literal, NamedTuple
@@ -32,11 +33,16 @@ KINDS = {
     "reasoning_refused": Kind("repair", "the model gives no encrypted reasoning: asked again without"),
     "tool_session": Kind("retry", "a tool server or sandbox was lost: see the rollout's error, and run again"),
     "echo_refused": Kind("repair", "the server takes no reasoning of earlier turns: asked again without"),
+    "echo_missed": Kind("repair", "the server wants a thought in every earlier turn: asked again with empty ones"),
+    "thoughts_refused": Kind("repair", "the server cannot read its thoughts of earlier turns: asked again without"),
     "all_refused": Kind("retry", "the server has refused every conversation so far: see its words, and run again"),
     "bad_request": Kind("fail", "the server refuses this conversation; its words are in the rollout's error"),
     "content_policy": Kind("fail", "the provider's policy refuses this prompt: change or remove it"),
     "context_full": Kind(
         "fail", "shorten the prompt, or lower agent.tool_output_chars, agent.max_turns or teacher.max_output_tokens"
+    ),
+    "request_too_large": Kind(
+        "fail", "get more tokens per minute at the provider, or shorten the prompt or lower agent.tool_output_chars"
     ),
     "no_key": Kind("stop", "put the key into .env (see .env.example) or the environment"),
     "key_refused": Kind("stop", "check the key in .env or the environment"),
@@ -44,6 +50,8 @@ KINDS = {
     "not_found": Kind("stop", "check model and teacher.base_url, and teacher.api (responses or chat)"),
     "quota": Kind("stop", "add credit or raise the limit at the provider, and run again"),
     "parameter_refused": Kind("stop", "change what the server names, in params.yaml or where the server is started"),
+    "outage": Kind("stop", "the server is out of order, or too slow for runtime.timeout_s: run again later"),
+    "temperature_refused": Kind("stop", "set teacher.temperature to null, or to what the server names"),
     "long_wait": Kind("stop", "a daily limit is reached: run again later"),
     "budget": Kind("stop", "raise runtime.budget_usd, and run again to go on"),
     "unknown_price": Kind("stop", "give the price in runtime.prices, or set runtime.unknown_price to allow"),
@@ -54,8 +62,18 @@ KINDS = {
     "orphaned": Kind("stop", "run again to go on"),
 }
 
-REPAIRS = {"summary_refused": "summary", "reasoning_refused": "reasoning", "echo_refused": "echo"}
+REPAIRS = {
+    "summary_refused": "summary",
+    "reasoning_refused": "reasoning",
+    "echo_refused": "echo",
+    "echo_missed": "silence",
+    "thoughts_refused": "thoughts",
+}
 """What a request goes without after a refusal of fate repair."""
+OPTIONAL = {"temperature_refused": "temperature"}
+"""The same, where whoever asks can do without the setting."""
+FREE_TO_ASK = {"context_full", "request_too_large"}
+"""What is true of the server or the account as it is set up today; to ask again costs nothing."""
 
 
 class ApiError(Exception):
@@ -98,6 +116,16 @@ class Fatal(ApiError):
 
 
 FATES: dict[str, type[ApiError]] = {"retry": Transient, "repair": Repairable, "fail": ApiError, "stop": Fatal}
+
+
+def repairs(optional: frozenset[str]) -> dict[str, str]:
+    """What requests go without, by the kind of the refusal, for one who can do without the `optional` settings."""
+    return REPAIRS | {kind: setting for kind, setting in OPTIONAL.items() if setting in optional}
+
+
+def is_final(kind: str) -> bool:
+    """Whether a conversation that ended so need never be asked again."""
+    return KINDS[kind].fate == "fail" and kind not in FREE_TO_ASK
 
 
 def error(kind: str, message: str, **details: object) -> ApiError:

@@ -2,6 +2,7 @@
 (openai 3.54 beside aiohttp, 64 at a time): three times what a whole turn costs here."""
 
 import json
+import socket
 import ssl
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from distill.teacher.refusal import refused
 CONNECT_S = 60.0
 IDLE_S = 4.0
 """Unused connections are closed before the usual server does it (5 s): a POST on a dying connection is lost."""
+KEEPALIVE_S = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 30}
 
 
 class Reply(NamedTuple):
@@ -98,11 +100,22 @@ class Http:
 
         return aiohttp.ClientSession(
             headers=self._headers,
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_S),
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_S, socket_factory=_kept_alive),
             timeout=aiohttp.ClientTimeout(total=self.timeout_s, sock_connect=CONNECT_S),
             cookie_jar=aiohttp.DummyCookieJar(),  # a request depends on none before it
             proxy=_proxy(self.base_url),
         )
+
+
+def _kept_alive(address: Any) -> socket.socket:
+    """A socket that says it is there while an answer is on its way: routers forget connections that are silent for long."""
+    family, kind, protocol, *_ = address
+    found = socket.socket(family, kind, protocol)
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, seconds in KEEPALIVE_S.items():
+        if hasattr(socket, name):  # not every system has them
+            found.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), seconds)
+    return found
 
 
 def _proxy(url: str) -> str | None:

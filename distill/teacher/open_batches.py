@@ -59,6 +59,10 @@ class OpenBatches:
         """Forgets a batch: its answers are stored, or will never come."""
         self._path(batch).unlink(missing_ok=True)
 
+    def has(self, batch: Batch) -> bool:
+        """Whether a batch is still open."""
+        return self._path(batch).exists()
+
     def promised(self) -> dict[str, str]:
         """Every key that a batch was ordered to answer, with what a person is told who asks for it in another way."""
         return {
@@ -69,10 +73,10 @@ class OpenBatches:
         }
 
     def lost(self, batch: Batch) -> str:
-        """What a person is told of a batch that the server does not know."""
+        """What a person is told of a batch that the server does not know, or whose files it no longer has."""
         return (
-            f"batch {batch.id} with {len(batch.keys)} requests was ordered, and the server does not know it: use the key "
-            f"it was ordered with, or delete {self._path(batch)} to order (and pay) again"
+            f"batch {batch.id} with {len(batch.keys)} requests was ordered, and the server does not know it (any "
+            f"more): use the key it was ordered with, or delete {self._path(batch)} to order (and pay) again"
         )
 
     def _path(self, batch: Batch) -> Path:

@@ -17,6 +17,7 @@ from distill.teacher.http import Http
 from distill.teacher.open_batches import OpenBatches
 from distill.teacher.provider import Model
 from distill.teacher.store import Store
+from distill.teacher.tariff import limit_of, longest_charged
 from distill.teacher.throttle import Throttle
 
 OPENAI = re.compile(r"^(gpt-(?!oss)|o\d|ft:|chatgpt-|codex-|computer-use)")
@@ -28,8 +29,11 @@ FILES_BESIDE = 600
 """Open files that are no connections: leases, the store, Python's own."""
 
 
-def open_model(params: dict[str, Any], halt: Halt, store: Store, with_tools: bool) -> Model:
-    """The model that `params` names; nothing is contacted or started until the first question.
+def open_model(
+    params: dict[str, Any], halt: Halt, store: Store, with_tools: bool, optional: frozenset[str] = frozenset()
+) -> Model:
+    """The model that `params` names; nothing is contacted or started until the first question. `optional`: settings of
+    its sampling that it may refuse.
 
     `local/<name>` and GGUF paths run here; with `teacher.base_url` every other name is asked there (key:
     TEACHER_API_KEY); OpenAI's names are asked at OpenAI (key: OPENAI_API_KEY). Raises InputError for any other name, and
@@ -47,8 +51,7 @@ def open_model(params: dict[str, Any], halt: Halt, store: Store, with_tools: boo
     if faults:
         raise InputError(faults)
     adapter = responses if api_of(params) == "responses" else chat
-    identity = {"provider": params["teacher"]["base_url"] or "openai", "api": api_of(params), "model": model}
-    identity["provider"] = identity["provider"].rstrip("/")
+    identity = _identity(params)
     budget = Budget(runtime["budget_usd"])
     if runtime["tier"] == "batch":
         return BatchModel(
@@ -59,6 +62,7 @@ def open_model(params: dict[str, Any], halt: Halt, store: Store, with_tools: boo
             budget=budget,
             halt=halt,
             store=store,
+            optional=optional,
         )
     throttle = Throttle(
         _with_files_for(runtime["api_concurrency"]), halt, runtime["requests_per_minute"], runtime["tokens_per_minute"]
@@ -76,6 +80,7 @@ def open_model(params: dict[str, Any], halt: Halt, store: Store, with_tools: boo
         tier=runtime["tier"],
         background=adapter is responses and bool(OPENAI.match(model)) and rules.in_background(model),
         promised=OpenBatches(store, content_id(identity)).promised,
+        optional=optional,
     )
 
 
@@ -91,10 +96,16 @@ def api_of(params: dict[str, Any]) -> str:
             "set teacher.base_url to the endpoint that serves it (README: Teacher and budget)"
         )
     if teacher["base_url"]:
-        provider.check_url(teacher["base_url"], "/teacher/base_url", "TEACHER_API_KEY")
+        whose = "judge" if "keys" in teacher else "teacher"
+        provider.check_url(teacher["base_url"], f"/{whose}/base_url", f"{whose.upper()}_API_KEY")
     if teacher["api"] != "auto":
         return teacher["api"]
     return "chat" if teacher["base_url"] else "responses"
+
+
+def _identity(params: dict[str, Any]) -> dict[str, Any]:
+    base_url = params["teacher"]["base_url"] or "openai"
+    return {"provider": base_url.rstrip("/"), "api": api_of(params), "model": params["model"]}
 
 
 def sampling(params: dict[str, Any]) -> dict[str, Any]:
@@ -119,7 +130,8 @@ def sampling(params: dict[str, Any]) -> dict[str, Any]:
 def connect(params: dict[str, Any]) -> Http:
     """The connection to the endpoint, with the key. Raises Fatal when OpenAI is asked without one."""
     base_url = params["teacher"]["base_url"]
-    name = "TEACHER_API_KEY" if base_url else "OPENAI_API_KEY"
+    names = params["teacher"].get("keys", ["TEACHER_API_KEY"]) if base_url else ["OPENAI_API_KEY"]
+    name = next((name for name in names if credentials.get(name)), names[0])
     key = credentials.get(name)
     if not key and base_url is None:
         raise Fatal(
@@ -142,8 +154,9 @@ def connect(params: dict[str, Any]) -> Http:
 
 
 def longest_answer(params: dict[str, Any]) -> int:
-    """Tokens that one answer may have."""
-    return next(value for name, value in sampling(params).items() if name.startswith("max_"))
+    """Tokens that one answer may be charged for."""
+    limit = limit_of(sampling(params))
+    return limit if provider.is_local(params["model"]) else longest_charged(_identity(params), limit)
 
 
 def price_of(params: dict[str, Any]) -> prices.Prices | None:

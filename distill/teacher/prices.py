@@ -1,12 +1,15 @@
 """What tokens cost: the table of genai-prices, and the user's own prices where that is wrong or silent."""
 
 import re
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from distill.teacher.answer import Usage
 
 MILLION = 1e6
+HALF_HOUR = timedelta(minutes=30)
+"""What prices that change with the hour begin at."""
 TIER_FACTOR = {"flex": 0.5, "batch": 0.5}
 """OpenAI's flex and batch tiers cost half of the standard one, cached tokens included."""
 OPENAI_URL = "https://api.openai.com/v1"
@@ -21,6 +24,8 @@ class Prices(NamedTuple):
     cache_write: float
     output: float
     above: tuple[tuple[int, "Prices"], ...] = ()
+    by_hour: tuple["Prices", ...] = ()
+    """Where a day has several prices (DeepSeek's): all of them. These here are those of now."""
 
     def cost(self, usage: Usage, tier: str) -> float:
         """USD of one answer. Reasoning tokens are part of the output tokens; cached ones are part of the input."""
@@ -42,7 +47,9 @@ class Prices(NamedTuple):
         return self.cost(usage, tier)
 
     def worst(self, input_tokens: int, output_tokens: int, tier: str) -> float:
-        """USD that a request cannot exceed, when it has at most so many tokens."""
+        """USD that a request cannot exceed, when it has at most so many tokens, whenever it is answered."""
+        if self.by_hour:
+            return max(prices.worst(input_tokens, output_tokens, tier) for prices in self.by_hour)
         prices = self._for(input_tokens)
         dearest = max(prices.input, prices.cache_write, prices.cached)
         dollars = (input_tokens * dearest + output_tokens * prices.output) / MILLION
@@ -83,15 +90,19 @@ def find(model: str, base_url: str | None, own: dict[str, dict[str, float]]) -> 
 
 
 def _listed(model: str, base_url: str) -> Prices | None:
-    from datetime import UTC, datetime
-
     from genai_prices.data_snapshot import get_snapshot
 
     try:
         _, found = get_snapshot().find_provider_model(model, None, None, base_url)
     except LookupError:
         return None
-    listed = found.get_prices(datetime.now(UTC))
+    now = datetime.now(UTC)
+    here, *day = (_priced(found.get_prices(at)) for at in (now, *(now + n * HALF_HOUR for n in range(48))))
+    several = {one for one in day if one and one != here}
+    return here._replace(by_hour=(here, *several)) if here and several else here
+
+
+def _priced(listed: Any) -> Prices | None:
     starts = sorted(
         {tier.start for price in vars(listed).values() for tier in getattr(price, "tiers", [])}, reverse=True
     )

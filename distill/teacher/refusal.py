@@ -18,6 +18,8 @@ BY_CODE = {
     "organization_spend_limit_exceeded": "quota",
     "project_spend_limit_exceeded": "quota",
     "organization_usage_limit_exceeded": "quota",
+    "Arrearage": "quota",  # Alibaba, with 400: the bill was not paid
+    "invalid_encrypted_content": "thoughts_refused",
     "context_length_exceeded": "context_full",
     "exceed_context_size_error": "context_full",
     "content_policy_violation": "content_policy",
@@ -34,6 +36,7 @@ UNSUPPORTED = {"unsupported_parameter", "unsupported_value", "unknown_parameter"
 CONTEXT_WORDS = re.compile(
     r"maximum context length|context window|context size|prompt is too long|input token count .*exceeds", re.IGNORECASE
 )
+FLAGGED = re.compile(r"flagged|usage guidelines|SAFETY_CHECK")  # by OpenRouter and xAI, with 403
 THOUGHT = r"(reasoning_content|messages\b.*\breasoning(_details)?)"
 UNWANTED = "(not |un)(supported|permitted|allowed|expected|known)"
 BY_WORDS = [
@@ -47,13 +50,19 @@ BY_WORDS = [
         # conversation, and of none once that is changed.
         (r"tool choice requires|enable-auto-tool-choice|tool-call-parser|requires --jinja", "parameter_refused"),
         (r"does not support tools", "parameter_refused"),
+        (r"\btemperature\b.{1,40}(deprecated|support|allowed|only)", "temperature_refused"),  # Anthropic, Kimi
         (r"reasoning summar", "summary_refused"),
         (r"encrypted content is not supported", "reasoning_refused"),
+        (r"(?s)reasoning_content\b.*must be passed back|missing.{1,9}reasoning_content", "echo_missed"),  # DeepSeek
         (rf"(?s){THOUGHT}\b.*{UNWANTED}|{UNWANTED}.*{THOUGHT}\b", "echo_refused"),
     ]
 ]
 """What servers say where their codes say nothing."""
-BY_PARAMETER = {"reasoning.summary": "summary_refused", "include": "reasoning_refused"}
+BY_PARAMETER = {
+    "reasoning.summary": "summary_refused",
+    "include": "reasoning_refused",
+    "temperature": "temperature_refused",
+}
 ABOUT_THE_PARAMETERS = re.compile(
     r"^(model|temperature|top_p|reasoning|max_\w*tokens|service_tier|store|tools|parallel)"
 )
@@ -78,6 +87,9 @@ def refused(status: int, headers: Mapping[str, str], content: bytes) -> ApiError
     details = _details(content)
     code = str(details.get("code") or details.get("type") or "")
     words = str(details.get("message") or content.decode("utf-8", "replace") or "no reason given")
+    metadata = details.get("metadata")
+    if isinstance(metadata, dict) and metadata.get("raw"):  # what OpenRouter's provider said, which is the reason
+        words = f"{words}: {metadata['raw']}"
     kind = _kind(status, {code, str(details.get("type"))}, str(details.get("param") or ""), words)
     wait = retry_after_s(headers)
     if status in MOVED:
@@ -89,6 +101,13 @@ def refused(status: int, headers: Mapping[str, str], content: bytes) -> ApiError
         kind, words = "long_wait", f"{words} (the server asks to wait {wait / 3600:.1f} h)"
     message = f"HTTP {status}{f' ({code})' if code else ''}: {words}"
     return errors.error(kind, message, http_status=status, retry_after_s=wait)
+
+
+def refused_with_200(content: Any) -> ApiError | None:
+    """The error that a body is which came as a success and says otherwise (OpenRouter's, where a provider refuses)."""
+    found = content.get("error") if isinstance(content, dict) else None
+    status = found.get("code") if isinstance(found, dict) else None
+    return refused(status, {}, orjson.dumps(content)) if isinstance(status, int) and 400 <= status < 600 else None
 
 
 def refused_in_batch(line: dict[str, Any]) -> ApiError:
@@ -105,14 +124,14 @@ def _kind(status: int, codes: set[str], parameter: str, words: str) -> str:  # n
         return BY_CODE[code]
     if status in (400, 413, 422) and CONTEXT_WORDS.search(words):
         return "context_full"
-    if status == 403 and "flagged" in words:  # so OpenRouter words it
+    if status == 403 and FLAGGED.search(words):
         return "content_policy"
     if kind := BY_PARAMETER.get(parameter) or next((kind for said, kind in BY_WORDS if said.search(words)), None):
         return kind
     if status == 429:
         if "resource_unavailable" in codes or "resource unavailable" in words.lower():
             return "flex_busy"
-        return "bad_request" if words.startswith("Request too large") else "rate_limit"
+        return "request_too_large" if words.startswith("Request too large") else "rate_limit"
     if status in BY_STATUS:
         return BY_STATUS[status]
     if status >= 500:

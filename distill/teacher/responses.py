@@ -16,7 +16,7 @@ from distill.teacher.strict import strict
 PATH = "/responses"
 PENDING = ("queued", "in_progress")
 OVER = ("completed", "incomplete")
-PASSING = {"server_error", "rate_limit_exceeded"}
+PASSING = {"server_error": "server", "cancelled": "server", "rate_limit_exceeded": "rate_limit"}
 
 
 def request(
@@ -32,11 +32,17 @@ def request(
 
 
 def body(request: dict[str, Any], without: frozenset[str] = frozenset()) -> dict[str, Any]:
-    """The JSON body of a request; `without` names extras that were refused: "summary", "reasoning"."""
-    sampling = {key: value for key, value in request["sampling"].items() if value is not None}
+    """The JSON body of a request; `without` names extras that were refused: "summary", "reasoning", "temperature", and
+    "thoughts", the reasoning of earlier turns."""
+    sampling = {
+        key: value
+        for key, value in request["sampling"].items()
+        if value is not None and not (key == "temperature" and key in without)
+    }
     if "summary" in without and "reasoning" in sampling:
         sampling["reasoning"] = {key: value for key, value in sampling["reasoning"].items() if key != "summary"}
-    sent = {"model": request["model"], "input": _on_wire(request["input"]), "store": False, **sampling}
+    items = _thoughtless(request["input"]) if "thoughts" in without else request["input"]
+    sent = {"model": request["model"], "input": _on_wire(items), "store": False, **sampling}
     may_reason = "reasoning" in sampling or request["provider"] != "openai"
     if request["tools"]:
         functions = [tool["function"] for tool in request["tools"]]
@@ -136,6 +142,19 @@ def _on_wire(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [item if "type" in item else {"type": "message", **item} for item in items]
 
 
+def _thoughtless(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The items without reasoning, and without ids: by its id, an item is known to belong to the reasoning before it."""
+    left = []
+    for item in items:
+        if "id" not in item:
+            left.append(item)
+        elif item["type"] == "function_call":
+            left.append({key: value for key, value in item.items() if key != "id"})
+        elif item["type"] == "message":
+            left += _said(_message([item]))
+    return left
+
+
 def _raw_ids(answer: Answer) -> dict[str, str]:
     """The ids of an answer's calls as the server wrote them; ours differ where it gave two calls the same."""
     ours = [call["id"] for call in answer["message"].get("tool_calls", [])]
@@ -158,7 +177,10 @@ def _said(message: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _failure(content: dict[str, Any]) -> errors.ApiError:
+    """A failed response is billed if tokens were counted."""
     found = content.get("error") or {}
     code, words = str(found.get("code") or content["status"]), found.get("message") or "no reason given"
-    kind = "server" if code in PASSING or content["status"] == "cancelled" else BY_CODE.get(code, "bad_request")
-    return errors.error(kind, f"the response {content['status']} ({code}): {words}", maybe_billed=kind == "server")
+    kind = (PASSING | BY_CODE).get("cancelled" if content["status"] == "cancelled" else code, "bad_request")
+    return errors.error(
+        kind, f"the response {content['status']} ({code}): {words}", maybe_billed=bool(content.get("usage"))
+    )

@@ -100,6 +100,12 @@ class Store:
         failure = {"kind": error.kind, "message": error.message, "http_status": error.http_status}
         self._write(key, ".json", orjson.dumps({"failure": failure}))
 
+    def forget(self, key: str) -> None:
+        """Forgets a failure. Never an answer: those were paid for."""
+        if "answer" not in self.entry(key):
+            with suppress(FileNotFoundError):
+                os.unlink(self._path(key, ".json"))
+
     def note(self, key: str) -> "Note":
         """A note about the request of `key`."""
         return Note(self, key)

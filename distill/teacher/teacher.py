@@ -2,13 +2,15 @@
 
 import asyncio
 from collections.abc import Callable
+from time import perf_counter
 from typing import Any, cast
 
 from distill.teacher import request as requests
 from distill.teacher.answer import Answer
-from distill.teacher.errors import KINDS, ApiError, Fatal
+from distill.teacher.errors import KINDS, ApiError, Fatal, Transient, is_final
 from distill.teacher.halt import Halt
 from distill.teacher.provider import Model
+from distill.teacher.refusals import Refusals
 from distill.teacher.store import Store, request_key, stored_failure
 
 
@@ -27,6 +29,7 @@ class Teacher:
         self.halt = halt or Halt()
         self.bought = 0
         self.bought_tokens = 0
+        self._refusals = Refusals()
         self._asking = 0
         self._idle = asyncio.Event()
 
@@ -74,6 +77,8 @@ class Teacher:
             known = _known(self.store.entry(key))
             if known is None:
                 meanwhile()
+            else:
+                self._refusals.known = True
             return key, known or await self._buy(key, request)
         except ApiError as error:
             error.request = key
@@ -90,6 +95,7 @@ class Teacher:
     async def _bought(self, key: str, request: dict[str, Any]) -> Answer:
         self.store.check_room()
         self._asking += 1
+        asked_at = perf_counter()
         note = self.store.note(key)
         try:
             answer = await self.model.ask(request, note)
@@ -98,18 +104,38 @@ class Teacher:
                 note.clear()
         except Fatal as error:
             failure = stored_failure(self.store.entry(key))
-            if failure and error.kind == "no_key":  # without a key, what failed last time stays failed
+            if failure and _stays_failed(failure, error):
                 raise failure from None
             raise
         except ApiError as error:
-            self.store.put_failure(key, error)
-            raise
+            raise self._remembered(key, error) from None
         finally:
             self._asking -= 1
             self._idle.set()
+        self._refusals.answer(asked_at)
         self.bought += 1
         self.bought_tokens += answer["usage"]["output_tokens"]
         return answer
+
+    def _remembered(self, key: str, error: ApiError) -> ApiError:
+        """The error that a failure comes to; in the store if it is about this conversation."""
+        if isinstance(error, Transient):
+            again = stored_failure(self.store.entry(key)) is not None
+            self.store.put_failure(key, error)
+            return self._refusals.lost(error, again)
+        if self.model.leased:  # a batch brings all its refusals at once, after its answers
+            error = self._refusals.weighed(key, error)
+        if isinstance(error, Fatal):
+            for refused in self._refusals.doubtful:
+                self.store.forget(refused)
+        else:
+            self.store.put_failure(key, error)
+        return error
+
+
+def _stays_failed(failure: ApiError, error: Fatal) -> bool:
+    """Whether what failed last time stays failed: without a key, or where the server is gone that refused it."""
+    return error.kind == "no_key" or (error.kind == "unreachable" and KINDS[failure.kind].fate == "fail")
 
 
 def _known(entry: dict[str, Any]) -> Answer | None:
@@ -122,4 +148,4 @@ def _known(entry: dict[str, Any]) -> Answer | None:
 
 def _refused_for_good(entry: dict[str, Any]) -> ApiError | None:
     failure = stored_failure(entry)
-    return failure if failure and KINDS[failure.kind].fate == "fail" else None
+    return failure if failure and is_final(failure.kind) else None
