@@ -321,7 +321,7 @@ def test_what_is_wrong_is_said_before_anything_is_asked(monkeypatch: pytest.Monk
     with pytest.raises(InputError) as caught:
         with_tools(params(mcp_url=["localhost:1", "x/${GONE}"], mcp={"url": "y", "drop": ["("]}), nothing)
     assert caught.value.faults == [
-        "params.yaml: /tools/mcp/mcp/drop: '(' is not a valid pattern: missing ): (",
+        "params.yaml: /tools/mcp/mcp/drop: '(' is not a valid pattern: missing ): (; see the syntax of RE2",
         "params.yaml: /mcp_url/1: ${GONE} is not set, neither in the environment nor in .env",
         "params.yaml: /mcp_url/0: it is called 'mcp', and so is /tools/mcp/mcp; name both under tools.mcp",
     ]

@@ -36,6 +36,5 @@ class Finished:
         if self._file is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        os.write(
-            self._file, f"{rollout_key} {line}\n".encode()
-        )  # one write, so that lines of several processes do not mix
+        # One write, so that lines of several processes do not mix.
+        os.write(self._file, f"{rollout_key} {line}\n".encode())

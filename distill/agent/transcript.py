@@ -3,7 +3,7 @@
 import textwrap
 from typing import Any
 
-LONGEST_TEXT = 1500
+MOST_CHARS = 1500
 WIDTH = 110
 
 
@@ -33,8 +33,6 @@ def transcript(rollout: dict[str, Any]) -> str:
 
 
 def _block(label: str, text: str) -> list[str]:
-    shown = (
-        text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]} [… {len(text) - LONGEST_TEXT} more characters]"
-    )
+    shown = text if len(text) <= MOST_CHARS else f"{text[:MOST_CHARS]} [… {len(text) - MOST_CHARS} more characters]"
     wrapped = [part for line in shown.splitlines() or [""] for part in textwrap.wrap(line, WIDTH) or [""]]
     return [f"  {label}", *(f"      {part}" for part in wrapped)]

@@ -77,7 +77,9 @@ class McpTools:
         if self._tools is None:
             await self.check()
         # In a rollout's own session servers interrupt one call for the next.
-        return [Offer(mcp_tool.schema(tool), own=tool["name"], in_turn=self.stateful) for tool in self.tools]
+        return [
+            Offer(mcp_tool.schema(tool), source_name=tool["name"], one_at_a_time=self.stateful) for tool in self.tools
+        ]
 
     async def ready(self, prompts: list[dict[str, Any]]) -> None:
         """As `check`, if one of the prompts uses this server."""

@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class RolloutResources:
-    """Opened by `start`, or by the first use; `close` must be called in any case.
+    """Opens everything on `start`, in the background; `close` must be called in any case.
 
     `places`: limits how many rollouts may have a sandbox or a server's session at the same time.
     """
@@ -36,11 +36,11 @@ class RolloutResources:
         """Begins to open everything, unless it has begun already."""
         if self._callers or not self._sources:
             return
-        needs_sandbox = self._sandboxes is not None and bool(self._prompt.get("docker"))
-        if needs_sandbox or any(source.stateful for source in self._sources.values()):
+        sandboxes = self._sandboxes if self._prompt.get("docker") else None
+        if sandboxes or any(source.stateful for source in self._sources.values()):
             self._place = asyncio.create_task(self._places.acquire())
-        if needs_sandbox:
-            self._sandbox = TaskOwned(self._in_place(self._sandboxes.open(self._prompt)))  # type: ignore[union-attr]
+        if sandboxes:
+            self._sandbox = TaskOwned(self._in_place(sandboxes.open(self._prompt)))
         for key, source in self._sources.items():
             self._callers[key] = (
                 TaskOwned(self._open(source)) if source.stateful else Lazy(partial(source.open, self._prompt, None))

@@ -87,12 +87,12 @@ class Session:
         caller = await resource.get()
         image = await self._resources.image()
         limit = offer.timeout_s or self._limits.timeout_s
-        lock = self._locks.setdefault(id(source), asyncio.Lock()) if offer.in_turn else nullcontext()
+        lock = self._locks.setdefault(id(source), asyncio.Lock()) if offer.one_at_a_time else nullcontext()
         async with lock:
             started = time.perf_counter()
             try:
                 async with asyncio.timeout(limit):
-                    result = await resource.use(caller.call(offer.own or name, arguments))
+                    result = await resource.use(caller.call(offer.source_name or name, arguments))
                 content = self._cut(result if isinstance(result, str) else _json(result))
             except SessionLost:
                 raise

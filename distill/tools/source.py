@@ -20,11 +20,11 @@ class Offer:
 
     schema: dict[str, Any]
     timeout_s: float | None = None
-    own: str = ""
+    source_name: str = ""
     """The source's name for it, if that differs from the model's."""
     reads_row: bool = False
     """Whether its results depend on the row's metadata, which is not part of the conversation."""
-    in_turn: bool = False
+    one_at_a_time: bool = False
     """Whether a rollout's calls run one after the other; waiting does not count against a call's time limit."""
 
     @property
@@ -35,7 +35,7 @@ class Offer:
     def renamed(self, name: str) -> "Offer":
         """The same tool under another name for the model."""
         schema = {**self.schema, "function": {**self.schema["function"], "name": name}}
-        return replace(self, schema=schema, own=self.own or self.name)
+        return replace(self, schema=schema, source_name=self.source_name or self.name)
 
 
 class Caller(Protocol):

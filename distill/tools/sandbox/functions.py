@@ -74,9 +74,19 @@ class SandboxTools:
     async def run(self, sandbox: Sandbox, prompt: dict[str, Any], name: str | None, arguments: dict[str, Any]) -> Any:
         """The result of a function; without a name, the names of all. Raises ToolError and SessionLost."""
         limit = LOADING_S if name is None else self.tools[name].timeout_s or self._timeout_s
-        context = {field: prompt.get(key, default) for field, key, default in _CONTEXT}
-        job = {"source": self._source, "file": self.origin, "name": name, "arguments": arguments}
-        line = json.dumps({**job, "context": context, "timeout_s": limit}).encode() + b"\n"
+        job = {
+            "source": self._source,
+            "file": self.origin,
+            "name": name,
+            "arguments": arguments,
+            "context": {
+                "metadata": prompt.get("metadata", {}),
+                "prompt_id": prompt.get("id", ""),
+                "sample": prompt.get("sample", 0),
+            },
+            "timeout_s": limit,
+        }
+        line = json.dumps(job).encode() + b"\n"
         program = sandbox.exec(RUN)
         try:
             reply = await in_thread(_reply, {"program": program, "job": line, "sandbox": sandbox})
@@ -86,14 +96,6 @@ class SandboxTools:
         if "error" in answer:
             raise ToolError(answer["error"])
         return answer["result"]
-
-
-_CONTEXT: tuple[tuple[str, str, Any], ...] = (
-    ("metadata", "metadata", {}),
-    ("prompt_id", "id", ""),
-    ("sample", "sample", 0),
-)
-"""(field of Context, key of the prompt, default)."""
 
 
 class _Calls:

@@ -1,4 +1,4 @@
-"""The program that runs a function of tools.py inside a sandbox, with the standard library only: the image may have no other.
+"""The program that runs a function of tools.py inside a sandbox. It needs nothing but the standard library.
 
 It reads one line of JSON: the file's text, which function, its arguments. It writes one line: `{"result": …}` or
 `{"error": …}`. What the function prints goes to standard error, so that it is not mistaken for the answer. The function

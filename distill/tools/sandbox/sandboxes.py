@@ -35,7 +35,7 @@ class Sandboxes:
         self._lock = asyncio.Lock()
 
     def content(self, docker: str) -> str:
-        """As image.content, when this run first looked: a file that changes meanwhile has no effect."""
+        """What determines the image (see image.content), as it was when this run first looked."""
         if docker not in self._contents:
             self._contents[docker] = image.content(docker, self._root)
         return self._contents[docker]
