@@ -8,7 +8,7 @@ from urllib.parse import urlsplit, urlunsplit
 import re2
 
 from distill.records import credentials
-from distill.records.faults import InputError
+from distill.records.faults import Faults
 from distill.records.loopback import LOOPBACK
 
 QUIET = re2.Options()
@@ -70,21 +70,23 @@ def servers(params: dict[str, Any]) -> list[McpServer]:
     for number, url in enumerate([short] if isinstance(short, str) else short, start=1):
         key = "/mcp_url" if isinstance(short, str) else f"/mcp_url/{number - 1}"
         named.append(McpServer("mcp" if number == 1 else f"mcp_{number}", url=with_scheme(url), key=key))
-    faults = [f"params.yaml: {server.key}{fault}" for server in named for fault in _faults(server)]
-    names = [server.name for server in named]
-    faults += [
-        f"params.yaml: {server.key}: it is called '{server.name}', and so is {first.key}; name both under tools.mcp"
-        for place, server in enumerate(named)
-        for first in [named[names.index(server.name)]]
-        if names.index(server.name) != place
-    ]
-    if faults:
-        raise InputError(faults)
+    faults = Faults()
+    for server in named:
+        faults.add(*(f"params.yaml: {server.key}{fault}" for fault in _faults(server)))
+    first_of: dict[str, McpServer] = {}
+    for server in named:
+        first = first_of.setdefault(server.name, server)
+        if first is not server:
+            faults.add(
+                f"params.yaml: {server.key}: it is called '{server.name}', and so is {first.key}; "
+                "name both under tools.mcp"
+            )
+    faults.check()
     return named
 
 
 def identity(params: dict[str, Any]) -> list[dict[str, Any]]:
-    """What the results of the servers' tools depend on: neither the port on this machine nor the credentials do."""
+    """What the results of the servers' tools depend on: neither the port on this machine nor the headers do."""
     identities = []
     for server in servers(params):
         url = server.url
