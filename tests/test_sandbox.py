@@ -273,7 +273,7 @@ def test_what_cannot_work_is_said_before_anything_is_asked(
     (project / "Dockerfile.nothing").write_text(f'FROM {IMAGE}\nRUN rm /usr/bin/python3\nCMD ["sleep", "1000"]\n')
     expected = {
         "local/bare": "seed:1: /docker: tools of tools.py cannot run in there: the container of 'local/bare' cannot be started",
-        "local/ends": "the container of 'local/ends' ended with exit code 4: my work is done; its command has to run",
+        "local/ends": "the container of 'local/ends' ended with exit code 4: my work is done; its command must run",
         "local/nothing": "seed:1: /docker: tools of tools.py cannot run in there: the image has no python3, which",
     }
     for docker, said in expected.items():
