@@ -19,7 +19,7 @@ from distill.student.evaluation.table import table
 from distill.student.serving.open_student import greedy, open_student
 from distill.teacher.store import Store
 from distill.tools import toolbox
-from distill.tools.tool_lists import ToolLists, kept_lists
+from distill.tools.tool_lists import ToolLists, committed_lists
 
 ADAPTER = Path("models/adapter")
 
@@ -54,7 +54,7 @@ def main(params: dict[str, Any]) -> None:
 
 async def _sit(prompts: list[dict[str, Any]], params: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     exams = {}
-    lists = ToolLists(Store().root, tools_version(params), kept_lists())
+    lists = ToolLists(Store().root, tools_version(params), committed_lists())
     async with toolbox.opened(params, prompts, lists) as tools:
         await tools.ready(prompts)
         model = open_student(params, ADAPTER)

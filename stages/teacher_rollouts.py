@@ -20,7 +20,7 @@ from distill.agent.selection import wanted
 from distill.agent.summary import Summary, table
 from distill.records import jsonl, stage
 from distill.teacher.open_model import longest_answer, price_of
-from distill.tools.tool_lists import KEPT, ToolLists
+from distill.tools.tool_lists import COMMITTED, ToolLists
 
 Chosen = list[tuple[dict[str, Any], int]]
 
@@ -52,7 +52,7 @@ def _write(chosen: Chosen, params: dict[str, Any], lists: ToolLists) -> None:
         uvloop.run(buy(chosen, params, lists, done))
     report = summary.report()
     jsonl.write_json("reports/rollouts.json", report, "rollouts_report")
-    jsonl.write_json(KEPT, lists.used, "tool_lists")
+    jsonl.write_json(COMMITTED, lists.used, "tool_lists")
     print(f"teacher_rollouts: {table(report)}")
 
 

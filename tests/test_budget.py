@@ -254,7 +254,7 @@ def test_a_plan_for_this_machine_speaks_of_no_money() -> None:
 
     found = Plan(1, [Missing({}, 0, 0, 400)], Typical(2, 100, 0, 30), 1, 0, True)
     said = estimate(found, {"model": "local/small"}, FREE, 128)
-    assert "about 2 answers to buy" in said and said.endswith("they cost nothing but time: this machine answers")
+    assert "about 2 answers to buy" in said and said.endswith("they cost only time: this machine answers")
 
 
 def test_a_plan_refuses_a_parameter_that_is_not_there(asks: Callable[..., Done]) -> None:
@@ -420,7 +420,7 @@ def test_nothing_is_bought_that_a_full_disk_could_not_keep(tmp_path: Path, monke
 def test_a_progress_line_has_no_empty_field(more: str) -> None:
     progress = Progress("teacher_rollouts", 4, lambda: more)
     fields = progress.line(progress.started + 10).split(", ")
-    assert all(fields) and fields[2:] == ["0 tokens/s", *([more] if more else []), "10 s", "no end in sight yet"]
+    assert all(fields) and fields[2:] == ["0 tokens/s", *([more] if more else []), "10 s", "time left unknown"]
 
 
 def test_the_time_that_is_left_is_reckoned_from_what_was_made_in_this_run() -> None:
@@ -428,7 +428,7 @@ def test_the_time_that_is_left_is_reckoned_from_what_was_made_in_this_run() -> N
     record = {"status": "completed", "usage": {"output_tokens": 7}}
     for _ in range(900):
         progress.add(record)
-    assert progress.line(progress.started + 1).endswith("50 tokens/s, 1 s, no end in sight yet")
+    assert progress.line(progress.started + 1).endswith("50 tokens/s, 1 s, time left unknown")
     for _ in range(10):
         progress.add(record)
     assert progress.line(progress.started + 10).endswith("5 tokens/s, 10 s, 90 s left")

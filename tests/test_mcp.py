@@ -20,8 +20,8 @@ from teacher_server import serving
 from distill.records import jsonl
 from distill.records.faults import InputError
 from distill.records.params import load as load_params
-from distill.tools import mcp_source, toolbox
-from distill.tools.session import Told
+from distill.tools import mcp_session, toolbox
+from distill.tools.session import ToolResult
 from distill.tools.source import SessionLost
 from distill.tools.tool_lists import ToolLists
 
@@ -84,7 +84,7 @@ async def says(box: toolbox.Toolbox, *calls: tuple[str, dict[str, Any]]) -> list
         return [(await one(session, name, arguments)).content for name, arguments in calls]
 
 
-async def one(session: Any, name: str, arguments: dict[str, Any]) -> Told:
+async def one(session: Any, name: str, arguments: dict[str, Any]) -> ToolResult:
     function = {"name": name, "arguments": json.dumps(arguments)}
     return await session.call({"id": "c", "type": "function", "function": function})
 
@@ -321,7 +321,7 @@ def test_what_is_wrong_is_said_before_anything_is_asked(monkeypatch: pytest.Monk
     with pytest.raises(InputError) as caught:
         with_tools(params(mcp_url=["localhost:1", "x/${GONE}"], mcp={"url": "y", "drop": ["("]}), nothing)
     assert caught.value.faults == [
-        "params.yaml: /tools/mcp/mcp/drop: '(' is no pattern: missing ): (",
+        "params.yaml: /tools/mcp/mcp/drop: '(' is not a valid pattern: missing ): (; see the syntax of RE2",
         "params.yaml: /mcp_url/1: ${GONE} is not set, neither in the environment nor in .env",
         "params.yaml: /mcp_url/0: it is called 'mcp', and so is /tools/mcp/mcp; name both under tools.mcp",
     ]
@@ -354,7 +354,7 @@ for line in sys.stdin:
     ],
 )
 def test_a_server_that_lists_no_tools_is_named(how: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mcp_source, "LIST_S", 2.0)
+    monkeypatch.setattr(mcp_session, "LIST_S", 2.0)
 
     async def nothing(box: toolbox.Toolbox) -> None:
         raise AssertionError
@@ -372,7 +372,7 @@ def test_a_name_that_a_prefix_makes_too_long_is_refused() -> None:
 
 
 def test_calls_that_wait_for_each_other_have_their_time_each() -> None:
-    async def work(box: toolbox.Toolbox) -> list[Told]:
+    async def work(box: toolbox.Toolbox) -> list[ToolResult]:
         async with box.open({}) as session:
             await one(session, "read", {})
             return await asyncio.gather(*(one(session, "sleep", {"seconds": 1}) for _ in range(4)))
@@ -411,7 +411,7 @@ def test_no_schema_makes_us_fetch_anything() -> None:
         assert "cannot fetch" in str(schema_fault(remote))
         offered = [{"type": "function", "function": {"name": "f", "parameters": remote}}]
         call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
-        assert "is no JSON Schema" in str(parse(call, offered)[1])
+        assert "is not a valid JSON Schema" in str(parse(call, offered)[1])
     assert schema_fault({"type": "strin"}) and schema_fault({"type": "array"}) and not schema_fault({"type": "object"})
 
 

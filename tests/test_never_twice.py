@@ -241,7 +241,7 @@ def test_two_runs_at_once_buy_each_answer_once(ready, tmp_path: Path, folder: st
 
 def test_a_record_gives_back_what_the_store_had(ready) -> None:  # type: ignore[no-untyped-def]
     """Byte for byte, from the file in rollouts/ to the answers in the store."""
-    from distill.agent.record import known
+    from distill.agent.record import outcomes
     from distill.agent.tool_results import ToolResults
     from distill.teacher.store import Store
 
@@ -251,11 +251,13 @@ def test_a_record_gives_back_what_the_store_had(ready) -> None:  # type: ignore[
         assert Running(project, "teacher_rollouts").wait().returncode == 0
     store = Store()
     for rollout in rollouts(project):
-        requests = list(known(rollout))
-        assert len(requests) == 3 and [len(request.results) for request in requests] == [1, 1, 0]
+        requests = list(outcomes(rollout))
+        assert len(requests) == 3 and [len(request.tool_results) for request in requests] == [1, 1, 0]
         for request in requests:
             assert orjson.dumps(request.answer) == orjson.dumps(store.get(request.key))
-            assert request.results == (ToolResults(store.root, rollout["versions"]["tools"]).get(request.key) or [])
+            assert request.tool_results == (
+                ToolResults(store.root, rollout["versions"]["tools"]).get(request.key) or []
+            )
 
 
 def test_what_cannot_be_removed_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

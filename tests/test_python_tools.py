@@ -204,8 +204,8 @@ def test_every_fault_of_every_tool_is_named_at_once_with_its_line(tmp_path: Path
         (at("nodoc"), "tool 'nodoc': it has no docstring"),
         (at("many"), "tool 'many': *args cannot be described"),
         (at("many"), "tool 'many': **kwargs cannot be described"),
-        (at("sock"), "tool 'sock': parameter 'a': its type cannot be said in JSON: "),
-        (at("sock"), "tool 'sock': parameter 'b': its type cannot be said in JSON: "),
+        (at("sock"), "tool 'sock': parameter 'a': its type has no JSON form: "),
+        (at("sock"), "tool 'sock': parameter 'b': its type has no JSON form: "),
         (at("sock"), "tool 'sock': parameter 'c': its default 'x' does not fit its type"),
         (at("soon"), "tool 'soon': timeout=0 is not a number of seconds above 0"),
         (at("later"), "tool 'later': timeout='5' is not a number of seconds above 0"),
@@ -213,12 +213,12 @@ def test_every_fault_of_every_tool_is_named_at_once_with_its_line(tmp_path: Path
         (at("late("), "tool 'late': its type hints cannot be read: name 'NoSuchType' is not defined"),
         (at("first"), "tool 'first': parameter 'a' cannot be passed by name"),
         (at("stream"), "tool 'stream': it yields"),
-        (at("twice", nth=1), f"tool 'twice' is there already, from tools.py:{at('twice')}"),
-        (at("method"), "tool 'method' is inside of Shop"),
-        (at("inside"), "tool 'inside' is inside of factory"),
-        (at("short", "") + 1, "@tool stands on a lambda"),
-        (at("Thing", "class "), "@tool stands on a class"),
-        (at("typo"), "tool 'typo': its docstring describes 'feild', which is no parameter; did you mean 'field'?"),
+        (at("twice", nth=1), f"tool 'twice' exists already, at tools.py:{at('twice')}"),
+        (at("method"), "tool 'method' is inside Shop"),
+        (at("inside"), "tool 'inside' is inside factory"),
+        (at("short", "") + 1, "@tool is on a lambda"),
+        (at("Thing", "class "), "@tool is on a class"),
+        (at("typo"), "tool 'typo': its docstring describes 'feild', which is not a parameter; did you mean 'field'?"),
         (at("hidden") - 1, "tool 'hidden' is gone at the end of the file; put @tool above all other decorators"),
     ]
     for line, words in expected:
@@ -314,6 +314,6 @@ def test_a_tools_file_of_rnow_loads_as_it_is(tmp_path: Path) -> None:
 
 def test_a_tool_for_a_sandbox_never_runs_here(tmp_path: Path) -> None:
     tools = load(tmp_path, "@tool(sandbox=True)\ndef f():\n    '''Does.'''\n    open('ran-here', 'w').close()")
-    with pytest.raises(ToolError, match="'f' runs in a sandbox only"):
+    with pytest.raises(ToolError, match="'f' runs only in a sandbox"):
         call(tools, "f")
     assert not Path("ran-here").exists()

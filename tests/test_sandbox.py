@@ -22,7 +22,7 @@ from distill.records import jsonl, schema
 from distill.records.faults import InputError
 from distill.tools import toolbox
 from distill.tools.sandbox import owner, port_tunnel
-from distill.tools.session import Told
+from distill.tools.session import ToolResult
 from distill.tools.source import SessionLost
 from distill.tools.toolbox import Toolbox
 
@@ -118,7 +118,7 @@ def in_box(work: Callable[[Toolbox], Any], row: dict[str, Any] = ROW, settings: 
     return asyncio.run(opened())
 
 
-async def one(session: Any, name: str, **arguments: Any) -> Told:
+async def one(session: Any, name: str, **arguments: Any) -> ToolResult:
     function = {"name": name, "arguments": json.dumps(arguments)}
     return await session.call({"id": "c", "type": "function", "function": function})
 
@@ -225,7 +225,7 @@ def test_what_a_container_may_not(client: Any, project: Path) -> None:
         "import os, time\nfor _ in range(64):\n    if not os.fork():\n        time.sleep(60)",
         settings=settings,
     )
-    assert memory == "error: its process was killed, most likely for want of memory"
+    assert memory == "error: its process was killed, most likely because memory ran out"
     assert "BlockingIOError" in forks and "Read-only file system" in root and volume == "1"
     assert "No space left" in tmp and "unreachable" in reach and json.loads(interfaces) == ["lo"]
     assert json.loads(caps) == ["0" * 16, "0" * 16, "1"]
@@ -273,7 +273,7 @@ def test_what_cannot_work_is_said_before_anything_is_asked(
     (project / "Dockerfile.nothing").write_text(f'FROM {IMAGE}\nRUN rm /usr/bin/python3\nCMD ["sleep", "1000"]\n')
     expected = {
         "local/bare": "seed:1: /docker: tools of tools.py cannot run in there: the container of 'local/bare' cannot be started",
-        "local/ends": "the container of 'local/ends' ended with exit code 4: my work is done; its command has to run",
+        "local/ends": "the container of 'local/ends' ended with exit code 4: my work is done; its command must run",
         "local/nothing": "seed:1: /docker: tools of tools.py cannot run in there: the image has no python3, which",
     }
     for docker, said in expected.items():
@@ -399,7 +399,7 @@ def test_rows_that_can_have_no_sandbox_are_refused_before_anything_is_asked(proj
         make(project, [1], docker=None)
         assert stage(project, "prompts").returncode == 0
         done = stage(project, "teacher_rollouts")
-        assert "sums.jsonl:1: the tool 'run' runs in a sandbox only, and this row has none" in done.stderr
+        assert "sums.jsonl:1: the tool 'run' runs only in a sandbox, and this row has none" in done.stderr
         assert not server.posts
 
 

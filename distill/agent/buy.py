@@ -1,4 +1,4 @@
-"""A run that spends money, from the first look into the store to the last line on the screen."""
+"""Buys the rollouts of a run: looks into the store, asks the teacher for the rest, and shows the progress."""
 
 import asyncio
 import gc
@@ -19,9 +19,9 @@ from distill.tools.tool_lists import ToolLists
 
 NAME = "teacher_rollouts"
 TICK_S = 0.5
-GARBAGE = 20_000
-"""New objects after which Python looks for garbage, in place of 700: with thousands of rollouts in the air there is
-little to be found, and to look took a tenth of the time."""
+GC_THRESHOLD = 20_000
+"""Allocations between two garbage collections: Python's default (700) cost 10 % of the time with thousands of rollouts in
+flight, and there is little garbage to find."""
 
 
 async def buy(
@@ -32,7 +32,7 @@ async def buy(
 ) -> None:
     """Gives the record of every (prompt, sample) to `on_done`, buying what neither the store nor git's history has.
 
-    Raises InputError, worded for a person, when the run had to stop; all that was paid for is in the store by then.
+    Raises InputError when the run had to stop; everything that was paid for is in the store by then.
     """
     async with opened(chosen, params, lists) as setting:
         await _buy(chosen, setting, on_done)
@@ -41,26 +41,26 @@ async def buy(
 async def _buy(
     chosen: list[tuple[dict[str, Any], int]], setting: Setting, on_done: Callable[[dict[str, Any]], None]
 ) -> None:
-    gc.set_threshold(GARBAGE)
+    gc.set_threshold(GC_THRESHOLD)
     teacher = setting.teacher
     missing = (await plan(chosen, setting)).missing
-    told = warm(teacher.store) if missing else None
-    if told:
-        say(f"{NAME}: {told}")
+    found_in_history = warm(teacher.store) if missing else None
+    if found_in_history:
+        say(f"{NAME}: {found_in_history}")
         missing = (await plan(chosen, setting)).missing
     if missing:
         await setting.toolbox.ready([rollout.prompt for rollout in missing])
     ready = len(chosen) - len(missing)
     progress = Progress(NAME, len(chosen), lambda: _money(teacher), ready, lambda: teacher.bought_tokens)
 
-    def done(rollout: dict[str, Any]) -> None:
+    def finish(rollout: dict[str, Any]) -> None:
         on_done(rollout)
         progress.add(rollout)
 
     ticking = asyncio.create_task(_tick(progress))
     try:
         async with stopping(teacher.halt):
-            await collect(chosen, setting, done)
+            await collect(chosen, setting, finish)
     except Fatal as error:
         raise InputError(
             f"the teacher {setting.params['model']} cannot go on ({error.kind}): {error.message}\n"
@@ -82,7 +82,7 @@ async def _tick(progress: Progress) -> None:
 
 
 def _money(teacher: Teacher) -> str:
-    """What a run at an API has spent and has in flight; nothing for one on this machine."""
+    """What a run has spent at an API and has in flight; empty for a teacher on this machine."""
     budget, throttle = getattr(teacher.model, "budget", None), getattr(teacher.model, "throttle", None)
     parts = []
     if budget and budget.unpriced:

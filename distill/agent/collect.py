@@ -1,11 +1,11 @@
-"""Many rollouts side by side, each handed over as soon as it has ended."""
+"""Makes many rollouts concurrently, and passes on each record as soon as its rollout has ended."""
 
 from collections.abc import Callable
 from typing import Any
 
 from distill.agent.finished import Finished
 from distill.agent.record import record
-from distill.agent.rollout import Conversation, run, with_tools
+from distill.agent.rollout import Conversation, retry_if_tools_lost, run
 from distill.agent.setting import Setting
 from distill.agent.turns import Turns
 from distill.teacher.errors import is_final
@@ -15,24 +15,24 @@ from distill.teacher.side_by_side import side_by_side
 async def collect(
     wanted: list[tuple[dict[str, Any], int]], setting: Setting, on_done: Callable[[dict[str, Any]], None]
 ) -> None:
-    """Hands the record of every (prompt, sample) to `on_done`, in the order in which they end.
+    """Passes the record of every (prompt, sample) to `on_done`, in the order in which they end.
 
-    Raises Fatal as `side_by_side` does; tools that still ran are left behind.
+    Raises Fatal as `side_by_side` does; tools that still run then are abandoned.
     """
     finished = Finished(setting)
 
-    async def one(item: tuple[dict[str, Any], int]) -> None:
+    async def make(item: tuple[dict[str, Any], int]) -> None:
         prompt, sample = item
-        talk, turns = await with_tools(lambda: _rollout(prompt, sample, setting))
-        if talk.error is None or is_final(talk.error["kind"]):
+        conversation, turns = await retry_if_tools_lost(lambda: _rollout(prompt, sample, setting))
+        if conversation.error is None or is_final(conversation.error["kind"]):
             finished.add(setting.index_key(prompt, sample), turns.all_keys)
-        on_done(record(prompt, sample, setting, talk, turns))
+        on_done(record(prompt, sample, setting, conversation, turns))
 
-    await side_by_side(wanted, setting.teacher, one)
+    await side_by_side(wanted, setting.teacher, make)
 
 
 async def _rollout(prompt: dict[str, Any], sample: int, setting: Setting) -> tuple[Conversation, Turns]:
-    """A rollout with tools of its own; what the teacher said in an earlier one is in the store."""
+    """A rollout with tools of its own; answers that an earlier attempt got come from the store."""
     async with setting.toolbox.open(prompt, sample) as session:
         turns = Turns(setting, prompt, sample, session)
         return await run(prompt["messages"], turns.ask, turns.call, setting.params["agent"]["max_turns"]), turns

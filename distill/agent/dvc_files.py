@@ -1,4 +1,4 @@
-"""What dvc.yaml and dvc.lock say, of the stage that asks the teacher above all."""
+"""Reads dvc.yaml and dvc.lock, mainly for the stage that asks the teacher."""
 
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,14 @@ def dependencies(text: str, stage: str = STAGE) -> list[str]:
 
 
 def missing(text: str, root: Path) -> list[tuple[str, str]]:
-    """(stage, dependency) for what a dvc.yaml lists, no stage makes, and is not in `root`."""
+    """(stage, dependency) for each dependency in a dvc.yaml that no stage makes and that is not in `root`."""
     stages = yaml.load(text, Loader=LOADER)["stages"]
-    made = [Path(out) for stage in stages.values() for out in _paths(stage.get("outs"))]
+    outputs = [Path(out) for stage in stages.values() for out in _paths(stage.get("outs"))]
     return [
         (name, dep)
         for name, stage in stages.items()
         for dep in _paths(stage.get("deps"))
-        if not (root / dep).exists() and not any(Path(dep).is_relative_to(out) for out in made)
+        if not (root / dep).exists() and not any(Path(dep).is_relative_to(out) for out in outputs)
     ]
 
 
@@ -33,7 +33,8 @@ def output_hash(text: str, folder: str) -> str | None:
 
 
 def _paths(listed: list[str | dict[str, Any]] | None) -> list[str]:
-    return [next(iter(one)) if isinstance(one, dict) else one for one in listed or []]
+    """The paths in a list of dependencies or outputs; one with options is a dict of its path."""
+    return [next(iter(entry)) if isinstance(entry, dict) else entry for entry in listed or []]
 
 
 def _stage(text: str, stage: str = STAGE) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`-S key=value` for what runs outside of DVC: a plan, a trial."""
+"""The option `-S key=value` of commands that run outside of DVC: a plan, a trial."""
 
 import argparse
 from copy import deepcopy
@@ -8,7 +8,7 @@ import yaml
 
 from distill.records import params as records
 from distill.records import schema
-from distill.records.faults import InputError
+from distill.records.faults import Faults
 
 
 def add_option(parser: argparse.ArgumentParser) -> None:
@@ -24,23 +24,22 @@ def add_option(parser: argparse.ArgumentParser) -> None:
 
 
 def overridden(params: dict[str, Any], settings: list[str]) -> dict[str, Any]:
-    """The parameters with each `group.key=value` put in, values read as YAML. Raises InputError with every fault."""
+    """The parameters with each `group.key=value` set, values read as YAML. Raises InputError with every fault."""
     changed = deepcopy(params)
-    faults = []
+    faults = Faults()
     for setting in settings:
         key, _, value = setting.partition("=")
         *groups, last = key.split(".")
-        place: Any = changed
+        parent: Any = changed
         for group in groups:
-            place = place.get(group) if isinstance(place, dict) else None
-        if not isinstance(place, dict) or last not in place:
-            faults.append(f"-S {setting}: params.yaml has no key '{key}'")
+            parent = parent.get(group) if isinstance(parent, dict) else None
+        if not isinstance(parent, dict) or last not in parent:
+            faults.add(f"-S {setting}: params.yaml has no key '{key}'")
         else:
             try:
-                place[last] = records.parse(value)
+                parent[last] = records.parse(value)
             except yaml.YAMLError as error:
-                faults.append(f"-S {setting}: the value is not valid YAML: {' '.join(str(error).split())}")
-    faults += [f"-S: {fault}" for fault in schema.faults("params", changed)]
-    if faults:
-        raise InputError(faults)
+                faults.add(f"-S {setting}: the value is not valid YAML: {' '.join(str(error).split())}")
+    faults.add(*(f"-S: {fault}" for fault in schema.faults("params", changed)))
+    faults.check()
     return changed

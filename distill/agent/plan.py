@@ -1,4 +1,4 @@
-"""What is missing, and what it would cost: nothing is asked, no tool is run."""
+"""Plans a run from the store alone: which rollouts are missing, and what they would cost. No teacher, no tool is called."""
 
 from typing import Any, NamedTuple
 
@@ -12,14 +12,14 @@ from distill.teacher.answer import Answer
 from distill.teacher.endpoint_model import BYTES_PER_TOKEN
 from distill.teacher.prices import Prices
 
-LOOKED_AT = 200
-"""Finished rollouts whose tokens are taken as typical."""
+MOST_MEASURED = 200
+"""Finished rollouts whose tokens count as typical."""
 GUESSED_TURNS, GUESSED_OUTPUT = 3, 600
-"""For a teacher of which nothing is stored yet: answers of a rollout with tools, and tokens of an answer."""
+"""Answers per rollout with tools, and tokens per answer, of a teacher without stored rollouts."""
 
 
 class Missing(NamedTuple):
-    """A rollout that is not finished: how many of its answers are there, and the bytes of its first request."""
+    """A rollout that is not finished: how many of its answers are stored, and the bytes of its first request."""
 
     prompt: dict[str, Any]
     sample: int
@@ -28,9 +28,11 @@ class Missing(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """`held_out`: how many of all are of the teacher's own exam. `with_tools`: whether any prompt has some.
+    """How many of the wanted rollouts are finished, and which are missing.
 
-    `typical`: tokens (input, cached, output) of one answer and answers per rollout, over `measured_on` rollouts."""
+    `typical` is the mean over `measured_on` finished rollouts, or a guess (0). `held_out`: how many of the wanted rollouts
+    belong to the teacher's own exam. `with_tools`: whether any prompt has tools.
+    """
 
     finished: int
     missing: list[Missing]
@@ -46,7 +48,7 @@ class Plan(NamedTuple):
 
 
 class Typical(NamedTuple):
-    """What one answer and one rollout are like."""
+    """Answers (`turns`) per rollout, and the tokens of one answer."""
 
     turns: float
     input: float
@@ -54,28 +56,28 @@ class Typical(NamedTuple):
     output: float
 
 
-class _NotThere(Exception):
-    """The replay came to an answer or a tool result that is not stored."""
+class _NotStored(Exception):
+    """The replay needs an answer or a tool result that is not stored."""
 
 
 class _Replay(Turns):
-    """The turns of a rollout as far as they are stored."""
+    """The stored turns of a rollout; asking or calling beyond them raises _NotStored."""
 
     async def ask(self, messages: list[dict[str, Any]]) -> Answer:
         if not self.keys:
             self.bytes = len(orjson.dumps(self.request(messages)))
         if self.stored(messages) is None:
-            raise _NotThere
+            raise _NotStored
         return await super().ask(messages)
 
     async def call(self, call: dict[str, Any]) -> str:
-        if not self.told[-1]:
-            raise _NotThere
+        if not self.tool_results[-1]:
+            raise _NotStored
         return await super().call(call)
 
 
 async def plan(wanted: list[tuple[dict[str, Any], int]], setting: Setting) -> Plan:
-    """Which of the wanted (prompt, sample) pairs are not finished, by what the store holds."""
+    """The plan for the wanted (prompt, sample) pairs, from what is in the store."""
     index, store = Finished(setting), setting.teacher.store
     finished: list[list[str]] = []
     missing: list[Missing] = []
@@ -84,10 +86,10 @@ async def plan(wanted: list[tuple[dict[str, Any], int]], setting: Setting) -> Pl
         answers = index.answers(key)
         if not answers or not all(store.has(answer) for answer in answers):
             try:
-                async with setting.toolbox.open(prompt, sample) as unused:
-                    replay = _Replay(setting, prompt, sample, unused)
+                async with setting.toolbox.open(prompt, sample) as session:
+                    replay = _Replay(setting, prompt, sample, session)
                     await run(prompt["messages"], replay.ask, replay.call, setting.params["agent"]["max_turns"])
-            except _NotThere:
+            except _NotStored:
                 missing.append(Missing(prompt, sample, len(replay.keys), replay.bytes))
                 continue
             answers = replay.all_keys
@@ -98,34 +100,33 @@ async def plan(wanted: list[tuple[dict[str, Any], int]], setting: Setting) -> Pl
     return Plan(len(finished), missing, typical, measured_on, held_out, _with_tools(wanted, setting))
 
 
-def expected_usd(found: Plan, prices: Prices, tier: str) -> float:
+def expected_usd(plan: Plan, prices: Prices, tier: str) -> float:
     """What the missing answers are likely to cost."""
     usage = {
-        "input_tokens": round(found.typical.input),
-        "cached_tokens": round(found.typical.cached),
-        "output_tokens": round(found.typical.output),
+        "input_tokens": round(plan.typical.input),
+        "cached_tokens": round(plan.typical.cached),
+        "output_tokens": round(plan.typical.output),
         "reasoning_tokens": 0,
     }
-    return found.answers * prices.cost(usage, tier)  # type: ignore[arg-type]
+    return plan.answers * prices.cost(usage, tier)  # type: ignore[arg-type]
 
 
-def worst_usd(found: Plan, prices: Prices, tier: str, agent: dict[str, Any], max_output_tokens: int) -> float:
+def worst_usd(plan: Plan, prices: Prices, tier: str, agent: dict[str, Any], max_output_tokens: int) -> float:
     """What they would cost if every missing rollout took all its turns, every answer all its tokens, and every turn
-    one tool result of full length. (No run can pass runtime.budget_usd, whatever this says.)
+    one tool result of full length. No run spends more than runtime.budget_usd, whatever the result.
     """
     total = 0.0
-    for rollout in found.missing:
-        grown = max_output_tokens + (
-            agent["tool_output_chars"] // BYTES_PER_TOKEN if rollout.prompt.get("tools") != [] else 0
-        )
+    for rollout in plan.missing:
+        has_tools = rollout.prompt.get("tools") != []
+        growth = max_output_tokens + (agent["tool_output_chars"] // BYTES_PER_TOKEN if has_tools else 0)
         for turn in range(rollout.bought, agent["max_turns"]):
-            total += prices.worst(rollout.bytes // BYTES_PER_TOKEN + turn * grown, max_output_tokens, tier)
+            total += prices.worst(rollout.bytes // BYTES_PER_TOKEN + turn * growth, max_output_tokens, tier)
     return total
 
 
 def _typical(finished: list[list[str]], missing: list[Missing], setting: Setting) -> tuple[Typical, int]:
-    looked_at = finished[:LOOKED_AT]
-    entries = [setting.teacher.store.get(key) for keys in looked_at for key in keys]
+    measured = finished[:MOST_MEASURED]
+    entries = [setting.teacher.store.get(key) for keys in measured for key in keys]
     usages = [answer["usage"] for answer in entries if answer]
     if not usages:
         return _guessed(missing, setting), 0
@@ -133,8 +134,8 @@ def _typical(finished: list[list[str]], missing: list[Missing], setting: Setting
         name: sum(usage[name] for usage in usages) / len(usages)  # type: ignore[literal-required]
         for name in ("input_tokens", "cached_tokens", "output_tokens")
     }
-    turns = len(usages) / len(looked_at)
-    return Typical(turns, mean["input_tokens"], mean["cached_tokens"], mean["output_tokens"]), len(looked_at)
+    turns = len(usages) / len(measured)
+    return Typical(turns, mean["input_tokens"], mean["cached_tokens"], mean["output_tokens"]), len(measured)
 
 
 def _with_tools(wanted: list[tuple[dict[str, Any], int]], setting: Setting) -> bool:

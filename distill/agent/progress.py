@@ -1,4 +1,4 @@
-"""How a run is doing: a live line on a terminal, a line now and then elsewhere."""
+"""Shows the progress of a run: a live line on a terminal, a line now and then elsewhere."""
 
 import time
 from collections.abc import Callable
@@ -15,8 +15,8 @@ LIVE_S = 0.2
 class Progress:
     """Prints `done/total` with speed and remaining time; `more` adds what only the caller knows (money, concurrency).
 
-    `ready`: how many of the total cost no time, since they are stored. `tokens`: how many were written in this run, where
-    the records tell of more than that.
+    `ready`: how many of the total take no time, since they are stored. `tokens`: the tokens written in this run, where
+    the records also count earlier ones.
 
     On a terminal one line is kept up to date; elsewhere a line is printed at most every ten seconds, or every minute
     while nothing ends.
@@ -34,8 +34,8 @@ class Progress:
         self.done = self.failed = self.tokens = 0
         self._more, self._ready, self._written = more, ready, tokens or (lambda: self.tokens)
         self._live = terminal.is_live()
-        self._standing = False
-        self._told = -1
+        self._line_open = False
+        self._printed_done = -1
         self.started = self._printed = time.monotonic()
 
     def add(self, record: dict[str, Any]) -> None:
@@ -48,39 +48,39 @@ class Progress:
     def tick(self) -> None:
         """Prints the line if it is time to."""
         now = time.monotonic()
-        pause = LIVE_S if self._live else QUIET_S if self.done == self._told else EVERY_S
+        pause = LIVE_S if self._live else QUIET_S if self.done == self._printed_done else EVERY_S
         if self.done == self.total or now - self._printed >= pause:
-            self._printed, self._told = now, self.done
+            self._printed, self._printed_done = now, self.done
             if self._live:
                 print(f"{terminal.CLEAR}{self._fitting(now)}", end="", flush=True)
-                self._standing = True
+                self._line_open = True
             else:
                 print(self.line(now), flush=True)
         if self.done == self.total:
             self.close()
 
     def close(self) -> None:
-        """Leaves the live line as it is and goes on below it."""
-        if self._standing:
+        """Ends the live line, so that later output starts below it."""
+        if self._line_open:
             print(flush=True)
-            self._standing = False
+            self._line_open = False
 
     def line(self, now: float) -> str:
         """The line at a time of the monotonic clock."""
         return f"{self.name}: {', '.join(self._parts(now))}"
 
     def _fitting(self, now: float) -> str:
-        """The line for a terminal: without what is least missed, where it is narrow."""
+        """The line for a terminal; a narrow one gets it without the least important parts."""
         parts, wide = self._parts(now), terminal.width()
-        for place in (2, -2):  # tokens/s, then the time so far
+        for place in (2, -2):  # tokens/s, then the time spent
             if len(", ".join(parts)) > wide:
                 del parts[place]
         return ", ".join(parts)[:wide]
 
     def _parts(self, now: float) -> list[str]:
         spent = max(now - self.started, 1e-9)
-        made, missing = max(0, self.done - self._ready), self.total - self.done
-        left = f"{_time(spent / max(made, 1) * missing)} left" if made or not missing else "no end in sight yet"
+        made_now, missing = max(0, self.done - self._ready), self.total - self.done
+        left = f"{_time(spent / max(made_now, 1) * missing)} left" if made_now or not missing else "time left unknown"
         parts = [f"{self.done}/{self.total} done", f"{self.failed} failed", f"{self._written() / spent:.0f} tokens/s"]
         if self._more and (more := self._more()):
             parts.append(more)

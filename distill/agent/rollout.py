@@ -1,4 +1,4 @@
-"""One rollout, from the first turn to its stop reason. What goes wrong on the way is data: it ends up in the result."""
+"""Runs one rollout, from the first turn to its stop reason. A failure on the way is part of the result."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -11,12 +11,12 @@ from distill.tools.source import SessionLost
 
 Ask = Callable[[list[dict[str, Any]]], Awaitable[Answer]]
 Call = Callable[[dict[str, Any]], Awaitable[str]]
-Beside = TypeVar("Beside")
+Extra = TypeVar("Extra")
 
 
 @dataclass
 class Conversation:
-    """What happened: all messages (the prompt's first), the answers behind them, and why it stopped."""
+    """A conversation: all messages (the prompt's first), the answers among them, and why it stopped."""
 
     messages: list[dict[str, Any]]
     answers: list[Answer] = field(default_factory=list)
@@ -26,54 +26,56 @@ class Conversation:
 
 
 async def run(messages: list[dict[str, Any]], ask: Ask, call: Call, max_turns: int) -> Conversation:
-    """Lets a model and its tools talk until it answers without calling a tool, or cannot go on.
+    """Alternates between a model and its tools until the model answers without calling a tool, or cannot go on.
 
     `messages` is the prompt; `ask` gets the whole conversation so far and returns the next answer; `call` runs one
-    tool call. Calls of one turn run side by side; their results stand in the order of the calls. Only `Fatal` leaves
-    this function: it concerns the whole run.
+    tool call. Calls of one turn run concurrently; their results are in the order of the calls. Raises only Fatal, which
+    concerns the whole run.
     """
-    talk = Conversation(list(messages))
+    conversation = Conversation(list(messages))
     for _ in range(max_turns):
         try:
-            answer = await ask(talk.messages)
+            answer = await ask(conversation.messages)
         except Fatal:
             raise
         except ApiError as error:
-            talk.stop_reason = "context_full" if isinstance(error, ContextFull) else "api_error"
-            talk.error = _error(error.kind, "teacher", error.message, error.http_status)
-            return talk
-        talk.answers.append(answer)
-        talk.messages.append(answer["message"])
+            conversation.stop_reason = "context_full" if isinstance(error, ContextFull) else "api_error"
+            conversation.error = _error(error.kind, "teacher", error.message, error.http_status)
+            return conversation
+        conversation.answers.append(answer)
+        conversation.messages.append(answer["message"])
         stop = _stop_reason(answer)
         if stop:
-            talk.stop_reason = stop
-            talk.status = "completed" if stop == "final_answer" else "failed"
-            return talk
+            conversation.stop_reason = stop
+            conversation.status = "completed" if stop == "final_answer" else "failed"
+            return conversation
         calls = answer["message"]["tool_calls"]
-        results = await _settled([call(one) for one in calls])
-        lost = next((result for result in results if isinstance(result, BaseException)), None)
-        if isinstance(lost, SessionLost):
-            talk.stop_reason, talk.error = "tool_failure", _error("tool_session", "tools", str(lost))
-            return talk
-        if lost:
-            raise lost
-        talk.messages += [
-            {"role": "tool", "tool_call_id": one["id"], "content": result}
-            for one, result in zip(calls, results, strict=True)
+        results = await _settled([call(tool_call) for tool_call in calls])
+        failure = next((result for result in results if isinstance(result, BaseException)), None)
+        if isinstance(failure, SessionLost):
+            conversation.stop_reason, conversation.error = "tool_failure", _error("tool_session", "tools", str(failure))
+            return conversation
+        if failure:
+            raise failure
+        conversation.messages += [
+            {"role": "tool", "tool_call_id": tool_call["id"], "content": result}
+            for tool_call, result in zip(calls, results, strict=True)
         ]
-    return talk
+    return conversation
 
 
-async def with_tools(attempt: Callable[[], Awaitable[tuple[Conversation, Beside]]]) -> tuple[Conversation, Beside]:
-    """The conversation of `attempt` and what comes with it; made once more when its tools were lost on the way."""
-    talk, beside = await attempt()
-    if talk.stop_reason == "tool_failure":
-        talk, beside = await attempt()
-    return talk, beside
+async def retry_if_tools_lost(
+    attempt: Callable[[], Awaitable[tuple[Conversation, Extra]]],
+) -> tuple[Conversation, Extra]:
+    """The conversation of `attempt` and what it returns with it; tried once more when its tools were lost."""
+    conversation, extra = await attempt()
+    if conversation.stop_reason == "tool_failure":
+        conversation, extra = await attempt()
+    return conversation, extra
 
 
 async def _settled(works: list[Awaitable[str]]) -> list[str | BaseException]:
-    """What each returns or raises, side by side; one alone needs no task for that."""
+    """The result or the exception of each, run concurrently; a single one needs no task."""
     if len(works) > 1:
         return await asyncio.gather(*works, return_exceptions=True)
     try:
@@ -83,7 +85,7 @@ async def _settled(works: list[Awaitable[str]]) -> list[str | BaseException]:
 
 
 def _stop_reason(answer: Answer) -> str | None:
-    """Why an answer ends the rollout; None when its tool calls are to be run."""
+    """Why an answer ends the rollout; None when it has tool calls to run."""
     if answer["finish_reason"] == "length":
         return "truncated"
     if answer["message"].get("refusal") or answer["finish_reason"] == "content_filter":

@@ -1,4 +1,4 @@
-"""`rollouts/`: one readable JSON file per rollout, or shards when there are so many that a folder becomes slow."""
+"""Writes `rollouts/`: one readable JSON file per rollout, or shards when there are too many for one folder."""
 
 import errno
 import fcntl
@@ -18,11 +18,12 @@ from distill.records.faults import InputError
 SHARD_ABOVE = 10_000
 SHARDS = 64
 TRIES = 10
-PLAIN = str.maketrans({"-": None, ":": None, "T": "_", "Z": None})
+"""How often a folder is renamed into place while another run does the same."""
+COMPACT = str.maketrans({"-": None, ":": None, "T": "_", "Z": None})
 
 
 class Folder:
-    """A folder in the making. `add` takes the records in any order; the bytes do not depend on it."""
+    """A folder being written. `add` takes the records in any order; the bytes do not depend on it."""
 
     def __init__(self, path: Path, sharded: bool):
         self._path, self._sharded = path, sharded
@@ -49,25 +50,25 @@ class Folder:
 
 @contextmanager
 def replacing(folder: Path | str, count: int) -> Iterator[Folder]:
-    """A folder for `count` rollouts that takes the place of `folder` when the block ends well, and is removed when not.
+    """A folder for `count` rollouts that replaces `folder` when the block succeeds, and is removed when it raises.
 
-    Up to 10,000 rollouts: `<YYYYmmdd_HHMMSS>_<id>.json`, the time being that of the stored answer. Above: 64 files
-    `shard-XX.jsonl` by id, since DVC needs a millisecond for each file and hashes shards that did not change once.
-    Nothing here is worth an fsync: all of it can be made again from the store.
+    Up to 10,000 rollouts: `<YYYYmmdd_HHMMSS>_<id>.json`, with the time of the stored answer. Above: 64 files
+    `shard-XX.jsonl` by id, since DVC needs a millisecond for each file, and hashes unchanged shards only once.
+    Without fsync, since all of it can be made again from the store.
     """
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    for left in folder.parent.glob(f".{folder.name}.*.tmp"):
-        with _claimed(left) as ours:
-            if ours:  # whoever made it was killed
-                shutil.rmtree(left, ignore_errors=True)
+    for leftover in folder.parent.glob(f".{folder.name}.*.tmp"):
+        with _claimed(leftover) as claimed:
+            if claimed:  # the run that made it was killed
+                shutil.rmtree(leftover, ignore_errors=True)
     fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.parent))
     with _claimed(fresh):
         try:
             fresh.chmod(0o755)
-            made = Folder(fresh, count > SHARD_ABOVE)
-            yield made
-            made.finish()
+            writer = Folder(fresh, count > SHARD_ABOVE)
+            yield writer
+            writer.finish()
             _put_in_place(fresh, folder)
         except BaseException:
             shutil.rmtree(fresh, ignore_errors=True)
@@ -75,7 +76,7 @@ def replacing(folder: Path | str, count: int) -> Iterator[Folder]:
 
 
 def _put_in_place(fresh: Path, folder: Path) -> None:
-    """Another run may put its own there at the same moment. Raises OSError where what is there cannot be removed."""
+    """Moves `fresh` to `folder`, although another run may do the same. Raises OSError when `folder` cannot be removed."""
     for _ in range(TRIES):
         shutil.rmtree(folder, ignore_errors=True)
         try:
@@ -91,7 +92,7 @@ def _put_in_place(fresh: Path, folder: Path) -> None:
 
 @contextmanager
 def _claimed(folder: Path) -> Iterator[bool]:
-    """Whether a folder is this process's alone while the block runs: another run may be at work in it."""
+    """Locks a folder during the block; gives whether that worked: another run may be writing to it."""
     try:
         handle = os.open(folder, os.O_RDONLY)
     except OSError:  # its run has just ended
@@ -112,5 +113,5 @@ def _locked(handle: int) -> bool:
 
 
 def _name(rollout: dict[str, Any]) -> str:
-    time = rollout["created_at"].translate(PLAIN)
+    time = rollout["created_at"].translate(COMPACT)
     return f"{time}_{rollout['id']}.json"

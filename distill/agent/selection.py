@@ -1,9 +1,9 @@
-"""Which prompts the teacher is asked: without replacement, the same ones each time, a larger number keeping the smaller."""
+"""Selects the prompts that the teacher is asked: without replacement, always the same, more prompts including the fewer."""
 
 import re
 from typing import Any
 
-from distill.records.faults import InputError
+from distill.records.faults import Faults
 
 RANGE = re.compile(r"^\s*(\d+)\s*(?:-\s*(\d+)\s*)?$")
 
@@ -12,7 +12,7 @@ def wanted(prompts: list[dict[str, Any]], params: dict[str, Any]) -> list[tuple[
     """The (prompt, sample) pairs to roll out: `teacher.n` or `teacher.entries` of the training prompts with
     `teacher.samples` each, and `evaluate.n` of the held-out ones once (the teacher's own exam).
 
-    `n` takes the prompts with the smallest content ids: a random choice that no clock and no order of files changes.
+    `n` takes the prompts with the smallest content ids: a random choice that depends on neither time nor file order.
     """
     teacher = params["teacher"]
     train = [prompt for prompt in prompts if prompt["split"] == "train"]
@@ -35,21 +35,20 @@ def first(prompts: list[dict[str, Any]], n: int | None) -> list[dict[str, Any]]:
 
 
 def entries(text: str, count: int) -> list[int]:
-    """The positions in `"0,1,5-9"`, each once. Raises InputError naming every part that is wrong or out of range."""
+    """The positions in `"0,1,5-9"`, each once. Raises InputError with every part that is invalid or out of range."""
     places: dict[int, None] = {}
-    faults = []
+    faults = Faults()
     for part in text.split(","):
         match = RANGE.match(part)
         if not match:
-            faults.append(f"params.yaml: /teacher/entries: '{part.strip()}' is neither a number nor a range like 5-9")
+            faults.add(f"params.yaml: /teacher/entries: '{part.strip()}' is neither a number nor a range like 5-9")
             continue
         start, end = int(match[1]), int(match[2] or match[1])
         if end < start or end >= count:
-            faults.append(
+            faults.add(
                 f"params.yaml: /teacher/entries: '{part.strip()}' is outside of 0-{count - 1}, "
                 f"the positions of the {count} training prompts"
             )
         places |= dict.fromkeys(range(start, min(end, count) + 1))
-    if faults:
-        raise InputError(faults)
+    faults.check()
     return list(places)

@@ -1,4 +1,4 @@
-"""What all rollouts of a run share."""
+"""The setting that all rollouts of a run share: teacher, tools and parameters."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,7 +15,7 @@ from distill.teacher.open_model import open_model, sampling
 from distill.teacher.store import Store
 from distill.teacher.teacher import Teacher
 from distill.tools import toolbox
-from distill.tools.tool_lists import ToolLists, kept_lists
+from distill.tools.tool_lists import ToolLists, committed_lists
 from distill.tools.toolbox import Toolbox
 
 
@@ -30,12 +30,12 @@ class Setting:
     _results: dict[str, ToolResults] = field(default_factory=dict, init=False)
 
     def version(self, prompt: dict[str, Any]) -> str:
-        """The version of the tools of one prompt: of one with a sandbox also what that is made of. 12 hex digits."""
+        """The version of the tools of one prompt, for one with a sandbox that of the sandbox included. 12 hex digits."""
         sandbox = self.toolbox.sandbox_version(prompt)
         return content_id([self.tools_version, sandbox], length=12) if sandbox else self.tools_version
 
     def results(self, prompt: dict[str, Any]) -> RowResults:
-        """What the tools of a prompt said before."""
+        """The stored results of a prompt's tools."""
         version = self.version(prompt)
         if version not in self._results:
             self._results[version] = ToolResults(self.teacher.store.root, version)
@@ -65,13 +65,13 @@ class Setting:
         )
 
     def index_key(self, prompt: dict[str, Any], sample: int) -> str:
-        """The key of a rollout in the index of finished ones, which is one of this version of the tools: it is another
-        one where a tool reads another row, or in another sandbox."""
+        """The key of a rollout in the index of finished ones, which exists per version of the tools: it also depends on
+        the row that a tool reads, and on the sandbox."""
         key, row, sandbox = self.rollout_key(prompt, sample), self.row_id(prompt), self.toolbox.sandbox_version(prompt)
         return content_id([key, row, sandbox], length=64) if row or sandbox else key
 
     def row_id(self, prompt: dict[str, Any]) -> str | None:
-        """The content id of the metadata that a tool of the prompt reads behind the model's back; None without one."""
+        """The content id of the metadata that a tool of the prompt reads unseen by the model; None without such a tool."""
         return content_id(prompt["metadata"]) if self.toolbox.offered(prompt).reads_row else None
 
 
@@ -81,7 +81,7 @@ async def opened(
 ) -> AsyncIterator[Setting]:
     """The setting that `params` describe, for these (prompt, sample) pairs; its tools are closed at the end.
 
-    Raises InputError where prompts name tools that are not there, or the teacher cannot be what params say.
+    Raises InputError when prompts name unknown tools, or the parameters of the teacher are invalid.
     """
     prompts = [prompt for prompt, _ in chosen]
     halt, store = Halt(), Store()
@@ -93,5 +93,5 @@ async def opened(
 
 
 def remembered_lists(params: dict[str, Any]) -> ToolLists:
-    """What MCP servers offered before, for this version of the tools."""
-    return ToolLists(Store().root, tools_version(params), kept_lists())
+    """The lists of tools that MCP servers offered before, for this version of the tools."""
+    return ToolLists(Store().root, tools_version(params), committed_lists())

@@ -1,4 +1,4 @@
-"""A run of rollouts in numbers."""
+"""Summarises a run of rollouts in numbers."""
 
 import math
 from collections import Counter
@@ -47,13 +47,13 @@ class Summary:
             "tool_errors": self._tools.errors,
             "tools": self._tools.report(),
             "usage": self._usage,
-            # fsum is exact, so the order in which rollouts end does not show
+            # fsum is exact, so the order in which rollouts end does not matter
             "cost_usd": None if None in self._costs else math.fsum(cost for cost in self._costs if cost is not None),
         }
 
 
-AGAIN = "dvc repro -f -s teacher_rollouts"
-STOPS = {
+RETRY_COMMAND = "dvc repro -f -s teacher_rollouts"
+STOP_ADVICE = {
     "max_turns": "see in rollouts/ what keeps the teacher from an answer: raise agent.max_turns, or show a small teacher "
     "how it is done (teacher.demonstrations)",
     "truncated": "raise teacher.max_output_tokens",
@@ -62,7 +62,7 @@ STOPS = {
 
 
 def table(report: dict[str, Any]) -> str:
-    """A report as lines for a person: what ended how, and what can be done about each failure."""
+    """A report as lines for a person: how the rollouts ended, and what to do about each kind of failure."""
     cost = "at an unknown price" if report["cost_usd"] is None else f"${report['cost_usd']:.4f}"
     tokens = report["usage"]
     lines = [
@@ -74,7 +74,7 @@ def table(report: dict[str, Any]) -> str:
     failures = {kind: (count, KINDS[kind].advice) for kind, count in report["errors"].items() if kind in KINDS}
     failures |= {
         reason: (report["stop_reasons"][reason], advice)
-        for reason, advice in STOPS.items()
+        for reason, advice in STOP_ADVICE.items()
         if reason in report["stop_reasons"]
     }
     if failures:
@@ -83,7 +83,9 @@ def table(report: dict[str, Any]) -> str:
             f"  {count:>6}  {kind:<{wide}}  {advice}"
             for kind, (count, advice) in sorted(failures.items(), key=lambda failure: (-failure[1][0], failure[0]))
         ]
-    passing = sum(count for kind, count in report["errors"].items() if kind in KINDS and KINDS[kind].fate == "retry")
-    if passing:
-        lines.append(f"{passing} of these may pass; to DVC the stage is done, so type: {AGAIN} (asks nothing but them)")
+    retryable = sum(count for kind, count in report["errors"].items() if kind in KINDS and KINDS[kind].fate == "retry")
+    if retryable:
+        lines.append(
+            f"{retryable} of these may pass; to DVC the stage is done, so type: {RETRY_COMMAND} (asks nothing but them)"
+        )
     return "\n".join(lines + tool_times.lines(report["tools"]))

@@ -1,6 +1,6 @@
-"""What tools said and how long it took, kept with the answers that called them: one line per turn in a file that only grows.
+"""Stores tool results and their times by the answer that called the tools: one line per turn, appended to one file.
 
-Small and not paid for, so no file and no fsync of their own: a line that a power cut takes is a tool that runs again.
+They are small and cost nothing, so there is no file per turn and no fsync: after a power cut a tool may run again.
 """
 
 import os
@@ -10,13 +10,13 @@ from typing import NamedTuple
 import orjson
 
 from distill.records.ids import content_id
-from distill.tools.session import Told
+from distill.tools.session import ToolResult
 
 
 class ToolResults:
     """The results of one version of the tools (see distill/agent/tools_version.py), found by the key of the answer.
 
-    Only the places of the lines are in memory. Other processes append to the same file; what they add is seen, too.
+    Only the places of the lines are in memory. Other processes append to the same file, and their lines are found, too.
     """
 
     def __init__(self, root: Path, version: str):
@@ -25,21 +25,21 @@ class ToolResults:
         self._places: dict[bytes, tuple[int, int]] = {}
         self._read_to = 0
 
-    def get(self, key: str) -> list[Told] | None:
-        """The results of an answer's calls, in their order; None when they are not known."""
+    def get(self, key: str) -> list[ToolResult] | None:
+        """The results of an answer's calls, in their order; None when they are not stored."""
         place = self._places.get(key.encode())
-        if place is None and self._look():
+        if place is None and self._read_appended():
             place = self._places.get(key.encode())
         if place is None:
             return None
-        return [Told(*one) for one in orjson.loads(os.pread(self._open(), place[1], place[0]))]
+        return [ToolResult(*fields) for fields in orjson.loads(os.pread(self._open(), place[1], place[0]))]
 
-    def put(self, key: str, results: list[Told]) -> None:
-        """Remembers results. The line begins with its newline, so that one cut off by a kill spoils no other."""
-        os.write(self._open(), b"\n" + key.encode() + b" " + orjson.dumps([list(one) for one in results]) + b"\n")
+    def put(self, key: str, results: list[ToolResult]) -> None:
+        """Stores results. The line begins with a newline, so that a torn line before it does no harm."""
+        os.write(self._open(), b"\n" + key.encode() + b" " + orjson.dumps([list(result) for result in results]) + b"\n")
 
     def of(self, row: str | None) -> "RowResults":
-        """Those of rollouts whose tools read a row with this content id; None: they read the conversation only."""
+        """The results for tools that read the row with this content id; None: they read only the conversation."""
         return RowResults(self, row)
 
     def _open(self) -> int:
@@ -48,36 +48,36 @@ class ToolResults:
             self._file = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
         return self._file
 
-    def _look(self) -> bool:
-        """Reads what was appended since the last look; whether there was anything."""
+    def _read_appended(self) -> bool:
+        """Reads what was appended since the last time; whether there was anything."""
         if self._file is None and not self._path.exists():
             return False
         size = os.fstat(self._open()).st_size
         if size <= self._read_to:
             return False
         content = os.pread(self._open(), size - self._read_to, self._read_to)
-        whole = content.rfind(b"\n") + 1  # a line that is being written is left for the next look
-        at = 0
+        whole = content.rfind(b"\n") + 1  # a line that is still being written is left for the next time
+        offset = 0
         for line in content[:whole].splitlines(keepends=True):
             key, _, results = line.partition(b" ")
             if results.endswith(b"]\n"):
-                self._places[key] = (self._read_to + at + len(key) + 1, len(results) - 1)
-            at += len(line)
+                self._places[key] = (self._read_to + offset + len(key) + 1, len(results) - 1)
+            offset += len(line)
         self._read_to += whole
         return True
 
 
 class RowResults(NamedTuple):
-    """The results of tools that read the row, too: the same answer may stand before another row tomorrow."""
+    """The results of tools that also read the row: the same answer may later belong to a row with other metadata."""
 
     results: ToolResults
     row: str | None
 
-    def get(self, key: str) -> list[Told] | None:
+    def get(self, key: str) -> list[ToolResult] | None:
         """As ToolResults.get."""
         return self.results.get(self._key(key))
 
-    def put(self, key: str, results: list[Told]) -> None:
+    def put(self, key: str, results: list[ToolResult]) -> None:
         """As ToolResults.put."""
         self.results.put(self._key(key), results)
 

@@ -1,4 +1,4 @@
-"""What each tool of a run was called for: how often, how often in vain, and how long it took."""
+"""Counts the calls of each tool in a run: how many, how many failed, and how long they took."""
 
 from array import array
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from distill.records.tool_error import TOOL_ERROR
 
 
 class ToolTimes:
-    """Counts the tool calls of rollout records, in any order. `calls`, `errors`: of all, made-up names included."""
+    """Counts the tool calls of rollout records, in any order. `calls`, `errors`: of all, unknown tools included."""
 
     def __init__(self) -> None:
         self.calls = self.errors = 0
@@ -18,10 +18,10 @@ class ToolTimes:
         self._ms: dict[str, array[float]] = {}
 
     def add(self, rollout: dict[str, Any]) -> None:
-        """Counts one rollout: what it was offered, and what it called."""
+        """Counts one rollout: the tools that it was offered, and its calls."""
         for offered in rollout["tools"]:
             self._tools.setdefault(offered["function"]["name"], [0, 0])
-        for name, result, ms in made(rollout):
+        for name, result, ms in tool_calls(rollout):
             failed = (result or "").startswith(TOOL_ERROR)
             self.calls, self.errors = self.calls + 1, self.errors + failed
             if name in self._tools:
@@ -31,8 +31,8 @@ class ToolTimes:
                     self._ms.setdefault(name, array("d")).append(ms)
 
     def report(self) -> dict[str, dict[str, Any]]:
-        """By name, in alphabetical order: {calls, errors, p50_ms, p95_ms}. A call counts as error when the model was told
-        one; times are of the calls that ran, as they were recorded; null where none did."""
+        """By name, in alphabetical order: {calls, errors, p50_ms, p95_ms}. A call is an error if the model read one; times
+        are of the calls that ran, as they were recorded; null if none did."""
         return {
             name: {
                 "calls": calls,
@@ -49,8 +49,8 @@ class ToolTimes:
         return times[ceil(len(times) * percent / 100) - 1] if times else None
 
 
-def made(rollout: dict[str, Any]) -> Iterator[tuple[str, str | None, float | None]]:
-    """(name, result, ms) of each tool call of the teacher's; calls that stand in the prompt are not its."""
+def tool_calls(rollout: dict[str, Any]) -> Iterator[tuple[str, str | None, float | None]]:
+    """(name, result, ms) of each tool call of the teacher; calls in the prompt are not the teacher's."""
     messages, turns = rollout["messages"], rollout["calls"]
     for turn, place in zip(turns, spoken(messages, len(turns)), strict=True):
         calls = messages[place].get("tool_calls", [])
@@ -70,8 +70,8 @@ def lines(report: dict[str, dict[str, Any]]) -> list[str]:
     if not called:
         return []
     wide = max(4, *(len(name) for name in called))
-    head = f"  {'tool':<{wide}}  {'calls':>7}  {'failed':>7}  {'p50 ms':>8}  {'p95 ms':>8}"
-    return [head] + [
+    header = f"  {'tool':<{wide}}  {'calls':>7}  {'failed':>7}  {'p50 ms':>8}  {'p95 ms':>8}"
+    return [header] + [
         f"  {name:<{wide}}  {tool['calls']:>7,}  {tool['errors']:>7,}  {_ms(tool['p50_ms']):>8}  {_ms(tool['p95_ms']):>8}"
         for name, tool in called.items()
     ]

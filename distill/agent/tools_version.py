@@ -1,4 +1,4 @@
-"""Which tools said it: results that were recorded with an answer are good for the same tools only."""
+"""A hash of the tools: a recorded result is reused only while they are unchanged."""
 
 import ast
 import hashlib
@@ -10,13 +10,13 @@ from distill.agent import dvc_files
 from distill.records.ids import content_id
 from distill.tools import mcp_server
 
-OURS = ("distill/", "stages/", "schemas/", "data/prompts.jsonl", "Dockerfile.")
-"""Dependencies of the stage that tools do not read. A Dockerfile is part of the version of its own rows' tools only."""
+NOT_READ_BY_TOOLS = ("distill/", "stages/", "schemas/", "data/prompts.jsonl", "Dockerfile.")
+"""Dependencies of the stage that tools do not read. A Dockerfile is only part of the version of its own rows' tools."""
 
 
 def tools_version(params: dict[str, Any], root: Path | str = ".") -> str:
-    """A hash of what the tools' results depend on: tools.py but for its comments, the files that dvc.yaml lists for
-    the tools to read, the MCP servers, and the time and output limits of `agent`. 12 hex digits.
+    """The hash of everything that tool results depend on: tools.py without its comments, the files that dvc.yaml lists
+    for the tools to read, the MCP servers, and the time and output limits of `agent`. 12 hex digits.
     """
     root, demonstrations = Path(root), params["teacher"]["demonstrations"]
     files = {name: _digest(root / name) for name in _listed(root / "dvc.yaml") if name != demonstrations}
@@ -27,11 +27,11 @@ def tools_version(params: dict[str, Any], root: Path | str = ".") -> str:
 def _listed(pipeline: Path) -> list[str]:
     """tools.py, and the user's own dependencies of the stage."""
     names = dvc_files.dependencies(pipeline.read_text(encoding="utf-8")) if pipeline.is_file() else []
-    return sorted({"tools.py", *(name for name in names if not name.startswith(OURS))})
+    return sorted({"tools.py", *(name for name in names if not name.startswith(NOT_READ_BY_TOOLS))})
 
 
 def _digest(path: Path) -> str | None:
-    """The hash of a file (of Python code: of what it does), or of all files of a folder; None when there is none."""
+    """The hash of a file (of Python code without comments and layout), or of a folder; None when it does not exist."""
     if path.is_dir():
         inside = sorted(file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
         return content_id({str(file.relative_to(path)): _digest(file) for file in inside})
@@ -39,6 +39,6 @@ def _digest(path: Path) -> str | None:
         return None
     content = path.read_bytes()
     if path.suffix == ".py":
-        with suppress(SyntaxError, ValueError):  # whoever loads it says so, with the line
+        with suppress(SyntaxError, ValueError):  # the fault is reported where the file is loaded, with its line
             content = ast.dump(ast.parse(content)).encode()
     return hashlib.sha256(content).hexdigest()

@@ -1,9 +1,9 @@
-"""A rollout for reading in a terminal: who said what, which tools were called with what, and what they said."""
+"""Formats a rollout for a terminal: the messages, the tool calls with their arguments, and the results."""
 
 import textwrap
 from typing import Any
 
-LONGEST = 1500
+MOST_CHARS = 1500
 WIDTH = 110
 
 
@@ -18,21 +18,21 @@ def transcript(rollout: dict[str, Any]) -> str:
     names: dict[str, str] = {}
     for message in rollout["messages"]:
         if message.get("reasoning_content"):
-            lines += _said("thinks", message["reasoning_content"])
+            lines += _block("thinks", message["reasoning_content"])
         if message.get("content"):
-            lines += _said(names.get(message.get("tool_call_id", ""), message["role"]), message["content"])
+            lines += _block(names.get(message.get("tool_call_id", ""), message["role"]), message["content"])
         if message.get("refusal"):
-            lines += _said("refuses", message["refusal"])
+            lines += _block("refuses", message["refusal"])
         for call in message.get("tool_calls", []):
             names[call["id"]] = call["function"]["name"] + " →"
-            lines += _said("calls", f"{call['function']['name']}({call['function']['arguments']})")
+            lines += _block("calls", f"{call['function']['name']}({call['function']['arguments']})")
     if rollout["error"]:
-        lines += _said("error", f"{rollout['error']['kind']}: {rollout['error']['message']}")
+        lines += _block("error", f"{rollout['error']['kind']}: {rollout['error']['message']}")
     expected = rollout["metadata"].get("expected_answer")
-    return "\n".join(lines + (_said("expected", str(expected)) if expected is not None else []))
+    return "\n".join(lines + (_block("expected", str(expected)) if expected is not None else []))
 
 
-def _said(who: str, text: str) -> list[str]:
-    shown = text if len(text) <= LONGEST else f"{text[:LONGEST]} [… {len(text) - LONGEST} more characters]"
+def _block(label: str, text: str) -> list[str]:
+    shown = text if len(text) <= MOST_CHARS else f"{text[:MOST_CHARS]} [… {len(text) - MOST_CHARS} more characters]"
     wrapped = [part for line in shown.splitlines() or [""] for part in textwrap.wrap(line, WIDTH) or [""]]
-    return [f"  {who}", *(f"      {part}" for part in wrapped)]
+    return [f"  {label}", *(f"      {part}" for part in wrapped)]

@@ -1,8 +1,8 @@
-"""The turns of one rollout: answers through the store, and tool results that an earlier, interrupted run got.
+"""The turns of one rollout: answers through the store, and the tool results of an earlier run.
 
-A conversation is asked again after a crash, in another clone, or when the code changed. Its answers are in the store,
-but they are found by the whole conversation, so a tool that says something else the second time (a web page, a clock)
-would make the rest be bought again. So results are kept with the answer that called for them, and said again.
+A rollout is replayed after a crash, in another clone, or when the code changed. Its answers are in the store, but their
+key is the whole conversation: a tool that returns something else the second time (a web page, a clock) would force all
+later answers to be bought again. So results are stored with the answer that called the tools, and replayed.
 """
 
 from typing import Any
@@ -11,20 +11,22 @@ from distill.agent.setting import Setting
 from distill.teacher.answer import Answer
 from distill.teacher.errors import ApiError
 from distill.teacher.request import seed
-from distill.tools.session import Session, Told
+from distill.tools.session import Session, ToolResult
 
 
 class Turns:
-    """What the agent loop asks (`ask`) and calls (`call`) in one rollout; `keys`, `answers` and `told` (the results of
-    the answers' calls) grow with the turns."""
+    """The functions that the agent loop asks (`ask`) and calls (`call`) in one rollout.
+
+    `keys`, `answers` and `tool_results` (those of each answer's calls) grow with the turns.
+    """
 
     def __init__(self, setting: Setting, prompt: dict[str, Any], sample: int, session: Session):
         self._teacher, self._session, self._results = setting.teacher, session, setting.results(prompt)
         self.offered = session.schemas
         self._seed, self._sample = seed(prompt["id"], sample), sample
         self._replayed: list[dict[str, Any]] = []
-        self._fresh: dict[int, Told] = {}
-        self.told: list[list[Told]] = []
+        self._fresh: dict[int, ToolResult] = {}
+        self.tool_results: list[list[ToolResult]] = []
         self.keys: list[str] = []
         self.answers: list[Answer] = []
         self.error: ApiError | None = None
@@ -46,8 +48,8 @@ class Turns:
         self.keys.append(key)
         self.answers.append(answer)
         calls = answer["message"].get("tool_calls") or []
-        told = self._results.get(key) if calls else None
-        self.told.append(told if told and len(told) == len(calls) else [])
+        stored = self._results.get(key) if calls else None
+        self.tool_results.append(stored if stored and len(stored) == len(calls) else [])
         self._fresh = {}
         return answer
 
@@ -56,23 +58,23 @@ class Turns:
         return self._teacher.request(messages, self.offered, self._seed, self.answers)
 
     def stored(self, messages: list[dict[str, Any]]) -> dict[str, Any] | None:
-        """What the store has for the next request, None if nothing that would be used."""
+        """The stored outcome of the next request, None if there is none that would be used."""
         return self._teacher.stored(self.request(messages), self._sample)
 
     @property
     def all_keys(self) -> list[str]:
-        """The keys of all requests, the one that failed for good included."""
+        """The keys of all requests, one that failed for good included."""
         return self.keys + ([self.error.request] if self.error and self.error.request else [])
 
     async def call(self, call: dict[str, Any]) -> str:
-        """What the tool says: what it said last time, if that is known. Raises SessionLost."""
+        """The tool's result, as stored if there is one. Raises SessionLost."""
         calls = self.answers[-1]["message"]["tool_calls"]
-        place = next(place for place, known in enumerate(calls) if known is call)
-        if self.told[-1]:
+        place = next(place for place, asked in enumerate(calls) if asked is call)
+        if self.tool_results[-1]:
             self._replayed.append(call)
-            return self.told[-1][place].content
-        self._fresh[place] = told = await self._session.call(call, self._replayed)
+            return self.tool_results[-1][place].content
+        self._fresh[place] = result = await self._session.call(call, self._replayed)
         if len(self._fresh) == len(calls):
-            self.told[-1] = [self._fresh[place] for place in range(len(calls))]
-            self._results.put(self.keys[-1], self.told[-1])
-        return told.content
+            self.tool_results[-1] = [self._fresh[place] for place in range(len(calls))]
+            self._results.put(self.keys[-1], self.tool_results[-1])
+        return result.content

@@ -1,5 +1,7 @@
-"""Answers that are already in the project's history: every rollout record holds those it was made of, so a fresh clone
-needs neither a key nor money for what somebody else has bought.
+"""Fills the store with the answers in the project's history.
+
+Every rollout record has the answers it was made from, so a fresh clone needs neither a key nor money for what somebody
+else has bought.
 """
 
 from collections.abc import Iterator
@@ -9,22 +11,23 @@ from typing import Any
 import orjson
 
 from distill.agent import dvc_files
-from distill.agent.record import known
+from distill.agent.record import outcomes
 from distill.agent.tool_results import ToolResults
 from distill.records.committed import of_head
+from distill.records.one_line import one_line
 from distill.teacher.store import Store
 
 FOLDER = "rollouts"
 
 
 def warm(store: Store, root: Path | str = ".") -> str | None:
-    """Puts the answers behind the rollouts of dvc.lock, here and in git HEAD, into the store; each version once.
+    """Puts the answers of the rollouts of dvc.lock, here and in git HEAD, into the store; each version once.
 
     They come from DVC's cache or remote, without `dvc pull`. Returns a line for the user, None when there is nothing to
-    tell; that they cannot be had is no error.
+    report. Rollouts that cannot be read are not an error: the teacher is asked instead.
     """
     root = Path(root)
-    told = []
+    reports = []
     results: dict[str, ToolResults] = {}
     for revision, version in _versions(root):
         where = f"{FOLDER}/ of {revision or 'dvc.lock'}"
@@ -33,17 +36,17 @@ def warm(store: Store, root: Path | str = ".") -> str | None:
             continue
         try:
             count = sum(_put(store, results, rollout) for rollout in _rollouts(root, revision))
-        except Exception as error:  # whatever DVC, git or a remote raises: then the answers are bought
-            told.append(f"{where} {_why_not(error)}: the teacher is asked instead")
+        except Exception as error:  # whatever DVC, git or a remote raises: the answers are then bought
+            reports.append(f"{where} {_unreadable(error)}: the teacher is asked instead")
             continue
         marker.parent.mkdir(parents=True, exist_ok=True)
         marker.touch()
-        told.append(f"{count} answers found behind {where}")
-    return "; ".join(told) or None
+        reports.append(f"{count} answers found behind {where}")
+    return "; ".join(reports) or None
 
 
 def _versions(root: Path) -> Iterator[tuple[str | None, str]]:
-    """(git revision, hash of the folder of rollouts): of the lock file here (None), then of HEAD's if it is another one."""
+    """(git revision, hash of the folder of rollouts): of dvc.lock here (revision None), then of HEAD's if it differs."""
     if not (root / ".dvc").is_dir():
         return
     here = (root / "dvc.lock").read_text(encoding="utf-8") if (root / "dvc.lock").is_file() else ""
@@ -65,27 +68,27 @@ def _rollouts(root: Path, revision: str | None) -> Iterator[dict[str, Any]]:
         yield from map(orjson.loads, content.splitlines() if path.endswith(".jsonl") else [content])
 
 
-def _why_not(error: BaseException) -> str:
-    """Why rollouts that are in git's history cannot be read. DVC tells it only as the cause of its own error."""
+def _unreadable(error: BaseException) -> str:
+    """Why rollouts of git's history cannot be read. The reason is the cause at the end of DVC's chain of errors."""
     while error.__cause__ is not None:
         error = error.__cause__
     if isinstance(error, FileNotFoundError):
         return "is not on this machine, nor in a DVC remote"
-    return f"cannot be read ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
+    return f"cannot be read ({one_line(error)})"
 
 
 def _put(store: Store, results: dict[str, ToolResults], rollout: dict[str, Any]) -> int:
-    """Puts what a record knows and the store does not; returns how many answers that were."""
+    """Puts into the store what it lacks of a record; returns how many answers that were."""
     count = 0
     version = rollout["versions"].get("tools", "unknown")
-    said = results.setdefault(version, ToolResults(store.root, version)).of(rollout["versions"].get("row"))
-    for request in known(rollout):
-        entry = store.entry(request.key)
-        if request.answer and "answer" not in entry:  # a failure that the store remembers may have passed elsewhere
-            store.put(request.key, None, request.answer, durable=False)
+    row_results = results.setdefault(version, ToolResults(store.root, version)).of(rollout["versions"].get("row"))
+    for outcome in outcomes(rollout):
+        entry = store.entry(outcome.key)
+        if outcome.answer and "answer" not in entry:  # a failure that the store remembers may have passed elsewhere
+            store.put(outcome.key, None, outcome.answer, durable=False)
             count += 1
-        elif request.failure and not entry:
-            store.put_failure(request.key, request.failure)
-        if request.results and said.get(request.key) is None:
-            said.put(request.key, request.results)
+        elif outcome.failure and not entry:
+            store.put_failure(outcome.key, outcome.failure)
+        if outcome.tool_results and row_results.get(outcome.key) is None:
+            row_results.put(outcome.key, outcome.tool_results)
     return count

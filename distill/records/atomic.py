@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: a kill or a full disk leaves no half-written one."""
+"""Atomic writes: a file is either whole or absent, also after a kill or on a full disk."""
 
 import os
 import tempfile
@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 _BUFFER = 2**20
-"""Bytes. With the usual 8 KiB each long row costs system calls of its own: twice the time for a file of 440 MB."""
+"""Bytes. With the default of 8 KiB every long row costs system calls: a file of 440 MB takes twice as long."""
 
 
 @contextmanager
 def replacing(path: Path | str) -> Iterator[BinaryIO]:
-    """A binary file that takes the place of `path` when the block ends well, and is removed when it does not.
+    """A binary file that replaces `path` when the block succeeds, and is removed when it raises.
 
-    The data is on disk (fsync) before the name appears. Raises OSError as the disk does.
+    The data is on disk (fsync) before the name appears. Raises OSError.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

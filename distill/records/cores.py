@@ -1,20 +1,22 @@
-"""How many cores there are for us: a container may see sixty-four and be stopped whenever it has used two. And how to share
-them with other programs."""
+"""How many cores this process may really use, and how to share them with other programs.
+
+A container may report 64 and be throttled to 2.
+"""
 
 import os
 
 SPINS = "500"
-"""Turns of the loop in which OpenMP's threads wait for each other. Its default, millions, is faster alone and many times
-slower beside other programs, whose cores the waiting threads take (benchmarks/README.md)."""
-LOOK_S = 0.3
-SOME = 0.3
-"""Cores: less than that is anybody's background."""
+"""Iterations of the loop in which OpenMP's threads wait for each other. The default, millions, is faster alone and many
+times slower beside other programs, whose cores the waiting threads take (benchmarks/README.md)."""
+MEASURE_S = 0.3
+BACKGROUND_LOAD = 0.3
+"""Cores in use by other programs that do not count as sharing: an idle system uses about as many."""
 
 
 def cores(physical: bool = False) -> int:
     """Cores that this process may use by its affinity, its container's limit (cgroup) and LOKY_MAX_CPU_COUNT.
 
-    `physical`: two threads of one core count as one, as arithmetic wants it, unless one of the three is the limit.
+    `physical`: two threads of one core count as one, which suits arithmetic, unless one of the three is the limit.
     """
     from loky import cpu_count
 
@@ -22,14 +24,14 @@ def cores(physical: bool = False) -> int:
 
 
 def are_shared() -> bool:
-    """Whether other programs use some of our cores now; takes LOOK_S to see."""
+    """Whether other programs are using some of our cores now; takes MEASURE_S to measure."""
     import psutil
 
-    every = psutil.cpu_count() or 1
-    return every * (1 - psutil.cpu_percent(interval=LOOK_S) / 100) < cores() - SOME
+    all_cores = psutil.cpu_count() or 1
+    return all_cores * (1 - psutil.cpu_percent(interval=MEASURE_S) / 100) < cores() - BACKGROUND_LOAD
 
 
 def spin_little() -> None:
-    """Keeps OpenMP's threads from waiting busily, unless GOMP_SPINCOUNT says otherwise. It is read once, when OpenMP is
-    loaded: to be called before torch and llama.cpp are."""
+    """Keeps OpenMP's threads from waiting busily, unless GOMP_SPINCOUNT is set already. OpenMP reads it once, when it is
+    loaded: call this before torch or llama.cpp is imported."""
     os.environ.setdefault("GOMP_SPINCOUNT", SPINS)

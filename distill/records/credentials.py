@@ -1,4 +1,4 @@
-"""Credentials: where they may come from, and how they are kept out of everything that is written or sent."""
+"""Credentials: where they are read from, and how they are kept out of everything that is written or sent."""
 
 import json
 import os
@@ -12,14 +12,14 @@ from dotenv import dotenv_values, find_dotenv
 
 SECRET = ("OPENAI_API_KEY", "TEACHER_API_KEY", "JUDGE_API_KEY", "STUDENT_API_KEY", "HF_TOKEN")
 ALLOWED = (*SECRET, "OPENAI_ORG_ID", "OPENAI_PROJECT_ID")
-"""The only names that are looked up. OPENAI_ORG_ID and OPENAI_PROJECT_ID are no secrets."""
+"""The only names that are looked up. OPENAI_ORG_ID and OPENAI_PROJECT_ID are not secret."""
 SHORTEST = 8
 """Shorter values are placeholders such as `none`; replacing them would damage ordinary text."""
 REPLACED = "[secret]"
 
-# Formats that nothing but a credential has; a session token that a tool hands out for its own next call is none of them.
+# Formats that only credentials have: a session token that a tool issues for its own next call matches none of them.
 FORMATS = {
-    # OpenAI, Anthropic and their like; a long piece without a hyphen tells them from a web page's `sk-some-words`
+    # OpenAI, Anthropic and their like; a long part without a hyphen sets them apart from a web page's `sk-some-words`
     "api_key": r"\bsk-[A-Za-z0-9_-]*[A-Za-z0-9]{20,}[A-Za-z0-9_-]*",
     "github": r"gh[pousr]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{50,}",
     "gitlab": r"\bglpat-[A-Za-z0-9_-]{20,}",
@@ -33,8 +33,7 @@ FORMATS = {
     "private_key": r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\z)",
 }
 KNOWN = re2.compile("|".join(f"(?P<{name}>{form})" for name, form in FORMATS.items()))
-"""All of them in one RE2 alternation: linear in the text, and fast enough to look through every row."""
-
+"""All formats in one RE2 alternation: linear in the text, and fast enough to search every row."""
 
 PROXY_LOGIN = re.compile(r"([^/@:]*):([^/@]+)(?=@)")
 REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -47,21 +46,21 @@ def missing(text: str) -> list[str]:
 
 
 def expand(text: str) -> str:
-    """`text` with each `${NAME}` replaced by its value, which from now on is a secret to `redact`."""
+    """`text` with each `${NAME}` replaced by its value, which `redact` hides from now on."""
 
     def value(match: re.Match[str]) -> str:
-        found = os.environ.get(match[1]) or _file().get(match[1]) or ""
-        if len(found) >= SHORTEST:
-            _expanded.update({found, quote(found), quote(found, safe=""), json.dumps(found)[1:-1]})
-        return found
+        secret = os.environ.get(match[1]) or _file().get(match[1]) or ""
+        if len(secret) >= SHORTEST:
+            _expanded.update({secret, quote(secret), quote(secret, safe=""), json.dumps(secret)[1:-1]})
+        return secret
 
     return REFERENCE.sub(value, text)
 
 
 def get(name: str) -> str | None:
-    """A value of the environment, else of `.env` in this folder or one above it; it is not put into the environment.
+    """A value from the environment, else from `.env` in this folder or one above; the environment is not changed.
 
-    Experiments in a temporary folder lie below the project, so they find its `.env`, too.
+    DVC's temporary folders for experiments lie below the project, so they find its `.env`, too.
     """
     if name not in ALLOWED:
         raise ValueError(f"{name} is not one of the names that may be read: {', '.join(ALLOWED)}")
@@ -69,8 +68,8 @@ def get(name: str) -> str | None:
 
 
 def redact(text: str) -> str:
-    """`text` with every key of this run, and whatever looks like a credential, replaced by `[secret]`; and with `?` for
-    what no file can hold (half an emoji, a file's name that is not UTF-8)."""
+    """`text` with every key of this run, and whatever looks like a credential, replaced by `[secret]`, and with `?` for
+    what UTF-8 cannot hold (half an emoji, a file name in another encoding)."""
     text = text.encode("utf-8", "replace").decode()
     for value in (*sorted(_expanded, key=len, reverse=True), *_own()):
         text = text.replace(value, REPLACED)
@@ -78,13 +77,13 @@ def redact(text: str) -> str:
 
 
 def _proxy_logins() -> set[str]:
-    """`user:password` of every proxy in the environment, its password, and what of it travels in a header."""
-    found: set[str] = set()
+    """`user:password` of every proxy in the environment, the password alone, and the base64 form sent in a header."""
+    logins: set[str] = set()
     for name, value in os.environ.items():
         login = PROXY_LOGIN.search(value) if name.lower().endswith("_proxy") else None
         if login:
-            found |= {login[0], login[2], b64encode(unquote(login[0]).encode()).decode()}
-    return found
+            logins |= {login[0], login[2], b64encode(unquote(login[0]).encode()).decode()}
+    return logins
 
 
 @cache

@@ -13,7 +13,7 @@ def canonical(value: Any) -> bytes:
 
 
 def canonical_text(text: str) -> str:
-    """Equal for texts that are equal as JSON, whatever their spacing and order; what is no JSON stays as it is."""
+    """The same text for all texts that are equal as JSON, whatever their spacing and order; other text is unchanged."""
     try:
         return canonical(orjson.loads(text)).decode()
     except (orjson.JSONDecodeError, TypeError):  # TypeError: nested too deeply to be written

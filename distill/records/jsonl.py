@@ -1,4 +1,4 @@
-"""The one reader and writer of records: JSON Lines and JSON, validated both ways, streamed, written atomically."""
+"""Reads and writes all records: JSON Lines and JSON, validated both ways, streamed, written atomically."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,12 +15,12 @@ MOST_FAULTS = 100
 
 
 def dumps(record: Any) -> bytes:
-    """JSON bytes in the order of the keys. Raises TypeError on lone surrogates and on what has no form in JSON."""
+    """JSON bytes in the order of the keys. Raises TypeError on lone surrogates and on values without a JSON form."""
     return orjson.dumps(record)
 
 
 def read(path: Path | str, schema: str) -> Iterator[dict[str, Any]]:
-    """The rows of a JSON Lines file, each valid against `schema`; blank lines are passed over.
+    """The rows of a JSON Lines file, each valid against `schema`; blank lines are skipped.
 
     Raises InputError after the last row with every fault of the file, as `file:line: /pointer: message`.
     """
@@ -30,24 +30,24 @@ def read(path: Path | str, schema: str) -> Iterator[dict[str, Any]]:
 
 def read_numbered(path: Path | str, schema: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """As `read`, with the line number (from 1) of each row."""
-    found: list[str] = []
+    file_faults: list[str] = []
     try:
         for line in lines.read(path):
             row, faults = parse(line.text, schema)
             if not faults:
                 yield line.number, row
-            found += [f"{path}:{line.number}: {fault}" for fault in faults]
-            if len(found) >= MOST_FAULTS:
-                found[MOST_FAULTS:] = [more_faults(path)]
+            file_faults += [f"{path}:{line.number}: {fault}" for fault in faults]
+            if len(file_faults) >= MOST_FAULTS:
+                file_faults[MOST_FAULTS:] = [more_faults(path)]
                 break
     except InputError as error:
-        found += error.faults
-    if found:
-        raise InputError(found)
+        file_faults += error.faults
+    if file_faults:
+        raise InputError(file_faults)
 
 
 def parse(text: bytes, schema: str) -> tuple[dict[str, Any], list[str]]:
-    """A record and its faults, of its text and against `schema`, as `/pointer: message`."""
+    """The record in a JSON text, and every fault of text and record as `/pointer: message`."""
     record, fault = json_text.parse(text)
     return record, [fault] if fault else schemas.faults(schema, record)
 

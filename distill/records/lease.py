@@ -1,7 +1,7 @@
-"""The right to buy an answer, held by one asker at a time among all processes of a machine.
+"""A lock per key among all tasks and processes of a machine, so that no answer is bought twice.
 
-A lease is a one-byte lock at a place of a file that the key names, so ten thousand leases need a few open files, and the
-system frees those of a dead process at once.
+A lease is a one-byte lock in a file, at an offset that the key gives: ten thousand leases need only a few open files,
+and the system frees those of a dead process at once.
 """
 
 import asyncio
@@ -9,10 +9,10 @@ import fcntl
 import os
 
 POLL_S = 0.2
-PLACES = 15
-"""Hex digits of the key that make the place: 60 bits, since a place is a signed 64-bit number."""
+OFFSET_DIGITS = 15
+"""Hex digits of the key that give the offset: 60 bits, since an offset is a signed 64-bit number."""
 
-# Record locks belong to the process and are lost when it closes any handle of the file: one handle per file, kept open.
+# Record locks belong to the process, which loses them when it closes any handle of the file: one handle each, kept open.
 _files: dict[str, int] = {}
 _held: dict[tuple[str, str], asyncio.Event] = {}
 
@@ -24,7 +24,7 @@ class Lease:
 
     def __init__(self, folder: str, key: str):
         self._folder, self._name = folder, (folder, key)
-        self._place = int(key[-PLACES:], 16)
+        self._offset = int(key[-OFFSET_DIGITS:], 16)
 
     async def __aenter__(self) -> None:
         while self._name in _held:
@@ -32,20 +32,20 @@ class Lease:
         _held[self._name] = asyncio.Event()
         try:
             file = _file(self._folder)
-            while not _lock(file, self._place):  # noqa: ASYNC110 - no event tells
+            while not _lock(file, self._offset):  # noqa: ASYNC110 - other processes set no event
                 await asyncio.sleep(POLL_S)
         except BaseException:
             _held.pop(self._name).set()
             raise
 
     async def __aexit__(self, *_: object) -> None:
-        fcntl.lockf(_file(self._folder), fcntl.LOCK_UN, 1, self._place)
+        fcntl.lockf(_file(self._folder), fcntl.LOCK_UN, 1, self._offset)
         _held.pop(self._name).set()
 
 
-def _lock(file: int, place: int) -> bool:
+def _lock(file: int, offset: int) -> bool:
     try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, offset)
     except (BlockingIOError, PermissionError):
         return False
     return True

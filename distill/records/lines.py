@@ -1,4 +1,4 @@
-"""The lines of a JSON Lines file, however it came: with a byte order mark, with Windows' line ends, packed by zstd.
+"""The lines of a JSON Lines file, also with a byte order mark, Windows' line ends, or zstd compression.
 
 Memory is bounded by LONGEST, whatever the file holds.
 """
@@ -11,26 +11,26 @@ from typing import NamedTuple
 from distill.records.faults import InputError
 
 LONGEST = 64 * 2**20
-"""Bytes of a row, at most: no student has a context that long, and parsed it takes a multiple of that in memory."""
+"""The most bytes of a row: no student has a context that long, and parsed it takes a multiple of that in memory."""
 MARK = b"\xef\xbb\xbf"
 PACKED = ".zst"
-_PIECE = 4096  # of packed bytes: even a bomb unpacks one to less than 128 MiB
+_PIECE = 4096  # compressed bytes read at a time: even a zip bomb unpacks these to less than 128 MiB
 
 
 class Line(NamedTuple):
-    """A line that is not blank."""
+    """A line of text that is not blank."""
 
     number: int
-    """From 1, blank lines counted."""
+    """Counted from 1, blank lines included."""
     offset: int
-    """Of its first byte in the (unpacked) file."""
+    """The offset of its first byte in the (unpacked) file."""
     text: bytes
 
 
 def read(path: Path | str) -> Iterator[Line]:
     """The lines of a file that are not blank; `.zst` is unpacked on the way.
 
-    Raises InputError where there is no such file, it cannot be unpacked to its end, or a line is longer than LONGEST.
+    Raises InputError when the file does not exist, cannot be unpacked to its end, or has a line longer than LONGEST.
     """
     offset = 0
     for number, text in enumerate(_unpacked_lines(path) if is_packed(path) else _plain_lines(path), start=1):
@@ -42,15 +42,17 @@ def read(path: Path | str) -> Iterator[Line]:
 
 
 def is_packed(path: Path | str) -> bool:
+    """Whether the name is that of a zstd file."""
     return str(path).endswith(PACKED)
 
 
 def too_long() -> str:
+    """The fault of a line longer than LONGEST."""
     return f"longer than {LONGEST >> 20} MiB, which no student can read; take it out"
 
 
 def unpacked(path: Path | str) -> Iterator[bytes]:
-    """The content of a zstd file in pieces. Raises InputError when it is none, is damaged, or ends too early."""
+    """The content of a zstd file in pieces. Raises InputError when the file is not zstd, is damaged, or ends early."""
     import zstandard
 
     frame, started = zstandard.ZstdDecompressor().decompressobj(), False

@@ -1,4 +1,4 @@
-"""Work that only one process of a machine may do at a time."""
+"""A lock for work that only one process of a machine may do at a time."""
 
 import fcntl
 from collections.abc import Iterator
@@ -8,7 +8,8 @@ from pathlib import Path
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Waits for the lock of the file `path`, which is made and stays, and holds it; a dead process holds none."""
+    """Waits for the lock on the file `path`, and holds it during the block. The file is made and stays; the lock of a
+    process that dies is freed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

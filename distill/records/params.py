@@ -11,7 +11,7 @@ from distill.records.faults import InputError
 
 
 class _Yaml12(yaml.SafeLoader):
-    """PyYAML speaks YAML 1.1, DVC speaks 1.2: `2e-05` must be a number and `on` a string in both."""
+    """A YAML 1.2 loader, as DVC has: PyYAML reads YAML 1.1, where `2e-05` is a string and `on` a boolean."""
 
 
 _Yaml12.yaml_implicit_resolvers = {

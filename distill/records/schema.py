@@ -1,4 +1,4 @@
-"""JSON Schemas of the records, compiled once; every fault comes with its JSON pointer."""
+"""Validates records against their JSON Schemas, which are compiled once; every fault has its JSON pointer."""
 
 import difflib
 import json
@@ -13,6 +13,7 @@ from distill.records.paths import PROJECT
 SHARED = "conversation"
 LONGEST_MESSAGE = 300
 MOST_NAMED = 50
+"""Allowed values that a message lists."""
 
 
 def load(name: str) -> dict[str, Any]:
@@ -36,9 +37,9 @@ def faults(name: str, record: Any) -> list[str]:
     return [_line(error, name) for error in validator.iter_errors(record)]
 
 
-def worded(error: Any) -> str:
-    """What an error of jsonschema_rs says; where something is none of several values, with up to MOST_NAMED of them: it
-    names two, from which nobody can choose."""
+def described(error: Any) -> str:
+    """The message of a jsonschema_rs error; for a value outside an enum with up to MOST_NAMED of the allowed ones, where
+    jsonschema_rs names only two."""
     options = getattr(error.kind, "options", None)
     if not options or len(options) > MOST_NAMED:
         return error.message
@@ -57,7 +58,7 @@ def _line(error: Any, name: str) -> str:
         names = " and ".join(f"'{key}'" for key in given) if given else " or ".join(f"'{key}'" for key in keys)
         message = f"has {names}, which exclude each other" if given else f"needs {names}"
     else:
-        message = worded(error)
+        message = described(error)
     if len(message) > LONGEST_MESSAGE:
         message = message[:LONGEST_MESSAGE] + "…"
     return f"{pointer or '/'}: {message}"
@@ -69,7 +70,7 @@ def _unknown(key: str, known: list[str]) -> str:
 
 
 def _one_of_keys(name: str, steps: list[str | int]) -> list[str]:
-    """The keys of which a record needs exactly one, where `steps` lead to a `oneOf` that says just that."""
+    """The keys of which a record needs exactly one, if `steps` lead to a `oneOf` that says only that; else none."""
     if steps[-1] != "oneOf":
         return []
     branches = _at(name, steps)
@@ -83,12 +84,12 @@ def _properties_at(name: str, steps: list[str | int]) -> list[str]:
 
 
 def _at(name: str, steps: list[str | int]) -> Any:
-    place: Any = load(name)
-    if list(steps[:1]) == ["$defs"] and steps[1] not in place.get("$defs", {}):
-        place = load(SHARED)
+    node: Any = load(name)
+    if list(steps[:1]) == ["$defs"] and steps[1] not in node.get("$defs", {}):
+        node = load(SHARED)
     for step in steps:
-        place = place[step]
-    return place
+        node = node[step]
+    return node
 
 
 def _escape(step: str) -> str:

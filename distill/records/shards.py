@@ -1,4 +1,4 @@
-"""A JSON Lines file in pieces that can be worked on apart: by byte range, so that no piece has to be written first."""
+"""A JSON Lines file in shards that workers process separately: byte ranges, so that no shard is written to disk."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +8,7 @@ from distill.records import lines
 from distill.records.faults import InputError
 
 SIZE = 8 * 2**20
-"""Bytes of a shard, about: a second of work, and little enough to be held in memory by each worker."""
+"""Approximate bytes of a shard: about a second of work, and small enough for each worker to hold in memory."""
 NEWLINE = ord("\n")
 BUFFER = 2**18
 """Bytes read at a time; more is not faster."""
@@ -26,15 +26,15 @@ class Shard(NamedTuple):
 
 
 def split(path: Path | str, size: int = SIZE) -> Iterator[Shard]:
-    """The shards of a file, in order. Raises InputError where there is none, or a line is too long."""
+    """The shards of a file, in order. Raises InputError when the file does not exist or a line is too long."""
     start, line = 0, 1
     try:
         with open(path, "rb") as file:
-            room = bytearray(size)  # the same for all blocks: fresh memory costs more than the reading
-            while length := file.readinto(room):
-                rest = b"" if room[length - 1] == NEWLINE else file.readline(lines.LONGEST + 1)
-                ends = room.count(NEWLINE, 0, length)
-                if length - 1 - room.rfind(NEWLINE, 0, length) + len(rest) > lines.LONGEST:
+            buffer = bytearray(size)  # reused for all blocks: fresh memory costs more than the reading
+            while length := file.readinto(buffer):
+                rest = b"" if buffer[length - 1] == NEWLINE else file.readline(lines.LONGEST + 1)
+                ends = buffer.count(NEWLINE, 0, length)
+                if length - 1 - buffer.rfind(NEWLINE, 0, length) + len(rest) > lines.LONGEST:
                     raise InputError(f"{path}:{line + ends}: {lines.too_long()}")
                 end = start + length + len(rest)
                 yield Shard(str(path), start, end, line)
@@ -44,7 +44,7 @@ def split(path: Path | str, size: int = SIZE) -> Iterator[Shard]:
 
 
 def texts(shard: Shard) -> Iterator[tuple[int, bytes]]:
-    """Number and text of each line that is not blank, without its end."""
+    """The number and the text of each line that is not blank, without its line end."""
     left = shard.end - shard.start
     with open(shard.path, "rb", buffering=BUFFER) as file:
         file.seek(shard.start)

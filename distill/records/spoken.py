@@ -1,25 +1,27 @@
-"""What a model said in a conversation, and what stood in its prompt: that may hold assistant messages, too."""
+"""Separates the model's own turns from the prompt, which may contain assistant messages, too."""
 
 from typing import Any
 
 
 def spoken(messages: list[dict[str, Any]], count: int) -> list[int]:
-    """The places of the last `count` assistant messages, those that answer the prompt."""
+    """The indices of the last `count` assistant messages, those that answer the prompt."""
     places = [place for place, message in enumerate(messages) if message["role"] == "assistant"]
     return places[len(places) - count :]
 
 
 def begin(rollout: dict[str, Any]) -> int:
-    """Where the model of a rollout record begins to speak: behind the end, if it failed before it said anything.
-    Conversations from elsewhere do not say it: there every turn counts as the model's, and the place is 0."""
+    """The index of the model's first own turn in a rollout record; the number of messages if it failed before any.
+
+    Conversations from elsewhere do not record it: there every turn counts as the model's, and the index is 0.
+    """
     if rollout["calls"]:
         return spoken(rollout["messages"], len(rollout["calls"]))[0]
-    ours = bool(rollout["versions"])
-    return len(rollout["messages"]) if ours else 0
+    from_this_project = bool(rollout["versions"])
+    return len(rollout["messages"]) if from_this_project else 0
 
 
 def unlearned(rollout: dict[str, Any]) -> list[dict[str, Any]]:
-    """The messages of a rollout record, with `weight: 0` on what its prompt lets the assistant say."""
+    """The messages of a rollout record, with `weight: 0` (not trained on) on the assistant messages of its prompt."""
     first = begin(rollout)
     return [
         {**message, "weight": 0} if place < first and message["role"] == "assistant" else message

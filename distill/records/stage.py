@@ -1,4 +1,4 @@
-"""How every stage and command starts and ends: one clear message and a non-zero exit when it cannot go on."""
+"""Starts and ends every stage and command: what stops it is one clear message and a non-zero exit code."""
 
 import errno
 import os
@@ -20,7 +20,7 @@ def run(main: Callable[[dict[str, Any]], None]) -> None:
 
 @contextmanager
 def ending() -> Iterator[None]:
-    """Bad input, Ctrl-C and a full disk end the program in a message on stderr and exit code 1, not in a traceback."""
+    """Ends the program on bad input, Ctrl-C or a full disk with a message on stderr and exit code 1, not a traceback."""
     try:
         yield
     except InputError as error:

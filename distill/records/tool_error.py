@@ -1,3 +1,3 @@
-"""How a record says that a tool call failed: its `tool` message begins with these characters."""
+"""The prefix by which a record marks a failed tool call: its `tool` message begins with it."""
 
 TOOL_ERROR = "error: "

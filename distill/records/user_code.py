@@ -1,4 +1,4 @@
-"""A Python file that the user writes (tools.py, checks.py): run as a module, its faults told by line."""
+"""Loads a Python file that the user wrote (tools.py, checks.py) as a module, and reports its faults by line."""
 
 import importlib.util
 import sys
@@ -10,7 +10,7 @@ from distill.records.faults import InputError
 
 
 def load(path: Path, name: str) -> ModuleType:
-    """Runs the file as the module `name`. Raises InputError, as `tools.py:line: what is wrong`, where it fails."""
+    """Runs the file as the module `name`. Raises InputError, as `tools.py:line: what is wrong`, when it fails."""
     specification = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(specification)  # type: ignore[arg-type]
     sys.modules[name] = module
@@ -22,7 +22,7 @@ def load(path: Path, name: str) -> ModuleType:
 
 
 def line(error: BaseException, path: Path) -> int:
-    """The line of `path` that led to an error, or that cannot be parsed; 1 where none did."""
+    """The line of `path` that led to an error or cannot be parsed; 1 when none did."""
     here = path.resolve()
     if isinstance(error, SyntaxError) and error.filename and Path(error.filename).resolve() == here:
         return error.lineno or 1

@@ -1,4 +1,4 @@
-"""Is this call one that its tool can take? The same judgement for the agent loop, the filter and the evaluation."""
+"""Checks whether a tool accepts a call; the agent loop, the filter and the evaluation use the same check."""
 
 from functools import lru_cache
 from typing import Any
@@ -6,16 +6,18 @@ from typing import Any
 import jsonschema_rs
 import orjson
 
-from distill.records.schema import worded
+from distill.records.one_line import one_line
+from distill.records.schema import described
 
 MOST_SHOWN = 3
+"""Faults of a call that the model reads."""
 
 
 def parse(call: dict[str, Any], tools: list[dict[str, Any]]) -> tuple[dict[str, Any], str | None]:
     """The arguments of a tool call as a dict, and what is wrong with the call (None when it is valid).
 
-    `call` is OpenAI's form with raw argument text, `tools` the schemas that were offered. The fault is worded
-    for the model, which may repair its call.
+    `call` is OpenAI's form with raw argument text, `tools` the schemas that were offered. The fault is written for
+    the model, which may repair its call.
     """
     name, text = call["function"]["name"], call["function"]["arguments"]
     offered = None
@@ -23,8 +25,8 @@ def parse(call: dict[str, Any], tools: list[dict[str, Any]]) -> tuple[dict[str, 
         if (function := tool["function"])["name"] == name:
             offered = function
     if offered is None:
-        known = dict.fromkeys(tool["function"]["name"] for tool in tools)
-        return {}, f"there is no tool '{name}'; the tools are: {', '.join(known) or 'none'}"
+        names = dict.fromkeys(tool["function"]["name"] for tool in tools)
+        return {}, f"there is no tool '{name}'; the tools are: {', '.join(names) or 'none'}"
     try:
         arguments = orjson.loads(text or "{}")
     except orjson.JSONDecodeError as error:
@@ -34,8 +36,8 @@ def parse(call: dict[str, Any], tools: list[dict[str, Any]]) -> tuple[dict[str, 
     try:
         validator = _validator(orjson.dumps(offered["parameters"]))
         errors = [] if validator.is_valid(arguments) else list(validator.iter_errors(arguments))
-    except ValueError as error:  # rows from elsewhere may bring tools that no server would have taken
-        return arguments, f"the schema of '{name}' is no JSON Schema: {str(error).splitlines()[0]}"
+    except ValueError as error:  # rows from elsewhere may have tools that no server would accept
+        return arguments, f"the schema of '{name}' is not a valid JSON Schema: {one_line(error)}"
     if errors:
         shown = "; ".join(_describe(error) for error in errors[:MOST_SHOWN])
         return arguments, f"the arguments do not fit the tool's schema: {shown}"
@@ -43,19 +45,19 @@ def parse(call: dict[str, Any], tools: list[dict[str, Any]]) -> tuple[dict[str, 
 
 
 def schema_fault(parameters: dict[str, Any]) -> str | None:
-    """Why a schema cannot be used for arguments; None when it can. One that points to another file cannot."""
+    """Why a schema cannot be used for arguments; None when it can. One that refers to another file cannot."""
     try:
         _validator(orjson.dumps(parameters))
     except ValueError as error:
-        return str(error).splitlines()[0]
-    return None if parameters.get("type") == "object" else "it is not one of an object"
+        return one_line(error)
+    return None if parameters.get("type") == "object" else "it does not describe an object"
 
 
 @lru_cache(maxsize=4096)
 def _validator(schema: bytes) -> Any:
-    return jsonschema_rs.validator_for(orjson.loads(schema), offline=True)  # a schema never makes us fetch anything
+    return jsonschema_rs.validator_for(orjson.loads(schema), offline=True)  # no schema may cause a download
 
 
 def _describe(error: Any) -> str:
     place = "".join(f"/{step}" for step in error.instance_path)
-    return f"{place}: {worded(error)}" if place else worded(error)
+    return f"{place}: {described(error)}" if place else described(error)

@@ -1,27 +1,28 @@
-"""A pydantic schema as a model reads it best: one piece, nothing that says nothing, nothing that is silently ignored."""
+"""Simplifies a pydantic schema for a model: definitions inlined, titles removed, unknown fields forbidden."""
 
 from typing import Any
 
 NAMED = ("properties", "$defs", "patternProperties")
-"""Keywords whose value has names of the user's for keys, and schemas below them."""
+"""Keywords whose value maps the user's names to schemas."""
 VALUES = ("default", "const", "enum", "examples")
-"""Keywords whose value is data."""
+"""Keywords whose value is data, not a schema."""
 POINTER = "#/$defs/"
 
 
 def plain(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema without titles (pydantic's are the fields' names again, and a model pays tokens for them), with each
-    definition in the place where it is used (but for those that hold themselves), and with objects that take only the
-    fields that they name: what would be ignored is a mistake that its maker should hear of.
+    """The simplified schema.
+
+    Titles go, since pydantic's only repeat the fields' names and cost tokens. Each definition moves to where it is used,
+    except recursive ones. Objects accept only the fields that they name: a model should hear of a misspelled one.
     """
     definitions = schema.get("$defs", {})
     uses = {name: _uses(definition) for name, definition in definitions.items()}
-    kept = {name for name in definitions if _reaches(name, name, uses)}
-    made = _plain(schema, {name: definitions[name] for name in definitions if name not in kept})
-    if kept:
-        inside = {name: definition for name, definition in definitions.items() if name not in kept}
-        made["$defs"] = {name: _plain(definitions[name], inside) for name in definitions if name in kept}
-    return made
+    recursive = {name for name in definitions if _reaches(name, name, uses)}
+    inlined = {name: definition for name, definition in definitions.items() if name not in recursive}
+    result = _plain(schema, inlined)
+    if recursive:
+        result["$defs"] = {name: _plain(definitions[name], inlined) for name in definitions if name in recursive}
+    return result
 
 
 def _plain(node: Any, definitions: dict[str, Any]) -> Any:
@@ -32,34 +33,36 @@ def _plain(node: Any, definitions: dict[str, Any]) -> Any:
     target = str(node.get("$ref", "")).removeprefix(POINTER)
     if target in definitions:
         return _plain(definitions[target] | {key: node[key] for key in node if key != "$ref"}, definitions)
-    made: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for key, value in node.items():
         if key in NAMED:
             if key != "$defs":
-                made[key] = {name: _plain(inner, definitions) for name, inner in value.items()}
+                result[key] = {name: _plain(inner, definitions) for name, inner in value.items()}
         elif key in VALUES:
-            made[key] = value
-        elif key not in ("title", "discriminator"):  # OpenAPI's, and it points at what is no longer there
-            made[key] = _plain(value, definitions)
-    if made.get("properties") is not None:
-        made.setdefault("additionalProperties", False)
-    return made
+            result[key] = value
+        elif key not in ("title", "discriminator"):  # OpenAPI's discriminator refers to the definitions, which are gone
+            result[key] = _plain(value, definitions)
+    if result.get("properties") is not None:
+        result.setdefault("additionalProperties", False)
+    return result
 
 
 def _uses(node: Any) -> set[str]:
+    """The names of the definitions that a schema refers to."""
     if isinstance(node, list):
         return {name for item in node for name in _uses(item)}
     if not isinstance(node, dict):
         return set()
-    found = set[str]()
+    names = set[str]()
     for key, value in node.items():
         if key not in VALUES:
-            found |= _uses(list(value.values()) if key in NAMED else value)
+            names |= _uses(list(value.values()) if key in NAMED else value)
     pointer = node.get("$ref")
-    return found | ({pointer.removeprefix(POINTER)} if isinstance(pointer, str) else set())
+    return names | ({pointer.removeprefix(POINTER)} if isinstance(pointer, str) else set())
 
 
 def _reaches(start: str, goal: str, uses: dict[str, set[str]]) -> bool:
+    """Whether a definition refers to another, perhaps through others."""
     todo, seen = list(uses[start]), set[str]()
     while todo:
         name = todo.pop()

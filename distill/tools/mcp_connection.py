@@ -1,7 +1,7 @@
-"""A connection to an MCP server: the transport that it speaks, and words for what goes wrong.
+"""Connects to an MCP server, with whichever transport it speaks, and turns every failure into SessionLost.
 
-Measured: the SDK's client drops events above 1 MiB unless told otherwise, logs tracebacks when many close, and speaks of
-a dead server in five ways, so callers hear SessionLost whatever it was.
+Measured: the SDK's client drops events above 1 MiB unless told otherwise, logs tracebacks when many connections close,
+and reports a dead server in five different ways.
 """
 
 import asyncio
@@ -14,27 +14,29 @@ from urllib.parse import urlsplit
 
 from distill.records import credentials
 from distill.records.loopback import LOOPBACK
-from distill.tools.keeper import explain
 from distill.tools.mcp_server import McpServer
+from distill.tools.resource import explain
 from distill.tools.source import SessionLost
 
 LARGEST_EVENT = 64 * 2**20
+"""Bytes."""
 CONNECT_S = 60.0
-SAID = 400
+STDERR_CHARS = 400
+"""Characters of a server's standard error that a message shows: the last ones."""
 
 
 @asynccontextmanager
-async def connected(server: McpServer, door: str | None = None) -> AsyncIterator[Any]:
-    """A `mcp.Client` of the server; `door`: a Unix socket that leads to it. Raises SessionLost when it does not come about."""
+async def connected(server: McpServer, socket_path: str | None = None) -> AsyncIterator[Any]:
+    """A `mcp.Client` of the server, through the Unix socket `socket_path` if given. Raises SessionLost when it fails."""
     for name in ("mcp", "mcp.client.streamable_http", "mcp.client.sse", "mcp.client.stdio", "httpx2"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # they write tracebacks, and URLs with their secrets
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # they log tracebacks, and URLs with their secrets
     async with AsyncExitStack() as stack:
         try:
             async with asyncio.timeout(CONNECT_S):
                 if server.command is not None:
                     client = await _stdio(stack, server)
                 else:
-                    client = await _http(stack, server, door)
+                    client = await _http(stack, server, socket_path)
         except TimeoutError:
             raise _lost(server, f"it did not answer within {CONNECT_S:g} s") from None
         yield client
@@ -43,7 +45,7 @@ async def connected(server: McpServer, door: str | None = None) -> AsyncIterator
 async def _stdio(stack: AsyncExitStack, server: McpServer) -> Any:
     from mcp.client.stdio import StdioServerParameters, stdio_client
 
-    said = stack.enter_context(tempfile.TemporaryFile("w+", errors="replace"))  # noqa: SIM115 - the stack closes it
+    stderr = stack.enter_context(tempfile.TemporaryFile("w+", errors="replace"))  # noqa: SIM115 - the stack closes it
     parameters = StdioServerParameters(
         command=server.command or "",
         args=[credentials.expand(part) for part in server.args],
@@ -51,22 +53,22 @@ async def _stdio(stack: AsyncExitStack, server: McpServer) -> Any:
         encoding_error_handler="replace",
     )
     try:
-        return await _entered(stack, stdio_client(parameters, errlog=said))
+        return await _entered(stack, stdio_client(parameters, errlog=stderr))
     except Exception as error:
-        said.seek(0)
-        words = " ".join(said.read()[-SAID:].split())
+        stderr.seek(0)
+        words = " ".join(stderr.read()[-STDERR_CHARS:].split())
         raise _lost(server, f"{explain(error)}{': ' + words if words else ''}") from None
 
 
-async def _http(stack: AsyncExitStack, server: McpServer, door: str | None) -> Any:
+async def _http(stack: AsyncExitStack, server: McpServer, socket_path: str | None) -> Any:
     from mcp.client.streamable_http import streamable_http_client
 
     target = server.target
     headers = {name: credentials.expand(value) for name, value in server.headers}
     error: Exception | None = None
     if not urlsplit(target).path.rstrip("/").endswith("/sse"):
-        # Nothing is read while a tool works, so only the call's own time limit may end the wait.
-        http = await stack.enter_async_context(_client(target, headers, door))
+        # No read timeout: nothing arrives while a tool works, and the call has a time limit of its own.
+        http = await stack.enter_async_context(_client(target, headers, socket_path))
         try:
             return await _entered(
                 stack, streamable_http_client(target, http_client=http, max_sse_event_size=LARGEST_EVENT)
@@ -76,30 +78,30 @@ async def _http(stack: AsyncExitStack, server: McpServer, door: str | None) -> A
             if "ConnectError" in explain(refused):
                 raise _lost(server, explain(refused)) from None
     try:
-        return await _entered(stack, _sse(target, headers, door))
+        return await _entered(stack, _sse(target, headers, socket_path))
     except Exception as refused:
         raise _lost(server, explain(error or refused)) from None
 
 
-def _sse(url: str, headers: dict[str, str], door: str | None) -> Any:
+def _sse(url: str, headers: dict[str, str], socket_path: str | None) -> Any:
     from mcp.client.sse import sse_client
 
     def client(headers: dict[str, str] | None = None, timeout: Any = None, auth: Any = None) -> Any:
-        return _client(url, headers or {}, door)
+        return _client(url, headers or {}, socket_path)
 
     return sse_client(url, headers=headers, httpx_client_factory=client)
 
 
-def _client(url: str, headers: dict[str, str], door: str | None) -> Any:
+def _client(url: str, headers: dict[str, str], socket_path: str | None) -> Any:
     import httpx2
 
-    here = urlsplit(url).hostname in LOOPBACK
+    on_loopback = urlsplit(url).hostname in LOOPBACK
     return httpx2.AsyncClient(
         headers=headers,
         timeout=httpx2.Timeout(CONNECT_S, read=None),
-        transport=httpx2.AsyncHTTPTransport(uds=door) if door else None,
+        transport=httpx2.AsyncHTTPTransport(uds=socket_path) if socket_path else None,
         follow_redirects=True,
-        trust_env=not here,  # a proxy that the environment names does not lead to this machine
+        trust_env=not on_loopback,  # a proxy from the environment does not lead to this machine
     )
 
 

@@ -1,4 +1,4 @@
-"""What an MCP server answers, as the text of a tool message."""
+"""Converts the result of an MCP tool to the text of a tool message."""
 
 import base64
 import hashlib
@@ -13,19 +13,19 @@ ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 
 
 def text(result: Any, drop: Sequence[str] = ()) -> str:
-    """The parts of a CallToolResult, one below the other; of pictures and sound a placeholder with size and hash.
+    """The parts of a CallToolResult on lines of their own; for images and audio a placeholder with size and hash.
 
-    Terminal colours and what the patterns `drop` match are left out. Structured content counts when there is no other.
+    Terminal colours, and whatever the patterns `drop` match, are removed. Structured content is used if there is no other.
     """
     parts = [_part(part) for part in result.content]
     if not any(parts) and result.structured_content is not None:
         parts = [orjson.dumps(result.structured_content).decode()]
-    said = "\n".join(parts)
-    if "\x1b" in said:
-        said = ANSI.sub("", said)
+    content = "\n".join(parts)
+    if "\x1b" in content:
+        content = ANSI.sub("", content)
     for pattern in drop:
-        said = re2.sub(pattern, "", said)
-    return said
+        content = re2.sub(pattern, "", content)
+    return content
 
 
 def _part(part: Any) -> str:
@@ -42,6 +42,6 @@ def _part(part: Any) -> str:
 
 
 def placeholder(kind: str, mime_type: str, data: str) -> str:
-    """What stands in a conversation for base64 `data`: the same bytes give the same words."""
+    """The text that replaces base64 `data` in a conversation: the same for the same bytes."""
     content = base64.b64decode(data)
     return f"[{kind}: {mime_type}, {len(content)} bytes, sha256 {hashlib.sha256(content).hexdigest()[:16]}]"

@@ -1,4 +1,4 @@
-"""The MCP servers that params.yaml names: what is written there, checked, with `${NAME}` taken from the environment."""
+"""The MCP servers of params.yaml, checked; `${NAME}` stands for a value of the environment."""
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -8,16 +8,16 @@ from urllib.parse import urlsplit, urlunsplit
 import re2
 
 from distill.records import credentials
-from distill.records.faults import InputError
+from distill.records.faults import Faults
 from distill.records.loopback import LOOPBACK
 
-QUIETLY = re2.Options()
-QUIETLY.log_errors = False
+QUIET = re2.Options()
+QUIET.log_errors = False
 
 
 @dataclass(frozen=True)
 class McpServer:
-    """One server, as `tools.mcp.<name>` has it; `url` or `command` is set. The values still hold their `${NAME}`."""
+    """One server as in `tools.mcp.<name>`; either `url` or `command` is set. `${NAME}` is not expanded yet."""
 
     name: str
     url: str | None = None
@@ -31,7 +31,7 @@ class McpServer:
     then: str | None = None
     drop: tuple[str, ...] = ()
     key: str = ""
-    """Where params.yaml has it."""
+    """Its JSON pointer in params.yaml."""
 
     def allows(self, tool: str) -> bool:
         """Whether the model may see a tool of the server, by the server's own name for it."""
@@ -39,55 +39,61 @@ class McpServer:
             fnmatchcase(tool, pattern) for pattern in self.deny
         )
 
+    def allowed(self, tools: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Those tools that the model may see."""
+        return [tool for tool in tools if self.allows(tool["name"])]
+
     @property
     def target(self) -> str:
-        """Its URL as it is asked, with what the environment says; it may hold a secret."""
+        """The URL to connect to, with `${NAME}` expanded; it may contain a secret."""
         return with_scheme(credentials.expand(self.url or ""))
 
     @property
     def on_loopback(self) -> bool:
-        """Whether its URL is on this machine (or, for a row with a sandbox, inside of that)."""
+        """Whether its URL is on this machine (for a row with a sandbox: inside that)."""
         return self.url is not None and urlsplit(self.target).hostname in LOOPBACK
 
     @property
     def port(self) -> int:
-        """Where its URL listens."""
+        """The port of its URL."""
         parts = urlsplit(self.target)
         return parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def servers(params: dict[str, Any]) -> list[McpServer]:
-    """The servers of `tools.mcp`, then those of `mcp_url` (the seed's short form), which are called mcp, mcp_2, ….
+    """The servers of `tools.mcp`, then those of `mcp_url` (the short form), which are called mcp, mcp_2, ….
 
-    Raises InputError with every fault: names that the environment lacks, patterns that are none.
+    Raises InputError with every fault: names that the environment lacks, invalid patterns.
     """
-    found = [_server(name, entry) for name, entry in params.get("tools", {}).get("mcp", {}).items()]
+    named = [_server(name, entry) for name, entry in params.get("tools", {}).get("mcp", {}).items()]
     short = params.get("mcp_url") or []
     for number, url in enumerate([short] if isinstance(short, str) else short, start=1):
         key = "/mcp_url" if isinstance(short, str) else f"/mcp_url/{number - 1}"
-        found.append(McpServer("mcp" if number == 1 else f"mcp_{number}", url=with_scheme(url), key=key))
-    faults = [f"params.yaml: {server.key}{fault}" for server in found for fault in _faults(server)]
-    names = [server.name for server in found]
-    faults += [
-        f"params.yaml: {server.key}: it is called '{server.name}', and so is {first.key}; name both under tools.mcp"
-        for place, server in enumerate(found)
-        for first in [found[names.index(server.name)]]
-        if names.index(server.name) != place
-    ]
-    if faults:
-        raise InputError(faults)
-    return found
+        named.append(McpServer("mcp" if number == 1 else f"mcp_{number}", url=with_scheme(url), key=key))
+    faults = Faults()
+    for server in named:
+        faults.add(*(f"params.yaml: {server.key}{fault}" for fault in _faults(server)))
+    first_of: dict[str, McpServer] = {}
+    for server in named:
+        first = first_of.setdefault(server.name, server)
+        if first is not server:
+            faults.add(
+                f"params.yaml: {server.key}: it is called '{server.name}', and so is {first.key}; "
+                "name both under tools.mcp"
+            )
+    faults.check()
+    return named
 
 
 def identity(params: dict[str, Any]) -> list[dict[str, Any]]:
-    """What of the servers the results of their tools depend on: not the port on this machine, nor how they are let in."""
-    kept = []
+    """What the results of the servers' tools depend on: neither the port on this machine nor the headers do."""
+    identities = []
     for server in servers(params):
         url = server.url
         if url and not url.startswith("${") and server.on_loopback:
             parts = urlsplit(url)
             url = urlunsplit(parts._replace(netloc="localhost"))
-        kept.append(
+        identities.append(
             {
                 "name": server.name,
                 "url": url,
@@ -98,11 +104,11 @@ def identity(params: dict[str, Any]) -> list[dict[str, Any]]:
                 "drop": server.drop,
             }
         )
-    return kept
+    return identities
 
 
 def with_scheme(url: str) -> str:
-    """`localhost:8931` as `http://localhost:8931/mcp`; a whole URL, or the name of one, as it is."""
+    """`localhost:8931` as `http://localhost:8931/mcp`; a complete URL or a `${NAME}` as it is."""
     if "://" in url or url.startswith("${"):
         return url
     return f"http://{url}" if "/" in url else f"http://{url}/mcp"
@@ -123,10 +129,10 @@ def _faults(server: McpServer) -> list[str]:
     faults = [f": ${{{name}}} is not set, neither in the environment nor in .env" for name in _missing(texts)]
     for pattern in server.drop:
         try:
-            re2.compile(pattern, QUIETLY)
+            re2.compile(pattern, QUIET)
         except re2.error as error:
             reason = error.args[0].decode() if isinstance(error.args[0], bytes) else error
-            faults.append(f"/drop: {pattern!r} is no pattern: {reason}")
+            faults.append(f"/drop: {pattern!r} is not a valid pattern: {reason}; see the syntax of RE2")
     return faults
 
 

@@ -8,14 +8,15 @@ from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin, get_
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
-from distill.records.faults import InputError
-from distill.tools.context import Context
+from distill.records.faults import Faults, InputError
+from distill.records.one_line import one_line
+from distill.tools.context import ToolContext
 from distill.tools.typed_dicts import portable
 
 
 class Parameters(NamedTuple):
-    """`model` validates the arguments of a call, which `names` (field: parameter) takes out of it; `context` are the
-    parameters that get a Context."""
+    """`model` validates the arguments of a call, and `names` maps its fields to the parameters; `context` are the
+    parameters that are filled with a ToolContext."""
 
     model: type[BaseModel]
     names: dict[str, str]
@@ -28,31 +29,28 @@ class Parameters(NamedTuple):
 
 
 def parameters(function: Callable[..., Any], described: dict[str, str | None]) -> Parameters:
-    """The parameters of a function; `described` are the docstring's words. Raises InputError with every fault.
+    """The parameters of a function; `described`: descriptions from the docstring. Raises InputError with every fault.
 
-    The words of `Annotated[int, "words"]` or `Annotated[int, Field(description="words")]` go before the docstring's. A
-    parameter whose default is None may be null, whatever its hint says.
+    The description in `Annotated[int, "words"]` or `Annotated[int, Field(description="words")]` takes precedence over the
+    docstring's. A parameter whose default is None may be null, whatever its hint says.
     """
     try:
         hints = get_type_hints(function, include_extras=True)
     except Exception as error:  # a hint may be any expression
         raise InputError(f"its type hints cannot be read: {error}") from None
-    faults, fields, context = [], {}, []
+    faults, fields, context = Faults(), {}, []
     for place, parameter in enumerate(inspect.signature(function).parameters.values()):
         name, hint = parameter.name, hints.get(parameter.name)
         fault = _kind_fault(parameter) or (None if name in hints else f"parameter '{name}' has no type hint")
         if fault:
-            faults.append(fault)
+            faults.add(fault)
         elif _is_context(hint):
             context.append(name)
         else:
-            try:
-                # Any name will do for a parameter, not for a field: `json` and `_x` are taken or refused there.
+            with faults.collect(f"parameter '{name}': "):
+                # Fields get names of our own: pydantic refuses some that parameters may have, like `json` and `_x`.
                 fields[f"p{place}"] = _field(name, hint, parameter.default, described.get(name))
-            except InputError as error:
-                faults += [f"parameter '{name}': {fault}" for fault in error.faults]
-    if faults:
-        raise InputError(faults)
+    faults.check()
     names = {field: info.alias or "" for field, (_, info) in fields.items()}
     model: type[BaseModel] = create_model(
         function.__name__,
@@ -72,14 +70,14 @@ def _kind_fault(parameter: inspect.Parameter) -> str | None:
 
 
 def _is_context(hint: Any) -> bool:
-    """Whether a hint is Context, also `Context | None` and Annotated."""
+    """Whether a hint is ToolContext, `ToolContext | None`, or one of them in Annotated."""
     if get_origin(hint) is Annotated:
         return _is_context(get_args(hint)[0])
-    return hint is Context or (get_origin(hint) in (Union, types.UnionType) and Context in get_args(hint))
+    return hint is ToolContext or (get_origin(hint) in (Union, types.UnionType) and ToolContext in get_args(hint))
 
 
 def _field(name: str, hint: Any, default: Any, described: str | None) -> tuple[Any, FieldInfo]:
-    """Hint and field of a parameter. Raises InputError when JSON cannot say it."""
+    """Hint and field of a parameter. Raises InputError when its type has no JSON form."""
     hint, adapter = _adapted(hint)
     if isinstance(default, FieldInfo):  # `x: int = Field(5, description="…")`
         hint, default = Annotated[hint, default], default.get_default(call_default_factory=True)
@@ -93,13 +91,13 @@ def _field(name: str, hint: Any, default: Any, described: str | None) -> tuple[A
             if default is not None:
                 raise InputError(f"its default {default!r} does not fit its type: {error.errors()[0]['msg']}") from None
             hint = _nullable(hint)
-    words = _words(hint) or described
-    said: dict[str, Any] = {"alias": name} | ({"description": words} if words else {})
-    return hint, Field(**said) if _made_by_factory(hint) else Field(default, **said)
+    description = _description(hint) or described
+    settings: dict[str, Any] = {"alias": name} | ({"description": description} if description else {})
+    return hint, Field(**settings) if _made_by_factory(hint) else Field(default, **settings)
 
 
 def _made_by_factory(hint: Any) -> bool:
-    """Whether the annotation says how the default is made (`Field(default_factory=list)`): pydantic takes no other."""
+    """Whether the annotation has a factory for the default (`Field(default_factory=list)`): pydantic allows no other."""
     extras = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
     return any(isinstance(extra, FieldInfo) and extra.default_factory for extra in extras)
 
@@ -110,19 +108,19 @@ def _adapted(hint: Any) -> tuple[Any, TypeAdapter[Any]]:
         adapter: TypeAdapter[Any] = TypeAdapter(hint)
         adapter.json_schema()
     except Exception as error:  # pydantic has a dozen for it, and the classes of the user may raise any
-        reason = str(error).splitlines()[0].split(". Set ")[0] if str(error) else type(error).__name__
-        raise InputError(f"its type cannot be said in JSON: {reason}") from None
+        reason = one_line(error).split(". Set ")[0]  # the advice that follows is for pydantic's users
+        raise InputError(f"its type has no JSON form: {reason}") from None
     return hint, adapter
 
 
-def _words(hint: Any) -> str | None:
-    """What an annotation says in words: `"words"`, or `Field(description="words")`."""
+def _description(hint: Any) -> str | None:
+    """The description in an annotation: `"words"`, or `Field(description="words")`."""
     if get_origin(hint) is not Annotated:
         return None
     for extra in get_args(hint)[1:]:
-        words = extra if isinstance(extra, str) else getattr(extra, "description", None)
-        if isinstance(words, str):
-            return words
+        description = extra if isinstance(extra, str) else getattr(extra, "description", None)
+        if isinstance(description, str):
+            return description
     return None
 
 

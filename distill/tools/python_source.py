@@ -1,4 +1,4 @@
-"""The functions under `@tool` in a Python file, as a source of tools."""
+"""A source of tools: the functions under `@tool` in a Python file."""
 
 import inspect
 from collections.abc import AsyncIterator
@@ -11,16 +11,16 @@ from typing import Any
 from pydantic import ValidationError
 
 from distill.records import user_code
-from distill.records.faults import InputError
+from distill.records.faults import Faults
 from distill.tools import rnow
-from distill.tools.context import Context
+from distill.tools.context import ToolContext
 from distill.tools.python_tool import MARKED, Marked, Tool, bare, build, is_function, place
 from distill.tools.source import Caller, Offer, ToolError
 from distill.tools.threads import LoopThread, in_thread
 
 
 class PythonTools:
-    """Tools that run in this process: plain ones in threads of their own, the async ones in an event loop of theirs."""
+    """Tools that run in this process: plain functions in threads, async ones in an event loop of their own."""
 
     stateful = False
     prefix = None
@@ -30,7 +30,7 @@ class PythonTools:
         self._loop = LoopThread()
 
     def group(self, prompt: dict[str, Any]) -> None:
-        """All prompts get the same."""
+        """All prompts are offered the same."""
 
     async def offers(self, prompt: dict[str, Any]) -> list[Offer]:
         """The tools in the order of the file."""
@@ -44,7 +44,7 @@ class PythonTools:
         yield _Calls(self.tools, prompt, self._loop)
 
     async def ready(self, prompts: list[dict[str, Any]]) -> None:
-        """They always are."""
+        """The tools are always available."""
 
     async def close(self) -> None:
         """Ends the event loop of the async tools."""
@@ -58,86 +58,84 @@ class _Calls:
         self._tools, self._prompt, self._loop = tools, prompt, loop
 
     async def call(self, name: str, arguments: dict[str, Any]) -> Any:
-        """What the function returns. Raises ToolError for arguments that only its types can tell to be wrong."""
+        """The function's result. Raises ToolError for arguments that fit the schema but not the types."""
         tool = self._tools[name]
         if tool.sandbox:
-            raise ToolError(f"'{name}' runs in a sandbox only")
+            raise ToolError(f"'{name}' runs only in a sandbox")
         try:
             values = tool.parameters.of(arguments)
         except ValidationError as error:
-            raise ToolError(f"the arguments do not fit: {'; '.join(map(_said, error.errors()))}") from None
+            raise ToolError(f"the arguments do not fit: {'; '.join(map(_described, error.errors()))}") from None
         values |= {parameter: self._context() for parameter in tool.parameters.context}
         if inspect.iscoroutinefunction(tool.function):
             return await self._loop.run(tool.function(**values))
         result = await in_thread(tool.function, values)
         return await self._loop.run(result) if inspect.isawaitable(result) else result
 
-    def _context(self) -> Context:
-        """A fresh one for each call: what a call leaves in it would be lost when a rollout is gone on with."""
+    def _context(self) -> ToolContext:
+        """A fresh one for each call: changes that a call made to it would be lost when a rollout is resumed."""
         prompt = self._prompt
-        return Context(deepcopy(prompt.get("metadata", {})), prompt.get("id", ""), prompt.get("sample", 0))
+        return ToolContext(deepcopy(prompt.get("metadata", {})), prompt.get("id", ""), prompt.get("sample", 0))
 
 
-def _said(error: Any) -> str:
+def _described(error: Any) -> str:
     place = "".join(f"/{step}" for step in error["loc"])
     return f"{place}: {error['msg']}" if place else error["msg"]
 
 
 def load(path: Path | str) -> PythonTools:
-    """The functions under `@tool` in a Python file; none when there is no such file.
+    """The functions under `@tool` in a Python file; none when the file does not exist.
 
     Raises InputError with every fault of every tool, as `tools.py:line: what is wrong`.
     """
     path = Path(path)
     if not path.exists():
         return PythonTools(path.name, {})
-    before = len(MARKED)
+    marked_before = len(MARKED)
     with rnow.stand_in():
         module = user_code.load(path, "project_tools")
-    return PythonTools(path.name, _tools(module, [one for one in MARKED[before:] if one.file == str(path.absolute())]))
+    marked = [mark for mark in MARKED[marked_before:] if mark.file == str(path.absolute())]
+    return PythonTools(path.name, _tools(module, marked))
 
 
 def _tools(module: ModuleType, marked: list[Marked]) -> dict[str, Tool]:
-    """The tools of a loaded file, imported ones included, by name. `marked`: what it has under `@tool`."""
-    # Static, since there are objects in the world that do things when they are asked for an attribute.
-    found = {id(bare(one)): one for one in vars(module).values() if _is_marked(one)}
-    faults = [_fault(one, module) for one in marked if id(bare(one.thing)) not in found]
+    """The tools of a loaded file, imported ones included, by name. `marked`: everything under `@tool` in it."""
+    functions = {id(bare(thing)): thing for thing in vars(module).values() if _is_marked(thing)}
+    faults = Faults()
+    faults.add(*(_fault(mark, module) for mark in marked if id(bare(mark.thing)) not in functions))
     tools: dict[str, Tool] = {}
-    for function in found.values():
-        try:
-            made = build(function)
-        except InputError as error:
-            faults += error.faults
-            continue
-        first = tools.setdefault(made.name, made)
-        if first is not made:
-            faults.append(_twice(place(first.function), place(function), made.name))
-    if faults:
-        raise InputError(faults)
+    for function in functions.values():
+        with faults.collect(f"{place(function)}: tool '{function.__name__}': "):
+            tool = build(function)
+            first = tools.setdefault(tool.name, tool)
+            if first is not tool:
+                faults.add(_duplicate(place(first.function), place(function), tool.name))
+    faults.check()
     return tools
 
 
 def _is_marked(thing: Any) -> bool:
+    # getattr_static, since some objects act on every request for an attribute.
     return (
         callable(thing) and inspect.getattr_static(thing, "__distill_tool__", None) is not None and is_function(thing)
     )
 
 
 def _fault(marked: Marked, module: ModuleType) -> str:
-    """Why something under `@tool` is no tool."""
+    """Why something under `@tool` is not a tool."""
     thing = marked.thing
     if not is_function(thing):
         kind = "a lambda" if inspect.isfunction(bare(thing)) else "a class" if inspect.isclass(thing) else repr(thing)
-        return f"{Path(marked.file).name}:{marked.line}: @tool stands on {kind}; a tool is a function: `def name(…)`"
+        return f"{Path(marked.file).name}:{marked.line}: @tool is on {kind}; a tool is a function: `def name(…)`"
     name, where = thing.__name__, place(thing)
     if "." in bare(thing).__qualname__:
         owner = bare(thing).__qualname__.rpartition(".")[0].removesuffix(".<locals>")
-        return f"{where}: tool '{name}' is inside of {owner}; a tool is a function of the file itself"
+        return f"{where}: tool '{name}' is inside {owner}; move it to the top level of the file"
     other = vars(module).get(name)
     if other is not None and _is_marked(other):
-        return _twice(where, place(other), name)
+        return _duplicate(where, place(other), name)
     return f"{where}: tool '{name}' is gone at the end of the file; put @tool above all other decorators"
 
 
-def _twice(first: str, second: str, name: str) -> str:
-    return f"{second}: tool '{name}' is there already, from {first}; give one of them another name"
+def _duplicate(first: str, second: str, name: str) -> str:
+    return f"{second}: tool '{name}' exists already, at {first}; rename one of them"

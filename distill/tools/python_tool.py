@@ -1,4 +1,4 @@
-"""`@tool`: a plain or async Python function becomes a tool, its JSON schema made from type hints and docstring."""
+"""`@tool`: makes a tool of a plain or async Python function, with a JSON schema from its type hints and docstring."""
 
 import difflib
 import inspect
@@ -11,17 +11,17 @@ from typing import Any, NamedTuple
 
 import docstring_parser
 
-from distill.records.faults import InputError
+from distill.records.faults import Faults
 from distill.tools.json_schema import plain
 from distill.tools.python_parameters import Parameters, parameters
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-"""What the APIs take as the name of a tool."""
+"""The names of tools that the APIs accept."""
 
 
 @dataclass(frozen=True)
 class Tool:
-    """One tool: what the model is offered (`schema`, OpenAI's form) and what runs (`function`)."""
+    """A tool: what the model is offered (`schema`, OpenAI's form) and what runs (`function`)."""
 
     name: str
     schema: dict[str, Any]
@@ -32,7 +32,7 @@ class Tool:
 
 
 class Marked(NamedTuple):
-    """What stands under `@tool`, and where."""
+    """A thing under `@tool`, and where it is."""
 
     thing: Any
     file: str
@@ -40,16 +40,16 @@ class Marked(NamedTuple):
 
 
 MARKED: list[Marked] = []
-"""Everything that was marked in this process, in order: what is no function, or is hidden by another of its name, is told."""
+"""Everything marked in this process, in order: also what is not a function, or is hidden by another of its name."""
 
 
 def tool(function: Callable[..., Any] | None = None, *, timeout: float | None = None, sandbox: bool = False) -> Any:
     """Marks a function as a tool: `@tool`, `@tool(timeout=5)` to give it its own time limit in seconds, or
-    `@tool(sandbox=True)` to run it inside of the container of the row's `docker`.
+    `@tool(sandbox=True)` to run it inside the container of the row's `docker`.
 
     The docstring's first part is the tool's description; its `Args:` describe the parameters. A parameter of the type
-    `Context` is filled in without the model seeing it. The function stays callable as before. What cannot be offered to
-    a model is refused when tools.py is loaded.
+    `Context` is filled in and hidden from the model. The function stays callable as before. What cannot be offered to a
+    model is refused when tools.py is loaded.
     """
     if function is not None and not callable(function):
         raise TypeError(
@@ -68,68 +68,64 @@ def tool(function: Callable[..., Any] | None = None, *, timeout: float | None = 
 
 
 def is_function(thing: Any) -> bool:
-    """Whether a thing is a function with a name, perhaps under decorators that keep it (`functools.wraps`, `cache`)."""
+    """Whether a thing is a named function, perhaps under decorators that keep the name (`functools.wraps`, `cache`)."""
     return inspect.isfunction(bare(thing)) and bare(thing).__name__ != "<lambda>" and hasattr(thing, "__name__")
 
 
 def bare(thing: Any) -> Any:
-    """What is under the decorators."""
+    """The thing without its decorators."""
     return inspect.unwrap(thing) if callable(thing) else thing
 
 
 def build(function: Callable[..., Any]) -> Tool:
     """The Tool of a function under `@tool`.
 
-    Raises InputError with every fault: a name that the APIs refuse, no docstring, a time limit that is none, a parameter
-    without a type hint or of a type that JSON cannot say, `*args` or `**kwargs`.
+    Raises InputError with every fault: a name that the APIs refuse, no docstring, an invalid time limit, a parameter
+    without a type hint or of a type without a JSON form, `*args` or `**kwargs`.
     """
     name, marked = function.__name__, function.__distill_tool__  # type: ignore[attr-defined]
     timeout_s = marked["timeout_s"]
     documentation = docstring_parser.parse(function.__doc__ or "")
     text = "\n\n".join(part for part in (documentation.short_description, documentation.long_description) if part)
-    faults = []
+    faults = Faults()
     if not NAME.fullmatch(name):
-        faults.append("a name has up to 64 letters (a-z), digits, _ and -")
+        faults.add("a name has up to 64 letters (a-z), digits, _ and -")
     if not text:
-        faults.append("it has no docstring; the model needs one to know what it does")
+        faults.add("it has no docstring; the model needs one to know what it does")
     if timeout_s is not None and (type(timeout_s) not in (int, float) or not 0 < timeout_s < float("inf")):
-        faults.append(f"timeout={timeout_s!r} is not a number of seconds above 0")
+        faults.add(f"timeout={timeout_s!r} is not a number of seconds above 0")
     if inspect.isgeneratorfunction(bare(function)) or inspect.isasyncgenfunction(bare(function)):
-        faults.append("it yields; a tool returns its result")
-    faults += _misspelled(documentation, inspect.signature(function).parameters)
-    taken = None
-    try:
+        faults.add("it yields; a tool returns its result")
+    faults.add(*_misspelled(documentation, inspect.signature(function).parameters))
+    with faults.collect():
         taken = parameters(function, _described(documentation))
-    except InputError as error:
-        faults += error.faults
-    if faults or taken is None:
-        raise InputError(f"{place(function)}: tool '{name}': {fault}" for fault in faults)
-    said = plain(taken.model.model_json_schema())
-    said.setdefault("properties", {})
-    schema = {"type": "function", "function": {"name": name, "description": text, "parameters": said}}
+    faults.check()
+    arguments = plain(taken.model.model_json_schema())
+    arguments.setdefault("properties", {})
+    schema = {"type": "function", "function": {"name": name, "description": text, "parameters": arguments}}
     return Tool(name, schema, function, taken, timeout_s, marked["sandbox"])
 
 
 def _described(documentation: docstring_parser.Docstring) -> dict[str, str | None]:
-    """What the docstring says of each parameter; numpy's style names several at once."""
+    """The docstring's description of each parameter; numpy's style may describe several at once."""
     entries = [entry for entry in documentation.params if entry.args[0] != "attribute"]
     return {name.strip(" *"): entry.description for entry in entries for name in entry.arg_name.split(",")}
 
 
 def _misspelled(documentation: docstring_parser.Docstring, names: Collection[str]) -> list[str]:
-    """Names in the docstring that are nearly those of parameters without a word: the model would never read what they
-    say. Anything else that a docstring may hold under `Args:` is nobody's fault."""
+    """Faults for names in the docstring that are close to parameters without a description, since the model would not
+    read what they say. Anything else that a docstring may have under `Args:` is allowed."""
     described = _described(documentation)
-    silent = [name for name in names if name not in described]
-    near = {name: difflib.get_close_matches(name, silent, n=1) for name in described if name not in names}
+    undescribed = [name for name in names if name not in described]
+    close = {name: difflib.get_close_matches(name, undescribed, n=1) for name in described if name not in names}
     return [
-        f"its docstring describes '{name}', which is no parameter; did you mean '{found[0]}'?"
-        for name, found in near.items()
-        if found
+        f"its docstring describes '{name}', which is not a parameter; did you mean '{matches[0]}'?"
+        for name, matches in close.items()
+        if matches
     ]
 
 
 def place(function: Callable[..., Any]) -> str:
-    """`tools.py:12`."""
+    """Where a function begins, as `tools.py:12`."""
     code = bare(function).__code__
     return f"{Path(code.co_filename).name}:{code.co_firstlineno}"

@@ -3,10 +3,9 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from decimal import Decimal
-from functools import partial
 from typing import Any, NamedTuple
 
 import orjson
@@ -14,20 +13,25 @@ import orjson
 from distill.records import credentials
 from distill.records.tool_error import TOOL_ERROR
 from distill.tools.arguments import parse
-from distill.tools.keeper import Entered, Keeper, explain
-from distill.tools.source import Caller, Offer, Sandboxes, SessionLost, Source, ToolError
+from distill.tools.resource import explain
+from distill.tools.rollout_resources import RolloutResources
+from distill.tools.sandbox.sandboxes import Sandboxes
+from distill.tools.source import Offer, SessionLost, Source, ToolError
 
 
-class Limits(NamedTuple):
-    """Seconds that a call may take unless its tool says otherwise, and characters of a result that the model sees."""
+class CallLimits(NamedTuple):
+    """Seconds that a call may take unless its tool has a limit of its own, and the characters of a result that the model
+    sees."""
 
     timeout_s: float
     output_chars: int
 
 
-class Told(NamedTuple):
-    """What a tool said (errors begin with `error: `), credentials replaced; how many milliseconds it took, None when it
-    did not run; and the id of the image of the rollout's sandbox, if there was one."""
+class ToolResult(NamedTuple):
+    """The content of a tool message (an error begins with `error: `), with credentials replaced.
+
+    `ms`: how long the tool ran, None when it did not. `image`: the id of the image of the rollout's sandbox, if any.
+    """
 
     content: str
     ms: float | None
@@ -35,77 +39,60 @@ class Told(NamedTuple):
 
 
 class Session:
-    """`schemas` are the tools of the rollout. `call` raises nothing but SessionLost: what goes wrong is told to the model."""
+    """`schemas` are the tools of the rollout. `call` raises only SessionLost: any other failure is told to the model."""
 
     def __init__(
         self,
         prompt: dict[str, Any],
         offered: list[tuple[Source, Offer]],
-        limits: Limits,
+        limits: CallLimits,
         sandboxes: Sandboxes | None,
         places: asyncio.Semaphore,
     ):
         self.schemas = [offer.schema for _, offer in offered]
-        self._prompt, self._limits, self._sandboxes, self._places = prompt, limits, sandboxes, places
+        self._limits = limits
         self._offered = {offer.name: (source, offer) for source, offer in offered}
-        self._sources = list({id(source): source for source, _ in offered}.values())
-        self._kept: dict[int, Keeper[Caller] | Entered[Caller]] = {}
-        self._turns: dict[int, asyncio.Lock] = {}
-        self._sandbox: Keeper[Any] | None = None
-        self._place: asyncio.Task[Any] | None = None
+        self._resources = RolloutResources(prompt, (source for source, _ in offered), sandboxes, places)
+        self._locks: dict[int, asyncio.Lock] = {}
         self._restored: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begins to open what the tools need, so that it is ready when the model's first answer is."""
-        if self._kept or not self._sources:
-            return
-        boxed = self._sandboxes is not None and bool(self._prompt.get("docker"))
-        if boxed or any(source.stateful for source in self._sources):
-            self._place = asyncio.create_task(self._places.acquire())
-        if boxed:
-            self._sandbox = Keeper(self._placed(self._sandboxes.open(self._prompt)))  # type: ignore[union-attr]
-        for source in self._sources:
-            self._kept[id(source)] = (
-                Keeper(self._open(source)) if source.stateful else Entered(partial(source.open, self._prompt, None))
-            )
+        """Begins to open what the tools need, so that it is ready by the time of the model's first answer."""
+        self._resources.start()
 
-    async def call(self, call: dict[str, Any], earlier: Sequence[dict[str, Any]] = ()) -> Told:
+    async def call(self, call: dict[str, Any], earlier: Sequence[dict[str, Any]] = ()) -> ToolResult:
         """Runs one tool call of the model, in OpenAI's form.
 
-        `earlier`: calls of this rollout that an earlier run made and whose results are known. They are made again in
-        a session that has state, so that the page is open that this call is about.
+        `earlier`: calls of this rollout whose results are stored from an earlier run. Tools with state make them again
+        first, so that, for example, the page that this call is about is open.
         """
         arguments, fault = parse(call, self.schemas)
         if fault:
-            return Told(self._cut(TOOL_ERROR + fault), None)
-        self.start()
+            return ToolResult(self._cut(TOOL_ERROR + fault), None)
+        self._resources.start()
         if earlier:
             self._restored = self._restored or asyncio.create_task(self._restore(earlier))
             await self._restored
         return await self._run(call["function"]["name"], arguments)
 
     async def close(self) -> None:
-        """Gives back everything that was opened."""
+        """Closes everything that was opened."""
         if self._restored:
             self._restored.cancel()
-        await asyncio.gather(*(keeper.close() for keeper in self._kept.values()))
-        if self._sandbox:
-            await self._sandbox.close()
-        if self._place and not self._place.cancel() and not self._place.cancelled():
-            self._places.release()
+        await self._resources.close()
 
-    async def _run(self, name: str, arguments: dict[str, Any]) -> Told:
+    async def _run(self, name: str, arguments: dict[str, Any]) -> ToolResult:
         source, offer = self._offered[name]
-        keeper = self._kept[id(source)]
-        caller = await keeper.get()
-        image = (await self._sandbox.get()).image if self._sandbox else None
+        resource = self._resources.caller(source)
+        caller = await resource.get()
+        image = await self._resources.image()
         limit = offer.timeout_s or self._limits.timeout_s
-        turn = self._turns.setdefault(id(source), asyncio.Lock()) if offer.in_turn else nullcontext()
-        async with turn:
+        lock = self._locks.setdefault(id(source), asyncio.Lock()) if offer.one_at_a_time else nullcontext()
+        async with lock:
             started = time.perf_counter()
             try:
                 async with asyncio.timeout(limit):
-                    result = await keeper.use(caller.call(offer.own or name, arguments))
+                    result = await resource.use(caller.call(offer.source_name or name, arguments))
                 content = self._cut(result if isinstance(result, str) else _json(result))
             except SessionLost:
                 raise
@@ -113,9 +100,9 @@ class Session:
                 content = f"{TOOL_ERROR}the tool did not answer within {limit:g} s"
             except ToolError as error:
                 content = self._cut(f"{TOOL_ERROR}{error}")
-            except Exception as error:  # a tool is the user's code: whatever it raises is the model's to read
+            except Exception as error:  # a tool is the user's code and may raise anything: the model reads what
                 content = self._cut(f"{TOOL_ERROR}{explain(error)}")
-            return Told(content, round((time.perf_counter() - started) * 1000, 1), image)
+            return ToolResult(content, round((time.perf_counter() - started) * 1000, 1), image)
 
     async def _restore(self, earlier: Sequence[dict[str, Any]]) -> None:
         for call in earlier:
@@ -123,40 +110,27 @@ class Session:
             if not fault and self._offered[call["function"]["name"]][0].stateful:
                 await self._run(call["function"]["name"], arguments)
 
-    @asynccontextmanager
-    async def _placed(self, resource: Any) -> AsyncIterator[Any]:
-        """`resource`, once there is room for one more session."""
-        if self._place:
-            await asyncio.shield(self._place)
-        async with resource as opened:
-            yield opened
-
-    @asynccontextmanager
-    async def _open(self, source: Source) -> AsyncIterator[Caller]:
-        sandbox = await self._sandbox.get() if self._sandbox else None
-        async with self._placed(source.open(self._prompt, sandbox)) as caller:
-            yield caller
-
     def _cut(self, text: str) -> str:
-        text, longest = credentials.redact(text), self._limits.output_chars  # in this order: half a key is no known key
+        text = credentials.redact(text)  # before the cut: half a key would not be recognised
+        longest = self._limits.output_chars
         if len(text) <= longest:
             return text
         return f"{text[:longest]}\n[cut: the first {longest} of {len(text)} characters]"
 
 
 def _json(value: Any) -> str:
-    """What a tool returns, as JSON where that can say it: the same value is the same text in every process."""
+    """A tool's result as JSON, else as Python's text; the same value gives the same text in every process."""
     try:
-        return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS, default=_plain).decode()
+        return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS, default=_jsonable).decode()
     except TypeError:
         pass
     try:
-        return json.dumps(value, default=_plain, ensure_ascii=False)  # knows integers of more than 64 bits
+        return json.dumps(value, default=_jsonable, ensure_ascii=False)  # takes integers of more than 64 bits
     except (TypeError, ValueError, RecursionError):
         return str(value)
 
 
-def _plain(value: Any) -> Any:
+def _jsonable(value: Any) -> Any:
     if hasattr(value, "model_dump"):
         return value.model_dump(mode="json")
     if isinstance(value, set | frozenset):

@@ -1,4 +1,4 @@
-"""What the toolbox knows of a source of tools: tools.py, an MCP server, a sandbox."""
+"""The interface of a source of tools: tools.py, an MCP server, a sandbox."""
 
 from collections.abc import Hashable
 from contextlib import AbstractAsyncContextManager
@@ -7,92 +7,79 @@ from typing import Any, Protocol
 
 
 class SessionLost(Exception):
-    """The tools of this rollout are gone (a server died, a container was killed): the rollout ends, the run goes on."""
+    """The tools of this rollout are gone (a server died, a container was killed): the rollout ends, the run continues."""
 
 
 class ToolError(Exception):
-    """A call that went wrong, worded for the model."""
+    """A call that failed; the message is for the model."""
 
 
 @dataclass(frozen=True)
 class Offer:
-    """One tool: the schema that the model is offered (OpenAI's form) and its own time limit, if it has one."""
+    """A tool that a source offers: its schema for the model (OpenAI's form) and its own time limit, if it has one."""
 
     schema: dict[str, Any]
     timeout_s: float | None = None
-    own: str = ""
-    """What the source calls it, where that is another name than the model's."""
+    source_name: str = ""
+    """The source's name for it, if that differs from the model's."""
     reads_row: bool = False
-    """Whether its results depend on the row's metadata, which the conversation does not hold."""
-    in_turn: bool = False
-    """Whether the calls of a rollout wait for each other; the wait does not count against a call's time limit."""
+    """Whether its results depend on the row's metadata, which is not part of the conversation."""
+    one_at_a_time: bool = False
+    """Whether a rollout's calls run one after the other; waiting does not count against a call's time limit."""
 
     @property
     def name(self) -> str:
-        """The name that the model calls."""
+        """The name by which the model calls it."""
         return self.schema["function"]["name"]
 
     def renamed(self, name: str) -> "Offer":
         """The same tool under another name for the model."""
         schema = {**self.schema, "function": {**self.schema["function"], "name": name}}
-        return replace(self, schema=schema, own=self.own or self.name)
+        return replace(self, schema=schema, source_name=self.source_name or self.name)
 
 
 class Caller(Protocol):
     """The tools of a source, open for one rollout."""
 
     async def call(self, name: str, arguments: dict[str, Any]) -> Any:
-        """The result of a valid call: text, or what JSON can say. ToolError and any other exception is told to the
-        model; SessionLost ends the rollout. Time and output limits are the session's business."""
+        """The result of a valid call: text, or a value that has a JSON form.
+
+        ToolError and any other exception becomes the result that the model reads; SessionLost ends the rollout. The
+        session enforces the limits of time and output.
+        """
 
 
 class Source(Protocol):
-    """`origin`: how people know it (`tools.py`, `browser`). `stateful`: a rollout has a session of its own, which
-    earlier calls have changed; an interrupted rollout that goes on makes those calls again."""
+    """Where tools come from.
+
+    `origin`: its name for people (`tools.py`, `browser`). `stateful`: each rollout has a session of its own, which its
+    calls change; an interrupted rollout that is resumed makes the earlier calls again.
+    """
 
     origin: str
     stateful: bool
 
     @property
     def prefix(self) -> str | None:
-        """What its tools' names begin with when another source has the same; None: they keep their names."""
+        """The prefix of its tools' names when another source has the same ones; None: they keep their names."""
 
     def group(self, prompt: dict[str, Any]) -> Hashable:
-        """Prompts of one group are offered the same tools; usually None."""
+        """The group of a prompt: all prompts of a group are offered the same tools. Usually None."""
 
     async def offers(self, prompt: dict[str, Any]) -> list[Offer]:
-        """The tools that a (prepared) prompt gets; asked once per group, before the teacher is. Raises InputError."""
+        """The tools that a (prepared) prompt is offered; called once per group, before the teacher is asked. Raises
+        InputError."""
 
     def open(self, prompt: dict[str, Any], sandbox: Any) -> AbstractAsyncContextManager[Caller]:
-        """The tools, ready to be called in a rollout of this prompt (its `sample` says in which); `sandbox` is the
-        rollout's own, None without one.
+        """The tools, ready to be called in one rollout of this prompt (`sample` says which); `sandbox` is the rollout's,
+        None without one.
 
-        That of a stateful source is entered and left in the same task, and may be gone before it is left. Raises
-        SessionLost when it cannot be opened.
+        For a stateful source the context is entered and left in the same task, and the session may be gone before it is
+        left. Raises SessionLost when it cannot be opened.
         """
 
     async def ready(self, prompts: list[dict[str, Any]]) -> None:
-        """Makes sure that the tools of these prompts can be had, before the teacher is asked. Raises InputError."""
+        """Checks that the tools of these prompts are available, before the teacher is asked. Raises InputError."""
 
     async def close(self) -> None:
-        """Gives back what is not of one rollout."""
-
-
-class Sandboxes(Protocol):
-    """Opens the sandbox of a rollout (sandbox/sandboxes.py)."""
-
-    def open(self, prompt: dict[str, Any]) -> AbstractAsyncContextManager[Any]:
-        """The sandbox of a prompt with `docker`; the value of the block is what the sources get as `sandbox`. Its
-        `image` is the image's id."""
-
-    def faults(self, prompts: list[dict[str, Any]]) -> list[str]:
-        """What is wrong with the rows, without starting anything."""
-
-    def version(self, prompt: dict[str, Any]) -> str | None:
-        """A hash of what the results of a row's tools depend on, because they ran in its sandbox; None without one."""
-
-    async def ready(self, prompts: list[dict[str, Any]]) -> None:
-        """Makes sure that these prompts can have their sandboxes. Raises InputError."""
-
-    async def close(self) -> None:
-        """Gives back what is left."""
+        """Closes what rollouts share."""

@@ -1,4 +1,4 @@
-"""Where a user's functions run: never in the event loop that asks the teacher, so that none of them can stall it."""
+"""Runs a user's functions outside of the event loop that asks the teacher, so that none of them can stall it."""
 
 import _thread
 import asyncio
@@ -8,16 +8,16 @@ from collections.abc import Awaitable, Callable
 from queue import SimpleQueue
 from typing import Any
 
-from distill.tools.keeper import explain
+from distill.tools.resource import explain
 
-IDLE = 64
-"""Threads that wait for the next call, at most: to start one takes half of the CPU time of a call."""
+MOST_IDLE = 64
+"""Threads kept for the next calls: starting one takes half of the CPU time of a call."""
 _idle: list[SimpleQueue[Callable[[], None]]] = []
-os.register_at_fork(after_in_child=_idle.clear)  # a fork has none of them
+os.register_at_fork(after_in_child=_idle.clear)  # a fork has none of these threads
 
 
 async def in_thread(function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
-    """Runs a blocking function in a thread: one that hangs is left behind and does not hold up the exit."""
+    """The result of a blocking function, run in a thread; one that hangs is abandoned and does not delay the exit."""
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[Any] = loop.create_future()
 
@@ -29,16 +29,16 @@ async def in_thread(function: Callable[..., Any], arguments: dict[str, Any]) -> 
         try:
             result, setter = function(**arguments), outcome.set_result
         except BaseException as error:
-            # A SystemExit would end the run, and no future takes a StopIteration.
-            ours = isinstance(error, Exception) and not isinstance(error, StopIteration)
-            result, setter = error if ours else RuntimeError(explain(error)), outcome.set_exception
+            # A SystemExit would end the run, and a future refuses a StopIteration.
+            passable = isinstance(error, Exception) and not isinstance(error, StopIteration)
+            result, setter = error if passable else RuntimeError(explain(error)), outcome.set_exception
         if not loop.is_closed():
             loop.call_soon_threadsafe(settle, setter, result)
 
     try:
         _idle.pop().put(work)
     except IndexError:
-        _thread.start_new_thread(_serve, (work,))  # Thread.start waits until it runs, and all other rollouts with it
+        _thread.start_new_thread(_serve, (work,))  # Thread.start would block the event loop until the thread runs
     return await outcome
 
 
@@ -46,29 +46,32 @@ def _serve(work: Callable[[], None]) -> None:
     todo: SimpleQueue[Callable[[], None]] = SimpleQueue()
     while True:
         work()
-        del work  # and the rollout with it
-        if len(_idle) >= IDLE:
+        del work  # it refers to the whole rollout
+        if len(_idle) >= MOST_IDLE:
             return
         _idle.append(todo)
         work = todo.get()
 
 
 class LoopThread:
-    """An event loop in a daemon thread of its own, begun when it is first needed: all async tools share it, so what they
-    keep between calls (a client, a lock) stays with one loop, and one that blocks holds up the others only."""
+    """An event loop in a daemon thread, started by the first `run`.
+
+    All async tools share it: what they keep between calls (a client, a lock) stays with one loop, and a tool that blocks
+    delays only the others.
+    """
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def run(self, work: Awaitable[Any]) -> Any:
-        """What `work` returns. It is cancelled with the caller; whatever it raises is an Exception here."""
+        """The result of `work`, which is cancelled with the caller; whatever it raises arrives as an Exception."""
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
             threading.Thread(target=self._loop.run_forever, name="async tools", daemon=True).start()
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_guarded(work), self._loop))
 
     def close(self) -> None:
-        """Ends the loop; what still runs in it is left behind."""
+        """Ends the loop; what still runs in it is abandoned."""
         if self._loop:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._loop = None

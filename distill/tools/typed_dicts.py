@@ -1,4 +1,4 @@
-"""Python 3.11's own TypedDict for pydantic, which takes only that of typing_extensions before 3.12."""
+"""Converts `typing.TypedDict` for pydantic, which before Python 3.12 accepts only that of typing_extensions."""
 
 import operator
 import sys
@@ -8,31 +8,31 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 
 def portable(hint: Any) -> Any:
-    """The type hint, with each `typing.TypedDict` in it replaced by an equal one that pydantic takes."""
+    """The type hint, with each `typing.TypedDict` in it replaced by an equal one that pydantic accepts."""
     if sys.version_info >= (3, 12):
         return hint
     if is_typeddict(hint):
-        return _again(hint) if type(hint).__module__ == "typing" else hint
+        return _converted(hint) if type(hint).__module__ == "typing" else hint
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Annotated:
         return Annotated[(portable(inner[0]), *inner[1:])]  # type: ignore[return-value]
-    made = inner if origin is Literal else tuple(portable(one) for one in inner)
-    if made == inner:
+    converted = inner if origin is Literal else tuple(portable(part) for part in inner)
+    if converted == inner:
         return hint
-    return reduce(operator.or_, made) if origin in (Union, types.UnionType) else origin[made]
+    return reduce(operator.or_, converted) if origin in (Union, types.UnionType) else origin[converted]
 
 
-def _again(hint: Any) -> Any:
+def _converted(hint: Any) -> Any:
     import typing_extensions
 
     fields: dict[str, Any] = {}
     for name, inner in get_type_hints(hint, include_extras=True).items():
-        mark, said = get_origin(inner), inner
+        mark, value = get_origin(inner), inner
         if mark in (typing_extensions.Required, typing_extensions.NotRequired):
-            (said,) = get_args(inner)
-        else:  # under `from __future__ import annotations` the class has not seen what its hints say of this
+            (value,) = get_args(inner)
+        else:  # under `from __future__ import annotations` the hints are only now evaluated
             mark = typing_extensions.Required if name in hint.__required_keys__ else typing_extensions.NotRequired
-        fields[name] = mark[portable(said)]
-    made: Any = typing_extensions.TypedDict(hint.__name__, fields)  # type: ignore[misc, operator]
-    made.__doc__ = hint.__doc__
-    return made
+        fields[name] = mark[portable(value)]
+    typed_dict: Any = typing_extensions.TypedDict(hint.__name__, fields)  # type: ignore[misc, operator]
+    typed_dict.__doc__ = hint.__doc__
+    return typed_dict

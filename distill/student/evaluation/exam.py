@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from distill.agent.rollout import Conversation, run, with_tools
+from distill.agent.rollout import Conversation, retry_if_tools_lost, run
 from distill.answers import correct, extract, judge
 from distill.records.faults import InputError
 from distill.records.spoken import begin
@@ -53,7 +53,7 @@ async def sit(
 
     async def one(prompt: dict[str, Any]) -> dict[str, Any]:
         async with places:
-            talk, offered = await with_tools(lambda: talk_about(prompt))
+            talk, offered = await retry_if_tools_lost(lambda: talk_about(prompt))
         record = evaluated(who, prompt, talk, offered)
         on_done(record)
         return record

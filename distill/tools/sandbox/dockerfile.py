@@ -1,6 +1,6 @@
-"""A Dockerfile with the files that it copies: all that the engine gets to build an image, and all that its hash covers.
+"""The build context of an image: a Dockerfile and the files that it copies. The image's hash covers exactly these.
 
-Not the whole folder: that holds models, data and `.env`, and its hash would change with every run.
+The whole folder is not sent: it has models, data and `.env`, and its hash would change with every run.
 """
 
 import hashlib
@@ -14,25 +14,25 @@ from pathlib import Path
 
 import orjson
 
-from distill.records.faults import InputError
+from distill.records.faults import Faults, InputError
 
 HEREDOC = re.compile(r"(?<!\S)\d*<<-?([\"']?)([A-Za-z_]\w*)\1")
-ELSEWHERE = re.compile(r"(?:https?|ftp|ssh|git)://|git@")
-BOUND = re.compile(r"--mount=(\S+)")
-WHOLE = (".", "./", "/", "*", "./*")
+REMOTE = re.compile(r"(?:https?|ftp|ssh|git)://|git@")
+MOUNT = re.compile(r"--mount=(\S+)")
+WHOLE_FOLDER = (".", "./", "/", "*", "./*")
 IGNORED = ("__pycache__", ".git", ".DS_Store")
 
 
 @dataclass(frozen=True)
-class Context:
-    """What is sent to the engine: paths as the Dockerfile has them, and where they are."""
+class BuildContext:
+    """What is sent to the engine: `files` maps paths in the project to where they are."""
 
     dockerfile: str
     files: dict[str, Path]
 
     @property
     def hash(self) -> str:
-        """SHA-256 over names, contents and who may execute; 64 hex digits."""
+        """SHA-256 of names, contents and execute permissions; 64 hex digits."""
         listed = [
             [name, hashlib.sha256(path.read_bytes()).hexdigest(), _executable(path)]
             for name, path in sorted(self.files.items())
@@ -40,7 +40,7 @@ class Context:
         return hashlib.sha256(orjson.dumps([self.dockerfile, listed])).hexdigest()
 
     def tar(self) -> io.BytesIO:
-        """The files as a tar that is the same for the same contents, so that the engine finds its layers again."""
+        """The files as a tar archive: the same bytes for the same contents, so that the engine reuses its cached layers."""
         packed = io.BytesIO()
         with tarfile.open(fileobj=packed, mode="w") as archive:
             for name, path in sorted(self.files.items()):
@@ -52,33 +52,34 @@ class Context:
         return packed
 
 
-def read(name: str, root: Path) -> Context:
+def read(name: str, root: Path) -> BuildContext:
     """The Dockerfile `name` of the project in `root`. Raises InputError with every fault, as `Dockerfile.x:line: …`."""
     path = root / name
     if not path.is_file():
         raise InputError(f"{name}: there is no such file in the project's folder")
-    files, faults = {name: path}, []
+    files, faults = {name: path}, Faults()
     for line, word, rest in _instructions(path.read_text(encoding="utf-8")):
         for source in _sources(word, rest):
-            found, fault = _found(source, root)
-            files |= found
-            faults += [f"{name}:{line}: {word} {source}: {fault}"] if fault else []
-    if faults:
-        raise InputError(faults)
-    return Context(name, files)
+            copied, fault = _files(source, root)
+            files |= copied
+            if fault:
+                faults.add(f"{name}:{line}: {word} {source}: {fault}")
+    faults.check()
+    return BuildContext(name, files)
 
 
 def _instructions(text: str) -> Iterator[tuple[int, str, str]]:
-    """(line, instruction, what follows it), continued lines joined, comments and here-documents left out."""
+    """(line number, instruction, its arguments), with continued lines joined, without comments and here-documents."""
     lines = iter(enumerate(text.splitlines(), start=1))
     for number, line in lines:
-        whole = line.strip()
-        if not whole or whole.startswith("#"):
+        instruction = line.strip()
+        if not instruction or instruction.startswith("#"):
             continue
-        while whole.endswith("\\"):
+        while instruction.endswith("\\"):
             _, more = next(lines, (0, ""))
-            whole = whole if more.strip().startswith("#") else whole[:-1] + " " + more.strip()
-        word, _, rest = whole.partition(" ")
+            if not more.strip().startswith("#"):
+                instruction = instruction[:-1] + " " + more.strip()
+        word, _, rest = instruction.partition(" ")
         yield number, word.upper(), rest.strip()
         if word.upper() in ("RUN", "COPY", "ADD"):
             for _, end in HEREDOC.findall(rest):
@@ -88,9 +89,9 @@ def _instructions(text: str) -> Iterator[tuple[int, str, str]]:
 
 
 def _sources(word: str, rest: str) -> list[str]:
-    """The files of the project that an instruction takes."""
+    """The paths in the project that an instruction copies or mounts."""
     if word == "RUN":
-        mounts = [dict(part.partition("=")[::2] for part in mount.split(",")) for mount in BOUND.findall(rest)]
+        mounts = [dict(part.partition("=")[::2] for part in mount.split(",")) for mount in MOUNT.findall(rest)]
         bound = [mount for mount in mounts if mount.get("type", "bind") == "bind" and "from" not in mount]
         return [mount.get("source") or mount.get("src") or "." for mount in bound]
     if word not in ("COPY", "ADD"):
@@ -105,16 +106,16 @@ def _sources(word: str, rest: str) -> list[str]:
     try:
         parts = orjson.loads(paths) if paths.startswith("[") else shlex.split(paths)
     except ValueError:
-        return []  # the engine says it better
-    return [part for part in parts[:-1] if not ELSEWHERE.match(part) and not part.startswith("<<")]
+        return []  # the engine reports it, and better
+    return [part for part in parts[:-1] if not REMOTE.match(part) and not part.startswith("<<")]
 
 
-def _found(source: str, root: Path) -> tuple[dict[str, Path], str | None]:
-    """The files of a source, by their path in the project; and what is wrong with it."""
+def _files(source: str, root: Path) -> tuple[dict[str, Path], str | None]:
+    """The files of a source by their path in the project, and what is wrong with it."""
     if "$" in source:
-        return {}, "which files these are must not depend on a variable; write their names"
-    if source in WHOLE:
-        return {}, "the project's folder holds data, models and keys; name the files that the image needs"
+        return {}, "names files by a variable; write their names out"
+    if source in WHOLE_FOLDER:
+        return {}, "the project's folder has data, models and keys; name the files that the image needs"
     relative = source.lstrip("/")
     if ".." in Path(relative).parts:
         return {}, "leads out of the project's folder"

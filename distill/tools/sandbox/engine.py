@@ -1,22 +1,23 @@
-"""The container engine: whatever speaks Docker's API, which Docker, Podman and their like do."""
+"""Connects to the container engine: anything with Docker's API, such as Docker or Podman."""
 
 import os
 from pathlib import Path
 from typing import Any
 
 from distill.records.faults import InputError
+from distill.records.one_line import one_line
 
 TIMEOUT_S = 120
 CONNECTIONS = 128
 ADVICE = (
     "start Docker, or Podman's API (`systemctl --user start podman.socket`, as root without --user; or "
-    "`podman system service --time 0 unix:///tmp/podman.sock`), or set DOCKER_HOST to where one listens"
+    "`podman system service --time 0 unix:///tmp/podman.sock`), or set DOCKER_HOST to the address of one"
 )
 
 
 def connect() -> Any:
-    """A `docker.DockerClient` of the engine that DOCKER_HOST names; else of Docker's current context, else of the first
-    that answers at the sockets of Docker and Podman. Raises InputError that says what was tried.
+    """A `docker.DockerClient` of the engine at DOCKER_HOST; else of Docker's current context, else of the first that
+    answers at the sockets of Docker and Podman. Raises InputError that lists what was tried.
     """
     import docker
     from docker.errors import DockerException
@@ -36,7 +37,7 @@ def connect() -> Any:
 
 
 def hosts() -> list[str]:
-    """Where an engine may listen, the likeliest first; only the one of DOCKER_HOST when that is set."""
+    """The addresses where an engine may listen, the likeliest first; only DOCKER_HOST when that is set."""
     named = os.environ.get("DOCKER_HOST")
     if named:
         return [named]
@@ -48,8 +49,7 @@ def hosts() -> list[str]:
         f"{runtime}/podman/podman.sock",
         "/run/podman/podman.sock",
     ]
-    found = [f"unix://{path}" for path in sockets]
-    return list(dict.fromkeys([*_context(), *found]))
+    return list(dict.fromkeys([*_context(), *(f"unix://{path}" for path in sockets)]))
 
 
 def _context() -> list[str]:
@@ -68,4 +68,4 @@ def _reason(error: BaseException) -> str:
         return "no such socket"
     if "Permission denied" in str(error):
         return "permission denied: this user may not use it"
-    return str(error).splitlines()[0][:200]
+    return one_line(error, most=200)

@@ -1,4 +1,4 @@
-"""A program that runs in a container, with its standard input and output in our hands. All of it blocks: see threads.py."""
+"""A program in a container, connected by its standard input and output. All methods block: they belong in a thread."""
 
 import contextlib
 import socket
@@ -7,40 +7,43 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 STDOUT, STDERR = 1, 2
-SAID = 400
-"""Characters of what it wrote to standard error that are kept: the last ones."""
+STDERR_CHARS = 400
+"""Characters of its standard error that are kept: the last ones."""
 
 
 class Exec:
-    """`start` before anything else; `close` in any case, from any thread. It ends the program's input, by which programs
-    of ours know that nobody waits for them any more (the engine has no other way to end one)."""
+    """Call `start` before anything else, and `close` in any case, from any thread.
+
+    `close` ends the program's input: our programs then know that nobody waits for them any more (the engine has no other
+    way to end one). `stderr`: the last characters of its standard error.
+    """
 
     def __init__(self, client: Any, container: str, command: Sequence[str]):
         self._api, self._container, self._command = client.api, container, list(command)
-        self._raw: Any = None  # what the SDK reads from, and the socket under it
+        self._raw: Any = None  # what the SDK reads from; _socket is the socket underneath
         self._socket: Any = None
         self._id = ""
         self._closed = False
         self._lock = threading.Lock()
-        self.said = ""
+        self.stderr = ""
 
     def start(self) -> None:
-        """Raises what the docker SDK raises."""
+        """Starts the program. Raises what the docker SDK raises."""
         self._id = self._api.exec_create(self._container, self._command, stdin=True)["Id"]
         raw = self._api.exec_start(self._id, socket=True)
         with self._lock:
             self._raw, self._socket = raw, getattr(raw, "_sock", raw)
             self._socket.settimeout(None)
-            late = self._closed
-        if late:
+            closed = self._closed
+        if closed:  # by another thread, before there was a socket
             self.close()
 
     def write(self, data: bytes) -> None:
-        """Raises OSError when the program is gone."""
+        """Writes to its standard input. Raises OSError when the program is gone."""
         self._socket.sendall(data)
 
     def read(self) -> Iterator[bytes]:
-        """What it writes to standard output, until it ends."""
+        """The pieces of its standard output, until it ends."""
         from docker.utils.socket import SocketError, frames_iter
 
         with contextlib.suppress(OSError, ValueError, SocketError):  # closed by us, or torn down with its container
@@ -48,20 +51,20 @@ class Exec:
                 if stream == STDOUT:
                     yield data
                 else:
-                    self.said = (self.said + data.decode(errors="replace"))[-SAID:]
+                    self.stderr = (self.stderr + data.decode(errors="replace"))[-STDERR_CHARS:]
 
     def line(self) -> bytes | None:
         """Its first line of standard output; None when it ends without one."""
-        found = bytearray()
+        received = bytearray()
         for data in self.read():
-            found += data
+            received += data
             if data.endswith(b"\n"):
-                return bytes(found)
+                return bytes(received)
         return None
 
     @property
     def exit_code(self) -> int | None:
-        """With what it ended; None where the engine does not know."""
+        """Its exit code; None when the engine does not know."""
         from docker.errors import DockerException
 
         try:

@@ -1,4 +1,4 @@
-"""The image of a row, on the engine: built once per content of its Dockerfile, or fetched if it is not there."""
+"""Provides the image of a row: built once per content of its Dockerfile, or fetched if the engine does not have it."""
 
 from pathlib import Path
 from typing import Any
@@ -8,12 +8,13 @@ from distill.tools.sandbox import dockerfile
 from distill.tools.sandbox.name import LOCAL
 from distill.tools.sandbox.name import dockerfile as dockerfile_name
 
-SHOWN = 15
-CONTENT = "distill.content"
+SHOWN_LINES = 15
+"""Lines of a failed build's output that a fault shows: the last ones."""
+CONTENT_LABEL = "distill.content"
 
 
 def content(docker: str, root: Path) -> str:
-    """What the image is made of: the hash of Dockerfile and copied files, or the name of an image that is fetched.
+    """What determines the image: the hash of Dockerfile and copied files, or the name of an image that is fetched.
 
     Raises InputError as `dockerfile.read` does.
     """
@@ -22,39 +23,39 @@ def content(docker: str, root: Path) -> str:
 
 
 def ensure(client: Any, docker: str, root: Path) -> str:
-    """The id of the image, once the engine has it. Raises InputError when it cannot be built or fetched."""
+    """The id of the image, after it was built or fetched if necessary. Raises InputError when that fails."""
     from docker.errors import DockerException, ImageNotFound
 
     name = dockerfile_name(docker)
     context = dockerfile.read(name, root) if name else None
-    wanted = f"distill/{docker.removeprefix(LOCAL)}:{context.hash[:12]}" if context else docker
+    tag = f"distill/{docker.removeprefix(LOCAL)}:{context.hash[:12]}" if context else docker
     try:
         try:
-            return client.images.get(wanted).id
+            return client.images.get(tag).id
         except ImageNotFound:
             print(f"sandbox: {'building' if context else 'fetching'} {docker}", flush=True)
         if context is None:
-            return client.images.pull(wanted).id
-        _build(client, context, wanted)
-        return client.images.get(wanted).id
+            return client.images.pull(tag).id
+        _build(client, context, tag)
+        return client.images.get(tag).id
     except (DockerException, OSError) as error:
-        what = f"{name}: cannot be built" if name else f"the image {docker} cannot be fetched"
-        raise InputError(f"{what}: {error}") from None
+        failure = f"{name}: cannot be built" if name else f"the image {docker} cannot be fetched"
+        raise InputError(f"{failure}: {error}") from None
 
 
-def _build(client: Any, context: dockerfile.Context, tag: str) -> None:
+def _build(client: Any, context: dockerfile.BuildContext, tag: str) -> None:
     lines: list[str] = []
     for event in client.api.build(
         fileobj=context.tar(),
         custom_context=True,
         dockerfile=context.dockerfile,
         tag=tag,
-        labels={CONTENT: context.hash},
+        labels={CONTENT_LABEL: context.hash},
         rm=True,
         forcerm=True,
         decode=True,
     ):
         lines += event.get("stream", "").splitlines()
         if "error" in event:
-            shown = "\n".join(line for line in [*lines[-SHOWN:], event["error"].strip()] if line.strip())
+            shown = "\n".join(line for line in [*lines[-SHOWN_LINES:], event["error"].strip()] if line.strip())
             raise InputError(f"{context.dockerfile}: cannot be built:\n{shown}")

@@ -1,13 +1,15 @@
-"""An MCP server at `localhost` for a row with `docker`: the one that listens inside of the row's container."""
+"""An MCP server at `localhost` for a row with `docker`: the one that listens inside the row's container."""
 
 from collections.abc import AsyncIterator, Hashable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
-from distill.records.faults import InputError
+from distill.records.faults import Faults
+from distill.tools.mcp_connection import connected
 from distill.tools.mcp_server import McpServer
-from distill.tools.mcp_source import McpCaller, McpTools
-from distill.tools.sandbox.container import Box
+from distill.tools.mcp_session import McpSession, Promised
+from distill.tools.mcp_source import McpTools
+from distill.tools.sandbox.container import Sandbox
 from distill.tools.sandbox.sandboxes import Sandboxes
 from distill.tools.source import Caller, Offer, SessionLost
 from distill.tools.threads import in_thread
@@ -15,79 +17,67 @@ from distill.tools.tool_lists import ToolLists
 
 
 class SandboxMcp:
-    """The tools of the server in each image. What an image offers does not depend on `docker_env`: a rollout in which
-    it does is lost, as with any server that changes its tools."""
+    """The tools of the server in each image.
+
+    What an image offers does not depend on `docker_env`: a rollout in which it does is lost, as with any server that
+    changes its tools.
+    """
 
     stateful = True
 
     def __init__(self, server: McpServer, lists: ToolLists | None, sandboxes: Sandboxes):
         self.origin = self.prefix = server.name
         self._server, self._lists, self._sandboxes = server, lists, sandboxes
-        self._of: dict[Hashable, _Inside] = {}
+        self._images: dict[Hashable, McpTools] = {}
 
     def group(self, prompt: dict[str, Any]) -> str | None:
-        """Rows of one image get the same, others nothing."""
+        """The version of the row's sandbox; None for a row without one, which gets no tools from here."""
         return self._sandboxes.version(prompt)
 
     async def offers(self, prompt: dict[str, Any]) -> list[Offer]:
         """As McpTools."""
-        return await self._inside(prompt).offers(prompt) if prompt.get("docker") else []
+        return await self._image(prompt).all_offers() if prompt.get("docker") else []
 
-    def open(self, prompt: dict[str, Any], sandbox: Box) -> AbstractAsyncContextManager[Caller]:
+    def open(self, prompt: dict[str, Any], sandbox: Sandbox) -> AbstractAsyncContextManager[Caller]:
         """A session with the server in the rollout's sandbox."""
-        return self._inside(prompt).open(prompt, sandbox)
+        return self._image(prompt).open(prompt, sandbox)
 
     async def ready(self, prompts: list[dict[str, Any]]) -> None:
         """As McpTools, for each image."""
-        faults: list[str] = []
+        faults = Faults()
         for prompt in {self.group(prompt): prompt for prompt in reversed(prompts) if prompt.get("docker")}.values():
-            try:
-                await self._inside(prompt).check()
-            except InputError as error:
-                faults += [f"{prompt['source']}: {fault}" for fault in error.faults]
-        if faults:
-            raise InputError(faults)
+            with faults.collect(f"{prompt['source']}: "):
+                await self._image(prompt).check()
+        faults.check()
 
     async def close(self) -> None:
         """There is nothing to close."""
 
-    def _inside(self, prompt: dict[str, Any]) -> "_Inside":
+    def _image(self, prompt: dict[str, Any]) -> McpTools:
         group = self.group(prompt)
-        if group not in self._of:
-            self._of[group] = _Inside(self._server, self._lists, group, self._sandboxes, prompt)
-        return self._of[group]
+        if group not in self._images:
+            inside = Inside(self._server, self._sandboxes, prompt)
+            self._images[group] = McpTools(self._server, self._lists, group, inside)
+        return self._images[group]
 
 
-class _Inside(McpTools):
-    """The server in one image. To learn what it offers, a sandbox is opened for `prompt`."""
+class Inside:
+    """Reaches the server in a container of one image; without a rollout's own, in one that is opened for `prompt`."""
 
-    def __init__(
-        self,
-        server: McpServer,
-        lists: ToolLists | None,
-        group: Hashable,
-        sandboxes: Sandboxes,
-        prompt: dict[str, Any],
-    ):
-        super().__init__(server, lists)
-        self.stateful, self._group = True, group
-        self._sandboxes, self._prompt = sandboxes, prompt
-
-    def group(self, prompt: dict[str, Any]) -> bool:
-        """It is there."""
-        return False
+    def __init__(self, server: McpServer, sandboxes: Sandboxes, prompt: dict[str, Any]):
+        self._server, self._sandboxes, self._prompt = server, sandboxes, prompt
 
     @asynccontextmanager
-    async def _session(self, sandbox: Box) -> AsyncIterator[McpCaller]:
-        door = sandbox.door(self.server.port)
+    async def open(self, promised: Promised, sandbox: Sandbox | None = None) -> AsyncIterator[McpSession]:
+        """A session with the server in `sandbox`. Raises SessionLost, with why the container or the tunnel failed."""
+        if sandbox is None:
+            async with self._sandboxes.open(self._prompt) as own, self.open(promised, own) as session:
+                yield session
+            return
+        tunnel = sandbox.tunnel(self._server.port)
         try:
-            async with super()._connection(door.path) as caller:
-                yield caller
+            async with connected(self._server, tunnel.path) as client:
+                yield McpSession(client, self._server, promised)
         except SessionLost as error:
-            why = await in_thread(sandbox.end, {}) or door.why
-            raise SessionLost(f"{error}{'; ' + why if why else ''}") from None
-
-    @asynccontextmanager
-    async def _connection(self, door: str | None = None) -> AsyncIterator[McpCaller]:
-        async with self._sandboxes.open(self._prompt) as box, self._session(box) as caller:
-            yield caller
+            reason = await in_thread(sandbox.end, {}) or tunnel.error
+            raise SessionLost(f"{error}{'; ' + reason if reason else ''}") from None

@@ -1,4 +1,4 @@
-"""What a row's `docker` names: an image of a registry, or `local/<name>`, which is built from `Dockerfile.<name>`."""
+"""The name in a row's `docker`: an image of a registry, or `local/<name>`, which is built from `Dockerfile.<name>`."""
 
 import re
 
@@ -12,7 +12,7 @@ IMAGE = re.compile(
 
 
 def fault(docker: str) -> str | None:
-    """Why this names no image, None when it does. Nothing is looked up, and no path leads out of the project."""
+    """Why this is not a valid name; None when it is. Nothing is looked up, and no valid name leads out of the project."""
     if docker.startswith(LOCAL):
         name = docker.removeprefix(LOCAL)
         if not OWN_NAME.fullmatch(name):
@@ -21,7 +21,7 @@ def fault(docker: str) -> str | None:
                 "small letters, digits, and . _ - between them"
             )
     elif not IMAGE.fullmatch(docker):
-        return f"'{docker}' is no name of an image, such as python:3.12-slim or local/<name>"
+        return f"'{docker}' is not a valid name of an image, such as python:3.12-slim or local/<name>"
     return None
 
 

@@ -1,7 +1,7 @@
-"""Whose a container is: it says so by its labels, and one whose process is gone is removed at the next start.
+"""Labels each container with the process that owns it, and removes those whose process is gone.
 
-A process is known by host, process namespace, boot, number and start time, so that neither a number that came round
-again nor a process in another container is taken for it. What cannot be judged from here is left alone.
+A process is identified by host, process namespace, boot, PID and start time, so that a reused PID or a process in another
+container is not mistaken for it. Other hosts' containers are left alone.
 """
 
 import os
@@ -20,27 +20,27 @@ def labels() -> dict[str, str]:
     return {HOST: _host(), BOOT: _boot(), PROCESS: str(os.getpid()), STARTED: _started(os.getpid()) or ""}
 
 
-def is_gone(found: Mapping[str, str]) -> bool:
-    """Whether the process that these labels name ran on this host and is no more."""
-    if found.get(HOST) != _host() or not found.get(PROCESS, "").isdigit():
+def is_gone(labels: Mapping[str, str]) -> bool:
+    """Whether the process that these labels name ran on this host and has ended."""
+    if labels.get(HOST) != _host() or not labels.get(PROCESS, "").isdigit():
         return False
-    return found.get(BOOT) != _boot() or _started(int(found[PROCESS])) != found.get(STARTED)
+    return labels.get(BOOT) != _boot() or _started(int(labels[PROCESS])) != labels.get(STARTED)
 
 
 def reap(client: Any) -> list[str]:
     """Removes the containers of processes that are gone; returns their names."""
     from docker.errors import APIError
 
-    gone = []
-    # Not client.containers.list: it inspects each one, and Podman fails on one that somebody removes meanwhile.
-    for found in client.api.containers(all=True, filters={"label": HOST}):
-        if is_gone(found["Labels"]):
+    removed = []
+    # Not client.containers.list: it inspects each one, and Podman fails on one that is removed meanwhile.
+    for container in client.api.containers(all=True, filters={"label": HOST}):
+        if is_gone(container["Labels"]):
             try:
-                client.api.remove_container(found["Id"], force=True, v=True)
-            except APIError:  # somebody else was faster
+                client.api.remove_container(container["Id"], force=True, v=True)
+            except APIError:  # another process has removed it
                 continue
-            gone.append(found["Names"][0].lstrip("/"))
-    return gone
+            removed.append(container["Names"][0].lstrip("/"))
+    return removed
 
 
 def _host() -> str:
@@ -58,7 +58,7 @@ def _boot() -> str:
 
 
 def _started(process: int) -> str | None:
-    """When a process was started, in whatever unit the system has; None when there is none (a zombie counts as none)."""
+    """When a process was started, in the system's own unit; None when it has ended (a zombie has, too)."""
     if Path("/proc/self/stat").exists():
         try:
             # pid (name) state ppid …: a name may hold spaces and brackets; the start is the 22nd field.
@@ -66,5 +66,5 @@ def _started(process: int) -> str | None:
         except OSError:
             return None
         return None if fields[0] in ("Z", "X") else fields[19]
-    told = subprocess.run(["ps", "-o", "lstart=", "-p", str(process)], capture_output=True, text=True, check=False)
-    return told.stdout.strip() or None
+    listing = subprocess.run(["ps", "-o", "lstart=", "-p", str(process)], capture_output=True, text=True, check=False)
+    return listing.stdout.strip() or None

@@ -1,7 +1,7 @@
-"""A way from here to a port inside of a container that has no network: each connection is a program run in there.
+"""A tunnel to a port inside a container that has no network: each connection is a program run in the container.
 
-Outside it is a Unix socket in a folder that only this user may enter, so a client still says `localhost:8931` in its
-requests, which is what servers that guard against rebinding want to hear, and no port of this machine is opened.
+Outside it is a Unix socket in a folder that only this user may enter. A client still sends `localhost:8931` in its
+requests, as servers that guard against DNS rebinding require, and no port of this machine is opened.
 """
 
 import contextlib
@@ -13,10 +13,14 @@ from pathlib import Path
 from distill.tools.sandbox.exec import Exec
 
 CHUNK = 65536
+BACKLOG = 64
+"""Connections that may wait to be accepted."""
 WAIT_S = 30
 """How long the server may take to listen after its container was started."""
+TRIES_PER_S = 10
+"""How often INSIDE looks whether it does."""
 
-# Waits until somebody listens (state 0A; the kernel's own list, so nothing has to be installed), then connects.
+# Waits until a server listens (state 0A in the kernel's own list, so nothing has to be installed), then connects.
 INSIDE = r"""
 port=$1 left=$2 hex=$(printf %04X "$1")
 listening() {
@@ -55,21 +59,21 @@ exit 70
 """
 
 
-class Door:
-    """Open from its making to `close`. `path`: the Unix socket; `why`: what the last connection that failed died of."""
+class PortTunnel:
+    """Open until `close`. `path`: the Unix socket; `error`: why the last failed connection failed."""
 
     def __init__(self, folder: Path, port: int, run: Callable[[Sequence[str]], Exec]):
         self.path = str(folder / str(port))
-        self.why = ""
+        self.error = ""
         self._port, self._run, self._waited = port, run, False
         self._open: set[Exec] = set()
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(self.path)
-        self._listener.listen(64)
-        threading.Thread(target=self._accept, name=f"door {port}", daemon=True).start()
+        self._listener.listen(BACKLOG)
+        threading.Thread(target=self._accept, name=f"tunnel {port}", daemon=True).start()
 
     def close(self) -> None:
-        """Closes the socket and all that goes through it."""
+        """Closes the socket and all connections."""
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -79,34 +83,34 @@ class Door:
     def _accept(self) -> None:
         while True:
             try:
-                here, _ = self._listener.accept()
+                local, _ = self._listener.accept()
             except OSError:
                 return
-            threading.Thread(target=self._serve, args=(here,), name=f"through door {self._port}", daemon=True).start()
+            threading.Thread(target=self._serve, args=(local,), name=f"connection {self._port}", daemon=True).start()
 
-    def _serve(self, here: socket.socket) -> None:
-        # Who was there once and is not any more has died, and who did not come will not: no need to wait again.
-        tries = 1 if self._waited else WAIT_S * 10
-        program = self._run(["sh", "-c", INSIDE, "door", str(self._port), str(tries)])
+    def _serve(self, local: socket.socket) -> None:
+        # A server that has listened and does not any more has died, and one that never did will not: wait only once.
+        tries = 1 if self._waited else WAIT_S * TRIES_PER_S
+        program = self._run(["sh", "-c", INSIDE, "tunnel", str(self._port), str(tries)])
         self._open.add(program)
         try:
             program.start()
-            threading.Thread(target=self._send, args=(here, program), daemon=True).start()
+            threading.Thread(target=self._send, args=(local, program), daemon=True).start()
             for data in program.read():
                 self._waited = True
-                here.sendall(data)
-        except Exception as error:  # the engine's and the client's alike: the connection is over
-            self.why = str(error)
+                local.sendall(data)
+        except Exception as error:  # the engine's or the client's: either way the connection is over
+            self.error = str(error)
         finally:
-            self._waited, self.why = True, program.said.strip() or self.why
+            self._waited, self.error = True, program.stderr.strip() or self.error
             self._open.discard(program)
             program.close()
             with contextlib.suppress(OSError):
-                here.shutdown(socket.SHUT_RDWR)
-            here.close()
+                local.shutdown(socket.SHUT_RDWR)
+            local.close()
 
-    def _send(self, here: socket.socket, program: Exec) -> None:
+    def _send(self, local: socket.socket, program: Exec) -> None:
         with contextlib.suppress(OSError):
-            while data := here.recv(CHUNK):
+            while data := local.recv(CHUNK):
                 program.write(data)
         program.close()

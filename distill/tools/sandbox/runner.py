@@ -1,9 +1,9 @@
-"""The program that runs a function of tools.py inside of a sandbox. Python's own library only: the image has no other.
+"""The program that runs a function of tools.py inside a sandbox. It needs nothing but the standard library.
 
-One line of JSON comes in: the file's text, which function, its arguments. One line goes out: `{"result": …}` or
-`{"error": …}`. What the function prints goes to standard error, so that it is never taken for the answer. The function
+It reads one line of JSON: the file's text, which function, its arguments. It writes one line: `{"result": …}` or
+`{"error": …}`. What the function prints goes to standard error, so that it is not mistaken for the answer. The function
 runs in a process group of its own, which is killed when its time is over or nobody waits for it any more (the end of
-standard input); what it started and left running lives on, as long as the sandbox.
+standard input); what it started and left running lives as long as the sandbox.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ NAMES = ("distill", "distill.tools", "rnow", "rnow.core", "rnow.core.tool")
 
 
 class Context:
-    """Stands in for distill.tools.Context."""
+    """A stand-in for distill.tools.Context."""
 
     def __init__(self, metadata: dict[str, Any], prompt_id: str, sample: int):
         self.metadata, self.prompt_id, self.sample = metadata, prompt_id, sample
@@ -52,7 +52,7 @@ def loaded(source: str, file: str) -> dict[str, Any]:
 
 
 def filled(function: Any, arguments: dict[str, Any], context: dict[str, Any]) -> dict[str, Any]:
-    """The arguments as the function's types say, where the image has pydantic (else as JSON says), with the context."""
+    """The arguments with the context: converted to the function's types if the image has pydantic, else as in JSON."""
     try:
         hints = get_type_hints(function)
     except Exception:
@@ -72,14 +72,14 @@ def filled(function: Any, arguments: dict[str, Any], context: dict[str, Any]) ->
 
 
 def plain(value: Any) -> Any:
-    """What JSON cannot say, as something that it can."""
+    """A value without a JSON form, as one that has one."""
     if isinstance(value, (set, frozenset)):
         return sorted(value, key=repr)
     return value.model_dump(mode="json") if hasattr(value, "model_dump") else str(value)
 
 
 def answer(job: dict[str, Any]) -> str:
-    """What the job comes to, as a line of JSON."""
+    """The result or the error of a job, as a line of JSON."""
     try:
         functions = loaded(job["source"], job["file"])
         if job["name"] is None:
@@ -94,42 +94,42 @@ def answer(job: dict[str, Any]) -> str:
 
 
 async def awaited(result: Any) -> Any:
-    """What an async function returns."""
+    """The result of an async function."""
     return await result
 
 
 def work(job: dict[str, Any], pipe: int) -> None:
-    """The child: does the job, with its own output out of the way."""
+    """The child process: runs the job with its standard output redirected, and writes the answer to the pipe."""
     os.setsid()
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
-    said = answer(job).encode() + b"\n"
+    line = answer(job).encode() + b"\n"
     with contextlib.suppress(Exception):
         sys.stdout.flush()
-    while said:
-        said = said[os.write(pipe, said) :]
+    while line:
+        line = line[os.write(pipe, line) :]
     os._exit(0)
 
 
 def main() -> None:
-    """The parent: waits for the answer, the end of the time or the end of the input."""
+    """The parent process: waits for the answer, the time limit or the end of the input."""
     job = json.loads(sys.stdin.buffer.readline())
-    pipe, theirs = os.pipe()
+    pipe, childs_end = os.pipe()
     child = os.fork()
     if not child:
         os.close(pipe)
-        work(job, theirs)
-    os.close(theirs)
-    end = time.monotonic() + job["timeout_s"]
-    said, late = bytearray(), False
-    while not said.endswith(b"\n"):
-        ready = select.select([pipe, 0], [], [], max(0, end - time.monotonic()))[0]
+        work(job, childs_end)
+    os.close(childs_end)
+    deadline = time.monotonic() + job["timeout_s"]
+    line, late = bytearray(), False
+    while not line.endswith(b"\n"):
+        ready = select.select([pipe, 0], [], [], max(0, deadline - time.monotonic()))[0]
         data = os.read(pipe, 65536) if pipe in ready else b""
         late = not ready
-        said += data
+        line += data
         if not data and not (0 in ready and os.read(0, 1)):
             break
-    if said.endswith(b"\n"):
+    if line.endswith(b"\n"):
         os.waitpid(child, 0)
     else:
         try:
@@ -138,15 +138,15 @@ def main() -> None:
             os.kill(child, signal.SIGKILL)
         status = os.waitpid(child, 0)[1]
         code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else -os.WTERMSIG(status)
-        why = (
+        ending = (
             f"was not done within {job['timeout_s']:g} s"
             if late
-            else "was killed, most likely for want of memory"
+            else "was killed, most likely because memory ran out"
             if code == -signal.SIGKILL
             else f"ended with exit code {code}"
         )
-        said = bytearray(json.dumps({"error": f"its process {why}"}).encode() + b"\n")
-    sys.stdout.buffer.write(said)
+        line = bytearray(json.dumps({"error": f"its process {ending}"}).encode() + b"\n")
+    sys.stdout.buffer.write(line)
     sys.stdout.buffer.flush()
 
 
