@@ -1,8 +1,10 @@
 """The batch tier: half the price, and nothing ordered twice, whatever becomes of the batch or of us."""
 
+import asyncio
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,14 @@ from teacher_server import Asked, Cut, refused, response, says, serving, text
 
 from distill.records import jsonl, params
 from distill.records.ids import content_id
-from distill.teacher import batch_endpoint, batch_file, batch_model
+from distill.teacher import batch_endpoint, batch_file, batch_model, chat
+from distill.teacher.batch_model import BatchModel
+from distill.teacher.batch_questions import Questions
+from distill.teacher.budget import Budget
+from distill.teacher.errors import Transient
+from distill.teacher.halt import Halt
+from distill.teacher.http import Http
+from distill.teacher.store import Store
 from stages import teacher_rollouts
 
 PARAMS = {
@@ -326,15 +335,6 @@ def test_the_askers_hear_of_a_batch_when_its_files_are_gone(ready: Path) -> None
 
 @pytest.mark.parametrize(("name", "value"), [("MOST_REQUESTS", 4), ("MOST_BYTES", 700)])
 def test_files_are_split(name: str, value: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    import asyncio
-
-    from distill.teacher import chat
-    from distill.teacher.batch_model import BatchModel
-    from distill.teacher.budget import Budget
-    from distill.teacher.halt import Halt
-    from distill.teacher.http import Http
-    from distill.teacher.store import Store
-
     monkeypatch.setattr(batch_file, name, value)
     batches = Batches(sums_up, polls=0)
 
@@ -365,6 +365,47 @@ def test_files_are_split(name: str, value: int, monkeypatch: pytest.MonkeyPatch,
     files = [batches.files[batch["input_file_id"]] for batch in batches.batches.values()]
     assert sum(map(len, files)) == 10 and len(files) > 2
     assert all(len(lines) <= 4 for lines in files)
+
+
+def test_what_another_run_has_bought_meanwhile_is_not_ordered(tmp_path: Path) -> None:
+    async def ask(base_url: str) -> Any:
+        store = Store(tmp_path / "here")
+        model = BatchModel(
+            chat,
+            {"provider": "x", "api": "chat", "model": "m"},
+            lambda: Http(base_url, {}, 5),
+            find_prices=lambda: None,
+            budget=Budget(None),
+            halt=Halt(),
+            store=store,
+        )
+        question = model.request([{"role": "user", "content": "what is 1 + 1?"}], [], {"max_tokens": 9}, [])
+        store.put("a" * 64, question, chat.parse(says("Answer: 2"), 1.0))
+        answer = await model.ask(question, store.note("a" * 64))
+        await model.close()
+        return answer
+
+    batches = Batches(sums_up)
+    with serving(batches.post, gets=batches.get) as books:
+        assert asyncio.run(ask(books.base_url))["message"]["content"] == "Answer: 2"
+    assert not books.posts
+
+
+def test_the_money_for_a_batch_is_gone_only_where_it_may_have_been_billed() -> None:
+    async def spent(end: Callable[[Questions], None]) -> float:
+        budget, questions = Budget(10), Questions()
+        questions.ask("key", {}, 3.0)
+        questions.set_aside("key", await budget.reserve(3.0))
+        end(questions)
+        assert budget.reserved == 0
+        return budget.spent
+
+    assert asyncio.run(spent(lambda questions: questions.refused_together(["key"]))) == 0
+    for billed in (True, False):
+        error = Transient("server", "no", maybe_billed=billed)
+        assert (
+            asyncio.run(spent(lambda questions, error=error: questions.failed("key", error, again=True))) == 3 * billed
+        )
 
 
 def test_a_batch_that_was_cancelled_is_not_ordered_again(ready: Path) -> None:

@@ -1,5 +1,6 @@
 """Money: prices, the budget that cannot be passed, the plan that buys nothing, and the commands around them."""
 
+import asyncio
 import os
 import re
 import shutil
@@ -10,14 +11,20 @@ from typing import Any
 
 import pytest
 import sums
-from stage_process import Done, Running
+from stage_process import Done, Running, until
 from teacher_server import Asked, Books, calls, completion, refused, response, says, serving, text
 
 from distill.agent.progress import Progress
 from distill.records import jsonl
 from distill.teacher import chat, prices, tariff
+from distill.teacher.budget import Budget
+from distill.teacher.endpoint_model import EndpointModel
+from distill.teacher.errors import Fatal
+from distill.teacher.halt import Halt
+from distill.teacher.http import Http
 from distill.teacher.prices import Prices, find, full_price_flex, is_openai
 from distill.teacher.tariff import Tariff, longest_charged
+from distill.teacher.throttle import Throttle
 
 PRICE = {"scripted": {"input": 100, "output": 1000}}
 """USD per million tokens; an answer of the scripted teacher (11 in, 7 out) costs 0.0081."""
@@ -193,14 +200,6 @@ def test_what_openrouter_says_it_charged_is_what_was_charged() -> None:
 
 def test_the_standard_tier_is_asked_for_where_a_project_may_have_a_dearer_one() -> None:
     """OpenAI's `auto`, which a request without a tier means, can be `priority`."""
-    import asyncio
-
-    from distill.teacher import chat
-    from distill.teacher.budget import Budget
-    from distill.teacher.endpoint_model import EndpointModel
-    from distill.teacher.halt import Halt
-    from distill.teacher.http import Http
-    from distill.teacher.throttle import Throttle
 
     async def ask(provider: str, base_url: str) -> None:
         model = EndpointModel(
@@ -219,6 +218,53 @@ def test_the_standard_tier_is_asked_for_where_a_project_may_have_a_dearer_one() 
         for provider in ("openai", books.base_url):
             asyncio.run(ask(provider, books.base_url))
     assert [asked.body.get("service_tier") for asked in books.posts] == ["default", None]
+
+
+def endpoint(base_url: str, halt: Halt, budget: Budget) -> EndpointModel:
+    """A model of which every answer may cost a dollar and more, asked in this process."""
+    return EndpointModel(
+        chat,
+        {"provider": base_url, "api": "chat", "model": "m"},
+        lambda: Http(base_url, {}, 5),
+        find_prices=lambda: Prices(0, 0, 0, 1_000_000),
+        throttle=Throttle(8, halt),
+        budget=budget,
+        halt=halt,
+    )
+
+
+def test_who_waits_for_money_when_the_run_is_stopped_does_not_spend_it() -> None:
+    async def two(base_url: str) -> list[Any]:
+        halt = Halt()
+        model = endpoint(base_url, halt, Budget(10))
+        question = model.request([{"role": "user", "content": "what is 1 + 1?"}], [], {"max_tokens": 8}, [])
+        asking = [asyncio.create_task(model.ask(question)) for _ in range(2)]
+        await asyncio.to_thread(until, lambda: books.posts)
+        await asyncio.sleep(0.05)
+        halt.stop(Fatal("interrupted", "stopped"))
+        ends = await asyncio.gather(*asking, return_exceptions=True)
+        await model.close()
+        return ends
+
+    cheap = says("Answer: 2") | {"usage": {"prompt_tokens": 11, "completion_tokens": 1}}
+    with serving(lambda asked: cheap, latency_s=0.3) as books:
+        ends = asyncio.run(two(books.base_url))
+    assert len(books.posts) == 1 and isinstance(ends[1], Fatal) and ends[0]["message"]["content"] == "Answer: 2"
+
+
+def test_what_the_headers_of_an_answer_say_is_heeded() -> None:
+    async def two(base_url: str) -> None:
+        model = endpoint(base_url, Halt(), Budget(None))
+        question = model.request([{"role": "user", "content": "what is 1 + 1?"}], [], {"max_tokens": 8}, [])
+        for _ in range(2):
+            await model.ask(question)
+        await model.close()
+
+    told = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "400ms"}
+    with serving(lambda asked: (200, says("Answer: 2"), told)) as books:
+        asyncio.run(two(books.base_url))
+    first, second = (at for at, _ in books.answered)
+    assert second - first > 0.35
 
 
 def test_a_plan_tells_what_is_missing_and_asks_nothing(asks: Callable[..., Done], project: Path) -> None:
@@ -377,15 +423,8 @@ def test_on_a_terminal_one_line_is_kept_and_nothing_runs_into_it(
 
 
 def test_nothing_is_bought_that_a_full_disk_could_not_keep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import asyncio
-
-    from distill.teacher import chat, store
-    from distill.teacher.budget import Budget
-    from distill.teacher.endpoint_model import EndpointModel
-    from distill.teacher.halt import Halt
-    from distill.teacher.http import Http
+    from distill.teacher import store
     from distill.teacher.teacher import Teacher
-    from distill.teacher.throttle import Throttle
 
     async def ask(base_url: str) -> None:
         halt = Halt()

@@ -1,5 +1,6 @@
 """OpenAI's Responses API, as the agent loop uses it: reasoning replayed untouched, refusals, limits, background."""
 
+import asyncio
 import json
 import os
 import signal
@@ -15,10 +16,15 @@ from teacher_server import Asked, Books, function_call, reasoning, refused, resp
 
 from distill.records import jsonl
 from distill.records.params import load as load_params
+from distill.teacher import background as background_module
+from distill.teacher.background import POLL_FAILURES
+from distill.teacher.errors import ApiError
 from distill.teacher.halt import Halt
+from distill.teacher.http import Http
 from distill.teacher.open_model import open_model
 from distill.teacher.store import Store
 
+BODY = b'{"model": "gpt-5-pro", "input": "what is 1 + 1?"}'
 BLOB = "gAAAAAB" + "x9+/=" * 40 + "é\u2028"
 
 
@@ -253,6 +259,35 @@ def test_a_background_answer_that_failed_unbilled_is_ordered_again(
         done = asks(books, **PRO, teacher__n=1, teacher__max_output_tokens=1000, runtime__budget_usd=0.2)
     assert done.returncode == 0, done.stderr
     assert rollouts(project)[0]["status"] == "completed" and len(books.posts) == 2 + 1 and not store_notes()
+
+
+@pytest.mark.parametrize(("failures", "kind"), [(POLL_FAILURES - 1, None), (POLL_FAILURES, "overloaded")])
+def test_looks_at_an_answer_in_the_making_may_fail_for_a_while(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, failures: int, kind: str | None
+) -> None:
+    """Then the rollout gives up, and the note lets a later run look again."""
+    monkeypatch.setattr(background_module, "FIRST_POLL_S", 0.001)
+    monkeypatch.setattr(background_module, "LONGEST_POLL_S", 0.001)
+    ill = iter(range(failures))
+
+    def get(asked: Asked) -> Any:
+        return (503, b"", {}) if next(ill, None) is not None else response(text("Answer: 1"), id="resp_0")
+
+    async def asked(base_url: str) -> str | None:
+        note = Store(tmp_path / "here").note("a" * 64)
+        http = Http(base_url, {}, 5)
+        try:
+            await background_module.Background(http, "/responses", Halt()).post(BODY, note)
+            return None
+        except ApiError as error:
+            return error.kind
+        finally:
+            assert note.read() == "resp_0"
+            await http.close()
+
+    with serving(lambda asked: response(status="queued", id="resp_0"), gets=get) as books:
+        assert asyncio.run(asked(books.base_url)) == kind
+    assert len(books.posts) == 1
 
 
 def test_ctrl_c_does_not_wait_for_answers_in_the_background(asks: Callable[..., Done], project: Path) -> None:
