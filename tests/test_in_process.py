@@ -14,7 +14,7 @@ import pytest
 from tiny_qwen3 import PROMPT, QUESTION, ROW, SHOP, sit
 
 from distill.records.faults import InputError
-from distill.student.render import Sequence, as_templates_want
+from distill.student.render import TokenSequence, as_templates_want
 from distill.student.serving.endpoint import serving
 from distill.student.serving.forced_call import openings
 from distill.student.serving.in_process import InProcess
@@ -80,7 +80,7 @@ def test_a_base_that_does_not_fit_in_16_bits_is_loaded_in_4(trained, loaded, mon
     assert "loaded in 4" in capsys.readouterr().out
     assert {type(part).__name__ for part in small.model.modules()} & {"Linear4bit"}
     ids = list(range(10, 30))
-    row = [Sequence(ids, ids)]
+    row = [TokenSequence(ids, ids)]
     for adapted in (False, True):
         assert small.loss(row, adapted) == pytest.approx(loaded.loss(row, adapted), rel=0.2)
 

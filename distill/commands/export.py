@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from distill.dataset.export import Unsayable, huggingface, openai, sharegpt
+from distill.dataset.export import NotRepresentable, huggingface, openai, sharegpt
 from distill.dataset.export.card import card
 from distill.records import jsonl, stage
 from distill.records.atomic import replacing
@@ -60,7 +60,7 @@ def _exported(
     for row in _rows():
         try:
             yield export(row)
-        except Unsayable as reason:
+        except NotRepresentable as reason:
             told[f"left out: {reason}"] += 1
             continue
         if not keeps_thoughts and any(message.get("reasoning_content") for message in row["messages"]):

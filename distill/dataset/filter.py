@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from distill import checks
 from distill.dataset import facts, verdict
-from distill.dataset.checks import CHECKS, CONTESTS, duplicate, on, signs, texts
-from distill.dataset.checks.context import Context
+from distill.dataset.checks import CHECKS, CONTESTS, duplicate, on, prefilter, texts
+from distill.dataset.checks.context import CheckContext
 from distill.dataset.facts import Facts
-from distill.dataset.held_out import Exam, HeldOut, of_files, of_prompt
+from distill.dataset.held_out import HeldOutIndex, HeldOutPrompt, of_files, of_prompt
 from distill.dataset.verdict import Row, Verdict
 from distill.records import jsonl
 from distill.records.faults import InputError
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 PROMPTS = "data/prompts.jsonl"
 
 
-def context(params: dict[str, Any]) -> Context:
+def context(params: dict[str, Any]) -> CheckContext:
     """What the checks that are on need to know beyond a row."""
     modes, student = params["filter"], params["student"]
     own = {} if modes["own"] == "off" else checks.load("checks.py")
     held_out, sources = _prompts(modes)
-    known = Context(own=own, max_tool_errors=modes["max_tool_errors"], held_out=held_out, sources=sources)
+    known = CheckContext(own=own, max_tool_errors=modes["max_tool_errors"], held_out=held_out, sources=sources)
     if modes["length"] == modes["tools_shown"] == "off":
         return known
     from distill.dataset.token_counts import opened
@@ -77,36 +77,36 @@ def _once(count: Callable[[Row], int]) -> Callable[[Row], int]:
     return counted
 
 
-def _prompts(modes: Mapping[str, Any]) -> tuple[HeldOut, dict[str, str]]:
+def _prompts(modes: Mapping[str, Any]) -> tuple[HeldOutIndex, dict[str, str]]:
     """What is held out, and the seed file of each training prompt. Raises InputError where what a check needs is not
     there; rollouts from elsewhere have no prompts, and need none while `contaminated` is off."""
     asks = modes["contaminated"] != "off"
-    exams: list[Exam] = of_files(modes["decontaminate_against"]) if asks else []
+    exams: list[HeldOutPrompt] = of_files(modes["decontaminate_against"]) if asks else []
     sources: dict[str, str] = {}
     for prompt in jsonl.read(PROMPTS, "prepared_prompt") if asks or Path(PROMPTS).exists() else ():
         if prompt["split"] == "train":
             sources[prompt["id"]] = intern(prompt["source"].rpartition(":")[0])
         elif asks:
             exams.append(of_prompt(prompt))
-    return HeldOut(exams), sources
+    return HeldOutIndex(exams), sources
 
 
-def judge(rows: Iterable[Row], modes: Mapping[str, Any], context: Context) -> Iterator[tuple[Facts, Verdict]]:
+def judge(rows: Iterable[Row], modes: Mapping[str, Any], context: CheckContext) -> Iterator[tuple[Facts, Verdict]]:
     """The facts of each row and the verdict on it by itself, in order: every check that is on has looked at it."""
     chosen = {name: CHECKS[name] for name in on(modes) if name in CHECKS}
     every = [(name, module.check) for name, module in chosen.items()]
-    without_signs = [(name, module.check) for name, module in chosen.items() if not hasattr(module, "SIGNS")]
-    suspicious = signs.looking_for(module.SIGNS for module in chosen.values() if hasattr(module, "SIGNS"))
+    unfiltered = [(name, module.check) for name, module in chosen.items() if not hasattr(module, "PREFILTER")]
+    suspicious = prefilter.any_of(module.PREFILTER for module in chosen.values() if hasattr(module, "PREFILTER"))
     compares = modes["duplicate"] != "off"
     for row in rows:
-        said, asked = texts.said_and_asked(row)
-        checks = every if suspicious(said, asked) else without_signs
+        said, asked = texts.contents_and_arguments(row)
+        checks = every if suspicious(said, asked) else unfiltered
         faults = [(name, fault) for name, check in checks if (fault := check(row, context)) is not None]
         digest = duplicate.digest(row, said) if compares else None
         yield facts.of(row, context.sources, _length(row, modes, context), digest), verdict.of(row, faults, modes)
 
 
-def _length(row: Row, modes: Mapping[str, Any], context: Context) -> int | None:
+def _length(row: Row, modes: Mapping[str, Any], context: CheckContext) -> int | None:
     """Tokens of the row, where the check `length` counts them and the template can say it."""
     if modes["length"] == "off":
         return None

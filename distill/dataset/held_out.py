@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 from zlib import crc32
 
-from distill.dataset.question import Question, answers_differ, expected, numbers, question, said, words
+from distill.dataset.prompt_words import PromptWords, answers_differ, expected, numbers, question, said, words
 from distill.records import jsonl
 from distill.records.faults import InputError
 
@@ -21,12 +21,12 @@ TEXTS = ("messages", "prompt", "question", "problem", "instruction", "text")
 """Where a row of a benchmark has its prompt: the first of these that it has."""
 
 
-class Exam(NamedTuple):
+class HeldOutPrompt(NamedTuple):
     """One prompt that is held out."""
 
     where: str
     """file:line."""
-    asked: Question
+    asked: PromptWords
     system: str
 
 
@@ -37,10 +37,10 @@ class Overlap(NamedTuple):
     share: float
 
 
-class HeldOut:
+class HeldOutIndex:
     """All of them, to be looked up."""
 
-    def __init__(self, exams: Iterable[Exam] = ()) -> None:
+    def __init__(self, exams: Iterable[HeldOutPrompt] = ()) -> None:
         once = {(exam.system, tuple(exam.asked.words), exam.asked.expected): exam for exam in exams if exam.asked.words}
         self.exams = list(once.values())
         self._whole = {
@@ -81,7 +81,7 @@ class HeldOut:
                     _cover(covered, self._found[gram], self.exams)
         if not covered:
             return None
-        given, mine = numbers(asked), Question(asked, expected(metadata))
+        given, mine = numbers(asked), PromptWords(asked, expected(metadata))
         overlaps = [
             Overlap(exam.where, len(places & self._own[number]) / len(self._own[number]))
             for number, places in covered.items()
@@ -111,20 +111,20 @@ def _grams(codes: Sequence[int], size: int) -> Iterator[int]:
     return map(hash, zip(*(codes[place:] for place in range(size)), strict=False))
 
 
-def _cover(covered: dict[int, set[int]], places: Sequence[tuple[int, int]], exams: Sequence[Exam]) -> None:
+def _cover(covered: dict[int, set[int]], places: Sequence[tuple[int, int]], exams: Sequence[HeldOutPrompt]) -> None:
     for number, place in places:
         covered[number].update(range(place, min(place + GRAM, len(exams[number].asked.words))))
 
 
-def of_prompt(prompt: Mapping[str, Any]) -> Exam:
+def of_prompt(prompt: Mapping[str, Any]) -> HeldOutPrompt:
     """A prompt of the eval split of data/prompts.jsonl."""
     messages = prompt["messages"]
-    return Exam(prompt["source"], question(messages, prompt["metadata"]), said(messages, "system"))
+    return HeldOutPrompt(prompt["source"], question(messages, prompt["metadata"]), said(messages, "system"))
 
 
-def of_files(paths: Sequence[str]) -> list[Exam]:
+def of_files(paths: Sequence[str]) -> list[HeldOutPrompt]:
     """Those of JSON Lines files of benchmarks. Raises InputError with the faults of all files."""
-    exams: list[Exam] = []
+    exams: list[HeldOutPrompt] = []
     faults: list[str] = []
     for path in paths:
         number = 0
@@ -145,7 +145,7 @@ def of_files(paths: Sequence[str]) -> list[Exam]:
     return exams
 
 
-def _exam(where: str, text: Any, metadata: Any) -> Exam:
+def _exam(where: str, text: Any, metadata: Any) -> HeldOutPrompt:
     if isinstance(text, str):
-        return Exam(where, Question(words(text), None), "")
-    return Exam(where, question(text, metadata if isinstance(metadata, dict) else {}), said(text, "system"))
+        return HeldOutPrompt(where, PromptWords(words(text), None), "")
+    return HeldOutPrompt(where, question(text, metadata if isinstance(metadata, dict) else {}), said(text, "system"))

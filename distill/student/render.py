@@ -20,21 +20,21 @@ IGNORED = -100  # the label that torch's cross entropy passes over
 
 
 @dataclass(frozen=True)
-class Sequence:
+class TokenSequence:
     """Tokens, and for each the label: itself where it is learned, IGNORED where it is only context."""
 
     input_ids: list[int]
     labels: list[int]
 
 
-def render(row: dict[str, Any], tokenizer: Tokenizer) -> list[Sequence]:
+def render(row: dict[str, Any], tokenizer: Tokenizer) -> list[TokenSequence]:
     """The sequences of one row: mostly one, more where the template rewrites history.
 
     Learned are the text and calls of assistant turns (not those with `weight: 0`) and the token that ends each turn.
     A row in which nothing is to be learned gives sequences without labels. Raises Unrenderable.
     """
     messages, tools = list(as_templates_want(row["messages"])), tools_as_served(row.get("tools"))
-    sequences: list[Sequence] = []
+    sequences: list[TokenSequence] = []
     before = ""  # the text of the open sequence, up to the end of its last assistant turn
     for place, message in enumerate(messages):
         if message["role"] != "assistant":
@@ -47,7 +47,7 @@ def render(row: dict[str, Any], tokenizer: Tokenizer) -> list[Sequence]:
         if opened and prompt.startswith(before) and context[: len(opened.input_ids)] == opened.input_ids:
             context = context[len(opened.input_ids) :]
         else:
-            opened = Sequence([], [])
+            opened = TokenSequence([], [])
             sequences.append(opened)
         opened.input_ids.extend(context + answer)
         opened.labels.extend([IGNORED] * len(context) + labels)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.records.faults import InputError
-from distill.student.render import Sequence
+from distill.student.render import TokenSequence
 
 SAME = 0.01
 """Distance between two rows, as a part of a usual row's length, up to which they are one. Special tokens that SmolLM2 and
@@ -17,7 +17,7 @@ AT_ONCE = 16384
 """Rows that are compared at once: they are copied to fp32."""
 
 
-def refuse_untrained(model: Any, directory: Path, name: str, sequences: list[Sequence]) -> None:
+def refuse_untrained(model: Any, directory: Path, name: str, sequences: list[TokenSequence]) -> None:
     """Raises InputError, with every such token, where `sequences` have the student learn added tokens (calls, ends of
     turns) that the base in `directory` cannot tell from others; `name` is its `student.path`.
     """

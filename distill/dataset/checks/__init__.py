@@ -5,7 +5,7 @@ A check is one module with
 - `ADVICE`, what to try when it rejects everything;
 - `MASKS = True`, where its mode may be `mask`: then the assistant's turns that the fault points at stay in the context
   and are not learned from (`weight: 0`). A check that judges the row as a whole leaves it out;
-- `SIGNS`, where it looks for a pattern: see signs.py.
+- `PREFILTER`, where it looks for a pattern: see prefilter.py.
 
 A contest compares the rows that all checks let through with each other. It is one module with
 - `losers(standing, rows, filters) -> {place: Fault}`: which of the `standing` rows (place in the file -> facts) go;

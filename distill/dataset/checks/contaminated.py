@@ -9,13 +9,13 @@ there, or that expects another answer.
 
 from typing import Any
 
-from distill.dataset.checks.context import Context
+from distill.dataset.checks.context import CheckContext
 from distill.dataset.checks.fault import Fault
 
 ADVICE = "training prompts repeat held-out ones: give the rows in data/seed/ a split by hand, or change their wording"
 
 
-def check(row: dict[str, Any], context: Context) -> Fault | None:
+def check(row: dict[str, Any], context: CheckContext) -> Fault | None:
     if not context.held_out.exams:
         return None
     messages = row["messages"]

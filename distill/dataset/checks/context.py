@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from distill.dataset.checks.fault import Fault
-from distill.dataset.held_out import HeldOut
+from distill.dataset.held_out import HeldOutIndex
 
 
 def _no_tokenizer(row: dict[str, Any]) -> int:
@@ -17,7 +17,7 @@ def _no_template(tools: list[dict[str, Any]]) -> None:
 
 
 @dataclass(frozen=True)
-class Context:
+class CheckContext:
     """Everything outside a row that checks depend on; the filter makes one for all rows."""
 
     tokens: Callable[[dict[str, Any]], int] = _no_tokenizer
@@ -28,7 +28,7 @@ class Context:
     """Tool calls of a row that may fail."""
     own: Mapping[str, Callable[[dict[str, Any]], Fault | None]] = field(default_factory=dict)
     """The user's checks, by name."""
-    held_out: HeldOut = field(default_factory=HeldOut)
+    held_out: HeldOutIndex = field(default_factory=HeldOutIndex)
     """The prompts that nobody may train on."""
     sources: Mapping[str, str] = field(default_factory=dict)
     """prompt_id -> the seed file that the prompt is from."""

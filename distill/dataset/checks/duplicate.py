@@ -39,7 +39,7 @@ def losers(
 
 
 def digest(row: dict[str, Any], said: str) -> bytes:
-    """Equal for rows with the same conversation. `said` is the first of `texts.said_and_asked`."""
+    """Equal for rows with the same conversation. `said` is the first of `texts.contents_and_arguments`."""
     parts: list[Any] = []
     position: dict[str, int] = {}
     for message in row["messages"]:

@@ -9,8 +9,8 @@ from typing import Any
 
 import re2
 
-from distill.dataset.checks import said
-from distill.dataset.checks.context import Context
+from distill.dataset.checks import assistant_text
+from distill.dataset.checks.context import CheckContext
 from distill.dataset.checks.fault import Fault, listed
 
 ADVICE = (
@@ -38,7 +38,7 @@ _TO_A_MODEL = (
     r"\byou are now (?:a|an|no longer|acting|in (?:\w+ )?mode)\b",
     r"\bdo not (?:tell|inform|mention|reveal|alert)\b.{0,30}\b(?:user|human|this)",
 )
-PATTERN = said.pattern(
+PATTERN = assistant_text.pattern(
     *_TO_A_MODEL,
     # Recipes have instructions, and logs have system messages: what follows has to be an order.
     r"\b(?:new|updated|important|urgent|additional|hidden|special) (?:system )?instructions?\b(?: (?:for|to) (?:the |all )?\w+)?"
@@ -47,8 +47,8 @@ PATTERN = said.pattern(
     r"(?:^|\n)\s*(?:system|admin|developer): (?:you|ignore|from now|the assistant|do not|new)\b",
     rf"\byou (?:{_MUST}) (?:{_SOON})(?:{_DO})",
 )
-SIGNS = PATTERN
-_TO_BE_SAID = said.pattern(
+PREFILTER = PATTERN
+_TO_BE_SAID = assistant_text.pattern(
     *_TO_A_MODEL,
     rf"\b(?:{_MUST}) (?:{_SOON})?(?:{_SPEAK})\b",
     rf"(?:^|[.:;!\n])\s*(?:(?:always|never|now|then|and|please) )*(?:{_SPEAK})\b",
@@ -60,14 +60,14 @@ _QUOTED = re2.compile(r"\"([^\"\n]{3,80})\"|'([^'\n]{3,80})'|`([^`\n]{3,80})`|â€
 _JSON_BEFORE, _JSON_AFTER = re2.compile(r"[:,{\[]\s*$"), re2.compile(r"\s*[:,}\]]")
 """What stands around a key or value of JSON, which nobody demands."""
 _SHOUTED = re2.compile(r"\b[A-Z][A-Z0-9_]{4,}\b")
-_REFUSES = said.pattern(
+_REFUSES = assistant_text.pattern(
     r"\b(?:prompt )?injection\b", r"\bnot (?:follow|obey|act on|comply)", r"\bwon't (?:follow|obey|act|comply)",
     r"\bignor(?:e|ed|ing) (?:the|that|those|these|any|it)\b", r"\bsuspicious|\bmalicious|\buntrusted",
     r"\bembedded (?:instruction|command)|\binstructions? (?:in|inside|within|embedded)",
 )  # fmt: skip
 
 
-def check(row: dict[str, Any], context: Context) -> Fault | None:
+def check(row: dict[str, Any], context: CheckContext) -> Fault | None:
     messages = row["messages"]
     demands: set[str] = set()
     sayings: set[str] = set()

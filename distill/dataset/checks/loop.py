@@ -6,7 +6,7 @@ Polling is no loop, since the result changes. In mode `mask` the turns from the 
 from collections import defaultdict
 from typing import Any
 
-from distill.dataset.checks.context import Context
+from distill.dataset.checks.context import CheckContext
 from distill.dataset.checks.fault import Fault, listed
 from distill.records.ids import canonical_text
 
@@ -15,7 +15,7 @@ MASKS = True
 MOST = 2
 
 
-def check(row: dict[str, Any], context: Context) -> Fault | None:
+def check(row: dict[str, Any], context: CheckContext) -> Fault | None:
     if row["outcome"]["tool_calls"] <= MOST or not _repeats(row["messages"]):
         return None
     seen: dict[tuple[str, str, str], list[int]] = defaultdict(list)

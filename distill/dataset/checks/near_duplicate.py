@@ -20,7 +20,7 @@ import numpy as np
 from distill.dataset import facts, minhash
 from distill.dataset.checks.fault import Fault
 from distill.dataset.facts import Facts
-from distill.dataset.question import Question, answers_differ, numbers, question, said
+from distill.dataset.prompt_words import PromptWords, answers_differ, numbers, question, said
 from distill.records.ids import canonical
 
 ADVICE = "all prompts are nearly the same: write others, or keep them all with filter.near_duplicate: off"
@@ -36,7 +36,7 @@ class Prompt(NamedTuple):
 
     number: int
     """Its place among all prompts, the best first."""
-    question: Question
+    question: PromptWords
     salt: int
     """Equal for prompts that can be duplicates of each other."""
 
@@ -60,7 +60,7 @@ def losers(
         alike[pairs] = True
     if not alike.any():
         return {}
-    texts: dict[int, tuple[Question, np.ndarray[Any, Any]]] = {}
+    texts: dict[int, tuple[PromptWords, np.ndarray[Any, Any]]] = {}
     wanted = {place: number for place, number in shown.items() if alike[number]}
     for chunk in _chunks(_prompts(rows(), wanted)):
         hashes, offsets = _shingles(chunk)
@@ -101,7 +101,7 @@ def _shingles(chunk: list[Prompt]) -> tuple[Any, Any]:
     return minhash.shingles([prompt.question.words for prompt in chunk], [prompt.salt for prompt in chunk])
 
 
-def _beaten(keys: Any, texts: Mapping[int, tuple[Question, np.ndarray[Any, Any]]]) -> dict[int, tuple[int, float]]:
+def _beaten(keys: Any, texts: Mapping[int, tuple[PromptWords, np.ndarray[Any, Any]]]) -> dict[int, tuple[int, float]]:
     """Prompts that go -> the better one that stays, and how alike they are."""
     likeness: dict[tuple[int, int], float] = {}
     near: dict[int, list[int]] = defaultdict(list)

@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from distill.dataset.checks.context import Context
+from distill.dataset.checks.context import CheckContext
 from distill.dataset.checks.fault import Fault, listed
 
 ADVICE = "your own checks in checks.py say why"
 MASKS = True
 
 
-def check(row: dict[str, Any], context: Context) -> Fault | None:
+def check(row: dict[str, Any], context: CheckContext) -> Fault | None:
     faults = [(name, fault) for name, look in context.own.items() if (fault := look(row)) is not None]
     if not faults:
         return None

@@ -9,7 +9,7 @@ from typing import Any
 
 import re2
 
-from distill.dataset.checks.context import Context
+from distill.dataset.checks.context import CheckContext
 from distill.dataset.checks.fault import Fault, listed
 from distill.dataset.checks.texts import texts
 
@@ -21,7 +21,7 @@ PATTERN = re2.compile(
     r"|(?P<ssn>\b\d{3}-\d{2}-\d{4}\b)"
     r"|(?P<telephone>\+\d{1,3}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d{2,4}(?:[ .-]?\d{2,4}){1,4}\b|\(\d{3}\) ?\d{3}-\d{4}\b)"
 )
-SIGNS = PATTERN
+PREFILTER = PATTERN
 EXAMPLES = ("example.com", "example.org", "example.net", "example", "test", "invalid", "localhost")
 SHORTEST = 8
 """Digits of a telephone number with its country."""
@@ -29,7 +29,7 @@ NAMES = {"email": "an e-mail address", "iban": "an IBAN", "card": "the number of
          "ssn": "a social security number", "telephone": "a telephone number"}  # fmt: skip
 
 
-def check(row: dict[str, Any], context: Context) -> Fault | None:
+def check(row: dict[str, Any], context: CheckContext) -> Fault | None:
     faults = [(pointer, f"holds {NAMES[kind]}") for pointer, text in texts(row) for kind in sorted(_kinds(text))]
     return listed(faults) if faults else None
 

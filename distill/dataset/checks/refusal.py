@@ -5,8 +5,8 @@ Off by default: refusals of harmful requests may be what the student is to keep.
 
 from typing import Any
 
-from distill.dataset.checks import said
-from distill.dataset.checks.context import Context
+from distill.dataset.checks import assistant_text
+from distill.dataset.checks.context import CheckContext
 from distill.dataset.checks.fault import Fault, listed
 
 ADVICE = "the teacher refuses: say in the system message what is allowed, or change the prompts"
@@ -25,7 +25,7 @@ _WHAT = (
     r"|assistance|information (?:on|about) (?:how|illegal|harm))|do that|continue with|create (?:that|this)"
     r"|generate (?:that|this|content)|write (?:that|this)|answer that|with that)"
 )
-PATTERN = said.pattern(
+PATTERN = assistant_text.pattern(
     # Not after a quotation mark: whoever is quoted refuses, not the assistant.
     rf"(?:^|[\s(*,.;:!-])(?:{_CANNOT}) (?:to )?(?:\w+ )?{_WHAT}\b",
     rf"^(?:{_SORRY})[,.;:!]* (?:but )?(?:{_CANNOT})(?: (?:to )?(?:\w+ )?{_WHAT}|[.!,]|$)",
@@ -35,12 +35,12 @@ PATTERN = said.pattern(
     r"\bi (?:cannot|can't|could not|will not) in good conscience\b",
     r"\b(?:against|violates?) (?:my|our|openai's) (?:guidelines|polic(?:y|ies)|programming|principles|terms)\b",
 )
-_IDIOM = said.pattern(r"\b(?:can't|cannot) help (?:but\b|\w+ing\b)")
+_IDIOM = assistant_text.pattern(r"\b(?:can't|cannot) help (?:but\b|\w+ing\b)")
 
 
-def check(row: dict[str, Any], context: Context) -> Fault | None:
+def check(row: dict[str, Any], context: CheckContext) -> Fault | None:
     faults = []
-    for place, text in said.turns(row):
+    for place, text in assistant_text.turns(row):
         if found := PATTERN.search(_IDIOM.sub("", text[:OPENING])):
             faults.append((f"/messages/{place}/content", f"refuses: {found.group().strip()!r}"))
         elif row["messages"][place].get("refusal"):

@@ -6,16 +6,16 @@ out of the prompts or tools, and revoke it.
 
 from typing import Any
 
-from distill.dataset.checks.context import Context
+from distill.dataset.checks.context import CheckContext
 from distill.dataset.checks.fault import Fault, listed
 from distill.dataset.checks.texts import texts
 from distill.records.credentials import KNOWN
 
 ADVICE = "credentials are in the prompts or in what the tools return: see the pointers, take them out, and revoke them"
-SIGNS = KNOWN
+PREFILTER = KNOWN
 
 
-def check(row: dict[str, Any], context: Context) -> Fault | None:
+def check(row: dict[str, Any], context: CheckContext) -> Fault | None:
     faults = [
         (pointer, f"holds a credential ({found.lastgroup})")
         for pointer, text in texts(row)

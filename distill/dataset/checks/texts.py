@@ -18,7 +18,7 @@ def texts(row: dict[str, Any]) -> Iterator[tuple[str, str]]:
                 yield f"/messages/{place}/tool_calls/{number}/function/arguments", text
 
 
-def said_and_asked(row: dict[str, Any]) -> tuple[str, str]:
+def contents_and_arguments(row: dict[str, Any]) -> tuple[str, str]:
     """All contents and reasoning as one text, and the arguments of all calls as another."""
     said, asked = [], []
     for message in row["messages"]:

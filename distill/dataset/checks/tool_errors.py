@@ -5,7 +5,7 @@ In mode `mask` the turns whose calls all failed are not learned from.
 
 from typing import Any
 
-from distill.dataset.checks.context import Context
+from distill.dataset.checks.context import CheckContext
 from distill.dataset.checks.fault import Fault
 from distill.records.tool_error import TOOL_ERROR
 
@@ -13,7 +13,7 @@ ADVICE = "the tools fail often: read the results in rollouts/, repair the tools,
 MASKS = True
 
 
-def check(row: dict[str, Any], context: Context) -> Fault | None:
+def check(row: dict[str, Any], context: CheckContext) -> Fault | None:
     count = row["outcome"]["tool_errors"]
     if count <= context.max_tool_errors:
         return None

@@ -6,13 +6,13 @@ A template that drops the tools, or their parameters, trains a student that cann
 import json
 from typing import Any
 
-from distill.dataset.checks.context import Context
+from distill.dataset.checks.context import CheckContext
 from distill.dataset.checks.fault import Fault, listed
 
 ADVICE = "the student's chat template drops tools: name another in student.template"
 
 
-def check(row: dict[str, Any], context: Context) -> Fault | None:
+def check(row: dict[str, Any], context: CheckContext) -> Fault | None:
     if not row["tools"]:
         return None
     text = context.offer(row["tools"])

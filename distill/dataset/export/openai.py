@@ -6,7 +6,7 @@ assistant's, no key but the documented ones. What is learned from is every assis
 
 from typing import Any
 
-from distill.dataset.export import Unsayable
+from distill.dataset.export import NotRepresentable
 
 SAID = ("role", "content", "name")
 KEYS = {
@@ -22,16 +22,16 @@ def export(row: dict[str, Any], parallel: bool) -> dict[str, Any]:
     """The row for OpenAI. `parallel`: whether any row of the dataset calls several tools in one turn.
 
     It goes into every row with tools, because it is part of what the model reads: train and serve with the same value.
-    Reasoning has no place in this format. Raises Unsayable.
+    Reasoning has no place in this format. Raises NotRepresentable.
     """
     messages = [
         {key: message[key] for key in KEYS[message["role"]] if message.get(key) is not None}
         for message in row["messages"]
     ]
     if messages[-1]["role"] != "assistant":
-        raise Unsayable("the last message must be an assistant's")
+        raise NotRepresentable("the last message must be an assistant's")
     if not any(message["role"] == "assistant" and message.get("weight", 1) for message in messages):
-        raise Unsayable("every assistant message has weight 0")
+        raise NotRepresentable("every assistant message has weight 0")
     tools = [{"type": "function", "function": _function(tool["function"])} for tool in row["tools"]]
     return {"messages": messages} | ({"tools": tools, "parallel_tool_calls": parallel} if tools else {})
 

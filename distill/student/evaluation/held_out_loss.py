@@ -5,7 +5,7 @@ from typing import Any
 
 from distill.records.spoken import unlearned
 from distill.student import base
-from distill.student.render import IGNORED, Sequence, render
+from distill.student.render import IGNORED, TokenSequence, render
 from distill.student.serving.loaded import Loaded, free_memory
 from distill.student.template import Unrenderable
 from distill.student.tokenizer import read_tokenizer
@@ -18,7 +18,7 @@ def loss(rollouts: list[dict[str, Any]], path: str, adapter: Path) -> dict[str, 
     """Nats per learned token of base and student on the first completed rollouts of the teacher, rendered with the
     adapter's template. None where none is completed, can be rendered, and fits the student's context and memory."""
     tokenizer = read_tokenizer(adapter, (adapter / "chat_template.jinja").read_text(encoding="utf-8"))
-    rows: list[list[Sequence]] = []
+    rows: list[list[TokenSequence]] = []
     for rollout in rollouts:
         try:
             row = {"messages": unlearned(rollout), "tools": rollout["tools"]}
@@ -42,7 +42,7 @@ def loss(rollouts: list[dict[str, Any]], path: str, adapter: Path) -> dict[str, 
     return None
 
 
-def _measured(rows: list[list[Sequence]], loaded: Loaded) -> dict[str, Any] | None:
+def _measured(rows: list[list[TokenSequence]], loaded: Loaded) -> dict[str, Any] | None:
     """None where the card's memory does not hold the longest row."""
     import torch
 

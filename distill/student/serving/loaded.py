@@ -1,8 +1,7 @@
 """A student in memory: base and adapter in one, the adapter on or off. Needs torch, transformers and peft."""
 
 import gc
-from collections.abc import Callable
-from collections.abc import Sequence as Rows
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from distill.records.terminal import say
 from distill.student.base_weights import open_folder, open_in_four_bits
 from distill.student.device import find_device
 from distill.student.quiet import quiet
-from distill.student.render import IGNORED, Sequence
+from distill.student.render import IGNORED, TokenSequence
 from distill.student.serving.forced_call import may_follow
 from distill.student.training.packing import collator, keep_apart, layout
 
@@ -59,14 +58,14 @@ class Loaded:
 
     def generate(
         self,
-        prompts: Rows[list[int]],
-        stops: Rows[int],
+        prompts: Sequence[list[int]],
+        stops: Sequence[int],
         longest: int,
         adapted: bool,
         temperature: float,
         top_p: float = 1.0,
-        begins: Rows[list[list[int]]] = (),
-        over: Rows[Over] = (),
+        begins: Sequence[list[list[int]]] = (),
+        over: Sequence[Over] = (),
     ) -> list[list[int] | None]:
         """The tokens that follow each prompt: at most `longest`, the stop included when one was reached; None where the
         card's memory does not hold the conversation.
@@ -92,7 +91,7 @@ class Loaded:
             return self._generate(prompts, begins, over, settings)
 
     def _generate(
-        self, prompts: Rows[list[int]], begins: Rows[list[list[int]]], over: Rows[Over], settings: Any
+        self, prompts: Sequence[list[int]], begins: Sequence[list[list[int]]], over: Sequence[Over], settings: Any
     ) -> list[list[int] | None]:
         """By `settings`, transformers' GenerationConfig, and in halves where the card's memory wants it."""
         import torch
@@ -111,7 +110,7 @@ class Loaded:
         ]
 
     def _at_once(
-        self, prompts: Rows[list[int]], begins: Rows[list[list[int]]], over: Rows[Over], settings: Any
+        self, prompts: Sequence[list[int]], begins: Sequence[list[list[int]]], over: Sequence[Over], settings: Any
     ) -> list[list[int]]:
         import torch
 
@@ -140,7 +139,7 @@ class Loaded:
         )
         return [_up_to_stop(row, set(settings.eos_token_id)) for row in whole[:, width:].tolist()]
 
-    def loss(self, sequences: Rows[Sequence], adapted: bool) -> float:
+    def loss(self, sequences: Sequence[TokenSequence], adapted: bool) -> float:
         """Mean negative log-likelihood, in nats, of the learned tokens of rendered rows."""
         import torch
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from distill.records.faults import InputError
-from distill.student.render import IGNORED, Sequence, render
+from distill.student.render import IGNORED, TokenSequence, render
 from distill.student.template import Unrenderable
 from distill.student.tokenizer import Tokenizer
 from distill.student.training.validation import held_out_prompts
@@ -15,8 +15,8 @@ from distill.student.training.validation import held_out_prompts
 class Examples:
     """Training and validation sequences of one data set, with its counts."""
 
-    train: list[Sequence]
-    validation: list[Sequence]
+    train: list[TokenSequence]
+    validation: list[TokenSequence]
     rows: int
     validation_rows: int
 
@@ -38,7 +38,7 @@ def prepare(rows: Iterable[tuple[int, dict[str, Any]]], source: str, tokenizer: 
     nothing to learn, or that is longer than `max_length` tokens.
     """
     faults: list[str] = []
-    rendered: dict[str, list[list[Sequence]]] = {}
+    rendered: dict[str, list[list[TokenSequence]]] = {}
     for line, row in rows:
         try:
             sequences = render(row, tokenizer)
@@ -62,7 +62,7 @@ def prepare(rows: Iterable[tuple[int, dict[str, Any]]], source: str, tokenizer: 
     )
 
 
-def _fault(sequences: list[Sequence], max_length: int) -> str | None:
+def _fault(sequences: list[TokenSequence], max_length: int) -> str | None:
     if not any(label != IGNORED for sequence in sequences for label in sequence.labels):
         return "/messages: nothing to learn from: no assistant turn, or weight 0 on all of them"
     longest = max(len(sequence.input_ids) for sequence in sequences)

@@ -19,7 +19,7 @@ _ASCII_WORDS = bytes(code if chr(code).isalnum() and code < 128 else ord(" ") fo
 _GROUPED = re.compile(r",(?<=\d,)(?=\d{3}\b)")
 
 
-class Question(NamedTuple):
+class PromptWords(NamedTuple):
     """A prompt, to be compared."""
 
     words: Sequence[str]
@@ -28,9 +28,9 @@ class Question(NamedTuple):
     """The expected answer, if there is one."""
 
 
-def question(messages: Sequence[dict[str, Any]], metadata: dict[str, Any]) -> Question:
+def question(messages: Sequence[dict[str, Any]], metadata: dict[str, Any]) -> PromptWords:
     """What a conversation asks."""
-    return Question(words(said(messages)), expected(metadata))
+    return PromptWords(words(said(messages)), expected(metadata))
 
 
 def words(text: str) -> list[str]:
@@ -51,7 +51,7 @@ def numbers(words: Sequence[str]) -> frozenset[str]:
     return frozenset(word for word in words if not word.isalpha() and any(map(str.isdigit, word)))
 
 
-def answers_differ(one: Question, other: Question) -> bool:
+def answers_differ(one: PromptWords, other: PromptWords) -> bool:
     """Whether both expect an answer, and not the same."""
     return one.expected is not None and other.expected is not None and one.expected != other.expected
 

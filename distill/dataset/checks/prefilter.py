@@ -1,6 +1,6 @@
 """Whether a row has any sign of what some checks look for: one pass of one RE2 alternation instead of one pass each.
 
-Most rows have none, and then these checks need not look. A check takes part by its attribute `SIGNS`: a pattern without
+Most rows have none, and then these checks need not look. A check takes part by its attribute `PREFILTER`: a pattern without
 a match of which, in some text of the row, it finds nothing.
 """
 
@@ -12,8 +12,8 @@ import re2
 from distill.dataset.checks.texts import APART
 
 
-def looking_for(patterns: Iterable[Any]) -> Callable[[str, str], bool]:
-    """A function of `texts.said_and_asked` of a row: whether a text of the row matches one of the patterns."""
+def any_of(patterns: Iterable[Any]) -> Callable[[str, str], bool]:
+    """A function of `texts.contents_and_arguments` of a row: whether a text of the row matches one of the patterns."""
     options = re2.Options()
     options.never_capture = True
     # (?m), since the texts are lines of one text here, and their ends are to count as ends.
