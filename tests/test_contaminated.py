@@ -119,7 +119,7 @@ def test_nothing_of_the_example_is_contaminated(answers):
             for prompt in prompts
             if prompt["split"] == "train"
         ]
-        assert len(held.exams) > 50 and len(rows) > 200
+        assert len(held.prompts) > 50 and len(rows) > 200
         assert [found for one in rows if (found := contaminated.check(one, CheckContext(held_out=held)))] == []
 
 

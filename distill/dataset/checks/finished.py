@@ -1,4 +1,4 @@
-"""The rollout came to its end: not failed, not cut off, not out of turns."""
+"""The rollout is finished: not failed, not cut off, not out of turns."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Every tool call is answered once, right after it."""
+"""Every tool call has exactly one result, right after it."""
 
 from typing import Any
 

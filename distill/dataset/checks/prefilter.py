@@ -1,7 +1,7 @@
-"""Whether a row has any sign of what some checks look for: one pass of one RE2 alternation instead of one pass each.
+"""One RE2 pass that clears most rows of several checks, instead of one pass for each of them.
 
-Most rows have none, and then these checks need not look. A check takes part by its attribute `PREFILTER`: a pattern without
-a match of which, in some text of the row, it finds nothing.
+A check takes part by its attribute `PREFILTER`: a pattern that matches some text of every row in which the check can
+find a fault. Where the patterns of all such checks together match nothing, none of them need look.
 """
 
 from collections.abc import Callable, Iterable
@@ -13,18 +13,18 @@ from distill.dataset.checks.texts import APART
 
 
 def any_of(patterns: Iterable[Any]) -> Callable[[str, str], bool]:
-    """A function of `texts.contents_and_arguments` of a row: whether a text of the row matches one of the patterns."""
+    """Makes a function of `texts.contents_and_arguments` of a row: whether one of its texts matches one of the patterns."""
     options = re2.Options()
     options.never_capture = True
     # (?m), since the texts are lines of one text here, and their ends are to count as ends.
     alternation = "|".join(f"(?m:{pattern.pattern})" for pattern in patterns)
     if not alternation:
-        return lambda said, asked: False
+        return lambda contents, arguments: False
     search = re2.compile(alternation, options).search
 
-    def found(said: str, asked: str) -> bool:
-        if not said.isascii():
-            said = said.replace("\u2019", "'")  # as checks.said does
-        return search((said + APART + asked).encode()) is not None
+    def matches(contents: str, arguments: str) -> bool:
+        if not contents.isascii():
+            contents = contents.replace("\u2019", "'")  # as assistant_text.turns does
+        return search((contents + APART + arguments).encode()) is not None
 
-    return found
+    return matches

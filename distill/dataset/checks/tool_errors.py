@@ -22,11 +22,11 @@ def check(row: dict[str, Any], context: CheckContext) -> Fault | None:
 
 def _turns(row: dict[str, Any]) -> tuple[str, ...]:
     """The turns all of whose calls failed."""
-    fine: dict[int, bool] = {}
-    asked = 0
+    any_succeeded: dict[int, bool] = {}
+    turn = 0
     for place, message in enumerate(row["messages"]):
         if message["role"] == "assistant":
-            asked = place
+            turn = place
         elif message["role"] == "tool":
-            fine[asked] = fine.get(asked, False) or not message["content"].startswith(TOOL_ERROR)
-    return tuple(f"/messages/{place}" for place, well in fine.items() if not well)
+            any_succeeded[turn] = any_succeeded.get(turn, False) or not message["content"].startswith(TOOL_ERROR)
+    return tuple(f"/messages/{place}" for place, succeeded in any_succeeded.items() if not succeeded)
