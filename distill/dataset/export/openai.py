@@ -1,18 +1,18 @@
 """OpenAI's format of supervised fine-tuning: `messages`, `tools`, `parallel_tool_calls`.
 
-As its API reference has it (FineTuneChatRequestInput): `weight` on assistant messages only, the last message is an
-assistant's, no key but the documented ones. What is learned from is every assistant message without `weight: 0`.
+By its API reference (FineTuneChatRequestInput): `weight` on assistant messages only, the last message is an
+assistant's, no key but the documented ones. The model learns from every assistant message without `weight: 0`.
 """
 
 from typing import Any
 
 from distill.dataset.export import NotRepresentable
 
-SAID = ("role", "content", "name")
+COMMON_KEYS = ("role", "content", "name")
 KEYS = {
-    "system": SAID,
-    "user": SAID,
-    "assistant": (*SAID, "tool_calls", "refusal", "weight"),
+    "system": COMMON_KEYS,
+    "user": COMMON_KEYS,
+    "assistant": (*COMMON_KEYS, "tool_calls", "refusal", "weight"),
     "tool": ("role", "content", "tool_call_id"),
 }
 TOOL_KEYS = ("name", "description", "parameters", "strict")

@@ -18,8 +18,8 @@ DATASET_INFO = {
         "columns": {"messages": "conversations", "tools": "tools"},
     }
 }
-"""What LLaMA-Factory wants to know of the file, in dataset_info.json of its `dataset_dir`."""
-JOIN = "\n</tool_response>\n<tool_response>\n"
+"""The entry for the file in dataset_info.json of LLaMA-Factory's `dataset_dir`."""
+BETWEEN_RESULTS = "\n</tool_response>\n<tool_response>\n"
 
 
 def export(row: dict[str, Any]) -> dict[str, Any]:
@@ -28,15 +28,16 @@ def export(row: dict[str, Any]) -> dict[str, Any]:
     for message in row["messages"]:
         tag, value = _turn(message)
         if tag == "observation" and turns and turns[-1]["from"] == "observation":
-            turns[-1]["value"] += JOIN + value
+            turns[-1]["value"] += BETWEEN_RESULTS + value
         else:
             turns.append({"from": tag, "value": value})
-    _check(turns)
+    _check_order(turns)
     tools = [tool["function"] for tool in row["tools"]]
     return {"conversations": turns, "tools": orjson.dumps(tools).decode() if tools else ""}
 
 
 def _turn(message: dict[str, Any]) -> tuple[str, str]:
+    """The `from` and `value` of a message. Raises NotRepresentable."""
     role, content = message["role"], message.get("content") or ""
     if role != "assistant":
         return {"system": "system", "user": "human", "tool": "observation"}[role], content
@@ -58,12 +59,12 @@ def _call(function: dict[str, Any]) -> dict[str, Any]:
     return {"name": function["name"], "arguments": arguments}
 
 
-def _check(turns: list[dict[str, str]]) -> None:
+def _check_order(turns: list[dict[str, str]]) -> None:
     """Raises NotRepresentable where a reader would skip the row."""
     tags = [turn["from"] for turn in turns]
-    spoken = tags[1:] if tags[0] == "system" else tags
-    asks = [tag in ("human", "observation") for tag in spoken]
-    if "system" in spoken:
+    dialogue = tags[1:] if tags[0] == "system" else tags
+    asks = [tag in ("human", "observation") for tag in dialogue]
+    if "system" in dialogue:
         raise NotRepresentable("ShareGPT has one system message, at the beginning")
     if len(asks) % 2 or asks != [True, False] * (len(asks) // 2):
         raise NotRepresentable("the turns of user and assistant do not alternate, or do not end with the assistant")
