@@ -20,7 +20,7 @@ from distill.student.serving.forced_call import openings
 from distill.student.serving.in_process import InProcess
 from distill.student.serving.loaded import Loaded
 from distill.student.serving.open_student import greedy, open_student
-from distill.student.serving.reply import said_turn
+from distill.student.serving.reply import rendered_turn
 from distill.student.template import compile_template
 from distill.student.tokenizer import read_tokenizer
 from distill.teacher import request as requests
@@ -317,7 +317,7 @@ def test_a_client_that_wants_one_call_gets_one(in_process):
     model = in_process()
     asked, two = {"messages": QUESTION, "tools": ROW["tools"]}, ROW["messages"][2]["tool_calls"] * 2
     turn = {"role": "assistant", "content": "", "tool_calls": two}
-    written = model.tokenizer.encode(said_turn(model.tokenizer, next(as_templates_want([turn]))))
+    written = model.tokenizer.encode(rendered_turn(model.tokenizer, next(as_templates_want([turn]))))
 
     async def writes(*_: Any) -> list[int]:
         return written

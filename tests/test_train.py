@@ -267,7 +267,7 @@ def test_tokens_that_the_base_cannot_tell_apart_are_refused(run, gguf, tmp_path)
     end, other = 2, 1
     weights["model.embed_tokens.weight"][end] = weights["model.embed_tokens.weight"][other] * 1.001
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(InputError, match=r"untrained has never learned to write '<\|im_end\|>', .* up to 1 other"):
+    with pytest.raises(InputError, match=r"untrained was never trained to output '<\|im_end\|>', .* up to 1 other"):
         run(path=str(folder))
     assert not written()
 
