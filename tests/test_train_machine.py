@@ -71,9 +71,9 @@ def test_a_row_that_is_too_much_is_refused(run, little_memory):
 
 
 def test_what_was_found_out_about_memory_outlives_a_kill(tmp_path):
-    assert micro_batch.found(tmp_path) is None
+    assert micro_batch.stored(tmp_path) is None
     micro_batch.keep(Fit(2, True), tmp_path)
-    assert micro_batch.found(tmp_path) == Fit(2, True)
+    assert micro_batch.stored(tmp_path) == Fit(2, True)
 
 
 def test_the_ladder_of_memory():

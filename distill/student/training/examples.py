@@ -1,4 +1,4 @@
-"""What the student is trained on: every row rendered, checked and counted before any training begins."""
+"""The training examples: every row rendered, checked and counted before the training begins."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -58,11 +58,15 @@ def prepare(rows: Iterable[tuple[int, dict[str, Any]]], source: str, tokenizer: 
     train = [row for prompt, kept in rendered.items() if prompt not in held_out for row in kept]
     validation = [row for prompt, kept in rendered.items() if prompt in held_out for row in kept]
     return Examples(
-        [s for row in train for s in row], [s for row in validation for s in row], len(train), len(validation)
+        train=[sequence for row in train for sequence in row],
+        validation=[sequence for row in validation for sequence in row],
+        rows=len(train),
+        validation_rows=len(validation),
     )
 
 
 def _fault(sequences: list[TokenSequence], max_length: int) -> str | None:
+    """Why a rendered row cannot be trained on; None for one that can."""
     if not any(label != IGNORED for sequence in sequences for label in sequence.labels):
         return "/messages: nothing to learn from: no assistant turn, or weight 0 on all of them"
     longest = max(len(sequence.input_ids) for sequence in sequences)
