@@ -28,7 +28,7 @@ def main(params: dict[str, Any]) -> None:
         print(f"export: {rows} rows {what}")
     if not count:
         FILES[chosen].unlink()
-        raise InputError(f"nothing exported: no row of {TRAIN} can be said in this format")
+        raise InputError(f"nothing exported: no row of {TRAIN} can be represented in this format")
     if chosen == "hf":
         with replacing(FOLDER / "hf/README.md") as file:
             file.write(card(TRAIN, _rows(), params).encode())
