@@ -55,22 +55,25 @@ def accepts(answer: str, metadata: dict[str, Any]) -> bool:
 
 def faults(metadata: dict[str, Any]) -> list[str]:
     """The faults of an expected answer that is not among the choices, and of choices that are not texts."""
-    found = expected.text_faults(metadata)
+    problems = expected.text_faults(metadata)
     choices = metadata.get("answer_choices")
     texts = list(choices.values()) if isinstance(choices, dict) else choices
     if choices is not None and (
         not isinstance(texts, list) or len(texts) < 2 or not all(isinstance(text, str) for text in texts)
     ):
-        return [*found, '/metadata/answer_choices: must be texts, such as ["tea", "milk"] or {"A": "tea", "B": "milk"}']
-    if found:
-        return found
+        return [
+            *problems,
+            '/metadata/answer_choices: must be texts, such as ["tea", "milk"] or {"A": "tea", "B": "milk"}',
+        ]
+    if problems:
+        return problems
     labelled = _texts(metadata)
     wanted = _label(expected.text(metadata), labelled)
     if labelled and wanted not in labelled:
-        found.append(f"/metadata/expected_answer: '{expected.text(metadata)}' is none of answer_choices")
+        problems.append(f"/metadata/expected_answer: '{expected.text(metadata)}' is none of answer_choices")
     if not labelled and not re.fullmatch(r"[a-z]", wanted):
-        found.append("/metadata/expected_answer: must be one letter, or give answer_choices")
-    return found
+        problems.append("/metadata/expected_answer: must be one letter, or give answer_choices")
+    return problems
 
 
 def _texts(metadata: dict[str, Any]) -> dict[str, str]:

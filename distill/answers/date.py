@@ -49,13 +49,13 @@ def accepts(answer: str, metadata: dict[str, Any]) -> bool:
 def faults(metadata: dict[str, Any]) -> list[str]:
     """The faults of an expected answer that is not a date, and of an unknown order."""
     wanted = expected.text(metadata).strip()
-    found = []
+    problems = []
     parts = [int(part) for part in wanted.split("-")] if _ISO.fullmatch(wanted) else []
     if not parts or _iso(*parts) is None:
-        found.append(f"/metadata/expected_answer: '{wanted}' is not a date such as 2026-01-25 or 2026-01")
+        problems.append(f"/metadata/expected_answer: '{wanted}' is not a date such as 2026-01-25 or 2026-01")
     if metadata.get("answer_date_order", "dmy") not in ("dmy", "mdy"):
-        found.append("/metadata/answer_date_order: must be dmy or mdy")
-    return found
+        problems.append("/metadata/answer_date_order: must be dmy or mdy")
+    return problems
 
 
 def _dates(text: str, order: str | None) -> set[str]:

@@ -46,13 +46,13 @@ def accepts(answer: str, metadata: dict[str, Any]) -> bool:
 
 def faults(metadata: dict[str, Any]) -> list[str]:
     """The fault of an expected answer that math-verify cannot read."""
-    found = expected.text_faults(metadata)
-    if not found and _ask(expected.text(metadata), None) is not True:
-        found.append(
+    problems = expected.text_faults(metadata)
+    if not problems and _ask(expected.text(metadata), None) is not True:
+        problems.append(
             f"/metadata/expected_answer: math-verify cannot read '{expected.text(metadata)}'; write LaTeX, or use "
             "another answer_type"
         )
-    return found
+    return problems
 
 
 @lru_cache(maxsize=65_536)

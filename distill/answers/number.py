@@ -92,26 +92,26 @@ def accepts(answer: str, metadata: dict[str, Any]) -> bool:
 
 def faults(metadata: dict[str, Any]) -> list[str]:
     """The faults of an expected answer that is not a single number, and of options that are not valid."""
-    found = expected.text_faults(metadata)
-    if not found and number(expected.text(metadata)) is None:
+    problems = expected.text_faults(metadata)
+    if not problems and number(expected.text(metadata)) is None:
         shown = expected.text(metadata)
-        found.append(f"/metadata/expected_answer: '{shown}' holds no single number; use answer_type: exact")
+        problems.append(f"/metadata/expected_answer: '{shown}' holds no single number; use answer_type: exact")
     if "answer_tolerance" in metadata and _tolerance(metadata["answer_tolerance"], Decimal(1)) is None:
-        found.append("/metadata/answer_tolerance: must be a number such as 0.5, or a share such as '1%'")
+        problems.append("/metadata/answer_tolerance: must be a number such as 0.5, or a share such as '1%'")
     unit = metadata.get("answer_unit")
     if unit is not None and (not isinstance(unit, str) or not unit.strip()):
-        found.append("/metadata/answer_unit: must be the name of a unit, such as kg")
-    if not found and unit is not None:
+        problems.append("/metadata/answer_unit: must be the name of a unit, such as kg")
+    if not problems and unit is not None:
         written = _single(expected.text(metadata))
         if written and units.factor(_unit_of(written), unit) is None:
-            found.append(f"/metadata/answer_unit: the expected answer is in another unit than '{unit}'")
-    return found
+            problems.append(f"/metadata/answer_unit: the expected answer is in another unit than '{unit}'")
+    return problems
 
 
 def number(text: str) -> Decimal | None:
     """The one number in a text, or the one after its only `=`; None for none, several, a negation, a bound, "5 million"."""
-    found = _single(text)
-    return None if found is None else _value(found)
+    match = _single(text)
+    return None if match is None else _value(match)
 
 
 def is_plain(text: str) -> bool:
@@ -121,8 +121,8 @@ def is_plain(text: str) -> bool:
 
 def is_measure(text: str) -> bool:
     """Whether a text is a plain number, or one with a unit that converts, such as 44 kg."""
-    found = _NUMBER.match(_readable(text).strip())
-    rest = found.string[found.end() :].strip() if found else ""
+    match = _NUMBER.match(_readable(text).strip())
+    rest = match.string[match.end() :].strip() if match else ""
     return is_plain(text) or bool(rest and " " not in rest and units.known(rest) == rest)
 
 
@@ -131,24 +131,24 @@ def _single(text: str) -> re.Match[str] | None:
     text = _readable(text)
     if _NEGATION.search(text) or _MAGNITUDE.search(text) or _HEDGE.search(text):
         return None
-    found = list(_NUMBER.finditer(text))
-    if len(found) != 1 and text.count("=") == 1:
-        found = list(_NUMBER.finditer(text, text.index("=") + 1))
-    return found[0] if len(found) == 1 else None
+    matches = list(_NUMBER.finditer(text))
+    if len(matches) != 1 and text.count("=") == 1:
+        matches = list(_NUMBER.finditer(text, text.index("=") + 1))
+    return matches[0] if len(matches) == 1 else None
 
 
-def _value(found: re.Match[str]) -> Decimal:
-    sign = (found["sign"] or "") + (found["inner"] or "")
-    value = Decimal(found["digits"].replace(",", ""))
+def _value(match: re.Match[str]) -> Decimal:
+    sign = (match["sign"] or "") + (match["inner"] or "")
+    value = Decimal(match["digits"].replace(",", ""))
     return value.copy_negate() if sign.count("-") == 1 else value
 
 
-def _unit_of(found: re.Match[str]) -> str:
-    """What stands beside a number where a unit would: behind it, or a currency before it."""
-    before = _CURRENCY_CODE.search(found.string, 0, found.start())
-    if before and units.known(before[1]):
-        return before[1]
-    return found["currency"] or found.string[found.end() :]
+def _unit_of(match: re.Match[str]) -> str:
+    """The text beside a number where its unit would stand: a currency before it, else all that follows."""
+    code = _CURRENCY_CODE.search(match.string, 0, match.start())
+    if code and units.known(code[1]):
+        return code[1]
+    return match["currency"] or match.string[match.end() :]
 
 
 def _unit(metadata: dict[str, Any]) -> str | None:
@@ -162,7 +162,7 @@ def _unit(metadata: dict[str, Any]) -> str | None:
 def _readable(text: str) -> str:
     """The text without tags, and with signs, digit groups and powers in their plain forms."""
     text = _SPACE_IN_NUMBER.sub("", _TAG.sub(" ", text).translate(_PLAIN_SIGNS))
-    return _POWER.sub(lambda found: "²³"[int(found[1]) - 2], text)
+    return _POWER.sub(lambda power: "²³"[int(power[1]) - 2], text)
 
 
 def _tolerance(given: Any, wanted: Decimal) -> Decimal | None:

@@ -17,8 +17,8 @@ def accepts(answer: str, metadata: dict[str, Any]) -> bool | None:
 
 def faults(metadata: dict[str, Any]) -> list[str]:
     """The fault of a rubric that is not a text."""
-    found = expected.text_faults(metadata)
+    problems = expected.text_faults(metadata)
     rubric = metadata.get("answer_rubric", "-")
     if not isinstance(rubric, str) or not rubric.strip():
-        found.append("/metadata/answer_rubric: must be a text")
-    return found
+        problems.append("/metadata/answer_rubric: must be a text")
+    return problems
