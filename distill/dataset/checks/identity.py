@@ -1,4 +1,4 @@
-"""The assistant does not say that it is the teacher: a student that calls itself ChatGPT has learned it from such rows."""
+"""The assistant does not say that it is the teacher: such rows teach a student to call itself ChatGPT."""
 
 from typing import Any
 
@@ -46,9 +46,9 @@ PREFILTER = PATTERN
 
 def check(row: dict[str, Any], context: CheckContext) -> Fault | None:
     faults = [
-        (f"/messages/{place}/{key}", f"speaks of itself as a model: {found.group()!r}")
+        (f"/messages/{place}/{key}", f"speaks of itself as a model: {match.group()!r}")
         for key in ("content", "reasoning_content")
         for place, text in assistant_text.turns(row, key)
-        if (found := PATTERN.search(text))
+        if (match := PATTERN.search(text))
     ]
     return listed(faults) if faults else None

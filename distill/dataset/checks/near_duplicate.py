@@ -51,7 +51,10 @@ def losers(
     places: dict[str, list[int]] = defaultdict(list)
     for place, row_facts in standing.items():
         places[row_facts.prompt_id].append(place)
-    best = {prompt: min(found, key=lambda place: facts.rank(standing[place])) for prompt, found in places.items()}
+    best = {
+        prompt: min(rows_of_prompt, key=lambda place: facts.rank(standing[place]))
+        for prompt, rows_of_prompt in places.items()
+    }
     ranked = sorted(best, key=lambda prompt: (*facts.rank(standing[best[prompt]])[:-1], prompt))
     numbers_by_place = {best[prompt]: number for number, prompt in enumerate(ranked)}
 

@@ -35,7 +35,7 @@ def check(row: dict[str, Any], context: CheckContext) -> Fault | None:
 
 
 def _kinds(text: str) -> set[str]:
-    return {found.lastgroup for found in PATTERN.finditer(text) if _is_real(found.lastgroup, found.group())}
+    return {match.lastgroup for match in PATTERN.finditer(text) if _is_real(match.lastgroup, match.group())}
 
 
 def _is_real(kind: str, text: str) -> bool:

@@ -12,7 +12,7 @@ from distill.dataset.checks.fault import Fault, listed
 ADVICE = "the teacher refuses: say in the system message what is allowed, or change the prompts"
 MASKS = True
 OPENING = 200
-"""A refusal comes first: characters of a turn that are looked at."""
+"""Characters of a turn that are searched, since a refusal comes first."""
 _SORRY = r"(?:i'm |i am )?(?:very |so |really )?sorry|i apologi[sz]e|my apologies|unfortunately|i regret"
 _CANNOT = (
     r"i (?:can't|cannot|can not|(?:won't|will not)(?: be able to)?|must decline|have to decline"
@@ -41,8 +41,8 @@ _IDIOM = assistant_text.pattern(r"\b(?:can't|cannot) help (?:but\b|\w+ing\b)")
 def check(row: dict[str, Any], context: CheckContext) -> Fault | None:
     faults = []
     for place, text in assistant_text.turns(row):
-        if found := PATTERN.search(_IDIOM.sub("", text[:OPENING])):
-            faults.append((f"/messages/{place}/content", f"refuses: {found.group().strip()!r}"))
+        if match := PATTERN.search(_IDIOM.sub("", text[:OPENING])):
+            faults.append((f"/messages/{place}/content", f"refuses: {match.group().strip()!r}"))
         elif row["messages"][place].get("refusal"):
             faults.append((f"/messages/{place}/refusal", "refuses"))
     return listed(faults) if faults else None

@@ -1,4 +1,4 @@
-"""No text of the row holds a credential: keys and tokens by their format, as they are kept out of rollouts.
+"""No text of the row holds a credential: keys and tokens, recognised by the formats that rollouts are kept free of, too.
 
 What is found is never shown. A credential stays in the data when its turn is masked, so there is no such mode; take it
 out of the prompts or tools, and revoke it.
@@ -17,8 +17,8 @@ PREFILTER = KNOWN
 
 def check(row: dict[str, Any], context: CheckContext) -> Fault | None:
     faults = [
-        (pointer, f"holds a credential ({found.lastgroup})")
+        (pointer, f"holds a credential ({match.lastgroup})")
         for pointer, text in texts(row)
-        if (found := KNOWN.search(text))
+        if (match := KNOWN.search(text))
     ]
     return listed(faults) if faults else None

@@ -84,9 +84,9 @@ class TaggedCalls:
         while begun := self.begin.search(text, place):
             start = place = begun.end()
             schemas, given = properties(begun[1], tools), {}
-            while found := self.argument.match(text, place):
-                given[found[1]] = _value(found[2], schemas.get(found[1], {}))
-                place = found.end()
+            while argument := self.argument.match(text, place):
+                given[argument[1]] = _value(argument[2], schemas.get(argument[1], {}))
+                place = argument.end()
             if self.close.match(text, place):
                 calls.append((begun[1], json.dumps(given, ensure_ascii=False)))
                 continue
