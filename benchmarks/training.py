@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.student.base import Base, find
-from distill.student.render import IGNORED, Sequence
+from distill.student.render import IGNORED, TokenSequence
 from distill.student.tokenizer import load_tokenizer
 from distill.student.training import train
 from distill.student.training.examples import Examples, prepare
@@ -77,7 +77,9 @@ def long_rows(count: int, length: int, vocabulary: int) -> Examples:
     draw = random.Random(0)
     tokens = [[draw.randrange(100, vocabulary - 1000) for _ in range(length)] for _ in range(count)]
     learned = length // 4
-    return Examples([Sequence(row, [IGNORED] * (length - learned) + row[-learned:]) for row in tokens], [], count, 0)
+    return Examples(
+        [TokenSequence(row, [IGNORED] * (length - learned) + row[-learned:]) for row in tokens], [], count, 0
+    )
 
 
 def random_base(folder: Path, shape: dict[str, Any]) -> Base:

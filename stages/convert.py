@@ -1,9 +1,8 @@
 """Rollouts to training rows.
 
-Reads rollouts/, and what others have put into data/imported/, in any layout; where that does not say which tools its
-calls are to, they are those of tools.py. Writes data/converted.jsonl: every finished rollout of a training prompt, with
-outcome columns for the filter. Refuses, by name, a rollout that cannot be read; ends with an error when nothing is
-converted.
+Reads rollouts/, and conversations from elsewhere in data/imported/, in any layout; those that call tools without
+listing them get the tools of tools.py. Writes data/converted.jsonl: every completed rollout of a training prompt, with
+outcome columns for the filter. Names every rollout that cannot be read; ends with an error when nothing is converted.
 """
 
 import argparse

@@ -2,7 +2,7 @@
 
 Base and student answer the held-out prompts through the agent loop and tools that the teacher had; the teacher's
 answers are in rollouts/; how likely the student finds them is the held-out loss. Prints the table, the share of the gap
-that was closed, and what the splits share.
+that was closed, and what the splits have in common.
 """
 
 import asyncio
@@ -26,9 +26,10 @@ ADAPTER = Path("models/adapter")
 
 def main(params: dict[str, Any]) -> None:
     exam_prompts = held_out(list(jsonl.read("data/prompts.jsonl", "prepared_prompt")), params["evaluate"]["n"])
-    taught = {one["prompt_id"]: one for one in rollout_records.read("rollouts") if one["split"] == "eval"}
-    exams = asyncio.run(_sit(exam_prompts, params))
-    exams["teacher"] = [exam.from_rollout(taught[prompt["id"]]) for prompt in exam_prompts]
+    all_rollouts = rollout_records.read("rollouts")
+    rollouts = {rollout["prompt_id"]: rollout for rollout in all_rollouts if rollout["split"] == "eval"}
+    exams = asyncio.run(_evaluate(exam_prompts, params))
+    exams["teacher"] = [exam.from_rollout(rollouts[prompt["id"]]) for prompt in exam_prompts]
     exam.settle(exams, exam_prompts, params)
     right = score.judged(exams)
     closed, interval = score.gap_closed(right["base"], right["student"], right["teacher"])
@@ -43,16 +44,18 @@ def main(params: dict[str, Any]) -> None:
         "gain_ci": gain_ci,
         "heldout_loss": None
         if params["runtime"]["student_url"]
-        else held_out_loss.loss([taught[prompt["id"]] for prompt in exam_prompts], params["student"]["path"], ADAPTER),
+        else held_out_loss.loss(
+            [rollouts[prompt["id"]] for prompt in exam_prompts], params["student"]["path"], ADAPTER
+        ),
         "shared_with_training": score.shared_with_training(exam_prompts, jsonl.read("data/train.jsonl", "row")),
         "by": score.by_metadata(exam_prompts, exams),
     }
-    jsonl.write("reports/evaluation.jsonl", (record for sat in exams.values() for record in sat), "evaluated")
+    jsonl.write("reports/evaluation.jsonl", (record for records in exams.values() for record in records), "evaluated")
     jsonl.write_json("reports/evaluation.json", evaluation, "evaluation")
     print(table(evaluation))
 
 
-async def _sit(prompts: list[dict[str, Any]], params: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+async def _evaluate(prompts: list[dict[str, Any]], params: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     exams = {}
     lists = ToolLists(Store().root, tools_version(params), committed_lists())
     async with toolbox.opened(params, prompts, lists) as tools:
@@ -62,7 +65,7 @@ async def _sit(prompts: list[dict[str, Any]], params: dict[str, Any]) -> dict[st
             for who, scale in (("base", 0.0), ("student", 1.0)):
                 progress = Progress(f"evaluate {who}", len(prompts))
                 sampling = greedy(params["evaluate"]["max_output_tokens"], scale)
-                exams[who] = await exam.sit(who, prompts, model, sampling, tools, params, progress.add)
+                exams[who] = await exam.evaluate(who, prompts, model, sampling, tools, params, progress.add)
         finally:
             await model.close()
     return exams

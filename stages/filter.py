@@ -1,6 +1,6 @@
-"""Which rows the student learns from.
+"""Filters the rows that the student learns from.
 
-Reads data/converted.jsonl, and data/prompts.jsonl for what is held out. Writes data/train.jsonl, data/rejected.jsonl
+Reads data/converted.jsonl, and data/prompts.jsonl for the held-out prompts. Writes data/train.jsonl, data/rejected.jsonl
 (each with every reason), and reports/filter.json with its histograms in reports/lengths.csv and reports/turns.csv.
 Refuses held-out rows; ends with an error when nothing is kept, and then writes no data/train.jsonl.
 """
@@ -24,18 +24,17 @@ LENGTHS, TURNS = "reports/lengths.csv", "reports/turns.csv"
 def main(params: dict[str, Any]) -> None:
     modes, rulings = params["filter"], _rulings(params)
     workers = params["runtime"]["workers"] or cores()
-    pieces = list(shards.split(CONVERTED))
-    judged = pool.run(shard_rows.prepare, (params, rulings), pieces, workers)
-    alone = shard_rows.collected(judged)
-    if not alone:
+    parts = list(shards.split(CONVERTED))
+    judged = shard_rows.collected(pool.run(shard_rows.prepare, (params, rulings), parts, workers))
+    if not judged:
         raise InputError(f"{CONVERTED}: holds no row; `dvc repro convert` writes it")
-    verdicts = filter.settle(alone, lambda: shard_rows.again(pieces, rulings), modes)
-    report = funnel.report([facts for facts, _ in alone], verdicts, modes)
-    kept_and_rejected.write(pieces, verdicts, rulings, TRAIN, REJECTED)
+    verdicts = filter.settle(judged, lambda: shard_rows.again(parts, rulings), modes)
+    report = funnel.report([facts for facts, _ in judged], verdicts, modes)
+    kept_and_rejected.write(parts, verdicts, rulings, TRAIN, REJECTED)
     jsonl.write_json(REPORT, report, "filter_report")
-    for path, counts, what in ((LENGTHS, "by_length", "tokens"), (TURNS, "by_turns", "turns")):
+    for path, histogram, unit in ((LENGTHS, "by_length", "tokens"), (TURNS, "by_turns", "turns")):
         with replacing(path) as file:
-            file.write(funnel.csv(report[counts], what).encode())
+            file.write(funnel.csv(report[histogram], unit).encode())
     print(funnel.table(report))
     if not report["kept"]:
         raise InputError(funnel.nothing_kept(report))
@@ -45,7 +44,7 @@ def main(params: dict[str, Any]) -> None:
 
 
 def _rulings(params: dict[str, Any]) -> dict[judge.Question, bool]:
-    """What the judge says of the answers that only a judge can compare."""
+    """The judge's rulings on the answers that only a judge can compare."""
     if params["filter"]["answer"] == "off" or params["judge"]["model"] is None:
         return {}
     return judge.rulings(map(judge.open_question_of, jsonl.read(CONVERTED, "row")), params, "filter")

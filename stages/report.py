@@ -1,6 +1,6 @@
-"""Whatever the stages have made so far → reports/index.html; after a whole run also reports/metrics.json.
+"""The results of all stages that have run → reports/index.html; after a whole run also reports/metrics.json.
 
-A stage of its own, so that a change to the page does not sit the exam again. `make report` runs it at any time.
+A stage of its own, so that a change to the page does not repeat the evaluation. `make report` runs it at any time.
 """
 
 from pathlib import Path

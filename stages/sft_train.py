@@ -1,14 +1,15 @@
 """data/train.jsonl → models/adapter/, reports/training.json, reports/loss.csv.
 
-Renders the rows with the student's chat template and trains a LoRA adapter on what the assistant said. Refuses rows
-that are too long, cannot be rendered or hold nothing to learn, all of them at once; stops, and writes nothing, when
-loss or gradient is zero or not a number. After a kill it goes on from the last checkpoint and ends in the same bytes.
+Renders the rows with the student's chat template and trains a LoRA adapter on the assistant's turns. Refuses rows that
+are too long, cannot be rendered or hold nothing to learn, and names all of them at once; stops, and writes nothing, when
+loss or gradient is zero or not a number. After a kill it resumes from the last checkpoint and ends in the same bytes.
 Where the machine has several cards it starts itself once per card.
 """
 
 import csv
 import io
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def main(params: dict[str, Any]) -> None:
         cores.spin_little()
     tokenizer = load_tokenizer(student["path"], student["template"])
     teachers: set[str] = set()
-    prepared = examples.prepare(_seen(teachers), str(ROWS), tokenizer, student["max_length"])
+    prepared = examples.prepare(_rows(teachers), str(ROWS), tokenizer, student["max_length"])
     print(
         f"sft_train: {prepared.rows} rows, {prepared.tokens} tokens, {prepared.labelled_tokens} of them learned;"
         f" {prepared.validation_rows} rows held out",
@@ -55,7 +56,8 @@ def main(params: dict[str, Any]) -> None:
     )
 
 
-def _seen(teachers: set[str]) -> Any:
+def _rows(teachers: set[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The numbered rows; their teachers are added to `teachers`."""
     for line, row in jsonl.read_numbered(ROWS, "row"):
         teachers.add(row["teacher"])
         yield line, row

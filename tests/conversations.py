@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import strategies as st
 from tiny_rows import TOOLS, as_row, call
 
-from distill.student.render import IGNORED, Sequence, as_said, render
+from distill.student.render import IGNORED, TokenSequence, as_said, render
 from distill.student.tokenizer import Tokenizer
 
 WORDS = st.text(st.sampled_from("aZ0 9\n\té✓😀'\"{}<>|_\\/."), max_size=20)
@@ -91,7 +91,7 @@ def assert_trained_as_served(conversation: dict[str, Any], tokenizer: Tokenizer)
         assert all(label in (IGNORED, id_) for label, id_ in zip(sequence.labels, sequence.input_ids, strict=True))
 
 
-def spans(sequence: Sequence) -> list[tuple[int, int]]:
+def spans(sequence: TokenSequence) -> list[tuple[int, int]]:
     """Where the runs of learned tokens begin and end."""
     flags = [False, *(label != IGNORED for label in sequence.labels), False]
     edges = [place for place in range(len(flags) - 1) if flags[place] != flags[place + 1]]

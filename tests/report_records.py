@@ -117,6 +117,17 @@ def make_rollout(prompt: dict[str, Any], draw: random.Random, answer: str | None
         "cached_tokens": 200 * turns,
         "reasoning_tokens": 0,
     }
+    call = {
+        "request": content_id([prompt["id"], "request"], 64),
+        "finish_reason": "stop",
+        "usage": {name: count // turns for name, count in usage.items()},
+        "cost_usd": 0.00012,
+        "model": "local/qwen2.5-coder-0.5b-instruct",
+        "response_id": None,
+        "created_at": "2026-01-01T00:00:00Z",
+        "latency_ms": 900.0,
+        "attempts": 1,
+    }
     error = {
         "kind": "timeout",
         "where": "teacher",
@@ -139,7 +150,7 @@ def make_rollout(prompt: dict[str, Any], draw: random.Random, answer: str | None
         "error": error if failed else None,
         "messages": messages,
         "tools": TOOLS,
-        "calls": [],
+        "calls": [call] * turns,
         "usage": usage,
         "cost_usd": round(turns * 0.00012, 6),
         "docker": None,

@@ -3,7 +3,7 @@
 import pytest
 from answer_pairs import RIGHT, WRONG
 
-from distill.answers import correct, extract, faults, mathematics, verdict
+from distill.answers import correct, extract, faults, grade, mathematics
 from distill.answers.exact import fold
 from distill.answers.number import number
 from distill.records.faults import InputError
@@ -106,17 +106,17 @@ def test_answer_type_decides_over_the_form_of_the_expected_answer():
 
 def test_types_are_tried_in_order_and_the_one_that_accepts_is_named():
     metadata = {"expected_answer": "1/2", "answer_type": ["exact", "math"]}
-    assert verdict("1/2", metadata) == (True, "exact")
-    assert verdict("0.5", metadata) == (True, "math")
-    assert verdict("0.4", metadata) == (False, None)
-    assert verdict(None, metadata) == (False, None)
+    assert grade("1/2", metadata) == (True, "exact")
+    assert grade("0.5", metadata) == (True, "math")
+    assert grade("0.4", metadata) == (False, None)
+    assert grade(None, metadata) == (False, None)
 
 
 def test_a_judge_is_left_to_decide_what_is_not_plainly_right():
     metadata = {"expected_answer": "Keytruda", "answer_type": "judge"}
-    assert verdict("keytruda", metadata) == (True, "exact")
-    assert verdict("Pembrolizumab, sold as Keytruda", metadata) == (None, None)
-    assert verdict(None, metadata) == (False, None)
+    assert grade("keytruda", metadata) == (True, "exact")
+    assert grade("Pembrolizumab, sold as Keytruda", metadata) == (None, None)
+    assert grade(None, metadata) == (False, None)
 
 
 def test_an_answer_that_keeps_sympy_busy_is_wrong_and_the_next_one_is_judged():
@@ -179,10 +179,10 @@ FAULTS = [
     ({"expected_answer": "A", "answer_type": "choice", "answer_choices": "tea, milk"}, "answer_choices: must be texts"),
     ({"expected_answer": [], "answer_type": "list"}, "must be an array of strings and numbers"),
     ({"expected_answer": 5, "answer_type": "set"}, "must be an array of strings and numbers"),
-    ({"expected_answer": "25 January", "answer_type": "date"}, "is no date such as 2026-01-25"),
-    ({"expected_answer": "2026-02-30", "answer_type": "date"}, "is no date such as 2026-01-25"),
+    ({"expected_answer": "25 January", "answer_type": "date"}, "is not a date such as 2026-01-25"),
+    ({"expected_answer": "2026-02-30", "answer_type": "date"}, "is not a date such as 2026-01-25"),
     ({"expected_answer": "2026-02-03", "answer_type": "date", "answer_date_order": "ymd"}, "must be dmy or mdy"),
-    ({"expected_answer": "(a", "answer_type": "regex"}, "is no RE2 pattern: missing )"),
+    ({"expected_answer": "(a", "answer_type": "regex"}, "is not a valid RE2 pattern: missing )"),
     ({"expected_answer": "a*", "answer_type": "regex"}, "accepts an empty answer"),
     ({"expected_answer": "\\", "answer_type": "math"}, "math-verify cannot read"),
     ({"expected_answer": "x", "answer_type": "judge", "answer_rubric": 5}, "answer_rubric: must be a text"),

@@ -12,10 +12,10 @@ from worded_rows import VOCABULARY, row, sentences
 
 from distill.dataset import held_out
 from distill.dataset.checks import contaminated
-from distill.dataset.checks.context import Context
-from distill.dataset.held_out import Exam, HeldOut
+from distill.dataset.checks.context import CheckContext
+from distill.dataset.held_out import HeldOutIndex, HeldOutPrompt
+from distill.dataset.prompt_words import PromptWords, expected, words
 from distill.dataset.prompts import prepare, read_seed, split_of
-from distill.dataset.question import Question, expected, words
 from distill.records import jsonl
 from distill.records.faults import InputError
 
@@ -23,12 +23,12 @@ Row = dict[str, Any]
 PREFIX = "Answer the question below with the help of the tools and end with your final answer on a line of its own. "
 
 
-def exam(text: str, expected: Any = None, where: str = "exam.jsonl:1") -> Exam:
-    return Exam(where, Question(words(text), expected), "You work in a shop.")
+def exam(text: str, expected: Any = None, where: str = "exam.jsonl:1") -> HeldOutPrompt:
+    return HeldOutPrompt(where, PromptWords(words(text), expected), "You work in a shop.")
 
 
-def found(row: Row, *exams: Exam) -> Any:
-    return contaminated.check(row, Context(held_out=HeldOut(exams)))
+def found(row: Row, *exams: HeldOutPrompt) -> Any:
+    return contaminated.check(row, CheckContext(held_out=HeldOutIndex(exams)))
 
 
 def swapped(text: str, draw: random.Random) -> str:
@@ -48,11 +48,11 @@ PLANTED = {
 def test_planted_prompts_of_the_exam_are_found_and_no_others(kind, prefix):
     draw = random.Random(7)
     texts = [prefix + " ".join(sentences(draw, draw.randrange(6, 60))) for _ in range(200)]
-    held = HeldOut(exam(text) for text in texts)
+    held = HeldOutIndex(exam(text) for text in texts)
     recall, plant = PLANTED[kind]
     planted = [row(plant(text, draw)) for text in texts]
     clean = [row(prefix + " ".join(sentences(draw, draw.randrange(6, 60)))) for _ in range(1_000)]
-    measured = measure(lambda one: contaminated.check(one, Context(held_out=held)), planted, clean)
+    measured = measure(lambda one: contaminated.check(one, CheckContext(held_out=held)), planted, clean)
     assert measured.recall >= recall and measured.false <= 0.002, measured
 
 
@@ -113,14 +113,14 @@ def test_nothing_of_the_example_is_contaminated(answers):
         for prompt in prompts:
             prompt["split"] = split_of(prompt["id"], 0.2) if at_random else prompt["split"]
             prompt["metadata"] = prompt["metadata"] if answers else {}
-        held = HeldOut(held_out.of_prompt(prompt) for prompt in prompts if prompt["split"] == "eval")
+        held = HeldOutIndex(held_out.of_prompt(prompt) for prompt in prompts if prompt["split"] == "eval")
         rows = [
             row(prompt["messages"][-1]["content"]) | {"metadata": prompt["metadata"]}
             for prompt in prompts
             if prompt["split"] == "train"
         ]
-        assert len(held.exams) > 50 and len(rows) > 200
-        assert [found for one in rows if (found := contaminated.check(one, Context(held_out=held)))] == []
+        assert len(held.prompts) > 50 and len(rows) > 200
+        assert [found for one in rows if (found := contaminated.check(one, CheckContext(held_out=held)))] == []
 
 
 def test_files_of_benchmarks_are_read_in_the_forms_they_have(tmp_path: Path):

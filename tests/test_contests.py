@@ -10,7 +10,7 @@ from worded_rows import VOCABULARY, row, sentences
 
 from distill.dataset import facts, filter, minhash
 from distill.dataset.checks import CHECKS, CONTESTS, max_per_prompt, near_duplicate
-from distill.dataset.checks.context import Context
+from distill.dataset.checks.context import CheckContext
 from distill.dataset.prompts import prepare, read_seed
 
 Row = dict[str, Any]
@@ -147,7 +147,7 @@ def names_of(rows: list[Row]) -> list[str]:
 def settled(rows: list[Row], **modes: Any) -> list[list[str]]:
     """The checks that reject each row, contests included."""
     chosen = OFF | modes
-    judged = list(filter.judge(rows, chosen, Context()))
+    judged = list(filter.judge(rows, chosen, CheckContext()))
     return [
         [reason["check"] for reason in found.reasons] for found in filter.settle(judged, lambda: iter(rows), chosen)
     ]

@@ -11,7 +11,7 @@ import pytest
 from rollout_records import call, rollout
 
 from distill.dataset import convert
-from distill.dataset.export import Unsayable, openai, sharegpt
+from distill.dataset.export import NotRepresentable, openai, sharegpt
 from distill.records import jsonl
 from distill.tools import python_source
 
@@ -124,7 +124,7 @@ def test_what_openai_would_refuse_is_left_out():
             message["weight"] = 0
     unfinished["messages"].pop()
     for bad in (unlearnable, unfinished):
-        with pytest.raises(Unsayable):
+        with pytest.raises(NotRepresentable):
             openai.export(bad, False)
 
 
@@ -151,7 +151,7 @@ def test_sharegpt_readers_take_every_row_and_what_cannot_be_said_is_counted(expo
     assert read[0] == ("You work in a small shop.", usual) and read[2] == read[0]
     assert read[3] == ("", ["human", "gpt"]) and lines[3]["tools"] == ""
     assert [one["name"] for one in json.loads(lines[2]["conversations"][2]["value"])] == ["lookup_item"] * 2
-    assert lines[2]["conversations"][3]["value"] == f"a{sharegpt.JOIN}b"
+    assert lines[2]["conversations"][3]["value"] == f"a{sharegpt.BETWEEN_RESULTS}b"
     assert len(lines) == 8 and said.count("1 rows left out: ") == 2
     [named] = json.loads((project / "exports/dataset_info.json").read_text()).values()
     assert named["file_name"] == "sharegpt.jsonl" and set(named["columns"].values()) == set(lines[0])
@@ -167,7 +167,7 @@ def test_sharegpt_readers_take_every_row_and_what_cannot_be_said_is_counted(expo
 def test_rows_that_sharegpt_readers_would_skip_are_left_out(change):
     row = deepcopy(rows()[0])
     change(row["messages"])
-    with pytest.raises(Unsayable):
+    with pytest.raises(NotRepresentable):
         sharegpt.export(row)
 
 

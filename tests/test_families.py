@@ -163,11 +163,11 @@ def test_thoughts_reach_a_template_under_the_name_that_every_server_has(family, 
     [
         ("config.json", '{"vocab_size": 300}', "but config.json has a vocabulary of 300: the"),
         ("config.json", '{"text_config": {"vocab_size": 300}}', "belongs to another model"),
-        ("tokenizer_config.json", '{"eos_token": "</s>"}', "eos_token '</s>' is no token of tokenizer.json"),
+        ("tokenizer_config.json", '{"eos_token": "</s>"}', "eos_token '</s>' is not a token of tokenizer.json"),
         (
             "generation_config.json",
             '{"eos_token_id": [2, 151645]}',
-            "eos_token_id 151645 is no token of tokenizer.json",
+            "eos_token_id 151645 is not a token of tokenizer.json",
         ),
     ],
 )

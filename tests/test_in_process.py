@@ -14,13 +14,13 @@ import pytest
 from tiny_qwen3 import PROMPT, QUESTION, ROW, SHOP, sit
 
 from distill.records.faults import InputError
-from distill.student.render import Sequence, as_templates_want
+from distill.student.render import TokenSequence, as_templates_want
 from distill.student.serving.endpoint import serving
 from distill.student.serving.forced_call import openings
 from distill.student.serving.in_process import InProcess
 from distill.student.serving.loaded import Loaded
 from distill.student.serving.open_student import greedy, open_student
-from distill.student.serving.reply import said_turn
+from distill.student.serving.reply import rendered_turn
 from distill.student.template import compile_template
 from distill.student.tokenizer import read_tokenizer
 from distill.teacher import request as requests
@@ -80,7 +80,7 @@ def test_a_base_that_does_not_fit_in_16_bits_is_loaded_in_4(trained, loaded, mon
     assert "loaded in 4" in capsys.readouterr().out
     assert {type(part).__name__ for part in small.model.modules()} & {"Linear4bit"}
     ids = list(range(10, 30))
-    row = [Sequence(ids, ids)]
+    row = [TokenSequence(ids, ids)]
     for adapted in (False, True):
         assert small.loss(row, adapted) == pytest.approx(loaded.loss(row, adapted), rel=0.2)
 
@@ -317,7 +317,7 @@ def test_a_client_that_wants_one_call_gets_one(in_process):
     model = in_process()
     asked, two = {"messages": QUESTION, "tools": ROW["tools"]}, ROW["messages"][2]["tool_calls"] * 2
     turn = {"role": "assistant", "content": "", "tool_calls": two}
-    written = model.tokenizer.encode(said_turn(model.tokenizer, next(as_templates_want([turn]))))
+    written = model.tokenizer.encode(rendered_turn(model.tokenizer, next(as_templates_want([turn]))))
 
     async def writes(*_: Any) -> list[int]:
         return written

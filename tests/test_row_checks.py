@@ -10,8 +10,8 @@ from rollout_records import rollout
 
 from distill import checks
 from distill.dataset import convert
-from distill.dataset.checks import CHECKS, CONTESTS, said
-from distill.dataset.checks.context import Context
+from distill.dataset.checks import CHECKS, CONTESTS, assistant_text
+from distill.dataset.checks.context import CheckContext
 from distill.dataset.checks.identity import PATTERN as IDENTITY
 from distill.dataset.checks.refusal import PATTERN as REFUSAL
 from distill.dataset.filter import judge
@@ -147,7 +147,7 @@ def with_text(place: int, text: str) -> Row:
 
 
 def found(name: str, row: Row, **known: Any) -> Any:
-    return CHECKS[name].check(row, Context(**known))
+    return CHECKS[name].check(row, CheckContext(**known))
 
 
 @pytest.mark.parametrize("name", [name for name in CHECKS if name != "length"])
@@ -316,13 +316,13 @@ for number in range(3):
 def test_in_mode_mask_only_the_bad_turns_are_not_learned_from(name):
     row, turns, known = MASKED[name]
     modes = dict.fromkeys(CHECKS | CONTESTS, "off") | {name: "mask"}
-    ((_, verdict),) = judge([row], modes, Context(**known))
+    ((_, verdict),) = judge([row], modes, CheckContext(**known))
     assert not verdict.reasons and set(verdict.turns) == turns
     weights = {
         place for place, message in enumerate(masked(row, verdict.turns)["messages"]) if message.get("weight") == 0
     }
     assert weights == turns
-    ((_, rejected),) = judge([row], modes | {name: "reject"}, Context(**known))
+    ((_, rejected),) = judge([row], modes | {name: "reject"}, CheckContext(**known))
     assert [reason["check"] for reason in rejected.reasons] == [name]
 
 
@@ -391,4 +391,4 @@ def test_a_check_that_fails_stops_the_run_with_its_line(tmp_path, body, says):
 def test_patterns_are_linear():
     long = "as an air, i am sorry, i cannot " * 20_000
     assert IDENTITY.search(long) is None and REFUSAL.search(long) is None
-    assert said.pattern("a+b").search("a" * 200_000) is None
+    assert assistant_text.pattern("a+b").search("a" * 200_000) is None

@@ -267,7 +267,7 @@ def test_tokens_that_the_base_cannot_tell_apart_are_refused(run, gguf, tmp_path)
     end, other = 2, 1
     weights["model.embed_tokens.weight"][end] = weights["model.embed_tokens.weight"][other] * 1.001
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(InputError, match=r"untrained has never learned to write '<\|im_end\|>', .* up to 1 other"):
+    with pytest.raises(InputError, match=r"untrained was never trained to output '<\|im_end\|>', .* up to 1 other"):
         run(path=str(folder))
     assert not written()
 
@@ -281,7 +281,7 @@ def test_a_loss_that_is_no_number_stops_and_writes_nothing(run, tmp_path):
 @pytest.mark.parametrize(("loss", "norm"), [(0.0, 1.0), (float("nan"), 1.0), (1.0, float("inf")), (1.0, 0.0)])
 def test_what_nothing_can_be_learned_from(loss, norm):
     with pytest.raises(InputError, match="training stopped at step 3"):
-        callback.refuse_nonsense(loss, norm, 3)
+        callback.refuse_unusable(loss, norm, 3)
 
 
 def test_all_samples_of_a_prompt_fall_on_one_side():

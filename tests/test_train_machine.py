@@ -13,7 +13,7 @@ from training import *  # noqa: F403
 from training import ROWS, folder, in_child, written
 
 from distill.records.faults import InputError
-from distill.student.render import IGNORED, Sequence
+from distill.student.render import IGNORED, TokenSequence
 from distill.student.training import callback, launch, micro_batch, train
 from distill.student.training.examples import Examples
 from distill.student.training.micro_batch import Fit
@@ -71,9 +71,9 @@ def test_a_row_that_is_too_much_is_refused(run, little_memory):
 
 
 def test_what_was_found_out_about_memory_outlives_a_kill(tmp_path):
-    assert micro_batch.found(tmp_path) is None
+    assert micro_batch.stored(tmp_path) is None
     micro_batch.keep(Fit(2, True), tmp_path)
-    assert micro_batch.found(tmp_path) == Fit(2, True)
+    assert micro_batch.stored(tmp_path) == Fit(2, True)
 
 
 def test_the_ladder_of_memory():
@@ -112,7 +112,7 @@ def test_a_batch_in_parts_trains_alike(uninterrupted, run, monkeypatch):
 
 
 def test_rows_at_once_fill_but_do_not_pass_the_limit():
-    sequences = [Sequence([1] * 50 + [number] * 50, [IGNORED] * 60 + [number] * 40) for number in range(2, 10)]
+    sequences = [TokenSequence([1] * 50 + [number] * 50, [IGNORED] * 60 + [number] * 40) for number in range(2, 10)]
     examples = Examples(sequences, [], 8, 0)
     assert [micro_batch.rows_at_once(examples, 8, tokens, True) for tokens in (1, 151, 260, 1000)] == [1, 2, 4, 8]
 

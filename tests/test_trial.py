@@ -6,7 +6,7 @@ import pytest
 from rollout_records import call, messages, rollout
 
 from distill.commands.trial import outlook
-from distill.dataset.checks.context import Context
+from distill.dataset.checks.context import CheckContext
 from distill.records import params
 
 WRONG = {"expected_answer": 1, "answer_type": "number"}
@@ -33,4 +33,4 @@ REPAIRED = [*FORGOT, {"role": "tool", "tool_call_id": "1", "content": "error: b 
 def test_the_outlook_of_a_rollout(changes: dict[str, Any], modes: dict[str, Any], said: str) -> None:
     chosen = params.load()
     chosen["filter"] |= {"length": "off", "tools_shown": "off", **modes}
-    assert outlook(rollout(**changes), chosen, Context()).startswith(said)
+    assert outlook(rollout(**changes), chosen, CheckContext()).startswith(said)

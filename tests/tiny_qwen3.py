@@ -104,7 +104,7 @@ def sit(model: Any, scale: float, *prompts: dict[str, Any], shop: Path = SHOP) -
         await tools.prepare(list(prompts))
         sampling = greedy(64, scale)
         try:
-            return await exam.sit("student", list(prompts), model, sampling, tools, PARAMS, lambda _: None)
+            return await exam.evaluate("student", list(prompts), model, sampling, tools, PARAMS, lambda _: None)
         finally:
             await model.close()
 

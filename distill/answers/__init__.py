@@ -33,8 +33,8 @@ _CODE = re.compile(r"^0\d|\d[eE]\d")
 OPTIONS = sorted({option for kind in TYPES.values() for option in kind.OPTIONS})
 
 
-class Verdict(NamedTuple):
-    """`correct` is None without an expected answer, and as long as a judge has not been asked."""
+class Grade(NamedTuple):
+    """Whether an answer is correct; None without an expected answer, and as long as a judge has not been asked."""
 
     correct: bool | None
     accepted_by: str | None
@@ -52,7 +52,7 @@ def extract(messages: list[dict[str, Any]], metadata: dict[str, Any]) -> str | N
     if last["role"] != "assistant" or last.get("tool_calls") or not text:
         return None
     kind = TYPES[types(metadata)[0]] if metadata.get("expected_answer") is not None else exact
-    if kind is rubric:  # a model reads it: all of it, as it stands
+    if kind is rubric:  # the judge reads the whole text
         return final.behind(text) or text
     stated = final.stated(text, several_lines=getattr(kind, "SEVERAL_LINES", False), latex=kind is mathematics)
     if stated is not None:
@@ -60,51 +60,56 @@ def extract(messages: list[dict[str, Any]], metadata: dict[str, Any]) -> str | N
     return kind.find(text, metadata) if hasattr(kind, "find") else text
 
 
-def verdict(answer: str | None, metadata: dict[str, Any]) -> Verdict:
+def grade(answer: str | None, metadata: dict[str, Any]) -> Grade:
     """Whether an extracted answer is `metadata.expected_answer`, by `metadata.answer_type`.
 
     The types of the row are tried in their order, `exact` before `judge`. Without a type: `number`
-    where the expected answer is one, perhaps with a unit, else `exact`. Raises InputError where the metadata makes no sense.
+    where the expected answer is one, perhaps with a unit, else `exact`. Raises InputError where the metadata is not valid.
     """
     if metadata.get("expected_answer") is None:
-        return Verdict(None, None)
+        return Grade(None, None)
     wanted = types(metadata)
-    problems = [fault for name in wanted for fault in TYPES[name].faults(metadata)]
-    if problems:
-        raise InputError(problems)
+    type_faults = [fault for name in wanted for fault in TYPES[name].faults(metadata)]
+    if type_faults:
+        raise InputError(type_faults)
     if answer is None:
-        return Verdict(False, None)
+        return Grade(False, None)
     for name in dict.fromkeys(tried for kind in wanted for tried in BEFORE_MONEY.get(kind, (kind,))):
         accepted = TYPES[name].accepts(answer, metadata)
         if accepted is not False:
-            return Verdict(accepted, name if accepted else None)
-    return Verdict(False, None)
+            return Grade(accepted, name if accepted else None)
+    return Grade(False, None)
 
 
 def correct(answer: str | None, metadata: dict[str, Any]) -> bool | None:
-    """The verdict without who gave it."""
-    return verdict(answer, metadata).correct
+    """Whether an extracted answer is correct; see `grade`."""
+    return grade(answer, metadata).correct
 
 
 def faults(metadata: dict[str, Any]) -> list[str]:
-    """What would make every answer wrong, or an option be ignored, as `/metadata/…: message`."""
-    found = [f"/metadata/{key}: no such option; did you mean '{near}'?" for key, near in _misspelled(metadata)]
+    """Everything in the metadata that makes every answer wrong or an option useless, as `/metadata/…: message`."""
+    misspelled = [f"/metadata/{key}: no such option; did you mean '{near}'?" for key, near in _misspelled(metadata)]
     given = [option for option in OPTIONS if option in metadata]
     if metadata.get("expected_answer") is None:
         unused = given + (["answer_type"] if "answer_type" in metadata else [])
-        return found + [
+        return misspelled + [
             f"/metadata/{option}: says how to compare, but there is no expected_answer" for option in unused
         ]
     try:
         wanted = types(metadata)
     except InputError as error:
-        return [*found, *error.faults]
-    taken = {option for name in wanted for option in TYPES[name].OPTIONS}
-    for option in given:
-        if option not in taken:
-            owners = ", ".join(name for name, kind in TYPES.items() if option in kind.OPTIONS)
-            found.append(f"/metadata/{option}: goes with answer_type {owners}, not with {', '.join(wanted)}")
-    return found + [fault for name in wanted for fault in TYPES[name].faults(metadata)]
+        return [*misspelled, *error.faults]
+    accepted = {option for name in wanted for option in TYPES[name].OPTIONS}
+    misplaced = [
+        f"/metadata/{option}: goes with answer_type {_types_with(option)}, not with {', '.join(wanted)}"
+        for option in given
+        if option not in accepted
+    ]
+    return misspelled + misplaced + [fault for name in wanted for fault in TYPES[name].faults(metadata)]
+
+
+def _types_with(option: str) -> str:
+    return ", ".join(name for name, kind in TYPES.items() if option in kind.OPTIONS)
 
 
 def needs_judge(metadata: dict[str, Any]) -> bool:
@@ -130,11 +135,12 @@ def types(metadata: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _is_code(expected: str | int | float) -> bool:
-    """Whether a text of digits is no number: a postal code such as "02134", an article such as "12E4"."""
+    """Whether a text of digits is a code and not a number: a postal code such as "02134", an article such as "12E4"."""
     return isinstance(expected, str) and _CODE.search(expected) is not None
 
 
 def _misspelled(metadata: dict[str, Any]) -> list[tuple[str, str]]:
-    known = [*OPTIONS, "answer_type", "expected_answer"]
-    near = [(key, difflib.get_close_matches(key, known, n=1, cutoff=0.85)) for key in metadata if key not in known]
+    """(key, the option that was probably meant)"""
+    options = [*OPTIONS, "answer_type", "expected_answer"]
+    near = [(key, difflib.get_close_matches(key, options, n=1, cutoff=0.85)) for key in metadata if key not in options]
     return [(key, names[0]) for key, names in near if names]

@@ -11,7 +11,7 @@ from distill.answers.exact import fold
 
 OPTIONS = ("answer_choices",)
 _LEAD = r"(?:(?:the )?(?:correct |right |best |final )?(?:answer|option|choice)(?: is)?:? )?(?:(?:option|choice) )?"
-_SAID = re.compile(rf"^{_LEAD}")
+_LEAD_IN = re.compile(rf"^{_LEAD}")
 _LABELLED = re.compile(
     rf"^{_LEAD}[(\[]?(?P<label>[a-z0-9]{{1,3}})(?P<mark>[)\].:]*(?: ?[\u2013\u2014-])?)(?: (?P<rest>.*))?$"
 )
@@ -27,9 +27,10 @@ _HEDGE = re.compile(r"\b[b-z]\b|\b(?:or|and|not|nor) \(?a\b(?! \w)|\ba\)")
 
 def find(text: str, metadata: dict[str, Any]) -> str:
     """The one letter that a text calls its answer, else the whole text."""
-    found = list(_IN_TEXT.finditer(text))
-    letters = {(said[1] or said[2]).upper() for said in found}
-    return letters.pop() if len(letters) == 1 and not any(_ANOTHER.match(said["rest"]) for said in found) else text
+    statements = list(_IN_TEXT.finditer(text))
+    letters = {(statement[1] or statement[2]).upper() for statement in statements}
+    hedged = any(_ANOTHER.match(statement["rest"]) for statement in statements)
+    return letters.pop() if len(letters) == 1 and not hedged else text
 
 
 def accepts(answer: str, metadata: dict[str, Any]) -> bool:
@@ -38,7 +39,7 @@ def accepts(answer: str, metadata: dict[str, Any]) -> bool:
     label = _label(expected.text(metadata), texts)
     given = _plain(answer)
     text = fold(_plain(texts[label])) if label in texts else None
-    if text is not None and text in (fold(given), fold(_SAID.sub("", given))):
+    if text is not None and text in (fold(given), fold(_LEAD_IN.sub("", given))):
         return True
     last = _LABEL_LAST.match(given)
     if last and last["label"] == label and fold(last["text"]) == text:
@@ -53,23 +54,26 @@ def accepts(answer: str, metadata: dict[str, Any]) -> bool:
 
 
 def faults(metadata: dict[str, Any]) -> list[str]:
-    """An expected answer that is none of the choices, and choices that are none."""
-    found = expected.text_faults(metadata)
+    """The faults of an expected answer that is not among the choices, and of choices that are not texts."""
+    problems = expected.text_faults(metadata)
     choices = metadata.get("answer_choices")
     texts = list(choices.values()) if isinstance(choices, dict) else choices
     if choices is not None and (
         not isinstance(texts, list) or len(texts) < 2 or not all(isinstance(text, str) for text in texts)
     ):
-        return [*found, '/metadata/answer_choices: must be texts, such as ["tea", "milk"] or {"A": "tea", "B": "milk"}']
-    if found:
-        return found
+        return [
+            *problems,
+            '/metadata/answer_choices: must be texts, such as ["tea", "milk"] or {"A": "tea", "B": "milk"}',
+        ]
+    if problems:
+        return problems
     labelled = _texts(metadata)
     wanted = _label(expected.text(metadata), labelled)
     if labelled and wanted not in labelled:
-        found.append(f"/metadata/expected_answer: '{expected.text(metadata)}' is none of answer_choices")
+        problems.append(f"/metadata/expected_answer: '{expected.text(metadata)}' is none of answer_choices")
     if not labelled and not re.fullmatch(r"[a-z]", wanted):
-        found.append("/metadata/expected_answer: must be one letter, or give answer_choices")
-    return found
+        problems.append("/metadata/expected_answer: must be one letter, or give answer_choices")
+    return problems
 
 
 def _texts(metadata: dict[str, Any]) -> dict[str, str]:
@@ -80,6 +84,7 @@ def _texts(metadata: dict[str, Any]) -> dict[str, str]:
 
 
 def _label(wanted: str, texts: dict[str, str]) -> str:
+    """The label, in lower case, of an expected answer that is a label or the text of a choice."""
     label = wanted.strip().strip("().").casefold()
     if label in texts or not texts:
         return label
@@ -87,4 +92,5 @@ def _label(wanted: str, texts: dict[str, str]) -> str:
 
 
 def _plain(text: str) -> str:
+    """The text in lower case without markdown, dollar signs, extra spaces and the mark at its end."""
     return " ".join(text.replace("*", "").replace("$", "").split()).casefold().rstrip(".!")

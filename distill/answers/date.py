@@ -1,6 +1,6 @@
 """`date`: the day, month or year that `expected_answer` gives as 2026-01-25, 2026-01 or 2026, in any English form.
 
-25/01/2026 says what it means by itself; 05/01/2026 only with `answer_date_order`: "dmy" or "mdy".
+25/01/2026 has one reading; 05/01/2026 has one only with `answer_date_order`: "dmy" or "mdy".
 """
 
 import re
@@ -33,7 +33,7 @@ _SEVERAL = re.compile(
     r"|\0 ?(?:(?:or|to|until|till|through)\b|[-\u2013] ?[\d\0])",
     re.IGNORECASE,
 )
-"""What makes a date (\\0) one of several, or a bound."""
+"""What makes a date (\\0) one of several, or a bound: "between \\0 and \\0", "before \\0"."""
 _NEGATION = re.compile(r"\b(?:not|no|never|neither|nor|unknown)\b|n't\b", re.IGNORECASE)
 
 
@@ -41,34 +41,35 @@ def accepts(answer: str, metadata: dict[str, Any]) -> bool:
     """Whether the answer's only date is the expected one, at least as precisely."""
     if _NEGATION.search(answer):
         return False
-    found = _dates(answer, metadata.get("answer_date_order"))
+    dates = _dates(answer, metadata.get("answer_date_order"))
     wanted = expected.text(metadata).strip()
-    return len(found) == 1 and found.pop()[: len(wanted)] == wanted
+    return len(dates) == 1 and dates.pop()[: len(wanted)] == wanted
 
 
 def faults(metadata: dict[str, Any]) -> list[str]:
-    """An expected answer that is no date, and an unknown order."""
+    """The faults of an expected answer that is not a date, and of an unknown order."""
     wanted = expected.text(metadata).strip()
-    found = []
+    problems = []
     parts = [int(part) for part in wanted.split("-")] if _ISO.fullmatch(wanted) else []
     if not parts or _iso(*parts) is None:
-        found.append(f"/metadata/expected_answer: '{wanted}' is no date such as 2026-01-25 or 2026-01")
+        problems.append(f"/metadata/expected_answer: '{wanted}' is not a date such as 2026-01-25 or 2026-01")
     if metadata.get("answer_date_order", "dmy") not in ("dmy", "mdy"):
-        found.append("/metadata/answer_date_order: must be dmy or mdy")
-    return found
+        problems.append("/metadata/answer_date_order: must be dmy or mdy")
+    return problems
 
 
 def _dates(text: str, order: str | None) -> set[str]:
-    """The dates in a text, in ISO form; one that cannot be, can be two, or is one end of a range is `?`."""
-    found = set()
+    """The dates in a text, in ISO form; `?` for an impossible or ambiguous one, and for the end of a range."""
+    dates = set()
     for form in _FORMS:
         for match in form.finditer(text):
-            found.add(_read(match.groupdict(), order))
+            dates.add(_read(match.groupdict(), order))
         text = form.sub("\0", text)
-    return found | {"?"} if _SEVERAL.search(text) else found
+    return dates | {"?"} if _SEVERAL.search(text) else dates
 
 
 def _read(parts: dict[str, str], order: str | None) -> str:
+    """The date in ISO form of the named groups of one of _FORMS; `?` for an impossible or ambiguous one."""
     year = int(parts["year"])
     if "first" in parts:
         first, second = int(parts["first"]), int(parts["second"])
@@ -85,11 +86,11 @@ def _read(parts: dict[str, str], order: str | None) -> str:
 
 
 def _month(name: str) -> int:
-    return next(number for number, known in enumerate(_NAMES, start=1) if known.startswith(name[:3].casefold()))
+    return next(number for number, month in enumerate(_NAMES, start=1) if month.startswith(name[:3].casefold()))
 
 
 def _iso(year: int, month: int | None = None, day: int | None = None) -> str | None:
-    """The date as text, None for one that the calendar does not have."""
+    """The date as text; None for one that is not in the calendar."""
     try:
         return date(year, month or 1, day or 1).isoformat()[: 4 if month is None else 7 if day is None else 10]
     except ValueError:

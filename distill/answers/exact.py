@@ -19,10 +19,10 @@ def accepts(answer: str, metadata: dict[str, Any]) -> bool:
 
 
 def fold(text: str) -> str:
-    """A text without what does not matter: case, spacing, Unicode forms, outer punctuation, a leading article."""
+    """A text without case, extra spaces, Unicode variants, outer punctuation and a leading article."""
     spaced = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
     bare = spaced.strip(_WRAPPING)
     if bare[:1].isdigit() and spaced.partition(bare)[0].endswith("."):
-        bare = f".{bare}"
+        bare = f".{bare}"  # the point of .5 is no punctuation
     without = _ARTICLE.sub("", bare)
     return (bare if without == bare else without.strip(_WRAPPING)) or spaced

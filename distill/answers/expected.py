@@ -1,4 +1,4 @@
-"""What an expected answer may be, said the same way for every type."""
+"""The expected answer as text, and its faults, alike for all types of answers that take a text."""
 
 from typing import Any
 

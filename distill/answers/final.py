@@ -1,4 +1,4 @@
-"""Where a text states its final answer: on a line `Answer: …`, or in `\\boxed{…}`."""
+"""Finds where a text states its final answer: on a line `Answer: …`, or in `\\boxed{…}`."""
 
 import re
 
@@ -11,19 +11,21 @@ _BOXED = "\\boxed{"
 
 
 def stated(text: str, several_lines: bool = False, latex: bool = False) -> str | None:
-    """What stands after the last `Answer:`, else in the last `\\boxed{}`; None where there is neither.
+    """The text after the last `Answer:`, else in the last `\\boxed{}`; None where there is neither.
 
     After the marker that is the rest of its line, or the next line that is not empty; with `several_lines` all lines
     that follow. What a box holds is LaTeX: it comes as plain text, unless `latex`.
     """
-    found = _marked(text, several_lines)
-    boxed = _boxed(text if found is None else found)
-    return found if boxed is None else boxed if latex else _plain(boxed)
+    marked = _marked(text, several_lines)
+    boxed = _boxed(text if marked is None else marked)
+    if boxed is None:
+        return marked
+    return boxed if latex else _plain(boxed)
 
 
 def behind(text: str) -> str | None:
-    """All that stands after the last `Answer:`, the rest of its line included; None where there is no such line, or
-    nothing behind it."""
+    """The whole text after the last `Answer:`, with the rest of its line; None where there is no such line, or nothing
+    after it."""
     lines = text.splitlines()
     for index in range(len(lines) - 1, -1, -1):
         if marker := _MARKER.match(lines[index]):
@@ -32,19 +34,21 @@ def behind(text: str) -> str | None:
 
 
 def _marked(text: str, several_lines: bool) -> str | None:
+    """The text after the last `Answer:`: one line of it, or all lines; None for none."""
     lines = text.splitlines()
     for index in range(len(lines) - 1, -1, -1):
         marker = _MARKER.match(lines[index])
         if marker:
             rest = [part.strip().strip(_MARKDOWN).strip() for part in [marker[1], *lines[index + 1 :]]]
-            told = [part for part in rest if part]
-            if not told:
+            stated = [part for part in rest if part]
+            if not stated:
                 return None
-            return "\n".join(told) if several_lines and not rest[0] else told[0]
+            return "\n".join(stated) if several_lines and not rest[0] else stated[0]
     return None
 
 
 def _plain(latex: str) -> str:
+    """LaTeX without the commands for words, spaces and escaped signs: `\\text{5\\,kg}` as `5kg`."""
     words = _WORDS.sub(r"\1", latex).replace("{,}", ",")
     return _ESCAPED.sub(r"\1", _SPACING.sub("", words))
 

@@ -20,14 +20,14 @@ _SEPARATORS = [
     re.compile(r"\s*[;,\n]\s*"),
 ]
 _PADDED = re.compile(r"0\d")
-"""The end of a number such as 1,000."""
+"""The second part of 1,000 split at its comma, by which it is known for a number."""
 _AND = re.compile(r"\s+(?:and|&)\s+", re.IGNORECASE)
 _LEADING_AND = re.compile(r"^(?:and|&)\s+", re.IGNORECASE)
 _BRACKETS = {"[": "]", "(": ")", "{": "}"}
 
 
 def faults(metadata: dict[str, Any]) -> list[str]:
-    """An expected answer that holds no items."""
+    """The fault of an expected answer that holds no items."""
     wanted = metadata["expected_answer"]
     items = wanted if isinstance(wanted, list) else [wanted] if isinstance(wanted, str) else []
     if not items or not all(isinstance(item, str | int | float) and str(item).strip() for item in items):
@@ -36,8 +36,8 @@ def faults(metadata: dict[str, Any]) -> list[str]:
 
 
 def items(text: str) -> list[list[str]]:
-    """The readings of a text as a list: separated by what is strongest in it, by commas, too, or by every comma, also
-    between digits; each with and without ` and ` as a separator.
+    """The possible readings of a text as a list: split at semicolons and line breaks, at commas that do not group digits,
+    or at every comma; each with and without ` and ` as a separator.
     """
     text = text.strip().strip("`").strip()
     if text.startswith("["):
@@ -60,11 +60,13 @@ def items(text: str) -> list[list[str]]:
 
 
 def _accepts(key: Callable[[list[str]], Any]) -> Callable[[str, dict[str, Any]], bool]:
+    """Makes `accepts` for lists whose order matters (`key` is list) or does not (set)."""
+
     def accepts(answer: str, metadata: dict[str, Any]) -> bool:
         """Whether some reading of the answer has the expected items."""
         expected = metadata["expected_answer"]
         wanted = [[str(item) for item in expected]] if isinstance(expected, list) else items(expected)
-        return any(_same(key, one, other) for one in wanted for other in items(answer))
+        return any(_same(key, reading, given) for reading in wanted for given in items(answer))
 
     return accepts
 
@@ -74,6 +76,7 @@ def _same(key: Callable[[list[str]], Any], wanted: list[str], given: list[str]) 
 
 
 def _canonical(item: str) -> str:
+    """A form in which equal items are equal: a number without zeros at its end, or folded text."""
     value = number.number(item) if number.is_plain(item) else None
     return fold(item) if value is None else format(value.normalize(), "f")
 

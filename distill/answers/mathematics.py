@@ -1,7 +1,7 @@
 """`math`: equal as mathematics, by math-verify in a process of its own.
 
-sympy can think for ever about an answer like 9^9^9^9. So it thinks in a child process whose CPU time and memory the
-kernel limits; a question that ends the child is answered with no, and the next one gets a new child.
+sympy may not terminate on an answer like 9^9^9^9, so it runs in a child process with CPU and memory limits; a
+comparison that kills the child counts as unequal, and the next one gets a new child.
 """
 
 import atexit
@@ -21,16 +21,17 @@ from distill.records.paths import PROJECT
 OPTIONS: tuple[str, ...] = ()
 SEVERAL_LINES = True
 LONGEST = 2_000
-"""Characters of an answer that are worth reading as a formula."""
+"""Characters of an answer that is still read as a formula."""
 CPU_S = 10.0
 """Seconds of processor time for one question: usual ones take milliseconds."""
 _DANGLING = re.compile(r"[*+/^=-]\s*\$*$")
+"""An answer that breaks off: `x = 5 +`."""
 _SIMPLE_LEFT_SIDE = re.compile(r"\$*\s*(?:\\?[A-Za-z]\w*(?:_\{?\w+\}?)?(?:\([\w\\/., ]*\)|!)?|\|\w+\||[^A-Za-z]*)\s*")
 _HEDGE = re.compile(r"\b(?:or|not|either|approximately|about)\b", re.IGNORECASE)
 
 
 def accepts(answer: str, metadata: dict[str, Any]) -> bool:
-    """Whether math-verify finds both equal, and they say the same kind of thing: an equation is no value, 10 no 10%."""
+    """Whether math-verify finds both equal, and they are of one kind: an equation is not a value, 10 is not 10%."""
     wanted = expected.text(metadata)
     if len(answer) > LONGEST or _DANGLING.search(answer) or ("%" in answer) != ("%" in wanted):
         return False
@@ -44,14 +45,14 @@ def accepts(answer: str, metadata: dict[str, Any]) -> bool:
 
 
 def faults(metadata: dict[str, Any]) -> list[str]:
-    """An expected answer that math-verify cannot read."""
-    found = expected.text_faults(metadata)
-    if not found and _ask(expected.text(metadata), None) is not True:
-        found.append(
+    """The fault of an expected answer that math-verify cannot read."""
+    problems = expected.text_faults(metadata)
+    if not problems and _ask(expected.text(metadata), None) is not True:
+        problems.append(
             f"/metadata/expected_answer: math-verify cannot read '{expected.text(metadata)}'; write LaTeX, or use "
             "another answer_type"
         )
-    return found
+    return problems
 
 
 @lru_cache(maxsize=65_536)
@@ -61,7 +62,7 @@ def _ask(wanted: str, answer: str | None) -> bool | None:
 
 
 class Child:
-    """The process that thinks; started by the first question."""
+    """The process in which math-verify runs; started by the first question."""
 
     def __init__(self, cpu_s: float = CPU_S) -> None:
         self._cpu_s = cpu_s
@@ -70,8 +71,9 @@ class Child:
         self._turn = threading.Lock()
 
     def ask(self, question: dict[str, Any]) -> bool | None:
+        """The answer to a question of math_process.py; None where the process ended instead."""
         with self._turn:
-            if self._process is None or self._owner != os.getpid():  # after a fork the child is the parent's
+            if self._process is None or self._owner != os.getpid():  # after a fork, the process belongs to the parent
                 self._process = self._start()
             assert self._process.stdin and self._process.stdout
             try:
@@ -96,10 +98,11 @@ class Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=PROJECT,
-            start_new_session=True,  # Ctrl-C is for us; the end of its input ends the child
+            start_new_session=True,  # Ctrl-C must not reach it; it ends when its input does
         )
 
     def end(self) -> None:
+        """Kills the process, if this one has started it."""
         if self._process and self._owner == os.getpid():
             self._process.kill()
             self._process.communicate()

@@ -1,7 +1,7 @@
 """`number`: exactly one number, equal as written or within 1e-6 of its size, or within `answer_tolerance`.
 
 `answer_tolerance` is a distance (0.5) or a share of the expected number ("1%"). Thousands separators and, without
-`answer_unit`, currency signs and units are passed over. With `answer_unit`, or a known unit in the expected answer, a
+`answer_unit`, currency signs and units are ignored. With `answer_unit`, or a known unit in the expected answer, a
 unit in the answer must be that one or convert to it.
 """
 
@@ -15,47 +15,64 @@ from distill.answers import expected, units
 OPTIONS = ("answer_tolerance", "answer_unit")
 RELATIVE_TOLERANCE = 1e-6
 NEAR_ZERO = 1e-12
+"""Distance from zero up to which a number counts as zero."""
 
 _PLAIN_SIGNS = str.maketrans({"\u2212": "-", "\ufe63": "-", "\uff0d": "-", "\u2019": "'"})
-_SPACE_IN_NUMBER = re.compile(r"(?<=\d)[\u00a0\u2009\u202f](?=\d{3})")
-
-_TAG = re.compile(r"</?[a-z][\w-]*>", re.IGNORECASE)
-_POWER = re.compile(r"(?<=[a-z])\^([23])(?!\d)", re.IGNORECASE)
-_CODE = re.compile(r"\b([A-Z]{3}) ?\Z")
+_SPACE_IN_NUMBER = re.compile(r"(?<=\d)[\u00a0\u2009\u202f](?=\d{3})")  # a narrow or no-break space: 12 000
+_TAG = re.compile(r"</?[a-z][\w-]*>", re.IGNORECASE)  # </b>
+_POWER = re.compile(r"(?<=[a-z])\^([23])(?!\d)", re.IGNORECASE)  # ^2 in m^2
+_CURRENCY_CODE = re.compile(r"\b([A-Z]{3}) ?\Z")  # EUR before a number
 _CURRENCY = r"[$€£¥₹]"
-_DIGITS = (
-    r"(?<![\w.])(?<!\d,)"
-    r"(?:\d{1,3}(?:,\d{3})++(?:\.\d++)?|\d++(?:\.\d++)?|\.\d++)(?:e[-+]?\d{1,3}+)?"
-    r"(?![.,]?\d|e[-+]?\d)"
+
+_DIGITS = r"""
+    (?<![\w.]) (?<!\d,)                # neither the end of a word nor that of another number
+    (?: \d{1,3} (?:,\d{3})++ (?:\.\d++)?   # 1,234.5
+      | \d++ (?:\.\d++)?                # 1234.5
+      | \.\d++ )                        # .5
+    (?: e[-+]?\d{1,3}+ )?               # 1e-3
+    (?! [.,]?\d | e[-+]?\d )            # no rest of another number: 1.2.3, 12,34
+"""
+_NUMBER_PARTS = rf"""
+    (?: (?<![\w)]) (?P<sign>[-+]) )?                   # -5, but not 3-5
+    (?: (?P<currency>{_CURRENCY}) [ ]? (?P<inner>[-+])? )?   # $5, $-5
+    (?P<digits>{_DIGITS})
+"""
+_ANY_NUMBER = re.sub(r"\?P<\w+>", "?:", _NUMBER_PARTS)  # the same without names, to occur twice in a pattern
+_JOINER = r"(?: (?:[ ]?[a-z%]+)? [ ] (?:or|and|to) [ ] | [ ]? [-–—/^*×+] [ ]? | : )"  # 5 or 6, 5 kg to 6, 5-6, 1:2
+_MAGNITUDES = r"(?: (?:k|bn|dozen|hundred|thousand|million|billion|trillion) \b )"  # 5 million
+_BOUND = r"""
+    (?: (?<![-=]) [<>\u2264\u2265] =?     # < 5, >= 5
+      | \b (?: (?:less|more|fewer|greater|higher|lower|later|earlier)[ ]than   # more than 5
+             | at[ ](?:least|most) | up[ ]to | under | over | above | below | either ) )
+"""
+_OPEN_END = r"(?: \+(?!\d) | [ ]or[ ][a-z]+ )"  # 5+, 5 or more
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern, re.IGNORECASE | re.VERBOSE)
+
+
+_NUMBER = _compiled(_NUMBER_PARTS)
+_STATEMENT = _compiled(
+    rf"""
+    (?: not[ ] | n't[ ] )? (?: be[ ] )?            # not 5, can't be 5
+    (?: {_BOUND} [ ]? )?                           # at least 5
+    {_ANY_NUMBER} (?: {_JOINER} {_ANY_NUMBER} )*   # 5 or 6
+    (?: [ ]? {_MAGNITUDES} )? {_OPEN_END}?         # 5 million, 5+
+    """
 )
-_NUMBER = re.compile(
-    rf"(?:(?<![\w)])(?P<sign>[-+]))?(?:(?P<currency>{_CURRENCY}) ?(?P<inner>[-+])?)?(?P<digits>{_DIGITS})",
-    re.IGNORECASE,
-)
-_SHOWN = re.sub(r"\?P<\w+>", "?:", _NUMBER.pattern)
-_JOINER = r"(?:(?: ?[a-z%]+)? (?:or|and|to) | ?[-–—/^*×+] ?|:)"
-_MAGNITUDES = r"(?:k|bn|dozen|hundred|thousand|million|billion|trillion)\b"
-_BOUND = (
-    r"(?:(?<![-=])[<>\u2264\u2265]=?|\b(?:(?:less|more|fewer|greater|higher|lower|later|earlier) than|at (?:least|most)|up to"
-    r"|under|over|above|below|either))"
-)
-_OPEN_END = r"(?:\+(?!\d)| or [a-z]+)"
-_LAST = re.compile(
-    rf"(?:not |n't )?(?:be )?(?:{_BOUND} ?)?{_SHOWN}(?:{_JOINER}{_SHOWN})*(?: ?{_MAGNITUDES})?{_OPEN_END}?",
-    re.IGNORECASE,
-)
-_HEDGE = re.compile(rf"{_BOUND} ?{_SHOWN}|{_SHOWN}{_OPEN_END}", re.IGNORECASE)
-_PLAIN = re.compile(rf"{_SHOWN} ?(?:{_CURRENCY}|%)?", re.IGNORECASE)
-_NEGATION = re.compile(r"\b(?:not|no|never|cannot|neither|nor|unknown)\b|n't\b", re.IGNORECASE)
-_MAGNITUDE = re.compile(rf"\d ?{_MAGNITUDES}", re.IGNORECASE)
-_CLAUSE = re.compile(r"[^.,;:!?\n]{0,40}")
+_HEDGE = _compiled(rf"{_BOUND} [ ]? {_ANY_NUMBER} | {_ANY_NUMBER} {_OPEN_END}")  # at least 5, 5 or more
+_PLAIN = _compiled(rf"{_ANY_NUMBER} [ ]? (?:{_CURRENCY}|%)?")  # 5, $5, 5 €, 5%
+_NEGATION = _compiled(r"\b (?:not|no|never|cannot|neither|nor|unknown) \b | n't\b")
+_MAGNITUDE = _compiled(rf"\d [ ]? {_MAGNITUDES}")  # 5 million
+_CLAUSE = re.compile(r"[^.,;:!?\n]{0,40}")  # the words after a number that may be its unit
 
 
 def find(text: str, metadata: dict[str, Any]) -> str | None:
     """The last number of a text, with what joins it to the one before ("5 or 6"), and its unit where one is asked for."""
     readable = _readable(text)
     last = None
-    for last in _LAST.finditer(readable):  # noqa: B007 - the last one is wanted
+    for last in _STATEMENT.finditer(readable):  # noqa: B007 - the last one is wanted
         pass
     if last is None:
         return None
@@ -74,27 +91,27 @@ def accepts(answer: str, metadata: dict[str, Any]) -> bool:
 
 
 def faults(metadata: dict[str, Any]) -> list[str]:
-    """An expected answer without a single number, and options that say nothing."""
-    found = expected.text_faults(metadata)
-    if not found and number(expected.text(metadata)) is None:
+    """The faults of an expected answer that is not a single number, and of options that are not valid."""
+    problems = expected.text_faults(metadata)
+    if not problems and number(expected.text(metadata)) is None:
         shown = expected.text(metadata)
-        found.append(f"/metadata/expected_answer: '{shown}' holds no single number; use answer_type: exact")
+        problems.append(f"/metadata/expected_answer: '{shown}' holds no single number; use answer_type: exact")
     if "answer_tolerance" in metadata and _tolerance(metadata["answer_tolerance"], Decimal(1)) is None:
-        found.append("/metadata/answer_tolerance: must be a number such as 0.5, or a share such as '1%'")
+        problems.append("/metadata/answer_tolerance: must be a number such as 0.5, or a share such as '1%'")
     unit = metadata.get("answer_unit")
     if unit is not None and (not isinstance(unit, str) or not unit.strip()):
-        found.append("/metadata/answer_unit: must be the name of a unit, such as kg")
-    if not found and unit is not None:
+        problems.append("/metadata/answer_unit: must be the name of a unit, such as kg")
+    if not problems and unit is not None:
         written = _single(expected.text(metadata))
         if written and units.factor(_unit_of(written), unit) is None:
-            found.append(f"/metadata/answer_unit: the expected answer is in another unit than '{unit}'")
-    return found
+            problems.append(f"/metadata/answer_unit: the expected answer is in another unit than '{unit}'")
+    return problems
 
 
 def number(text: str) -> Decimal | None:
     """The one number in a text, or the one after its only `=`; None for none, several, a negation, a bound, "5 million"."""
-    found = _single(text)
-    return None if found is None else _value(found)
+    match = _single(text)
+    return None if match is None else _value(match)
 
 
 def is_plain(text: str) -> bool:
@@ -104,33 +121,34 @@ def is_plain(text: str) -> bool:
 
 def is_measure(text: str) -> bool:
     """Whether a text is a plain number, or one with a unit that converts, such as 44 kg."""
-    found = _NUMBER.match(_readable(text).strip())
-    rest = found.string[found.end() :].strip() if found else ""
+    match = _NUMBER.match(_readable(text).strip())
+    rest = match.string[match.end() :].strip() if match else ""
     return is_plain(text) or bool(rest and " " not in rest and units.known(rest) == rest)
 
 
 def _single(text: str) -> re.Match[str] | None:
+    """The only number in a text, as a match of _NUMBER; None as for `number`."""
     text = _readable(text)
     if _NEGATION.search(text) or _MAGNITUDE.search(text) or _HEDGE.search(text):
         return None
-    found = list(_NUMBER.finditer(text))
-    if len(found) != 1 and text.count("=") == 1:
-        found = list(_NUMBER.finditer(text, text.index("=") + 1))
-    return found[0] if len(found) == 1 else None
+    matches = list(_NUMBER.finditer(text))
+    if len(matches) != 1 and text.count("=") == 1:
+        matches = list(_NUMBER.finditer(text, text.index("=") + 1))
+    return matches[0] if len(matches) == 1 else None
 
 
-def _value(found: re.Match[str]) -> Decimal:
-    sign = (found["sign"] or "") + (found["inner"] or "")
-    value = Decimal(found["digits"].replace(",", ""))
+def _value(match: re.Match[str]) -> Decimal:
+    sign = (match["sign"] or "") + (match["inner"] or "")
+    value = Decimal(match["digits"].replace(",", ""))
     return value.copy_negate() if sign.count("-") == 1 else value
 
 
-def _unit_of(found: re.Match[str]) -> str:
-    """What stands beside a number where a unit would: behind it, or a currency before it."""
-    before = _CODE.search(found.string, 0, found.start())
-    if before and units.known(before[1]):
-        return before[1]
-    return found["currency"] or found.string[found.end() :]
+def _unit_of(match: re.Match[str]) -> str:
+    """The text beside a number where its unit would stand: a currency before it, else all that follows."""
+    code = _CURRENCY_CODE.search(match.string, 0, match.start())
+    if code and units.known(code[1]):
+        return code[1]
+    return match["currency"] or match.string[match.end() :]
 
 
 def _unit(metadata: dict[str, Any]) -> str | None:
@@ -142,12 +160,13 @@ def _unit(metadata: dict[str, Any]) -> str | None:
 
 
 def _readable(text: str) -> str:
+    """The text without tags, and with signs, digit groups and powers in their plain forms."""
     text = _SPACE_IN_NUMBER.sub("", _TAG.sub(" ", text).translate(_PLAIN_SIGNS))
-    return _POWER.sub(lambda found: "²³"[int(found[1]) - 2], text)
+    return _POWER.sub(lambda power: "²³"[int(power[1]) - 2], text)
 
 
 def _tolerance(given: Any, wanted: Decimal) -> Decimal | None:
-    """The distance that is allowed around `wanted`; None for an option that is no tolerance."""
+    """The distance that is allowed around `wanted`; None for an option that is not a tolerance."""
     try:
         if isinstance(given, str) and given.strip().endswith("%"):
             distance = abs(wanted) * Decimal(given.strip()[:-1]) / 100

@@ -1,4 +1,4 @@
-"""`regex`: the whole answer matches the pattern in `expected_answer`, in RE2's syntax, so that no text takes for ever."""
+"""`regex`: the whole answer matches the pattern in `expected_answer`, in RE2's syntax, which takes linear time."""
 
 from functools import lru_cache
 from typing import Any
@@ -14,7 +14,7 @@ def accepts(answer: str, metadata: dict[str, Any]) -> bool:
 
 
 def faults(metadata: dict[str, Any]) -> list[str]:
-    """A pattern that RE2 does not take."""
+    """The faults of a pattern that RE2 refuses, or that accepts an empty answer."""
     import re2
 
     if not isinstance(metadata["expected_answer"], str):
@@ -23,7 +23,7 @@ def faults(metadata: dict[str, Any]) -> list[str]:
         pattern = _pattern(metadata["expected_answer"])
     except re2.error as error:
         reason = error.args[0].decode() if isinstance(error.args[0], bytes) else error
-        return [f"/metadata/expected_answer: is no RE2 pattern: {reason}"]
+        return [f"/metadata/expected_answer: is not a valid RE2 pattern: {reason}"]
     return ["/metadata/expected_answer: the pattern accepts an empty answer"] if pattern.fullmatch("") else []
 
 

@@ -1,6 +1,6 @@
 """`judge`: a model decides, once the cheaper comparison has failed; `answer_rubric` tells it what counts.
 
-Nothing is asked here: the answer stays open (None), and whoever may spend money asks distill/answers/judge.py.
+No model is asked here: the answer stays open (None) until a stage that may spend money asks distill/answers/judge.py.
 """
 
 from typing import Any
@@ -16,9 +16,9 @@ def accepts(answer: str, metadata: dict[str, Any]) -> bool | None:
 
 
 def faults(metadata: dict[str, Any]) -> list[str]:
-    """A rubric that is no text."""
-    found = expected.text_faults(metadata)
+    """The fault of a rubric that is not a text."""
+    problems = expected.text_faults(metadata)
     rubric = metadata.get("answer_rubric", "-")
     if not isinstance(rubric, str) or not rubric.strip():
-        found.append("/metadata/answer_rubric: must be a text")
-    return found
+        problems.append("/metadata/answer_rubric: must be a text")
+    return problems

@@ -1,6 +1,6 @@
-"""Units of measurement that answers come in, and what converts into what.
+"""The units of measurement that answers come in, and their conversion.
 
-A table and no library: an answer needs the common units by their English names and symbols, and a strict no to the rest.
+A table and not a library: answers need the common units by their English names and symbols, and all others refused.
 """
 
 import re
@@ -55,7 +55,7 @@ _SIZES: dict[str, set[tuple[str, Decimal]]] = {}
 for _name, _size in _KNOWN.items():
     _SIZES.setdefault(_name.casefold(), set()).add(_size)
 _IN_ANY_CASE = {name: next(iter(sizes)) for name, sizes in _SIZES.items() if len(sizes) == 1}
-"""Without mg and Mg, which only their case tells apart."""
+"""All names but those such as mg and Mg, which only differ in case."""
 _SPELLED = {
     "square": "²", "squared": "²", "cubic": "³", "cubed": "³",
 }  # fmt: skip
@@ -74,7 +74,7 @@ def known(text: str) -> str | None:
 
 
 def factor(text: str, wanted: str) -> Decimal | None:
-    """What a number with `text` after it is to be multiplied with to be in the unit `wanted`.
+    """The factor that converts a number with `text` after it into the unit `wanted`.
 
     1 where the text names no unit at all; None where it is another kind of unit, or a word that is not the one wanted.
     """
@@ -105,11 +105,12 @@ def _short(name: str) -> str:
 
 
 def _look_up(name: str) -> tuple[str, Decimal] | None:
-    for one in (name, name.removesuffix("s")):
-        # Of short symbols the case tells: a mW is no MW, and 5 M are no metres.
-        any_case = len(one) > 2 or one.startswith("K") or (len(one) == 2 and one.isupper())
-        if found := _KNOWN.get(one) or (_IN_ANY_CASE.get(one.casefold()) if any_case else None):
-            return found
+    """(dimension, size in its first unit) of a unit; None for an unknown one."""
+    for spelling in (name, name.removesuffix("s")):
+        # Case matters in short symbols: mW is not MW, and 5 M are not metres.
+        any_case = len(spelling) > 2 or spelling.startswith("K") or (len(spelling) == 2 and spelling.isupper())
+        if unit := _KNOWN.get(spelling) or (_IN_ANY_CASE.get(spelling.casefold()) if any_case else None):
+            return unit
     return None
 
 

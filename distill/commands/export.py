@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from distill.dataset.export import Unsayable, huggingface, openai, sharegpt
+from distill.dataset.export import NotRepresentable, huggingface, openai, sharegpt
 from distill.dataset.export.card import card
 from distill.records import jsonl, stage
 from distill.records.atomic import replacing
@@ -28,7 +28,7 @@ def main(params: dict[str, Any]) -> None:
         print(f"export: {rows} rows {what}")
     if not count:
         FILES[chosen].unlink()
-        raise InputError(f"nothing exported: no row of {TRAIN} can be said in this format")
+        raise InputError(f"nothing exported: no row of {TRAIN} can be represented in this format")
     if chosen == "hf":
         with replacing(FOLDER / "hf/README.md") as file:
             file.write(card(TRAIN, _rows(), params).encode())
@@ -60,7 +60,7 @@ def _exported(
     for row in _rows():
         try:
             yield export(row)
-        except Unsayable as reason:
+        except NotRepresentable as reason:
             told[f"left out: {reason}"] += 1
             continue
         if not keeps_thoughts and any(message.get("reasoning_content") for message in row["messages"]):

@@ -7,7 +7,7 @@ from typing import Any
 
 from distill.records import jsonl, stage
 from distill.records.faults import InputError
-from distill.student.render import IGNORED, Sequence, render
+from distill.student.render import IGNORED, TokenSequence, render
 from distill.student.template import Unrenderable
 from distill.student.tokenizer import Tokenizer, load_tokenizer
 
@@ -15,7 +15,7 @@ ROWS = Path("data/train.jsonl")
 COLOUR, MARKS = ("\x1b[30;42m", "\x1b[0m"), ("⟦", "⟧")
 
 
-def spans(sequence: Sequence) -> list[tuple[bool, list[int]]]:
+def spans(sequence: TokenSequence) -> list[tuple[bool, list[int]]]:
     """The sequence cut where learning begins and ends: (learned, ids), in order."""
     cut: list[tuple[bool, list[int]]] = []
     for id_, label in zip(sequence.input_ids, sequence.labels, strict=True):
@@ -26,7 +26,7 @@ def spans(sequence: Sequence) -> list[tuple[bool, list[int]]]:
     return cut
 
 
-def shown(sequence: Sequence, tokenizer: Tokenizer, colour: bool) -> str:
+def shown(sequence: TokenSequence, tokenizer: Tokenizer, colour: bool) -> str:
     """The text of a sequence; learned tokens on green, or between ⟦ and ⟧."""
     start, end = COLOUR if colour else MARKS
     parts = ((learned, tokenizer.decode(ids)) for learned, ids in spans(sequence))

@@ -74,8 +74,8 @@ def _refuse_taken(port: int) -> None:
 
 async def _serve(port: int) -> None:
     settings = params.load()
-    if settings["runtime"]["student_url"]:
-        raise InputError(f"runtime.student_url: the student is served at {settings['runtime']['student_url']} already")
+    if url := settings["runtime"]["student_url"]:
+        raise InputError(f"params.yaml: /runtime/student_url: the student is served at {url} already")
     _refuse_taken(port)
     model = open_student(settings, ADAPTER, slots=settings["runtime"]["concurrency"])
     alone = not isinstance(model, Served)  # vLLM is a process of its own, which has to be ended, too

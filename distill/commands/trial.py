@@ -15,7 +15,7 @@ from distill.agent.overrides import add_option, overridden
 from distill.agent.selection import wanted
 from distill.agent.transcript import transcript
 from distill.dataset import convert, filter
-from distill.dataset.checks.context import Context
+from distill.dataset.checks.context import CheckContext
 from distill.records import jsonl, stage
 from distill.records.terminal import say
 
@@ -44,7 +44,7 @@ def main(params: dict[str, Any]) -> None:
         print(f"  {rollout['id']}: {outlook(rollout, params, known)}")
 
 
-def outlook(rollout: dict[str, Any], params: dict[str, Any], known: Context) -> str:
+def outlook(rollout: dict[str, Any], params: dict[str, Any], known: CheckContext) -> str:
     """What becomes of a rollout if nothing but itself decides, in words."""
     fate = convert.fate(rollout, params["convert"]["include_failed"])
     if fate == "failed":

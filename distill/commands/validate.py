@@ -14,7 +14,7 @@ from distill import checks as own_checks
 from distill.agent import dvc_files
 from distill.dataset import rollouts
 from distill.dataset.checks import calls, final_answer, paired
-from distill.dataset.checks.context import Context
+from distill.dataset.checks.context import CheckContext
 from distill.dataset.held_out import of_files
 from distill.dataset.prompts import prepare, seed_rows
 from distill.records import jsonl, params, schema
@@ -127,7 +127,7 @@ def check_demonstrations() -> str:
         f"{name}:{line}: {fault.detail}"
         for line, row in (jsonl.read_numbered(name, "demonstration") if name else ())
         for check in known
-        if (fault := check.check(row | {"tools": tools}, Context()))
+        if (fault := check.check(row | {"tools": tools}, CheckContext()))
     ]
     why = "teacher.demonstrations in params.yaml names"
     _each(faults, lambda: _known_to_dvc([name] if name else [], ("teacher_rollouts",), why))

@@ -1,4 +1,4 @@
-"""Rollouts to training rows. Nothing is judged here: what a filter may want to know becomes an outcome column."""
+"""Converts rollouts to training rows. Nothing is rejected here: what the filter goes by becomes an outcome column."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -10,7 +10,7 @@ from distill.records.tool_error import TOOL_ERROR
 
 
 def fate(rollout: dict[str, Any], include_failed: bool) -> str:
-    """What becomes of a rollout: `converted`, `failed`, or `eval`: the teacher's own exam, which no row is made of."""
+    """What becomes of a rollout: `converted`, or left out as `failed` or as `eval` (a held-out prompt makes no row)."""
     if rollout["split"] == "eval":
         return "eval"
     if rollout["status"] == "failed" and not include_failed:
@@ -19,24 +19,24 @@ def fate(rollout: dict[str, Any], include_failed: bool) -> str:
 
 
 def row(rollout: dict[str, Any], own_tools: Callable[[], list[dict[str, Any]]] = list) -> dict[str, Any]:
-    """The training row of a rollout. `tokens` is what the teacher read and wrote; `answer` is the final answer alone. What
-    the prompt lets the assistant say is no turn of the teacher's, and has `weight: 0`. `own_tools` are the schemas of the
-    project's tools, for conversations from elsewhere that do not say which tools their calls are to.
+    """The training row of a rollout. `tokens` counts what the teacher read and wrote; `answer` is the final answer alone.
+    Assistant messages in the prompt are no turns of the teacher, and have `weight: 0`. `own_tools` gives the schemas of
+    the project's tools, for conversations from elsewhere that call tools without listing them.
 
-    Raises InputError where the expected answer in the metadata makes no sense.
+    Raises InputError where the expected answer in the metadata is not valid.
     """
     messages, metadata, usage = rollout["messages"], rollout["metadata"], rollout["usage"]
-    talk = messages[begin(rollout) :]
-    said = [message for message in talk if message["role"] == "assistant"]
-    results = [message["content"] for message in talk if message["role"] == "tool"]
+    own_messages = messages[begin(rollout) :]
+    turns = [message for message in own_messages if message["role"] == "assistant"]
+    results = [message["content"] for message in own_messages if message["role"] == "tool"]
     try:
         answer = answers.extract(messages, metadata)
-        verdict = answers.verdict(answer, metadata)
+        grade = answers.grade(answer, metadata)
     except InputError as error:
         raise InputError(f"rollout {rollout['id']} of prompt {rollout['prompt_id']}: {error}") from error
     return {
         "messages": unlearned(rollout),
-        "tools": own_tools() if _says_no_tools(rollout) else rollout["tools"],
+        "tools": own_tools() if _lacks_tools(rollout) else rollout["tools"],
         "metadata": metadata,
         "prompt_id": rollout["prompt_id"],
         "rollout_id": rollout["id"],
@@ -47,10 +47,10 @@ def row(rollout: dict[str, Any], own_tools: Callable[[], list[dict[str, Any]]] =
             "status": rollout["status"],
             "stop_reason": rollout["stop_reason"],
             "answer": answer,
-            "correct": verdict.correct,
-            "accepted_by": verdict.accepted_by,
-            "turns": len(said),
-            "tool_calls": sum(len(message.get("tool_calls", [])) for message in said),
+            "correct": grade.correct,
+            "accepted_by": grade.accepted_by,
+            "turns": len(turns),
+            "tool_calls": sum(len(message.get("tool_calls", [])) for message in turns),
             "tool_errors": sum(result.startswith(TOOL_ERROR) for result in results),
             "tokens": usage["input_tokens"] + usage["output_tokens"],
             "cost_usd": rollout["cost_usd"],
@@ -58,10 +58,10 @@ def row(rollout: dict[str, Any], own_tools: Callable[[], list[dict[str, Any]]] =
     }
 
 
-def _says_no_tools(rollout: dict[str, Any]) -> bool:
-    """Whether tools are called that the record does not have: rnow's rollouts are like that."""
-    elsewhere = not rollout["tools"] and not rollout["versions"]
-    return elsewhere and any(message.get("tool_calls") for message in rollout["messages"])
+def _lacks_tools(rollout: dict[str, Any]) -> bool:
+    """Whether the rollout calls tools but lists none, as those of rnow do."""
+    is_foreign = not rollout["tools"] and not rollout["versions"]
+    return is_foreign and any(message.get("tool_calls") for message in rollout["messages"])
 
 
 def rows(
@@ -76,17 +76,18 @@ def rows(
     """
     stops: dict[str, int] = {}
     for rollout in rollouts:
-        what = fate(rollout, include_failed)
-        fates[what] = fates.get(what, 0) + 1
-        if what == "failed":
+        its_fate = fate(rollout, include_failed)
+        fates[its_fate] = fates.get(its_fate, 0) + 1
+        if its_fate == "failed":
             stops[rollout["stop_reason"]] = stops.get(rollout["stop_reason"], 0) + 1
-        if what == "converted":
+        if its_fate == "converted":
             yield row(rollout, own_tools)
     if not fates.get("converted"):
-        raise InputError(_nothing(fates, stops))
+        raise InputError(_nothing_converted(fates, stops))
 
 
-def _nothing(fates: dict[str, int], stops: dict[str, int]) -> str:
+def _nothing_converted(fates: dict[str, int], stops: dict[str, int]) -> str:
+    """Why no rollout was converted, and what to do."""
     if not sum(fates.values()):
         return "nothing to convert: there is no rollout; `dvc repro teacher_rollouts` makes them"
     lines = [f"nothing converted of {sum(fates.values())} rollouts"]

@@ -1,4 +1,4 @@
-"""What is remembered of a row once it has been judged: little, since there may be a million of them."""
+"""The facts that are kept in memory of a judged row: few, since there may be a million rows."""
 
 from collections.abc import Mapping
 from sys import intern
@@ -18,7 +18,7 @@ class Facts(NamedTuple):
     tool_calls: int
     tool_errors: int
     tokens: int
-    """What the teacher read and wrote."""
+    """Tokens that the teacher read and wrote."""
     cost_usd: float | None
     length: int | None
     """Tokens of the row as the student reads it; None where nobody has counted them."""
@@ -27,7 +27,7 @@ class Facts(NamedTuple):
 
     @classmethod
     def compact(cls, values: tuple[Any, ...]) -> "Facts":
-        """From the values of another process, with what many rows share held once."""
+        """The facts whose values came from another process, with strings that many rows share held once."""
         prompt_id, rollout_id, source, teacher, *others = values
         return cls._make((intern(prompt_id), rollout_id, intern(source), intern(teacher), *others))
 
@@ -37,11 +37,11 @@ UNKNOWN = "unknown"
 
 def of(row: dict[str, Any], sources: Mapping[str, str], length: int | None, digest: bytes | None = None) -> Facts:
     """The facts of a row; `sources` has the seed file of each prompt."""
-    outcome, named = row["outcome"], row["metadata"].get("source")
+    outcome, source = row["outcome"], row["metadata"].get("source")
     return Facts(
         intern(row["prompt_id"]),
         row["rollout_id"],
-        intern(named if isinstance(named, str) and named else sources.get(row["prompt_id"], UNKNOWN)),
+        intern(source if isinstance(source, str) and source else sources.get(row["prompt_id"], UNKNOWN)),
         intern(row["teacher"]),
         outcome["correct"],
         outcome["turns"],
@@ -55,7 +55,7 @@ def of(row: dict[str, Any], sources: Mapping[str, str], length: int | None, dige
 
 
 def rank(facts: Facts) -> tuple[int, int, int, int, str]:
-    """The smaller, the better to learn from: right before unknown before wrong, then fewest tool errors, calls and
-    tokens, then the smallest rollout_id."""
-    right = {True: 0, None: 1, False: 2}[facts.correct]
-    return right, facts.tool_errors, facts.tool_calls, facts.tokens, facts.rollout_id
+    """A sort key, smallest for the row that is best to learn from: right before unknown before wrong, then fewest tool
+    errors, calls and tokens, then the smallest rollout_id."""
+    correctness = {True: 0, None: 1, False: 2}[facts.correct]
+    return correctness, facts.tool_errors, facts.tool_calls, facts.tokens, facts.rollout_id

@@ -1,7 +1,7 @@
 """Which rows the student learns from.
 
-Two steps. Every check that is on judges every row by itself: a reject carries every reason. Then the rows that stay
-contend with each other, since which of them stay depends on all that stay.
+Two steps. `judge`: every check that is on looks at every row by itself, so a rejected row carries every reason.
+`settle`: the rows that are left compete in the contests, since which of several duplicates stays depends on all of them.
 """
 
 from collections import Counter
@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from distill import checks
 from distill.dataset import facts, verdict
-from distill.dataset.checks import CHECKS, CONTESTS, duplicate, on, signs, texts
-from distill.dataset.checks.context import Context
+from distill.dataset.checks import CHECKS, CONTESTS, duplicate, on, prefilter, texts
+from distill.dataset.checks.context import CheckContext
 from distill.dataset.facts import Facts
-from distill.dataset.held_out import Exam, HeldOut, of_files, of_prompt
-from distill.dataset.verdict import Row, Verdict
+from distill.dataset.held_out import HeldOutIndex, HeldOutPrompt, of_files, of_prompt
+from distill.dataset.verdict import Row, Verdict, rejected
 from distill.records import jsonl
 from distill.records.faults import InputError
 from distill.records.ids import canonical
@@ -25,24 +25,24 @@ from distill.records.ids import canonical
 if TYPE_CHECKING:
     from distill.student.tokenizer import Tokenizer
 
-PROMPTS = "data/prompts.jsonl"
+PROMPTS, CONVERTED = "data/prompts.jsonl", "data/converted.jsonl"
 
 
-def context(params: dict[str, Any]) -> Context:
-    """What the checks that are on need to know beyond a row."""
+def context(params: dict[str, Any]) -> CheckContext:
+    """What the checks that are on need beyond a row. Raises InputError where some of it is missing."""
     modes, student = params["filter"], params["student"]
     own = {} if modes["own"] == "off" else checks.load("checks.py")
     held_out, sources = _prompts(modes)
-    known = Context(own=own, max_tool_errors=modes["max_tool_errors"], held_out=held_out, sources=sources)
+    context = CheckContext(own=own, max_tool_errors=modes["max_tool_errors"], held_out=held_out, sources=sources)
     if modes["length"] == modes["tools_shown"] == "off":
-        return known
+        return context
     from distill.dataset.token_counts import opened
     from distill.student.tokenizer import load_tokenizer
 
     tokenizer = load_tokenizer(student["path"], student["template"])
     counts = opened(student["path"], tokenizer, student["max_length"])
     return replace(
-        known,
+        context,
         tokens=_once(counts),
         flush=counts.flush,
         max_length=student["max_length"],
@@ -51,22 +51,22 @@ def context(params: dict[str, Any]) -> Context:
 
 
 def _offers(tokenizer: "Tokenizer") -> Callable[[list[dict[str, Any]]], str | None]:
-    """The prompt that offers a list of tools, rendered once for all rows that have the same ones."""
+    """A function that renders the prompt which offers a list of tools, once for all rows that have the same tools."""
     from distill.student.render import offered
 
-    known: dict[bytes, str | None] = {}
+    rendered: dict[bytes, str | None] = {}
 
     def offer(tools: list[dict[str, Any]]) -> str | None:
         key = canonical(tools)
-        if key not in known:
-            known[key] = offered(tools, tokenizer)
-        return known[key]
+        if key not in rendered:
+            rendered[key] = offered(tools, tokenizer)
+        return rendered[key]
 
     return offer
 
 
 def _once(count: Callable[[Row], int]) -> Callable[[Row], int]:
-    """Counts a row once, though the check and the report both ask."""
+    """`count` with the last row remembered: the check and the report both ask for it."""
     last: list[tuple[Row, int]] = []
 
     def counted(row: Row) -> int:
@@ -77,37 +77,37 @@ def _once(count: Callable[[Row], int]) -> Callable[[Row], int]:
     return counted
 
 
-def _prompts(modes: Mapping[str, Any]) -> tuple[HeldOut, dict[str, str]]:
-    """What is held out, and the seed file of each training prompt. Raises InputError where what a check needs is not
-    there; rollouts from elsewhere have no prompts, and need none while `contaminated` is off."""
-    asks = modes["contaminated"] != "off"
-    exams: list[Exam] = of_files(modes["decontaminate_against"]) if asks else []
+def _prompts(modes: Mapping[str, Any]) -> tuple[HeldOutIndex, dict[str, str]]:
+    """The held-out prompts, and the seed file of each training prompt. Raises InputError where a file that a check needs
+    is missing; rollouts from elsewhere have no prompts, and need none while `contaminated` is off."""
+    decontaminates = modes["contaminated"] != "off"
+    held_out: list[HeldOutPrompt] = of_files(modes["decontaminate_against"]) if decontaminates else []
     sources: dict[str, str] = {}
-    for prompt in jsonl.read(PROMPTS, "prepared_prompt") if asks or Path(PROMPTS).exists() else ():
+    for prompt in jsonl.read(PROMPTS, "prepared_prompt") if decontaminates or Path(PROMPTS).exists() else ():
         if prompt["split"] == "train":
             sources[prompt["id"]] = intern(prompt["source"].rpartition(":")[0])
-        elif asks:
-            exams.append(of_prompt(prompt))
-    return HeldOut(exams), sources
+        elif decontaminates:
+            held_out.append(of_prompt(prompt))
+    return HeldOutIndex(held_out), sources
 
 
-def judge(rows: Iterable[Row], modes: Mapping[str, Any], context: Context) -> Iterator[tuple[Facts, Verdict]]:
-    """The facts of each row and the verdict on it by itself, in order: every check that is on has looked at it."""
+def judge(rows: Iterable[Row], modes: Mapping[str, Any], context: CheckContext) -> Iterator[tuple[Facts, Verdict]]:
+    """The facts of each row, and the verdict of the checks that are on, without the contests; in the order of the rows."""
     chosen = {name: CHECKS[name] for name in on(modes) if name in CHECKS}
-    every = [(name, module.check) for name, module in chosen.items()]
-    without_signs = [(name, module.check) for name, module in chosen.items() if not hasattr(module, "SIGNS")]
-    suspicious = signs.looking_for(module.SIGNS for module in chosen.values() if hasattr(module, "SIGNS"))
-    compares = modes["duplicate"] != "off"
+    all_checks = [(name, module.check) for name, module in chosen.items()]
+    unfiltered = [(name, module.check) for name, module in chosen.items() if not hasattr(module, "PREFILTER")]
+    suspicious = prefilter.any_of(module.PREFILTER for module in chosen.values() if hasattr(module, "PREFILTER"))
+    needs_digest = modes["duplicate"] != "off"
     for row in rows:
-        said, asked = texts.said_and_asked(row)
-        checks = every if suspicious(said, asked) else without_signs
+        contents, arguments = texts.contents_and_arguments(row)
+        checks = all_checks if suspicious(contents, arguments) else unfiltered
         faults = [(name, fault) for name, check in checks if (fault := check(row, context)) is not None]
-        digest = duplicate.digest(row, said) if compares else None
+        digest = duplicate.digest(row, contents) if needs_digest else None
         yield facts.of(row, context.sources, _length(row, modes, context), digest), verdict.of(row, faults, modes)
 
 
-def _length(row: Row, modes: Mapping[str, Any], context: Context) -> int | None:
-    """Tokens of the row, where the check `length` counts them and the template can say it."""
+def _length(row: Row, modes: Mapping[str, Any], context: CheckContext) -> int | None:
+    """Tokens of the row; None where the check `length` is off or the template cannot render the row."""
     if modes["length"] == "off":
         return None
     from distill.student.template import Unrenderable
@@ -125,14 +125,14 @@ def settle(
 
     Raises InputError where a rollout occurs twice.
     """
-    verdicts = [found for _, found in judged]
-    if len({known.rollout_id for known, _ in judged}) < len(judged):
-        counts = Counter(known.rollout_id for known, _ in judged)
+    verdicts = [verdict for _, verdict in judged]
+    if len({facts.rollout_id for facts, _ in judged}) < len(judged):
+        counts = Counter(facts.rollout_id for facts, _ in judged)
         twice = [identity for identity, count in counts.items() if count > 1]
-        raise InputError(f"/rollout_id: {identity} occurs twice; run convert again" for identity in twice)
+        raise InputError(f"{CONVERTED}: /rollout_id: {identity} occurs twice; run convert again" for identity in twice)
     for name in on(modes):
         if name in CONTESTS:
-            standing = {place: known for place, (known, _) in enumerate(judged) if not verdicts[place].reasons}
+            standing = {place: facts for place, (facts, _) in enumerate(judged) if not verdicts[place].reasons}
             for place, fault in CONTESTS[name].losers(standing, rows, modes).items():
-                verdicts[place] = verdict.rejected(name, fault)
+                verdicts[place] = rejected(name, fault)
     return verdicts

@@ -1,4 +1,4 @@
-"""reports/filter.json: what the filter did with the rows, by check and by what the rows are."""
+"""reports/filter.json: how many rows each check rejected, and how the kept rows differ from all rows."""
 
 import math
 from collections import Counter
@@ -11,32 +11,32 @@ from distill.dataset.verdict import Verdict
 
 Counts = dict[str, dict[str, int]]
 MOST_NAMED = 50
-"""Sources that are named; the rows of all others are counted together."""
+"""Sources and teachers listed by name, at most; the rows of all others are counted together."""
 OTHERS = "(others)"
 BINS = 24
 """Bars of a histogram, at most."""
 PASS_RATES = ("none", "up to a third", "up to two thirds", "below all", "all", UNJUDGED := "not judged")
-"""Shares of a prompt's rows that are right."""
+"""Groups of prompts by the share of their rows whose answer is right."""
 
 
 def report(facts: Sequence[Facts], verdicts: Sequence[Verdict], filters: Mapping[str, Any]) -> dict[str, Any]:
-    """What reports/filter.json says of rows and the verdicts on them."""
+    """The content of reports/filter.json: counts over the rows and the verdicts on them, in the same order."""
     names = on(filters)
     rejected, alone, masked, first = (dict.fromkeys(names, 0) for _ in range(4))
-    for found in verdicts:
-        for reason in found.reasons:
+    for verdict in verdicts:
+        for reason in verdict.reasons:
             rejected[reason["check"]] += 1
-        for name in found.masks:
+        for name in verdict.masks:
             masked[name] += 1
-        if found.reasons:
-            first[found.reasons[0]["check"]] += 1
-        if len(found.reasons) == 1:
-            alone[found.reasons[0]["check"]] += 1
+        if verdict.reasons:
+            first[verdict.reasons[0]["check"]] += 1
+        if len(verdict.reasons) == 1:
+            alone[verdict.reasons[0]["check"]] += 1
     rows, left, funnel = len(verdicts), len(verdicts), []
     for name in names:
         left -= first[name]
         funnel.append({"check": name, "left": left, "rejected": rejected[name], "alone": alone[name]})
-    kept = [known for known, found in zip(facts, verdicts, strict=True) if not found.reasons]
+    kept = [row for row, verdict in zip(facts, verdicts, strict=True) if not verdict.reasons]
     cost = _cost(facts)
     return {
         "rows": rows,
@@ -47,22 +47,22 @@ def report(facts: Sequence[Facts], verdicts: Sequence[Verdict], filters: Mapping
         "cost_per_kept_row_usd": round(cost / left, 9) if cost is not None and left else None,
         "checks": {name: {"rejected": rejected[name], "alone": alone[name], "masked": masked[name]} for name in names},
         "funnel": funnel,
-        "by_source": _counted(facts, kept, lambda known: known.source),
-        "by_teacher": _counted(facts, kept, lambda known: known.teacher),
+        "by_source": _counted(facts, kept, lambda row: row.source),
+        "by_teacher": _counted(facts, kept, lambda row: row.teacher),
         "by_pass_rate": _by_pass_rate(facts, kept),
-        "by_length": _histogram(facts, kept, lambda known: known.length),
-        "by_turns": _histogram(facts, kept, lambda known: known.turns),
+        "by_length": _histogram(facts, kept, lambda row: row.length),
+        "by_turns": _histogram(facts, kept, lambda row: row.turns),
     }
 
 
-def csv(counts: Counts, what: str) -> str:
-    """A histogram as a table that `dvc plots` draws: DVC runs lists of one JSON file together."""
-    lines = [f"{number},{found['rows']},{found['kept']}" for number, found in counts.items()]
-    return "\n".join([f"{what},rows,kept", *lines, ""])
+def csv(counts: Counts, unit: str) -> str:
+    """A histogram as a CSV table for `dvc plots`, which would draw all lists of one JSON file as one."""
+    lines = [f"{number},{bin['rows']},{bin['kept']}" for number, bin in counts.items()]
+    return "\n".join([f"{unit},rows,kept", *lines, ""])
 
 
 def table(report: dict[str, Any]) -> str:
-    """The funnel as lines of text, with what may help where a check rejected half of the rows or more."""
+    """The funnel as lines of text, with advice for each check that rejected half of the rows or more."""
     lines = [f"{'check':14}{'rejected':>10}{'alone':>8}{'left':>8}", f"{'(rows in)':32}{report['rows']:>8}"]
     lines += [
         f"{step['check']:14}{step['rejected']:>10}{step['alone']:>8}{step['left']:>8}" for step in report["funnel"]
@@ -89,38 +89,41 @@ def _advice(steps: Iterable[dict[str, Any]]) -> list[str]:
 
 
 def _cost(facts: Iterable[Facts]) -> float | None:
-    """US dollars that all rows cost; None where one's cost is not known."""
-    costs = [known.cost_usd for known in facts]
+    """US dollars that all rows cost; None where the cost of one of them is not known."""
+    costs = [row.cost_usd for row in facts]
     return None if None in costs else round(math.fsum(cost for cost in costs if cost is not None), 9)
 
 
 def _counted(facts: Sequence[Facts], kept: Sequence[Facts], of: Callable[[Facts], str]) -> Counts:
-    """Rows and kept rows by a name, the most frequent first."""
-    rows, stayed = Counter(map(of, facts)), Counter(map(of, kept))
-    named = sorted(rows, key=lambda name: (-rows[name], name))
-    counts = {name: {"rows": rows[name], "kept": stayed[name]} for name in named[:MOST_NAMED]}
-    if others := named[MOST_NAMED:]:
-        counts[OTHERS] = {key: sum(found[name] for name in others) for key, found in (("rows", rows), ("kept", stayed))}
+    """Rows and kept rows by a name (`of` a row), the most frequent first."""
+    rows, kept_rows = Counter(map(of, facts)), Counter(map(of, kept))
+    names = sorted(rows, key=lambda name: (-rows[name], name))
+    counts = {name: {"rows": rows[name], "kept": kept_rows[name]} for name in names[:MOST_NAMED]}
+    if others := names[MOST_NAMED:]:
+        counts[OTHERS] = {"rows": sum(rows[name] for name in others), "kept": sum(kept_rows[name] for name in others)}
     return counts
 
 
 def _by_pass_rate(facts: Sequence[Facts], kept: Sequence[Facts]) -> Counts:
     """Prompts, rows and kept rows by the share of the prompt's rows that are right."""
-    judged = [known for known in facts if known.correct is not None]
-    samples = Counter(known.prompt_id for known in judged)
-    right = Counter(known.prompt_id for known in judged if known.correct)
+    judged = [row for row in facts if row.correct is not None]
+    samples = Counter(row.prompt_id for row in judged)
+    right = Counter(row.prompt_id for row in judged if row.correct)
 
-    def of(prompt: str) -> str:
+    def pass_rate(prompt: str) -> str:
         return _pass_rate(right[prompt], samples[prompt])
 
-    prompts = Counter(map(of, {known.prompt_id for known in facts}))
-    rows, stayed = (Counter(of(known.prompt_id) for known in some) for some in (facts, kept))
+    prompts = Counter(map(pass_rate, {row.prompt_id for row in facts}))
+    rows, kept_rows = (Counter(pass_rate(row.prompt_id) for row in group) for group in (facts, kept))
     return {
-        name: {"prompts": prompts[name], "rows": rows[name], "kept": stayed[name]} for name in PASS_RATES if rows[name]
+        name: {"prompts": prompts[name], "rows": rows[name], "kept": kept_rows[name]}
+        for name in PASS_RATES
+        if rows[name]
     }
 
 
 def _pass_rate(right: int, samples: int) -> str:
+    """The group in PASS_RATES of a prompt with `right` of its `samples` right."""
     if not samples:
         return UNJUDGED
     if right in (0, samples):
@@ -130,13 +133,13 @@ def _pass_rate(right: int, samples: int) -> str:
 
 def _histogram(facts: Sequence[Facts], kept: Sequence[Facts], of: Callable[[Facts], int | None]) -> Counts:
     """Rows and kept rows by a number, in bins as wide as a power of two; each bin by its smallest number."""
-    values = [value for known in facts if (value := of(known)) is not None]
+    values = [value for row in facts if (value := of(row)) is not None]
     if not values:
         return {}
     width = 1
     while max(values) // width - min(values) // width >= BINS:
         width *= 2
     rows = Counter(value // width for value in values)
-    stayed = Counter(value // width for known in kept if (value := of(known)) is not None)
+    kept_rows = Counter(value // width for row in kept if (value := of(row)) is not None)
     bins = range(min(rows), max(rows) + 1)
-    return {str(place * width): {"rows": rows[place], "kept": stayed[place]} for place in bins}
+    return {str(bin * width): {"rows": rows[bin], "kept": kept_rows[bin]} for bin in bins}

@@ -5,28 +5,31 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 from zlib import crc32
 
-from distill.dataset.question import Question, answers_differ, expected, numbers, question, said, words
+from distill.dataset.prompt_words import PromptWords, answers_differ, expected, numbers, of_messages, role_text, words
 from distill.records import jsonl
 from distill.records.faults import InputError
 
 GRAM = 8
 """Words of a sequence that two prompts share; a shorter prompt is one sequence."""
 COVERED = 0.5
-"""Share of an exam prompt's own words that lie in sequences of one row (the rule of Tülu 3, arXiv 2411.15124)."""
+"""Share of a held-out prompt's own words that lie in sequences of one row (the rule of Tülu 3, arXiv 2411.15124)."""
 WORDING = 2
-"""A sequence in more prompts of the exam than this is their common wording, and says nothing about one of them."""
+"""A sequence in more held-out prompts than this is their common wording, and says nothing about one of them."""
 SHORT = 4
-"""A prompt of fewer words is found only where it is the whole prompt: 'Hello' is in many."""
+"""A held-out prompt of fewer words matches only a prompt that is equal to it: 'Hello' is in many."""
 TEXTS = ("messages", "prompt", "question", "problem", "instruction", "text")
 """Where a row of a benchmark has its prompt: the first of these that it has."""
 
+Place = tuple[int, int]
+"""(number of a held-out prompt, index of the first word of a sequence in it)"""
 
-class Exam(NamedTuple):
+
+class HeldOutPrompt(NamedTuple):
     """One prompt that is held out."""
 
     where: str
     """file:line."""
-    asked: Question
+    prompt: PromptWords
     system: str
 
 
@@ -37,68 +40,103 @@ class Overlap(NamedTuple):
     share: float
 
 
-class HeldOut:
-    """All of them, to be looked up."""
+class HeldOutIndex:
+    """All held-out prompts, with an index of the word sequences in them."""
 
-    def __init__(self, exams: Iterable[Exam] = ()) -> None:
-        once = {(exam.system, tuple(exam.asked.words), exam.asked.expected): exam for exam in exams if exam.asked.words}
-        self.exams = list(once.values())
-        self._whole = {
-            (exam.system, tuple(exam.asked.words)): exam for exam in self.exams if len(exam.asked.words) < SHORT
+    def __init__(self, prompts: Iterable[HeldOutPrompt] = ()) -> None:
+        self.prompts = _distinct(prompts)
+        self._short = {
+            (held_out.system, tuple(held_out.prompt.words)): held_out
+            for held_out in self.prompts
+            if len(held_out.prompt.words) < SHORT
         }
-        found: dict[int, list[tuple[int, int]]] = defaultdict(list)
-        self._lengths: set[int] = set()
-        for number, exam in enumerate(self.exams):
-            if (size := min(GRAM, len(exam.asked.words))) >= SHORT:
-                self._lengths.add(size)
-                for place, gram in enumerate(_grams(_codes(exam.asked.words), size)):
-                    found[gram].append((number, place))
-        self._found = {}
-        own: dict[int, set[int]] = defaultdict(set)
-        wording: dict[int, set[int]] = defaultdict(set)
-        for gram, places in found.items():
-            if len({tuple(self.exams[number].asked.words) for number, _ in places}) > WORDING:
-                _cover(wording, places, self.exams)
-            else:
-                self._found[gram] = places
-                _cover(own, places, self.exams)
-        self._own = {number: places - wording[number] or places for number, places in own.items()}
-        self._signs = self._rare_words()
+        self._sizes = {size for held_out in self.prompts if (size := _size(held_out)) >= SHORT}
+        own, wording = _split(_index(self.prompts), self.prompts)
+        self._places = own
+        own_words, wording_words = _covered(own.values(), self.prompts), _covered(wording.values(), self.prompts)
+        self._own_words = {
+            number: found - wording_words.get(number, set()) or found for number, found in own_words.items()
+        }
+        self._rare_words = _rare_words(own, self.prompts)
 
     def overlap(self, messages: Sequence[dict[str, Any]], metadata: dict[str, Any]) -> Overlap | None:
         """The held-out prompt that the prompt of a conversation repeats most of; None where it repeats none."""
-        asked = words(said(messages))
-        if len(asked) < SHORT:
-            exam = self._whole.get((said(messages, "system"), tuple(asked)))
-            return Overlap(exam.where, 1.0) if exam else None
-        if self._signs.isdisjoint(asked):
+        row_words = words(role_text(messages))
+        if len(row_words) < SHORT:
+            equal = self._short.get((role_text(messages, "system"), tuple(row_words)))
+            return Overlap(equal.where, 1.0) if equal else None
+        if self._rare_words.isdisjoint(row_words):
             return None
-        covered: dict[int, set[int]] = defaultdict(set)
-        codes = _codes(asked)
-        for size in self._lengths:
-            for gram in _grams(codes, size):
-                if gram in self._found:
-                    _cover(covered, self._found[gram], self.exams)
+        codes = _codes(row_words)
+        shared = (self._places[gram] for size in self._sizes for gram in _grams(codes, size) if gram in self._places)
+        covered = _covered(shared, self.prompts)
         if not covered:
             return None
-        given, mine = numbers(asked), Question(asked, expected(metadata))
+        row_numbers, row_prompt = numbers(row_words), PromptWords(row_words, expected(metadata))
         overlaps = [
-            Overlap(exam.where, len(places & self._own[number]) / len(self._own[number]))
+            Overlap(held_out.where, len(places & self._own_words[number]) / len(self._own_words[number]))
             for number, places in covered.items()
-            if (exam := self.exams[number]).asked.words == asked
-            or (numbers(exam.asked.words) <= given and not answers_differ(exam.asked, mine))
+            if (held_out := self.prompts[number]).prompt.words == row_words
+            or (numbers(held_out.prompt.words) <= row_numbers and not answers_differ(held_out.prompt, row_prompt))
         ]
-        most = max(overlaps, key=lambda found: (found.share, found.where), default=None)
+        most = max(overlaps, key=lambda overlap: (overlap.share, overlap.where), default=None)
         return most if most and most.share >= COVERED else None
 
-    def _rare_words(self) -> frozenset[str]:
-        """One word of each sequence, the rarest. A prompt that holds none of these words shares no sequence, which settles
-        most prompts cheaply."""
-        common = Counter(word for exam in self.exams for word in set(exam.asked.words))
-        return frozenset(
-            min(self.exams[number].asked.words[place : place + GRAM], key=lambda word: (common[word], -len(word), word))
-            for ((number, place), *_) in self._found.values()
-        )
+
+def _distinct(prompts: Iterable[HeldOutPrompt]) -> list[HeldOutPrompt]:
+    """The prompts that have words, each once."""
+    by_content = {
+        (held_out.system, tuple(held_out.prompt.words), held_out.prompt.expected): held_out
+        for held_out in prompts
+        if held_out.prompt.words
+    }
+    return list(by_content.values())
+
+
+def _size(held_out: HeldOutPrompt) -> int:
+    """Words of the sequences that a held-out prompt is cut into."""
+    return min(GRAM, len(held_out.prompt.words))
+
+
+def _index(prompts: Sequence[HeldOutPrompt]) -> dict[int, list[Place]]:
+    """Hash of each word sequence -> where it lies in the prompts that are not short."""
+    index: dict[int, list[Place]] = defaultdict(list)
+    for number, held_out in enumerate(prompts):
+        if (size := _size(held_out)) >= SHORT:
+            for place, gram in enumerate(_grams(_codes(held_out.prompt.words), size)):
+                index[gram].append((number, place))
+    return index
+
+
+def _split(
+    index: Mapping[int, list[Place]], prompts: Sequence[HeldOutPrompt]
+) -> tuple[dict[int, list[Place]], dict[int, list[Place]]]:
+    """The sequences that tell prompts apart, and those that are common wording."""
+    own: dict[int, list[Place]] = {}
+    wording: dict[int, list[Place]] = {}
+    for gram, places in index.items():
+        sharing = {tuple(prompts[number].prompt.words) for number, _ in places}
+        (wording if len(sharing) > WORDING else own)[gram] = places
+    return own, wording
+
+
+def _covered(sequences: Iterable[Sequence[Place]], prompts: Sequence[HeldOutPrompt]) -> dict[int, set[int]]:
+    """Number of a prompt -> the indexes of its words that lie in the sequences."""
+    covered: dict[int, set[int]] = defaultdict(set)
+    for places in sequences:
+        for number, place in places:
+            covered[number].update(range(place, min(place + GRAM, len(prompts[number].prompt.words))))
+    return covered
+
+
+def _rare_words(index: Mapping[int, list[Place]], prompts: Sequence[HeldOutPrompt]) -> frozenset[str]:
+    """One word of each sequence, the rarest. A prompt that holds none of these words shares no sequence, which settles
+    most prompts cheaply."""
+    common = Counter(word for held_out in prompts for word in set(held_out.prompt.words))
+    return frozenset(
+        min(prompts[number].prompt.words[place : place + GRAM], key=lambda word: (common[word], -len(word), word))
+        for ((number, place), *_) in index.values()
+    )
 
 
 def _codes(words: Sequence[str]) -> list[int]:
@@ -111,20 +149,15 @@ def _grams(codes: Sequence[int], size: int) -> Iterator[int]:
     return map(hash, zip(*(codes[place:] for place in range(size)), strict=False))
 
 
-def _cover(covered: dict[int, set[int]], places: Sequence[tuple[int, int]], exams: Sequence[Exam]) -> None:
-    for number, place in places:
-        covered[number].update(range(place, min(place + GRAM, len(exams[number].asked.words))))
-
-
-def of_prompt(prompt: Mapping[str, Any]) -> Exam:
-    """A prompt of the eval split of data/prompts.jsonl."""
+def of_prompt(prompt: Mapping[str, Any]) -> HeldOutPrompt:
+    """The held-out prompt of a row of data/prompts.jsonl in the eval split."""
     messages = prompt["messages"]
-    return Exam(prompt["source"], question(messages, prompt["metadata"]), said(messages, "system"))
+    return HeldOutPrompt(prompt["source"], of_messages(messages, prompt["metadata"]), role_text(messages, "system"))
 
 
-def of_files(paths: Sequence[str]) -> list[Exam]:
-    """Those of JSON Lines files of benchmarks. Raises InputError with the faults of all files."""
-    exams: list[Exam] = []
+def of_files(paths: Sequence[str]) -> list[HeldOutPrompt]:
+    """The held-out prompts of JSON Lines files of benchmarks. Raises InputError with the faults of all files."""
+    prompts: list[HeldOutPrompt] = []
     faults: list[str] = []
     for path in paths:
         number = 0
@@ -132,7 +165,7 @@ def of_files(paths: Sequence[str]) -> list[Exam]:
             for number, row in jsonl.read_numbered(path, "benchmark"):
                 where = f"{path}:{number}"
                 if text := next((row[key] for key in TEXTS if row.get(key)), None):
-                    exams.append(_exam(where, text, row.get("metadata")))
+                    prompts.append(_of_text(where, text, row.get("metadata")))
                 else:
                     faults.append(f"{where}: holds no prompt; it is looked for in {', '.join(TEXTS)}")
         except InputError as error:
@@ -142,10 +175,12 @@ def of_files(paths: Sequence[str]) -> list[Exam]:
                 faults.append(f"{path}: holds no row (filter.decontaminate_against in params.yaml)")
     if faults:
         raise InputError(faults)
-    return exams
+    return prompts
 
 
-def _exam(where: str, text: Any, metadata: Any) -> Exam:
+def _of_text(where: str, text: Any, metadata: Any) -> HeldOutPrompt:
+    """The held-out prompt of a text, or of a list of messages."""
     if isinstance(text, str):
-        return Exam(where, Question(words(text), None), "")
-    return Exam(where, question(text, metadata if isinstance(metadata, dict) else {}), said(text, "system"))
+        return HeldOutPrompt(where, PromptWords(words(text), None), "")
+    of = of_messages(text, metadata if isinstance(metadata, dict) else {})
+    return HeldOutPrompt(where, of, role_text(text, "system"))

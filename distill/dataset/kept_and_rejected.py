@@ -1,4 +1,4 @@
-"""The filter's two files: rows that stay, and rows that do not with their reasons. Each row goes into one of them."""
+"""The filter's two files: the kept rows, and the rejected rows with their reasons. Each row goes into one of them."""
 
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
@@ -15,26 +15,26 @@ from distill.records.shards import Shard
 
 
 def write(source: Iterable[Shard], verdicts: Sequence[Verdict], rulings: Rulings, kept: str, rejected: str) -> None:
-    """Writes the rows of the shards, in order; no file for rows that stay when there are none.
+    """Writes the rows of the shards, in order, to the files `kept` and `rejected`; no file `kept` when no row is kept.
 
-    A row that stays as it is was validated when it was read, and is copied byte for byte; any other is validated anew.
-    Raises ValueError where there are not as many rows as verdicts: none is lost in silence.
+    A kept row without changes was validated when it was read, and is copied byte for byte; any other is validated anew.
+    Raises ValueError where there are not as many rows as verdicts: no row is lost in silence.
     """
     with ExitStack() as files:
-        rejects = files.enter_context(replacing(rejected))
-        stay = not all(found.reasons for found in verdicts)
-        stayed = files.enter_context(replacing(kept)) if stay else None
+        rejected_file = files.enter_context(replacing(rejected))
+        keeps_any = not all(verdict.reasons for verdict in verdicts)
+        kept_file = files.enter_context(replacing(kept)) if keeps_any else None
         texts = (text for shard in source for _, text in shards.texts(shard))
-        for text, found in zip(texts, verdicts, strict=True):
-            if found.reasons:
-                row = {**_row(text, rulings), "reasons": found.reasons}
-                rejects.write(jsonl.line(row, "rejected", rejected))
-            elif stayed:
-                plain = not found.turns and not rulings
-                stayed.write(
-                    text + b"\n" if plain else jsonl.line(masked(_row(text, rulings), found.turns), "row", kept)
-                )
+        for text, verdict in zip(texts, verdicts, strict=True):
+            if verdict.reasons:
+                row = {**_row(text, rulings), "reasons": verdict.reasons}
+                rejected_file.write(jsonl.line(row, "rejected", rejected))
+            elif kept_file and not verdict.turns and not rulings:
+                kept_file.write(text + b"\n")
+            elif kept_file:
+                kept_file.write(jsonl.line(masked(_row(text, rulings), verdict.turns), "row", kept))
 
 
 def _row(text: bytes, rulings: Rulings) -> dict[str, Any]:
+    """The row of a line, with the judge's ruling in its outcome."""
     return next(judge.ruled([orjson.loads(text)], rulings))

@@ -1,4 +1,4 @@
-"""MinHash over word sequences: which of many texts may be nearly the same, without comparing each with each.
+"""MinHash over word sequences: finds which of many texts may be nearly the same, without comparing every pair.
 
 25 bands of 5 hashes find 99 of 100 pairs whose Jaccard similarity is 0.7, and many that are less alike: every candidate
 is to be checked exactly.
@@ -18,6 +18,7 @@ LEADERS = 4
 """Texts of a bucket that the others in it are compared with: work stays linear where thousands share a bucket."""
 _SEED = 20
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)
+"""Factor of the polynomial hash: 2**64 divided by the golden ratio, as in splitmix64."""
 
 
 def shingles(texts: Sequence[Sequence[str]], salts: Sequence[int]) -> tuple[Array, Array]:
@@ -38,7 +39,7 @@ def shingles(texts: Sequence[Sequence[str]], salts: Sequence[int]) -> tuple[Arra
 
 
 def bands(hashes: Array, offsets: Array) -> Array:
-    """One key a band and text: texts that share one may be nearly the same."""
+    """A matrix of keys, texts by bands: texts that share a key in one band may be nearly the same."""
     from rensa import RMinHash
 
     matrix = RMinHash.digest_matrix_from_flat_token_hashes(hashes, offsets.astype(np.uint64), BANDS * ROWS, _SEED)
@@ -62,10 +63,10 @@ def candidates(keys: Array) -> Iterator[Array]:
             yield np.stack([order[first[members] + leader], order[members]], axis=1)
 
 
-def jaccard(one: Array, other: Array) -> float:
-    """The share of all hashes of two texts (sorted, each once) that both have."""
-    shared = np.intersect1d(one, other, assume_unique=True).size
-    return shared / (one.size + other.size - shared)
+def jaccard(first: Array, second: Array) -> float:
+    """Jaccard similarity of two texts by their hashes (sorted, each once): the share of all hashes that both have."""
+    shared = np.intersect1d(first, second, assume_unique=True).size
+    return shared / (first.size + second.size - shared)
 
 
 def _code(word: str) -> int:

@@ -1,4 +1,4 @@
-"""Seed rows become prompts: validated, filled in, identified by content, without duplicates, split."""
+"""Turns seed rows into prompts: validated, filled in, identified by content, without duplicates, split."""
 
 from pathlib import Path
 from string import Template
@@ -10,12 +10,13 @@ from distill.records.faults import InputError
 from distill.records.ids import content_id
 from distill.tools.sandbox import name
 
-ASKED = ("messages", "tools", "docker", "docker_env", "docker_network")
+IDENTIFYING = ("messages", "tools", "docker", "docker_env", "docker_network")
+"""The keys of a row whose values make up its id."""
 SUFFIXES = (".jsonl", ".jsonl.zst")
 
 
 def read_seed(folder: Path | str) -> list[tuple[str, dict[str, Any]]]:
-    """As `seed_rows`. Raises InputError with every fault."""
+    """The rows of `seed_rows`. Raises InputError with every fault."""
     rows, faults = seed_rows(folder)
     if faults:
         raise InputError(faults)
@@ -23,8 +24,8 @@ def read_seed(folder: Path | str) -> list[tuple[str, dict[str, Any]]]:
 
 
 def seed_rows(folder: Path | str) -> tuple[list[tuple[str, dict[str, Any]]], list[str]]:
-    """Every row of every file of a folder that fits the schema, files by name, with its `file:line`; and the faults of
-    the others, those of files that are no JSON Lines included, and that there is no row. Hidden files are passed over.
+    """The valid rows of all files of a folder, in the order of the file names, each with its `file:line`; and the faults
+    of all others: of invalid rows, of files that are not JSON Lines, and of a folder without rows. Skips hidden files.
     """
     rows: list[tuple[str, dict[str, Any]]] = []
     faults: list[str] = []
@@ -47,9 +48,9 @@ def prepare(
 ) -> list[dict[str, Any]]:
     """The prepared prompts (schemas/prepared_prompt.schema.json) of seed rows, in their order.
 
-    The id is a hash of what is asked; a row that asks the same again is merged into the first. A row that names no
-    `split` gets one by its id, so that it never changes sides. `has_judge`: whether answers may need a judge. Raises
-    InputError with every fault.
+    The id is a hash of the content; a row with the same content is merged into the first. A row without a `split` gets
+    one by its id, so that it never changes sides. `has_judge`: whether answers may need a judge. Raises InputError with
+    every fault.
     """
     prepared: dict[str, dict[str, Any]] = {}
     faults: list[str] = []
@@ -62,10 +63,10 @@ def prepare(
         faults += [f"{source}: {problem}" for problem in problems]
         if problems:
             continue
-        asked = {key: filled[key] for key in ASKED if filled.get(key) is not None}
-        identity = content_id(asked)
+        content = {key: filled[key] for key in IDENTIFYING if filled.get(key) is not None}
+        identity = content_id(content)
         split = row.get("split") or split_of(identity, eval_fraction)
-        prompt = {"id": identity, "split": split, "source": source, **asked, "metadata": metadata}
+        prompt = {"id": identity, "split": split, "source": source, **content, "metadata": metadata}
         first = prepared.setdefault(identity, prompt)
         conflict = next((key for key in ("split", "metadata") if first[key] != prompt[key]), None)
         if conflict:
@@ -76,7 +77,7 @@ def prepare(
 
 
 def _docker_faults(row: dict[str, Any]) -> list[str]:
-    """What is wrong with the name of the sandbox's image; whether there is one is for the stage that starts it."""
+    """What is wrong with the name of the sandbox's image; the stage that starts it finds out whether the image exists."""
     problem = name.fault(row["docker"]) if row.get("docker") is not None else None
     return [f"/docker: {problem}"] if problem else []
 
@@ -101,7 +102,7 @@ def _filled(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _unfilled(row: dict[str, Any]) -> list[str]:
-    """Each `$name` of a row with `variables` that has no value: the teacher would be asked about the name itself."""
+    """A fault for each `$name` without a value in a row with `variables`: the teacher would be asked about the name."""
     values = {**(row.get("metadata") or {}), **(row.get("variables") or {})}
     return [
         f"/messages/{place}/content: ${name} has no value in variables; $${name} stands for the text ${name}"
@@ -112,7 +113,7 @@ def _unfilled(row: dict[str, Any]) -> list[str]:
 
 
 def _faults(messages: list[dict[str, Any]]) -> list[str]:
-    """What makes a conversation no prompt, as `/pointer: message`."""
+    """Why a conversation cannot be a prompt, as `/pointer: message`."""
     faults = []
     open_calls: set[str] = set()
     for place, message in enumerate(messages):

@@ -1,13 +1,13 @@
-"""Rollouts of the `rnow` client as our own records: `{id, completed, conversation, …}`, one JSON object a file.
+"""Rollouts of the `rnow` client as our rollout records: `{id, completed, conversation, …}`, one JSON object a file.
 
-They say neither which model answered nor which tools were offered, so `model` is "unknown" and `tools` is empty.
+They name neither the model nor the tools that were offered, so `model` is "unknown" and `tools` is empty.
 """
 
 from typing import Any
 
 from distill.records.ids import content_id
 
-WHEN = "1970-01-01T00:00:00Z"
+UNKNOWN_TIME = "1970-01-01T00:00:00Z"
 
 
 def is_rnow(value: Any) -> bool:
@@ -16,7 +16,7 @@ def is_rnow(value: Any) -> bool:
 
 
 def rollout(value: dict[str, Any], name: str, sample: int) -> dict[str, Any]:
-    """Our rollout record of rnow's `value`; it is not validated here.
+    """The rollout record of rnow's `value`; not validated here.
 
     `name` is the file's path under the rollouts folder: rnow's own ids (`sample_1`) repeat, so ours hashes both.
     `sample` numbers the rollouts of one prompt, which rnow does not.
@@ -29,7 +29,7 @@ def rollout(value: dict[str, Any], name: str, sample: int) -> dict[str, Any]:
         "prompt_id": prompt_id(value),
         "sample": sample,
         "split": "train",
-        "created_at": WHEN,
+        "created_at": UNKNOWN_TIME,
         "model": "unknown",
         "teacher": {},
         "status": "completed" if stop_reason == "final_answer" else "failed",
@@ -48,13 +48,13 @@ def rollout(value: dict[str, Any], name: str, sample: int) -> dict[str, Any]:
 
 
 def prompt_id(value: dict[str, Any]) -> str:
-    """The id that the prepared prompt of the messages before the first answer has, where its row names no tools."""
-    asked = []
+    """The id of the prepared prompt with the messages before the first answer, if its seed row names no tools."""
+    prompt = []
     for message in value["conversation"]:
         if isinstance(message, dict) and message.get("role") == "assistant":
             break
-        asked.append(message)
-    return content_id({"messages": asked})
+        prompt.append(message)
+    return content_id({"messages": prompt})
 
 
 def _stop_reason(value: dict[str, Any]) -> str:
@@ -68,8 +68,8 @@ def _stop_reason(value: dict[str, Any]) -> str:
 
 
 def _error(value: dict[str, Any]) -> dict[str, Any]:
-    said = value.get("error") or "; ".join(str(error) for error in value.get("errors") or [])
-    message = str(said or "the rollout was not finished when the file was written")
+    reported = value.get("error") or "; ".join(str(error) for error in value.get("errors") or [])
+    message = str(reported or "the rollout was not finished when the file was written")
     return {
         "kind": "rnow",
         "where": "rnow",

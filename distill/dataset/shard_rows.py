@@ -1,11 +1,11 @@
-"""What the filter does with the rows of one shard, apart from all others: `prepare(params, rulings)(shard)`.
+"""The filter's work on the rows of one shard, independent of all other shards: `prepare(params, rulings)(shard)`.
 
 A pure function of the shard's bytes and of what it is prepared with, all of which can be pickled. `pool.run` calls it in
 this process or in several; a job of a Slurm array, or a task of Ray, can call it on a machine that has the project:
 
     judged = prepare(params, {})
     for shard in itertools.islice(shards.split("data/converted.jsonl"), job, None, jobs):
-        found = judged(shard)
+        result = judged(shard)
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -25,33 +25,33 @@ Rulings = dict[judge.Question, bool]
 
 
 class Judged(NamedTuple):
-    """A shard that was looked through."""
+    """The rows of a shard with the verdicts of all checks."""
 
     rows: list[tuple[tuple[Any, ...], Verdict | None]]
-    """The facts of each row, and the verdict on it by itself where it is not simply kept."""
+    """The facts of each row and the verdict of the checks; None for KEEP."""
     faults: list[str]
     """Why rows cannot be read, as `file:line: /pointer: message`."""
 
 
 def prepare(params: dict[str, Any], rulings: Rulings) -> Callable[[Shard], Judged]:
-    """The function of a shard. Raises InputError where what the checks need cannot be loaded."""
+    """Makes the function that judges a shard. Raises InputError where what the checks need cannot be loaded."""
     modes, context = params["filter"], filter.context(params)
 
     def judged(shard: Shard) -> Judged:
         faults: list[str] = []
-        found = filter.judge(judge.ruled(_valid(shard, faults), rulings), modes, context)
-        rows = [(tuple(facts), None if verdict is KEEP else verdict) for facts, verdict in found]
+        verdicts = filter.judge(judge.ruled(_valid(shard, faults), rulings), modes, context)
+        rows = [(tuple(facts), None if verdict is KEEP else verdict) for facts, verdict in verdicts]
         context.flush()
         return Judged(rows, faults)
 
     return judged
 
 
-def collected(found: Iterable[Judged]) -> list[tuple[Facts, Verdict]]:
-    """The rows of all shards. Raises InputError with the faults of all, up to a hundred."""
+def collected(shards: Iterable[Judged]) -> list[tuple[Facts, Verdict]]:
+    """The facts and verdicts of the rows of all shards. Raises InputError with the faults of all, up to a hundred."""
     rows: list[tuple[Facts, Verdict]] = []
     faults: list[str] = []
-    for judged in found:
+    for judged in shards:
         faults += judged.faults
         if len(faults) > jsonl.MOST_FAULTS:
             raise InputError([*faults[: jsonl.MOST_FAULTS], jsonl.more_faults("data/converted.jsonl")])
@@ -63,17 +63,18 @@ def collected(found: Iterable[Judged]) -> list[tuple[Facts, Verdict]]:
 
 
 def again(source: Iterable[Shard], rulings: Rulings) -> Iterator[Row]:
-    """All rows once more, after all of them were found to be valid."""
+    """All rows once more, not validated again."""
     rows = (orjson.loads(text) for shard in source for _, text in shards.texts(shard))
     return judge.ruled(rows, rulings)
 
 
 def _valid(shard: Shard, faults: list[str]) -> Iterator[Row]:
+    """The valid rows of a shard; the faults of the others are added to `faults`."""
     for number, text in shards.texts(shard):
-        row, found = jsonl.parse(text, "row")
-        if not found and row["split"] != "train":
-            found = [f"/split: '{row['split']}' rows are held out and never trained on"]
-        if found:
-            faults += [f"{shard.path}:{number}: {fault}" for fault in found]
+        row, row_faults = jsonl.parse(text, "row")
+        if not row_faults and row["split"] != "train":
+            row_faults = [f"/split: '{row['split']}' rows are held out and never trained on"]
+        if row_faults:
+            faults += [f"{shard.path}:{number}: {fault}" for fault in row_faults]
         else:
             yield row

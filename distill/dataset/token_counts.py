@@ -1,7 +1,7 @@
-"""How long rows are, remembered outside of the workspace: changing a check does not tokenise again.
+"""Token counts of rows, cached outside of the workspace, so that a changed check does not tokenise them again.
 
 A count is a function of the row's messages and tools, the tokenizer, the template and our code that renders; its key is
-a hash of all of them, so what is remembered is never wrong, and the file can be deleted at any time.
+a hash of all of them, so a cached count is never stale, and the file can be deleted at any time.
 """
 
 import hashlib
@@ -19,67 +19,67 @@ from distill.student.template import Unrenderable
 from distill.student.tokenizer import Tokenizer
 
 FLUSH_EVERY = 2_000
+"""New counts in memory at which they are written."""
 HUGE = 2**20
-"""Bytes of a row that is looked at before it is tokenised."""
+"""Bytes from which a row's tokens are first estimated from its size."""
 LONGEST_TOKEN = 128
 """Characters of a token of ordinary text, at most (runs of spaces)."""
 MANY = 200
-"""Messages of a row whose last turn is looked at first: every turn is rendered with all that is before it."""
-SECONDS = 60
-"""How long to wait for another process that writes."""
+"""Messages from which a row's last turn is counted first: an exact count renders every turn with all before it."""
+TIMEOUT_S = 60
+"""Seconds to wait for another process that writes."""
 
 
 class TokenCounts:
-    """Counts tokens of rows; what was counted before, by any process, is looked up."""
+    """Counts the tokens of rows; counts that any process has made before are looked up."""
 
     def __init__(self, tokenizer: Tokenizer, fingerprint: bytes, limit: int, path: Path | None = None) -> None:
         self._tokenizer, self._fingerprint, self._limit = tokenizer, fingerprint, limit
-        self._new: dict[bytes, int | str] = {}
+        self._new: dict[bytes, int | str] = {}  # counts, and the messages of rows that cannot be rendered
         self._database = _opened(path or cache_dir() / "token_counts.sqlite")
 
     def __call__(self, row: dict[str, Any]) -> int:
         """Tokens of the row's longest sequence. Raises Unrenderable."""
         text = orjson.dumps([row["messages"], row["tools"]])
-        if least := self._too_many(row, len(text)):
-            return least
+        if minimum := self._minimum_above_limit(row, len(text)):
+            return minimum
         key = hashlib.blake2b(text, key=self._fingerprint, digest_size=16).digest()
-        found = self._known(key)
-        if found is None:
+        count = self._cached(key)
+        if count is None:
             try:
-                found = render.count_tokens(row, self._tokenizer)
+                count = render.count_tokens(row, self._tokenizer)
             except Unrenderable as error:
-                found = str(error)
-            self._new[key] = found
+                count = str(error)
+            self._new[key] = count
             if len(self._new) >= FLUSH_EVERY:
                 self.flush()
-        if isinstance(found, str):
-            raise Unrenderable(found)
-        return found
+        if isinstance(count, str):
+            raise Unrenderable(count)
+        return count
 
-    def _too_many(self, row: dict[str, Any], size: int) -> int:
-        """A number of tokens above the limit, where a row is so long that counting it exactly would take minutes, and
-        surely has that many; else 0."""
+    def _minimum_above_limit(self, row: dict[str, Any], size: int) -> int:
+        """A number of tokens above the limit that the row surely has, where an exact count could take minutes; else 0."""
         if size > HUGE and size // LONGEST_TOKEN > self._limit:
             return size // LONGEST_TOKEN
         if len(row["messages"]) > MANY:
             try:
-                least = render.count_last_turn(row, self._tokenizer)
+                minimum = render.count_last_turn(row, self._tokenizer)
             except Unrenderable:
                 return 0
-            return least if least > self._limit else 0
+            return minimum if minimum > self._limit else 0
         return 0
 
     def flush(self) -> None:
-        """Writes what is new."""
+        """Writes the new counts."""
         if self._database and self._new:
             try:
                 with self._database:
                     self._database.executemany("INSERT OR IGNORE INTO counts VALUES (?, ?)", self._new.items())
-            except sqlite3.Error:  # a full disk, say: then it is counted again next time
+            except sqlite3.Error:  # such as a full disk: then the rows are counted again next time
                 self._database = None
         self._new.clear()
 
-    def _known(self, key: bytes) -> int | str | None:
+    def _cached(self, key: bytes) -> int | str | None:
         if key in self._new:
             return self._new[key]
         if self._database:
@@ -98,19 +98,19 @@ def opened(student: str, tokenizer: Tokenizer, limit: int) -> TokenCounts:
 
 
 def fingerprint(folder: Path, tokenizer: Tokenizer) -> bytes:
-    """What a count depends on beside the row: the tokenizer's files, the template, and the code that renders."""
-    seen = hashlib.blake2b(digest_size=16)
+    """A hash of what a count depends on beside the row: the tokenizer's files, the template, and the code that renders."""
+    digest = hashlib.blake2b(digest_size=16)
     code = [Path(module.__file__ or "") for module in (render, template, tokenizers)]
     files = [folder / name for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json")]
     for file in [*code, *files]:
-        seen.update(hashlib.sha256(file.read_bytes() if file.is_file() else b"").digest())
+        digest.update(hashlib.sha256(file.read_bytes() if file.is_file() else b"").digest())
     for text in (tokenizer.template, version("tokenizers"), version("jinja2")):
-        seen.update(hashlib.sha256(text.encode()).digest())
-    return seen.digest()
+        digest.update(hashlib.sha256(text.encode()).digest())
+    return digest.digest()
 
 
 def _opened(path: Path) -> sqlite3.Connection | None:
-    """The file of counts; None where it can be neither read nor made, and then nothing is remembered."""
+    """The database of counts; None where it can be neither read nor made: then nothing is cached."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         return _connected(path)
@@ -125,7 +125,7 @@ def _opened(path: Path) -> sqlite3.Connection | None:
 
 
 def _connected(path: Path) -> sqlite3.Connection:
-    database = sqlite3.connect(path, timeout=SECONDS)
+    database = sqlite3.connect(path, timeout=TIMEOUT_S)
     database.execute("PRAGMA journal_mode = WAL")
     database.execute("PRAGMA synchronous = OFF")
     database.execute("CREATE TABLE IF NOT EXISTS counts (key BLOB PRIMARY KEY, count) WITHOUT ROWID")

@@ -1,4 +1,4 @@
-"""What becomes of a row: kept, kept with turns that are not learned from, or rejected with every reason."""
+"""Verdicts on rows: kept, kept with turns that are not learned from, or rejected with every reason."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ _TURN = re.compile(r"/messages/(\d+)(?:/|$)")
 
 
 class Verdict(NamedTuple):
-    """Nothing in it: the row stays as it is."""
+    """The verdict on a row; an empty one keeps the row as it is."""
 
     reasons: Sequence[dict[str, Any]] = ()
     """`{check, detail, pointers}` of each check that rejects the row, in the order of the checks."""
@@ -32,15 +32,15 @@ def of(row: Row, faults: Sequence[tuple[str, Fault]], modes: Mapping[str, Any]) 
     """
     if not faults:
         return KEEP
-    found = [(check, fault, _turns(row, fault) if modes[check] == "mask" else set()) for check, fault in faults]
-    masked = set().union(*(turns for _, _, turns in found))
+    costs = [(check, fault, _turns(row, fault) if modes[check] == "mask" else set()) for check, fault in faults]
+    masked = set().union(*(turns for _, _, turns in costs))
     nothing_left = all(
         place in masked or message.get("weight", 1) == 0
         for place, message in enumerate(row["messages"])
         if message["role"] == "assistant"
     )
-    reasons = [_reason(check, fault) for check, fault, turns in found if nothing_left or not turns]
-    return Verdict(reasons) if reasons else Verdict((), [check for check, _, _ in found], sorted(masked))
+    reasons = [_reason(check, fault) for check, fault, turns in costs if nothing_left or not turns]
+    return Verdict(reasons) if reasons else Verdict((), [check for check, _, _ in costs], sorted(masked))
 
 
 def rejected(check: str, fault: Fault) -> Verdict:

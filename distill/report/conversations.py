@@ -1,4 +1,4 @@
-"""Rollouts, kept and rejected rows, and evaluated conversations, joined: one record per thing to read."""
+"""Joins rollouts, kept and rejected rows, and evaluated conversations into one record per conversation to read."""
 
 from collections.abc import Container, Iterable
 from typing import Any
@@ -18,39 +18,49 @@ def join(
     """One conversation per rollout, and per held-out prompt that only base or student answered.
 
     In the order of the prompts, then of the samples. Each is {id, prompt_id, sample, split, source, fate,
-    metadata, tools, reasons, prompt, talks}: `prompt` holds the messages that all talks begin with, `talks`
-    what teacher, student and base made of them. `rows` are kept and rejected ones; one stands in where its rollout is
-    not at hand. `validation` are the prompts whose rows training only watched.
+    metadata, tools, reasons, prompt, talks}: `prompt` holds the messages that all talks begin with, `talks` how teacher,
+    student and base went on from there. `rows` are kept and rejected ones; a row stands in for a rollout that is not at
+    hand. `validation` are the prompts whose rows were held out of training for the validation loss.
     """
-    sources = {prompt["id"]: prompt for prompt in prompts}
-    by_rollout = {row["rollout_id"]: row for row in rows}
-    others: dict[str, list[Record]] = {}
-    ruled: dict[str, Record] = {}
-    for one in evaluated:
-        if one["who"] == "teacher":
-            ruled[one["prompt_id"]] = one
+    prompts_by_id = {prompt["id"]: prompt for prompt in prompts}
+    rows_by_rollout = {row["rollout_id"]: row for row in rows}
+    by_student: dict[str, list[Record]] = {}  # evaluated conversations of base and student, by prompt
+    by_teacher: dict[str, Record] = {}
+    for record in evaluated:
+        if record["who"] == "teacher":
+            by_teacher[record["prompt_id"]] = record
         else:
-            others.setdefault(one["prompt_id"], []).append(one)
-    made = []
+            by_student.setdefault(record["prompt_id"], []).append(record)
+    joined = []
     for rollout in rollouts:
-        row, prompt_id = by_rollout.pop(rollout["id"], None), rollout["prompt_id"]
+        row, prompt_id = rows_by_rollout.pop(rollout["id"], None), rollout["prompt_id"]
         fate = _fate(rollout, row, validation)
-        made.append(_of_teacher(rollout, row, fate, ruled.get(prompt_id), others.get(prompt_id, [])))
-    for row in by_rollout.values():
-        alone = _as_rollout(row)
-        made.append(_of_teacher(alone, row, _fate(alone, row, validation), None, others.get(row["prompt_id"], [])))
-    seen = {one["prompt_id"] for one in made}
-    made += [_of_student(prompt_id, talks, sources) for prompt_id, talks in others.items() if prompt_id not in seen]
-    place = {prompt_id: number for number, prompt_id in enumerate(sources)}
-    for one in made:
-        one["source"] = sources.get(one["prompt_id"], {}).get("source")
-    return sorted(made, key=lambda one: (place.get(one["prompt_id"], len(place)), one["sample"], one["id"]))
+        joined.append(_of_rollout(rollout, row, fate, by_teacher.get(prompt_id), by_student.get(prompt_id, [])))
+    for row in rows_by_rollout.values():
+        rollout = _as_rollout(row)
+        fate = _fate(rollout, row, validation)
+        joined.append(_of_rollout(rollout, row, fate, None, by_student.get(row["prompt_id"], [])))
+    with_rollout = {conversation["prompt_id"] for conversation in joined}
+    joined += [
+        _of_student(prompt_id, records, prompts_by_id)
+        for prompt_id, records in by_student.items()
+        if prompt_id not in with_rollout
+    ]
+    order = {prompt_id: number for number, prompt_id in enumerate(prompts_by_id)}
+    for conversation in joined:
+        conversation["source"] = prompts_by_id.get(conversation["prompt_id"], {}).get("source")
+    return sorted(
+        joined, key=lambda record: (order.get(record["prompt_id"], len(order)), record["sample"], record["id"])
+    )
 
 
-def _of_teacher(rollout: Record, row: Record | None, fate: str, ruled: Record | None, others: list[Record]) -> Record:
-    talks = [_teacher_talk(rollout, row, fate, ruled)]
+def _of_rollout(
+    rollout: Record, row: Record | None, fate: str, evaluated: Record | None, by_student: list[Record]
+) -> Record:
+    """The conversation of a teacher's rollout, with those of base and student where its prompt is held out."""
+    talks = [_teacher_talk(rollout, row, fate, evaluated)]
     if rollout["split"] == "eval":
-        talks += [_talk(one) for one in sorted(others, key=lambda one: one["who"], reverse=True)]
+        talks += _student_talks(by_student)
     return {
         "id": rollout["id"],
         "prompt_id": rollout["prompt_id"],
@@ -64,22 +74,23 @@ def _of_teacher(rollout: Record, row: Record | None, fate: str, ruled: Record | 
     }
 
 
-def _of_student(prompt_id: str, others: list[Record], sources: dict[str, Record]) -> Record:
+def _of_student(prompt_id: str, by_student: list[Record], prompts_by_id: dict[str, Record]) -> Record:
+    """The conversation of a held-out prompt that the teacher has no rollout of."""
     return {
         "id": prompt_id,
         "prompt_id": prompt_id,
         "sample": 0,
         "split": "eval",
         "fate": "held_out",
-        "metadata": sources.get(prompt_id, {}).get("metadata", {}),
+        "metadata": prompts_by_id.get(prompt_id, {}).get("metadata", {}),
         "tools": [],
         "reasons": [],
-        **_shared([_talk(one) for one in sorted(others, key=lambda one: one["who"], reverse=True)]),
+        **_shared(_student_talks(by_student)),
     }
 
 
 def _as_rollout(row: Record) -> Record:
-    """What a row still says of its rollout."""
+    """A rollout record with as much as a row holds of it."""
     outcome = row["outcome"]
     return {
         **{key: row[key] for key in ("prompt_id", "sample", "split", "metadata", "tools", "messages")},
@@ -95,6 +106,7 @@ def _as_rollout(row: Record) -> Record:
 
 
 def _fate(rollout: Record, row: Record | None, validation: Container[str]) -> str:
+    """A key of words.FATES."""
     if rollout["split"] == "eval":
         return "held_out"
     if row:
@@ -102,9 +114,9 @@ def _fate(rollout: Record, row: Record | None, validation: Container[str]) -> st
     return "failed" if rollout["status"] == "failed" else "waiting"
 
 
-def _teacher_talk(rollout: Record, row: Record | None, fate: str, ruled: Record | None) -> Record:
+def _teacher_talk(rollout: Record, row: Record | None, fate: str, evaluated: Record | None) -> Record:
     messages = (row or rollout)["messages"]
-    answer, correct = _judged(rollout, row, ruled)
+    answer, correct = _judged(rollout, row, evaluated)
     return {
         "who": "teacher",
         "model": rollout["model"],
@@ -126,26 +138,31 @@ def _teacher_talk(rollout: Record, row: Record | None, fate: str, ruled: Record 
 
 
 def _faults(reasons: list[Record]) -> list[tuple[int, str]]:
-    """(place of a message, check): where the checks that rejected a row found something."""
+    """(place of a message, check) for each fault that a check found in a message of a rejected row."""
     pointers = [(pointer.split("/"), reason["check"]) for reason in reasons for pointer in reason["pointers"]]
     places = [(parts[2], check) for parts, check in pointers if parts[1] == "messages" and len(parts) > 2]
     return sorted({(int(place), check) for place, check in places if place.isdigit()})
 
 
-def _talk(one: Record) -> Record:
-    """Base's or student's conversation on a held-out prompt."""
+def _student_talks(records: list[Record]) -> list[Record]:
+    """The talks of student and base, in this order."""
+    return [_talk(record) for record in sorted(records, key=lambda record: record["who"], reverse=True)]
+
+
+def _talk(evaluated: Record) -> Record:
+    """The talk of base or student about a held-out prompt."""
     return {
-        **{key: one[key] for key in ("who", "messages", "stop_reason", "error", "answer", "correct", "usage")},
+        **{key: evaluated[key] for key in ("who", "messages", "stop_reason", "error", "answer", "correct", "usage")},
         "model": None,
         "learned": [],
         "faults": [],
-        "tokens": _tokens(one["usage"]),
+        "tokens": _tokens(evaluated["usage"]),
         "cost_usd": None,
     }
 
 
 def _shared(talks: list[Record]) -> Record:
-    """Takes the opening system and user messages out of the talks, where all of them have the same."""
+    """The talks, and apart from them the system and user messages with which all of them begin."""
     opening = _opening(talks[0]["messages"])
     if any(_opening(talk["messages"]) != opening for talk in talks):
         opening = []
@@ -165,14 +182,15 @@ def _shared(talks: list[Record]) -> Record:
 
 
 def _opening(messages: list[Record]) -> list[Record]:
-    until = next((place for place, message in enumerate(messages) if message["role"] == "assistant"), len(messages))
-    return messages[:until]
+    end = next((place for place, message in enumerate(messages) if message["role"] == "assistant"), len(messages))
+    return messages[:end]
 
 
-def _judged(rollout: Record, row: Record | None, ruled: Record | None) -> tuple[str | None, bool | None]:
-    """Answer and verdict: as the row or the evaluation (which may have asked a judge) has them, else by the same rules."""
-    if found := row["outcome"] if row else ruled:
-        return found["answer"], found["correct"]
+def _judged(rollout: Record, row: Record | None, evaluated: Record | None) -> tuple[str | None, bool | None]:
+    """The answer, and whether it is correct: from the row or the evaluation (which may have asked a judge), else by the
+    same rules."""
+    if outcome := row["outcome"] if row else evaluated:
+        return outcome["answer"], outcome["correct"]
     completed = rollout["status"] == "completed"
     answer = answers.extract(rollout["messages"], rollout["metadata"]) if completed else None
     return answer, answers.correct(answer, rollout["metadata"])

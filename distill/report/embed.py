@@ -1,4 +1,4 @@
-"""Data inside the page: an index, parsed when the page opens, and chunks, parsed when they are read."""
+"""The data inside the page: an index, parsed when the page opens, and chunks of conversations, parsed when needed."""
 
 from collections import Counter
 from typing import Any
@@ -8,9 +8,11 @@ import orjson
 from distill.report import words
 
 CHUNK = 200
+"""Conversations of a chunk."""
 QUESTION_CHARS = 160
 ANSWER_CHARS = 80
 MOST_VALUES = 24
+"""Values of a metadata key by which the list can still be filtered."""
 # Inside <script>, only these could end or change the element, or break an older JavaScript parser.
 _ESCAPES = [
     ("<", "\\u003c"),
@@ -24,11 +26,11 @@ _ESCAPES = [
 def blocks(conversations: list[dict[str, Any]]) -> dict[str, str]:
     """Text of data block by element id: `index`, and `chunk-0`, `chunk-1`, ... of CHUNK records."""
     toolsets = _toolsets(conversations)
-    records = [{**one, "tools": toolsets[orjson.dumps(one["tools"])]} for one in conversations]
+    records = [{**record, "tools": toolsets[orjson.dumps(record["tools"])]} for record in conversations]
     groups = _groups(conversations)
     index = {
         "chunk": CHUNK,
-        "items": [_item(one, groups) for one in conversations],
+        "items": [_item(record, groups) for record in conversations],
         "groups": groups,
         "toolsets": [orjson.loads(tools) for tools in toolsets],
         "words": {
@@ -52,15 +54,17 @@ def embedded(value: Any) -> str:
     return text
 
 
-def _item(one: dict[str, Any], groups: list[str]) -> dict[str, Any]:
-    """What the list shows, sorts and filters by."""
-    talks = {talk["who"]: talk for talk in one["talks"]}
-    first = one["talks"][0]
-    question = next((message["content"] for message in reversed(one["prompt"]) if message["role"] == "user"), "")
+def _item(conversation: dict[str, Any], groups: list[str]) -> dict[str, Any]:
+    """The fields of a conversation that the list shows, sorts and filters by."""
+    talks = {talk["who"]: talk for talk in conversation["talks"]}
+    first = conversation["talks"][0]
+    question = next(
+        (message["content"] for message in reversed(conversation["prompt"]) if message["role"] == "user"), ""
+    )
     return {
-        "id": one["id"],
-        "split": one["split"],
-        "fate": one["fate"],
+        "id": conversation["id"],
+        "split": conversation["split"],
+        "fate": conversation["fate"],
         "stop": first["stop_reason"],
         "question": _short(question, QUESTION_CHARS),
         "answer": _short(first["answer"] or "", ANSWER_CHARS),
@@ -69,8 +73,8 @@ def _item(one: dict[str, Any], groups: list[str]) -> dict[str, Any]:
         "tokens": first["tokens"],
         "cost": first["cost_usd"],
         "tools": list(dict.fromkeys(call["function"]["name"] for call in _calls(first))),
-        "why": [reason["check"] for reason in one["reasons"]],
-        "meta": [str(one["metadata"].get(group, "")) for group in groups],
+        "why": [reason["check"] for reason in conversation["reasons"]],
+        "meta": [str(conversation["metadata"].get(group, "")) for group in groups],
     }
 
 
@@ -79,23 +83,24 @@ def _calls(talk: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _short(text: str, most: int) -> str:
+    """The beginning of a text in one line, at most `most` characters."""
     text = " ".join(text[: 4 * most].split())
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def _toolsets(conversations: list[dict[str, Any]]) -> dict[bytes, int]:
-    """Each distinct list of offered tools once: in most projects all conversations share one."""
-    found: dict[bytes, int] = {}
-    for one in conversations:
-        found.setdefault(orjson.dumps(one["tools"]), len(found))
-    return found
+    """Each distinct list of offered tools -> its number: in most projects all conversations share one."""
+    toolsets: dict[bytes, int] = {}
+    for conversation in conversations:
+        toolsets.setdefault(orjson.dumps(conversation["tools"]), len(toolsets))
+    return toolsets
 
 
 def _groups(conversations: list[dict[str, Any]]) -> list[str]:
     """Metadata keys that sort the conversations into a few groups, such as a task family."""
     values: dict[str, Counter[str]] = {}
-    for one in conversations:
-        for key, value in one["metadata"].items():
+    for conversation in conversations:
+        for key, value in conversation["metadata"].items():
             if isinstance(value, str) and key != "expected_answer" and not key.startswith("answer_"):
                 values.setdefault(key, Counter())[value] += 1
     return [key for key, counts in values.items() if 1 < len(counts) <= MOST_VALUES and max(counts.values()) > 1]

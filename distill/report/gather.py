@@ -1,4 +1,4 @@
-"""Reads what a project has written so far. What is not there yet is None or empty, never an error."""
+"""Reads the records that a project has written so far. A missing file gives None or nothing, never an error."""
 
 import csv
 from collections import Counter
@@ -21,10 +21,11 @@ Record = dict[str, Any]
 def gather(root: Path, room: int = ROOM) -> Record:
     """The project's records: {params, prompts, conversations, tally, filter, training, loss, ...}.
 
-    `conversations` are those that the page holds, in at most `room` bytes: held-out ones before all others, and of these
-    a sample; `tally` counts all. Raises InputError with the faults of a record that is there and not valid.
+    `conversations` are those in the page, `room` bytes at most: held-out ones before all others, and of the others a
+    sample; `tally` counts all. Raises InputError with the faults of a record that is there and not valid.
     """
-    prompts = {one["id"]: {**one, "messages": []} for one in _read(root / "data/prompts.jsonl", "prepared_prompt")}
+    prepared = _read(root / "data/prompts.jsonl", "prepared_prompt")
+    prompts = {prompt["id"]: {**prompt, "messages": []} for prompt in prepared}
     training = _read_json(root / "reports/training.json", "training")
     tally, conversations = _conversations(root, prompts, room)
     if training:
@@ -43,33 +44,41 @@ def gather(root: Path, room: int = ROOM) -> Record:
 
 
 def _conversations(root: Path, prompts: dict[str, Record], room: int) -> tuple[Tally, list[Record]]:
-    tally, sample, rows = Tally(prompts), Sample(room), {}
-    kept: set[str] = set()
+    """The tally of all conversations, and those of them in the page, at most `room` bytes.
+
+    A rollout, or a row whose rollout is not at hand, is offered to the sample; the row of a rollout comes along with it.
+    """
+    tally, sample = Tally(prompts), Sample(room)
     evaluated = list(_read(root / "reports/evaluation.jsonl", "evaluated"))
-    beside: Counter[str] = Counter()
-    for one in evaluated:
-        beside[one["prompt_id"]] += len(jsonl.dumps(one))
+    evaluated_bytes: Counter[str] = Counter()
+    for record in evaluated:
+        evaluated_bytes[record["prompt_id"]] += len(jsonl.dumps(record))
     for rollout in rollout_files.read(root / "rollouts") if (root / "rollouts").exists() else ():
         tally.rollout(rollout)
-        sample.offer(rollout["id"], rollout, rollout["split"] == "eval", beside[rollout["prompt_id"]])
+        sample.offer(rollout["id"], rollout, rollout["split"] == "eval", evaluated_bytes[rollout["prompt_id"]])
+    rows_of_rollouts: dict[str, Record] = {}
+    kept_prompts: set[str] = set()
     for row in chain(_read(root / "data/train.jsonl", "row"), _read(root / "data/rejected.jsonl", "rejected")):
         if "reasons" not in row:
-            kept.add(row["prompt_id"])
+            kept_prompts.add(row["prompt_id"])
         if row["rollout_id"] not in tally.rollouts:
             tally.row(row)
             sample.offer(row["rollout_id"], row)
         elif row["rollout_id"] in sample:
-            rows[row["rollout_id"]] = row
-    alone = {one["prompt_id"] for one in evaluated if one["who"] != "teacher"} - tally.prompts
-    tally.total += len(alone)
-    held = [one for _, one in sample]
-    shown = alone | {one["prompt_id"] for one in held}
+            rows_of_rollouts[row["rollout_id"]] = row
+    without_teacher = {record["prompt_id"] for record in evaluated if record["who"] != "teacher"} - tally.prompts
+    tally.total += len(without_teacher)
+    drawn = dict(sample)
+    shown_prompts = without_teacher | {record["prompt_id"] for record in drawn.values()}
     return tally, join(
-        prompts.values(),
-        [one for name, one in sample if name in tally.rollouts],
-        [rows.get(name, one) for name, one in sample if name in rows or name not in tally.rollouts],
-        [one for one in evaluated if one["prompt_id"] in shown],
-        held_out_prompts(kept),
+        prompts=prompts.values(),
+        rollouts=[record for name, record in drawn.items() if name in tally.rollouts],
+        rows=[
+            *(row for name, row in rows_of_rollouts.items() if name in drawn),
+            *(record for name, record in drawn.items() if name not in tally.rollouts),
+        ],
+        evaluated=[record for record in evaluated if record["prompt_id"] in shown_prompts],
+        validation=held_out_prompts(kept_prompts),
     )
 
 
@@ -82,7 +91,7 @@ def _read_json(path: Path, schema: str) -> Record | None:
 
 
 def _params(path: Path) -> Record | None:
-    """Without `runtime`: what changes no result has no place in a report that is a function of its inputs."""
+    """The parameters without `runtime`, which changes no result, so that the report is a function of the results."""
     return {name: value for name, value in params.load(path).items() if name != "runtime"} if path.exists() else None
 
 

@@ -1,4 +1,4 @@
-"""The few numbers of a whole run that experiments are compared by."""
+"""The metrics of a whole run, by which experiments are compared."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ WHO = ("base", "student", "teacher")
 def metrics(
     rollouts: dict[str, Any], filtered: dict[str, Any], training: dict[str, Any], evaluation: dict[str, Any]
 ) -> dict[str, Any]:
-    """From the reports of the stages (schemas/metrics.schema.json)."""
+    """The metrics (schemas/metrics.schema.json) from the reports of the stages."""
     return {
         "asked": rollouts["wanted"],
         "failed": rollouts["failed"],

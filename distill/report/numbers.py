@@ -1,4 +1,4 @@
-"""Numbers as people read them: every one in the page goes through one of these."""
+"""Formats numbers for people: every number in the page goes through one of these functions."""
 
 
 def percent(share: float | None) -> str:

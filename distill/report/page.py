@@ -1,4 +1,4 @@
-"""The gathered records as one HTML page: nothing in it can run but our own script, nothing leaves it."""
+"""Renders the gathered records as one HTML page, in which no script but ours can run, and which loads and sends nothing."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""The numbers of the overview, each computed once and named, ready to be drawn."""
+"""The numbers of the overview, each computed once and ready to be drawn."""
 
 from itertools import pairwise
 from typing import Any
@@ -6,10 +6,11 @@ from typing import Any
 from distill.report import words
 
 MOST_POINTS = 400
+"""Points of a curve."""
 
 
 def summary(report: dict[str, Any]) -> dict[str, Any]:
-    """What the overview shows beyond the records themselves: {contenders, gap, funnel, curves, ...}."""
+    """The numbers that the overview shows beside the records: {contenders, gap, funnel, curves, ...}."""
     evaluation, params = report["evaluation"], report["params"] or {}
     student = (evaluation or {}).get("student_model") or params.get("student", {}).get("path")
     teacher = (evaluation or {}).get("teacher_model") or params.get("model")
@@ -31,7 +32,7 @@ def summary(report: dict[str, Any]) -> dict[str, Any]:
 
 
 def _gap(evaluation: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Where the gap lies on the axis of accuracy; None where there is nothing to close."""
+    """The closed share of the gap, and the accuracies between which it lies; None where there is no gap."""
     if not evaluation or evaluation["gap_closed"] is None:
         return None
     places = {who: evaluation[who]["accuracy"] for who in words.WHO}
@@ -53,7 +54,7 @@ def _funnel(report: dict[str, Any]) -> list[dict[str, Any]]:
             _step(f"Turned into rows{f', with {tally.imported:,} imported' if tally.imported else ''}", left, "rows")
         )
         for step in report["filter"]["funnel"]:
-            if step["left"] < left:  # the checks that cost nothing are in the table below
+            if step["left"] < left:  # checks that rejected nothing are in the table below
                 label = words.PASSED.get(step["check"], step["check"])
                 steps.append(_step(label, step["left"], "rows", step["check"]))
             left = step["left"]
@@ -65,15 +66,15 @@ def _funnel(report: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _rows_by(filtered: dict[str, Any] | None) -> dict[str, dict[str, dict[str, int]]]:
-    """Tables of the rows by what they are, by title; none by what all have in common."""
-    found = {title: filtered[name] for name, title in words.ROWS_BY.items()} if filtered else {}
-    return {title: groups for title, groups in found.items() if len(groups) > 1}
+    """Title -> counts of the rows by a property; without properties that all rows share."""
+    tables = {title: filtered[name] for name, title in words.ROWS_BY.items()} if filtered else {}
+    return {title: groups for title, groups in tables.items() if len(groups) > 1}
 
 
 def _stops(evaluation: dict[str, Any] | None) -> list[str]:
-    """How the held-out conversations of any of the three ended, in a fixed order."""
-    found = {stop for who in words.WHO for stop in evaluation[who]["stop_reasons"]} if evaluation else set()
-    return [stop for stop in words.STOPS if stop in found] + sorted(found - set(words.STOPS))
+    """The stop reasons of the held-out conversations of base, student and teacher, in a fixed order."""
+    stops = {stop for who in words.WHO for stop in evaluation[who]["stop_reasons"]} if evaluation else set()
+    return [stop for stop in words.STOPS if stop in stops] + sorted(stops - set(words.STOPS))
 
 
 def _step(label: str, count: int, unit: str, why: str | None = None) -> dict[str, Any]:
@@ -84,8 +85,10 @@ def _curves(loss: dict[str, list[float | None]], training: dict[str, Any] | None
     """Training loss by step and validation loss by epoch: {first_step, last_step, top, lines}."""
     lines = {"Training loss": _points(loss.get("step", []), loss.get("loss", []))}
     if training:
-        pace = training["steps"] / training["epochs"]
-        lines["Validation loss"] = [(one["epoch"] * pace, one["loss"]) for one in training["validation"]]
+        steps_per_epoch = training["steps"] / training["epochs"]
+        lines["Validation loss"] = [
+            (entry["epoch"] * steps_per_epoch, entry["loss"]) for entry in training["validation"]
+        ]
     lines = {name: points for name, points in lines.items() if points}
     if not lines:
         return None

@@ -1,4 +1,4 @@
-"""What all conversations are counted by, whether the page holds them or not."""
+"""Counts of all conversations, whether they are in the page or not."""
 
 from collections import Counter
 from collections.abc import Container
@@ -13,12 +13,12 @@ class Tally:
     def __init__(self, prompts: Container[str]):
         self._prompts = prompts
         self.rollouts: set[str] = set()
-        """Their ids."""
+        """The ids of all rollouts."""
         self.prompts: set[str] = set()
-        """The ids of all prompts that have a conversation."""
+        """The ids of all prompts with a conversation."""
         self.asked_prompts: set[str] = set()
         self.total = self.asked = self.imported = 0
-        """Conversations: all, those of training that the teacher was asked for, and those that came from elsewhere."""
+        """Numbers of conversations: all, those for training by our teacher, and those for training from elsewhere."""
         self._failed: Counter[str] = Counter()
         self.versions: dict[str, set[str]] = {}
         self.days: set[str] = set()
@@ -37,22 +37,22 @@ class Tally:
         self._conversation(row)
 
     def made_with(self, versions: dict[str, str]) -> None:
-        """Several versions of one thing stand side by side."""
+        """Adds the versions of tools and libraries; there may be several of each."""
         for name, version in versions.items():
             self.versions.setdefault(name, set()).add(version)
 
     @property
     def failures(self) -> dict[str, int]:
-        """How many rollouts failed by kind: that of the error, or what stopped a conversation without one."""
+        """How many rollouts failed, by the kind of the error, or by the stop reason of those without one."""
         return dict(self._failed.most_common())
 
-    def _conversation(self, one: Record) -> None:
+    def _conversation(self, record: Record) -> None:
         self.total += 1
-        self.prompts.add(one["prompt_id"])
-        if one["split"] != "train":
+        self.prompts.add(record["prompt_id"])
+        if record["split"] != "train":
             return
-        if one["prompt_id"] in self._prompts or not self._prompts:
+        if record["prompt_id"] in self._prompts or not self._prompts:
             self.asked += 1
-            self.asked_prompts.add(one["prompt_id"])
+            self.asked_prompts.add(record["prompt_id"])
         else:
             self.imported += 1

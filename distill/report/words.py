@@ -1,4 +1,4 @@
-"""What the codes in the records mean, in the words that the page uses."""
+"""The words that the page uses for the codes in the records."""
 
 from typing import Any
 
@@ -91,7 +91,7 @@ TRAINING = {
 
 
 def check_rules() -> dict[str, str]:
-    """What each filter check asks of a row, as the schema of params.yaml describes it."""
+    """What each filter check demands of a row, by its description in the schema of params.yaml."""
     described = schema.load("params")["properties"]["filter"]["properties"]
     return {check: field.get("description", "") for check, field in described.items()}
 

@@ -1,4 +1,4 @@
-"""Reads the project's records, makes the page, puts it in place."""
+"""Reads the project's records, renders the page and writes it."""
 
 from pathlib import Path
 

@@ -1,6 +1,6 @@
-"""The folder of a trained adapter: all that it takes to load or serve it, and nothing that a second run would change.
+"""Writes the folder of a trained adapter: everything needed to load or serve it, and nothing that differs between runs.
 
-It is made beside its place and renamed into it, so a folder of that name is always whole.
+The folder is written under another name and then renamed, so a folder of its name is always complete.
 """
 
 import json
@@ -15,7 +15,7 @@ from distill.student.tokenizer import read_tokenizer
 from distill.student.training.checkpoints import saving
 from distill.student.training.train import ALPHA
 
-TOKENIZER = ("tokenizer.json", "special_tokens_map.json")
+TOKENIZER_FILES = ("tokenizer.json", "special_tokens_map.json")
 
 
 def save(model: Any, base: Base, template: str, card: str, folder: Path, state: dict[str, Any] | None = None) -> None:
@@ -27,41 +27,41 @@ def save(model: Any, base: Base, template: str, card: str, folder: Path, state: 
     spread over several processes). Raises InputError when it cannot be written.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    made = folder.with_name(f".{folder.name}.unfinished")
-    shutil.rmtree(made, ignore_errors=True)
+    unfinished = folder.with_name(f".{folder.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
     try:
         with saving(str(folder), "Free some space and run again: training goes on from its last checkpoint"):
-            _write_all(model, base, template, card, made, state)
+            _write_all(model, base, template, card, unfinished, state)
     except InputError:
-        shutil.rmtree(made)
+        shutil.rmtree(unfinished)
         raise
     replaced = folder.with_name(f".{folder.name}.replaced")
     shutil.rmtree(replaced, ignore_errors=True)
     if folder.exists():
         folder.rename(replaced)
-    made.rename(folder)
+    unfinished.rename(folder)
     shutil.rmtree(replaced, ignore_errors=True)
 
 
-def _write_all(model: Any, base: Base, template: str, card: str, made: Path, state: dict[str, Any] | None) -> None:
-    model.save_pretrained(made, state_dict=state)
-    _settle(made / "adapter_config.json", base)
-    lora.write(made / "adapter_model.safetensors", model.config, ALPHA, made / "adapter.gguf")
-    for name in TOKENIZER:
+def _write_all(model: Any, base: Base, template: str, card: str, folder: Path, state: dict[str, Any] | None) -> None:
+    model.save_pretrained(folder, state_dict=state)
+    _make_reproducible(folder / "adapter_config.json", base)
+    lora.write(folder / "adapter_model.safetensors", model.config, ALPHA, folder / "adapter.gguf")
+    for name in TOKENIZER_FILES:
         if (base.directory / name).is_file():
-            shutil.copyfile(base.directory / name, made / name)
-    _write(made / "generation_config.json", _generation(base.directory, template))
+            shutil.copyfile(base.directory / name, folder / name)
+    _write(folder / "generation_config.json", _generation(base.directory, template))
     settings = json.loads((base.directory / "tokenizer_config.json").read_text(encoding="utf-8"))
     settings.pop("chat_template", None)
-    _write(made / "tokenizer_config.json", settings)
-    (made / "chat_template.jinja").write_text(template, encoding="utf-8")
-    (made / "README.md").write_text(card, encoding="utf-8")
-    for file in made.iterdir():
+    _write(folder / "tokenizer_config.json", settings)
+    (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    for file in folder.iterdir():
         file.chmod(0o644)
 
 
-def _settle(file: Path, base: Base) -> None:
-    """peft writes sets in the order of the process and the path of this machine."""
+def _make_reproducible(file: Path, base: Base) -> None:
+    """Replaces what peft writes differently in each run: the order of a set, and the path of the base on this machine."""
     config = json.loads(file.read_text(encoding="utf-8"))
     config["base_model_name_or_path"], config["revision"] = base.name, base.commit
     config["target_modules"] = sorted(config["target_modules"])
@@ -69,7 +69,7 @@ def _settle(file: Path, base: Base) -> None:
 
 
 def _generation(base: Path, template: str) -> dict[str, Any]:
-    """The base's generation settings; its ends of a turn are those that were checked in training."""
+    """The base's generation settings, with the end-of-turn tokens that the student was trained with."""
     file = base / "generation_config.json"
     settings = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     return settings | {"eos_token_id": sorted(read_tokenizer(base, template).stops)}

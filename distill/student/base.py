@@ -1,7 +1,7 @@
 """The base model a student starts from: one name in `student.path`, one folder that transformers can load.
 
-A base that is only to be had as GGUF is converted once and kept outside the workspace. Nothing here needs torch,
-so a stage without it can count tokens with the very tokenizer that training uses.
+A base that exists only as GGUF is converted once and cached outside the workspace. Nothing here needs torch, so a
+stage without it can count tokens with the very tokenizer that training uses.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ class Base:
     """A base model on this machine."""
 
     name: str
-    """As `student.path` names it: what an adapter says it belongs to, on every machine."""
+    """Its name in `student.path`, which an adapter records as its base, the same on every machine."""
     directory: Path
     """config.json, tokenizer.json and (unless only the tokenizer was asked for) safetensors."""
     fingerprint: str
@@ -35,7 +35,7 @@ class Base:
     gguf: Path | None
     """The file that llama.cpp serves, when the base came as one."""
     commit: str | None = None
-    """Of a model of the hub."""
+    """The commit of a model from the hub."""
 
 
 def find(path: str, weights: bool = True) -> Base:
@@ -52,8 +52,8 @@ def find(path: str, weights: bool = True) -> Base:
     if Path(path).is_dir():
         return _from_folder(path, Path(path))
     if hub.names(path):
-        found = hub.fetch(path, TOKENIZER_FILES + (WEIGHT_FILES if weights else []))
-        return replace(_from_folder(found.id, found.folder), commit=found.commit)
+        fetched = hub.fetch(path, TOKENIZER_FILES + (WEIGHT_FILES if weights else []))
+        return replace(_from_folder(fetched.id, fetched.folder), commit=fetched.commit)
     raise InputError(
         f"params.yaml: /student/path: '{path}' is neither a folder nor a .gguf file here (looked for"
         f" {Path(path).absolute()}), nor local/<name>, nor a hub id such as Qwen/Qwen3-8B (README: Student)"
@@ -61,7 +61,7 @@ def find(path: str, weights: bool = True) -> Base:
 
 
 def check(path: str) -> None:
-    """Refuses a name that `find` is bound to refuse, without fetching or converting anything."""
+    """Raises InputError for a name that `find` would refuse, without fetching or converting anything."""
     if path.startswith(LOCAL):
         from distill.teacher.weights import gguf_path, known
 
@@ -72,18 +72,19 @@ def check(path: str) -> None:
 
 
 def of_adapter(adapter: Path, path: str) -> Base:
-    """The base that the adapter in a folder was trained over, by the `student.path` of that time: of a model of the hub
-    the very commit, whatever has come after it. Raises InputError as `find`, and where it was trained over another one.
+    """The base that the adapter in a folder was trained on, which `path` (`student.path`) has to name. A model from the hub
+    is taken at the commit of the training, even if there are newer ones. Raises InputError as `find`, and where the
+    adapter was trained on another base.
     """
     config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
-    trained_over, commit = config["base_model_name_or_path"], config.get("revision")
-    if trained_over != name(path):
-        raise InputError(f"{adapter}: was trained over {trained_over}, not over student.path = {path}")
-    return find(f"{trained_over}@{commit}" if commit and hub.names(path) else path)
+    base_name, commit = config["base_model_name_or_path"], config.get("revision")
+    if base_name != name(path):
+        raise InputError(f"{adapter}: was trained over {base_name}, not over student.path = {path}")
+    return find(f"{base_name}@{commit}" if commit and hub.names(path) else path)
 
 
 def name(path: str) -> str:
-    """The name of a base in what is written. An absolute path means nothing on another machine; its last part does."""
+    """The name of a base in reports and adapters: of an absolute path only the last part, which is the same everywhere."""
     return Path(path).name if Path(path).is_absolute() else hub.without_revision(path)
 
 

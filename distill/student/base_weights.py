@@ -1,4 +1,4 @@
-"""The base that an adapter is trained on: loaded, and never changed."""
+"""Loads the weights of the base that an adapter is trained on."""
 
 import re
 from pathlib import Path
@@ -19,10 +19,10 @@ def config(directory: Path) -> Any:
 
 
 def open_folder(directory: Path, **how: Any) -> Any:
-    """The model in `directory` as the class that its config.json names, `how` as from_pretrained takes it.
+    """The model in `directory`, of the class that its config.json names; `how` are arguments of from_pretrained.
 
-    Its weights have the names of the checkpoint then, and so have those of an adapter, by which servers go: Qwen3.5 and
-    Gemma come with a tower for images beside the language model, which AutoModelForCausalLM may leave away.
+    So its weights, and those of an adapter, keep the names of the checkpoint, which servers go by: Qwen3.5 and Gemma
+    have an image tower beside the language model, which AutoModelForCausalLM may leave out.
     Raises InputError for a model that transformers does not know, or that writes no text.
     """
     import transformers
@@ -35,7 +35,7 @@ def open_folder(directory: Path, **how: Any) -> Any:
 
 
 def towers(model: Any) -> str | None:
-    """A pattern for the names of all modules outside the language model, where it is a part of a larger one."""
+    """A pattern for the names of all modules outside the language model; None where the model has no others."""
     decoder = model.get_decoder()
     name = next(name for name, module in model.named_modules() if module is decoder)
     return rf"(?!{re.escape(name)}\.).*" if "." in name else None
@@ -44,8 +44,8 @@ def towers(model: Any) -> str | None:
 def load(base: Base, four_bit: bool, device: str) -> Any:
     """The base in bf16 on a card, in fp32 on a CPU, or in 4 bits. Raises InputError where 4 bits cannot be had.
 
-    Weights go to the card tensor by tensor, so that the machine need not have memory for all of them; except with FSDP,
-    where the first process loads them and hands them out.
+    Weights go to the card tensor by tensor, so that they need not fit into the machine's memory; except with FSDP, where
+    the first process loads all of them and distributes them.
     """
     import torch
     from accelerate import PartialState
@@ -68,7 +68,7 @@ def load(base: Base, four_bit: bool, device: str) -> Any:
 
 
 def open_in_four_bits(directory: Path, **how: Any) -> Any:
-    """As `open_folder`, quantised as QLoRA has it (arXiv 2305.14314): NF4, the scales quantised once more. Needs
+    """The model of `open_folder`, quantised as in QLoRA (arXiv 2305.14314): NF4, with the scales quantised as well. Needs
     bitsandbytes."""
     from transformers import BitsAndBytesConfig
 

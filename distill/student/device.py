@@ -1,4 +1,4 @@
-"""Where a student computes: on a card, or on the cores that are ours."""
+"""The device that a student computes on: a card, or the cores that this process may use."""
 
 from typing import Literal
 
@@ -6,8 +6,8 @@ from distill.records.cores import cores
 
 
 def find_device() -> Literal["cpu", "cuda"]:
-    """What this machine has. On a CPU, torch is kept to our share of the cores; by itself it goes by what it sees, and
-    beyond the limit of a container its threads would wait for each other.
+    """The device of this machine. On a CPU, also limits torch to the cores that this process may use: it would start a
+    thread for every core of the machine, and beyond the limit of a container these wait for each other.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""A model of the Hugging Face hub: `owner/name`, or `owner/name@revision` for one commit, tag or branch of it."""
+"""Fetches models from the Hugging Face hub: `owner/name`, or `owner/name@revision` for a commit, tag or branch."""
 
 import re
 import sys
@@ -10,7 +10,7 @@ from distill.records.faults import InputError
 
 NAME = re.compile(r"(?P<id>[\w-][\w.-]*/[\w-][\w.-]*?)(?:@(?P<revision>[\w./-]+))?")
 SHOWN = 300
-"""Characters of the hub's words that are shown."""
+"""Characters of the hub's message that are shown."""
 
 
 class Fetched(NamedTuple):
@@ -33,32 +33,32 @@ def without_revision(path: str) -> str:
 
 
 def fetch(path: str, patterns: list[str]) -> Fetched:
-    """The model's files with these names, fetched where they are not here yet; a gated model with HF_TOKEN.
+    """The model's files that match `patterns`, downloaded where they are not here yet; a gated model with HF_TOKEN.
 
-    Raises InputError where it cannot be had.
+    Raises InputError where they cannot be fetched.
     """
     from huggingface_hub import errors, snapshot_download, utils
 
-    found = NAME.fullmatch(path)
-    assert found
+    match = NAME.fullmatch(path)
+    assert match
     if not sys.stderr.isatty():
         utils.disable_progress_bars()
     try:
         folder = Path(
             snapshot_download(
-                found["id"], revision=found["revision"], allow_patterns=patterns, token=credentials.get("HF_TOKEN")
+                match["id"], revision=match["revision"], allow_patterns=patterns, token=credentials.get("HF_TOKEN")
             )
         )
     except errors.GatedRepoError:
         why = "its owner lets those in who have accepted the terms on its page, with their HF_TOKEN in .env"
     except errors.RevisionNotFoundError:
-        why = f"it has no revision '{found['revision']}'"
+        why = f"it has no revision '{match['revision']}'"
     except errors.RepositoryNotFoundError:
         why = "there is none of this name, or it is private and wants an HF_TOKEN in .env that may see it"
-    except Exception as error:  # the hub client raises a dozen kinds more, all of which mean: not to be had
+    except Exception as error:  # the hub client raises a dozen other errors, all of which mean that it failed
         why = " ".join(str(error).split())[:SHOWN] or type(error).__name__
     else:
-        return Fetched(found["id"], folder.name, folder)
+        return Fetched(match["id"], folder.name, folder)
     raise InputError(
         f"params.yaml: /student/path: '{path}' is no folder here (looked for {Path(path).absolute()}) and could not be"
         f" fetched from the hub: {why}"

@@ -1,4 +1,4 @@
-"""The adapter put into the base's weights: a model of its own that any program loads."""
+"""Merges the adapter into the base's weights: a model of its own that any program can load."""
 
 import shutil
 from pathlib import Path
@@ -19,26 +19,24 @@ def merge(path: str, adapter: Path, folder: Path) -> None:
     """Writes base and adapter as one model into `folder`, replacing what is there: safetensors in the precision of the
     base (never the 4 bits that QLoRA trains over), its config, and the adapter's tokenizer, template and card.
 
-    Raises InputError where there is no adapter, or where it belongs to another base.
+    Raises InputError where there is no adapter, or where it was trained on another base.
     """
     if not (adapter / "adapter_config.json").is_file():
         raise InputError(f"{adapter}: no adapter is there; run `make train` first")
-    found = base.of_adapter(adapter, path)
-    model = _merged(found.directory, adapter)
-    made = folder.with_name(f".{folder.name}.unfinished")
-    shutil.rmtree(made, ignore_errors=True)
-    model.save_pretrained(made)
+    directory = base.of_adapter(adapter, path).directory
+    model = _merged(directory, adapter)
+    unfinished = folder.with_name(f".{folder.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    model.save_pretrained(unfinished)
     for name in FROM_ADAPTER:
         if (adapter / name).is_file():
-            shutil.copyfile(adapter / name, made / name)
-    for file in found.directory.glob(
-        "*processor_config.json"
-    ):  # a server asks for them where there is a tower for images
-        shutil.copyfile(file, made / file.name)
-    for file in made.iterdir():
+            shutil.copyfile(adapter / name, unfinished / name)
+    for file in directory.glob("*processor_config.json"):  # servers need them for a model with an image tower
+        shutil.copyfile(file, unfinished / file.name)
+    for file in unfinished.iterdir():
         file.chmod(0o644)
     shutil.rmtree(folder, ignore_errors=True)
-    made.rename(folder)
+    unfinished.rename(folder)
 
 
 def _merged(directory: Path, adapter: Path) -> Any:

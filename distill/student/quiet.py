@@ -1,12 +1,12 @@
-"""What libraries say while a model is loaded, and no user can do anything about."""
+"""Silences library output that a user cannot act on."""
 
 import logging
 import warnings
 
 
 def quiet() -> None:
-    """Keeps it off the terminal: a bar for each file, a warning that peft 0.21 and TRL 1.16 cause, since they still
-    ask a model for an attribute under its old name, and bitsandbytes' that a CPU misses kernels of a model hub."""
+    """Turns off what is printed while a model is loaded: progress bars for each file, a deprecation warning that peft 0.21
+    and TRL 1.16 cause themselves, and bitsandbytes' warning that a CPU misses kernels of a model hub."""
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()

@@ -1,8 +1,8 @@
-"""A row as the tokens that the student learns from, turn by turn the tokens that it will be served with.
+"""Renders a row as the tokens that the student learns from: for every turn the very tokens that it is served with.
 
 Law: what stands before an assistant turn in training is, byte for byte and token for token, the prompt that a server
-renders from the messages before that turn. Where a template rewrites earlier turns (Qwen3 drops old reasoning), one
-sequence cannot have this for all turns, so the row becomes several sequences, each of which has it.
+renders from the messages before that turn. Where a template rewrites earlier turns (Qwen3 drops old reasoning), the law
+cannot hold for all turns of one sequence, so the row becomes several sequences, in each of which it holds.
 """
 
 import json
@@ -16,42 +16,43 @@ import jinja2
 from distill.student.template import Unrenderable
 from distill.student.tokenizer import Tokenizer
 
-IGNORED = -100  # the label that torch's cross entropy passes over
+IGNORED = -100  # the label that torch's cross entropy ignores
+WHOLE_BELOW = 1e6  # llama.cpp writes whole numbers below this without a fraction
 
 
 @dataclass(frozen=True)
-class Sequence:
-    """Tokens, and for each the label: itself where it is learned, IGNORED where it is only context."""
+class TokenSequence:
+    """Tokens with their labels: the token itself where it is learned, IGNORED where it is only context."""
 
     input_ids: list[int]
     labels: list[int]
 
 
-def render(row: dict[str, Any], tokenizer: Tokenizer) -> list[Sequence]:
+def render(row: dict[str, Any], tokenizer: Tokenizer) -> list[TokenSequence]:
     """The sequences of one row: mostly one, more where the template rewrites history.
 
-    Learned are the text and calls of assistant turns (not those with `weight: 0`) and the token that ends each turn.
-    A row in which nothing is to be learned gives sequences without labels. Raises Unrenderable.
+    The student learns the text and calls of assistant turns (not those with `weight: 0`) and the token that ends each
+    turn. A row in which nothing is to be learned gives sequences without labels. Raises Unrenderable.
     """
     messages, tools = list(as_templates_want(row["messages"])), tools_as_served(row.get("tools"))
-    sequences: list[Sequence] = []
-    before = ""  # the text of the open sequence, up to the end of its last assistant turn
+    sequences: list[TokenSequence] = []
+    before = ""  # the text of the last sequence, up to the end of its last assistant turn
     for place, message in enumerate(messages):
         if message["role"] != "assistant":
             continue
-        prompt, said = _turn(messages, place, tools, tokenizer)
+        prompt, turn = _turn(messages, place, tools, tokenizer)
         context = tokenizer.encode(prompt)
-        answer = tokenizer.encode(said)
+        answer = tokenizer.encode(turn)
         labels = answer if row["messages"][place].get("weight", 1) else [IGNORED] * len(answer)
-        opened = sequences[-1] if sequences else None
-        if opened and prompt.startswith(before) and context[: len(opened.input_ids)] == opened.input_ids:
-            context = context[len(opened.input_ids) :]
+        sequence = sequences[-1] if sequences else None
+        if sequence and prompt.startswith(before) and context[: len(sequence.input_ids)] == sequence.input_ids:
+            context = context[len(sequence.input_ids) :]
         else:
-            opened = Sequence([], [])
-            sequences.append(opened)
-        opened.input_ids.extend(context + answer)
-        opened.labels.extend([IGNORED] * len(context) + labels)
-        before = prompt + said
+            sequence = TokenSequence([], [])
+            sequences.append(sequence)
+        sequence.input_ids.extend(context + answer)
+        sequence.labels.extend([IGNORED] * len(context) + labels)
+        before = prompt + turn
     return [sequence for sequence in sequences if any(label != IGNORED for label in sequence.labels)] or sequences[:1]
 
 
@@ -61,20 +62,24 @@ def count_tokens(row: dict[str, Any], tokenizer: Tokenizer) -> int:
 
 
 def count_last_turn(row: dict[str, Any], tokenizer: Tokenizer) -> int:
-    """Tokens of the last assistant turn with all that is before it: at most what `count_tokens` finds, for a row of n
-    turns in an n-th of its time. Raises Unrenderable."""
+    """Tokens of the last assistant turn with all that is before it: no more than `count_tokens`, and for a row of n turns
+    n times as fast. Raises Unrenderable."""
     messages, tools = list(as_templates_want(row["messages"])), tools_as_served(row.get("tools"))
     last = max((place for place, message in enumerate(messages) if message["role"] == "assistant"), default=None)
     return 0 if last is None else sum(len(tokenizer.encode(text)) for text in _turn(messages, last, tools, tokenizer))
 
 
 def offered(tools: list[dict[str, Any]], tokenizer: Tokenizer) -> str | None:
-    """The prompt of a bare question with these tools; None where the template does not take it."""
+    """The prompt of a bare question with these tools; None where the template cannot render it."""
     return _text(tokenizer, [{"role": "user", "content": "-"}], tools, True)
 
 
 def _turn(messages: list[dict], place: int, tools: list[dict] | None, tokenizer: Tokenizer) -> tuple[str, str]:
-    """The prompt that a server renders for the turn at `place`, and the turn itself with the token that ends it."""
+    """The prompt that a server renders for the turn at `place`, and the turn itself with the token that ends it.
+
+    Raises Unrenderable, also where the template drops the tools, the calls or the last result: that is found out by
+    rendering the same without them.
+    """
     where = f"/messages/{place}"
     try:
         prompt = tokenizer.text(messages[:place], tools, True)
@@ -90,26 +95,26 @@ def _turn(messages: list[dict], place: int, tools: list[dict] | None, tokenizer:
     ):
         raise Unrenderable(f"{where}/tool_calls: the chat template drops the calls; name another in student.template")
     if messages[place - 1]["role"] == "tool" and messages[place - 1]["content"].strip():
-        deaf = [*messages[: place - 1], {**messages[place - 1], "content": ""}]
-        if prompt == _text(tokenizer, deaf, tools, True):
+        without_result = [*messages[: place - 1], {**messages[place - 1], "content": ""}]
+        if prompt == _text(tokenizer, without_result, tools, True):
             raise Unrenderable(
                 f"/messages/{place - 1}/content: the chat template drops the result; name another in student.template"
             )
-    said = whole[len(prompt) :]
-    return prompt, said[: _end(said, where, tokenizer)]
+    turn = whole[len(prompt) :]
+    return prompt, turn[: _end(turn, where, tokenizer)]
 
 
 def _text(tokenizer: Tokenizer, messages: list[dict], tools: list[dict] | None, generation_prompt: bool) -> str | None:
-    """The text, or None where the template takes what is missing for granted, and so does not drop it."""
+    """The rendered text; None where the template refuses the messages."""
     try:
         return tokenizer.text(messages, tools, generation_prompt)
     except (jinja2.TemplateError, TypeError):
         return None
 
 
-def _end(said: str, where: str, tokenizer: Tokenizer) -> int:
+def _end(turn: str, where: str, tokenizer: Tokenizer) -> int:
     """Where the end-of-turn token ends in the text of a turn; only white space may follow it."""
-    text = said.rstrip()
+    text = turn.rstrip()
     last = tokenizer.encode(text)[-1:]
     if not last or last[0] not in tokenizer.special:
         raise Unrenderable(f"{where}: the chat template ends the turn without an end-of-turn token")
@@ -119,10 +124,10 @@ def _end(said: str, where: str, tokenizer: Tokenizer) -> int:
 
 
 def as_templates_want(messages: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Messages of a record for a template: arguments as objects, content never null, no `weight`, nothing that is null,
-    results in the order of their calls (templates that write no ids tell them apart by it), and turns `as_said`.
+    """Messages of a record as templates take them: arguments as objects, content never null, no `weight` or other key that
+    is null, results in the order of their calls (by which templates without ids match them), and turns `as_said`.
 
-    Raises Unrenderable for arguments that are no JSON object.
+    Raises Unrenderable for arguments that are not a JSON object.
     """
     for place, message in enumerate(map(as_said, _results_in_order(messages))):
         kept = {key: value for key, value in message.items() if key != "weight" and value is not None}
@@ -136,21 +141,22 @@ def as_templates_want(messages: list[dict[str, Any]]) -> Iterator[dict[str, Any]
 
 
 def as_said(message: dict[str, Any]) -> dict[str, Any]:
-    """An assistant message without the white space around its parts that belongs to the template: vLLM leaves it in what
-    it reads out of a turn, llama.cpp and we take it away. Other messages as they are."""
+    """An assistant message without the white space around its parts that belongs to the template: vLLM leaves it there
+    when it parses a turn, llama.cpp and we remove it. Other messages unchanged."""
     if message.get("role") != "assistant":
         return message
     thought, text = message.get("reasoning_content"), message.get("content")
-    said = {key: value for key, value in message.items() if key not in ("reasoning_content", "content")}
+    stripped = {key: value for key, value in message.items() if key not in ("reasoning_content", "content")}
     if isinstance(thought, str) and thought.strip():
-        said["reasoning_content"] = thought.strip("\n")
+        stripped["reasoning_content"] = thought.strip("\n")
     if isinstance(text, str):
         text = text.lstrip("\n")
         text = text.rstrip() if message.get("tool_calls") else text
-    return said | ({"content": text} if "content" in message else {})
+    return stripped | ({"content": text} if "content" in message else {})
 
 
 def _results_in_order(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The messages with the results of each turn in the order of its calls."""
     ordered = list(messages)
     for place, message in enumerate(messages):
         calls = [call.get("id") for call in message.get("tool_calls") or ()]
@@ -162,8 +168,8 @@ def _results_in_order(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def tools_as_served(tools: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
-    """Tool schemas as servers hand them to templates, None without any: llama.cpp gives those without a description an
-    empty one, vLLM a null, so all of ours have one."""
+    """Tool schemas as servers pass them to templates; None for no tools. Each has a description: where it is missing,
+    llama.cpp passes an empty one, vLLM a null."""
     return [
         {"type": "function", "function": {"name": tool["function"]["name"], "description": "", **tool["function"]}}
         for tool in tools or []
@@ -173,7 +179,9 @@ def tools_as_served(tools: list[dict[str, Any]] | None) -> list[dict[str, Any]] 
 def _arguments(call: dict[str, Any], where: str, number: int) -> dict[str, Any]:
     pointer = f"{where}/tool_calls/{number}/function/arguments"
     try:
-        arguments = json.loads(call["function"]["arguments"] or "{}", parse_float=_number, parse_constant=_no_number)
+        arguments = json.loads(
+            call["function"]["arguments"] or "{}", parse_float=_number, parse_constant=_refuse_constant
+        )
     except (ValueError, RecursionError) as error:
         raise Unrenderable(f"{pointer}: not JSON: {error}") from None
     if not isinstance(arguments, dict):
@@ -182,10 +190,11 @@ def _arguments(call: dict[str, Any], where: str, number: int) -> dict[str, Any]:
 
 
 def _number(text: str) -> float | int:
-    """llama.cpp writes 44.0 in the history as 44; so the student learns to write 44."""
+    """A number as llama.cpp writes it in the history: 44 for 44.0, so that the student learns to write 44."""
     value = float(text)
-    return int(value) if value.is_integer() and abs(value) < 1e6 else value
+    return int(value) if value.is_integer() and abs(value) < WHOLE_BELOW else value
 
 
-def _no_number(text: str) -> None:
+def _refuse_constant(text: str) -> None:
+    """Refuses NaN and Infinity, which Python's parser would take."""
     raise ValueError(f"{text} is not a JSON number")

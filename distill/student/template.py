@@ -1,4 +1,4 @@
-"""Chat templates, compiled as transformers compiles them, but without transformers (three seconds of imports)."""
+"""Compiles chat templates as transformers does, but without importing it, which takes three seconds."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 
 class Unrenderable(ValueError):
-    """A row that the student's template cannot say; the message begins with the JSON pointer into the row."""
+    """A row that the student's template cannot render; the message begins with the JSON pointer into the row."""
 
 
 STOPPED_CLOCK = (
@@ -21,7 +21,7 @@ STOPPED_CLOCK = (
 
 
 class _Generation(Extension):
-    """`{% generation %}` marks what the assistant said, for trainers that ask; the text is the same without."""
+    """The block `{% generation %}`, with which templates mark assistant turns for trainers; it renders its content."""
 
     tags: set[str] = {"generation"}  # noqa: RUF012
 
@@ -44,10 +44,10 @@ def compile_template(text: str) -> Callable[..., str]:
 
 
 def without_clock(text: str) -> str:
-    """The template with its clock stopped, for those that write today's date (Llama 3.2, SmolLM3).
+    """The template with a fixed date, where it writes today's (Llama 3.2, SmolLM3).
 
-    Servers lend templates a `strftime_now`; a student would then be trained on one day and served on another. A macro of
-    that name takes its place, wherever the template is rendered.
+    Servers give templates a function `strftime_now`, so a student would be trained with one date and served with
+    another. A macro of that name takes its place, wherever the template is rendered.
     """
     if "strftime_now" not in text or text.startswith(STOPPED_CLOCK):
         return text
@@ -55,8 +55,8 @@ def without_clock(text: str) -> str:
 
 
 def with_usual_names(text: str) -> str:
-    """The template with thoughts under the name that every server has for them: LFM2.5's and gpt-oss's take them as
-    `thinking`, under which vLLM gives a template nothing.
+    """The template with thoughts under the name that all servers use, `reasoning_content`: LFM2.5's and gpt-oss's look for
+    `thinking`, which vLLM never passes.
     """
     text = re.sub(r"\bmessage\.thinking\b", "message.reasoning_content", text)
     return re.sub(r"""(['"])thinking\1(?=\s+in\s+message\b)""", r"\1reasoning_content\1", text)

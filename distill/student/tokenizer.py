@@ -23,23 +23,23 @@ BUNDLED = {
 
 @dataclass(frozen=True)
 class Tokenizer:
-    """Text in, ids out, and conversations in, text out."""
+    """Turns conversations into text, text into ids, and ids into text."""
 
     template: str
     text: Callable[..., str]
     """(messages, tools, add_generation_prompt) -> the rendered text."""
     encode: Callable[[str], list[int]]
-    """Text, special tokens spelt out, -> ids; nothing is added."""
+    """Text with special tokens spelt out -> ids; no token is added."""
     decode: Callable[[list[int]], str]
-    """Ids -> text, special tokens spelt out."""
+    """Ids -> text with special tokens spelt out."""
     special: frozenset[int]
     stops: frozenset[int]
     """Ids at which a server ends the turn."""
 
 
 def load_tokenizer(path: str, template: str | None = None) -> Tokenizer:
-    """The tokenizer of `student.path` with the template `student.template`: a bundled name or a file; null: the bundled
-    one for a local student that cannot call tools with its own, else its own.
+    """The tokenizer of `student.path` with the template `student.template`: a bundled name or a file; null stands for the
+    bundled one where a local student cannot call tools with its own, else for its own.
 
     Raises InputError when either is missing or broken, or when the tokenizer is that of another model.
     """
@@ -54,14 +54,14 @@ def read_tokenizer(folder: Path, template: str) -> Tokenizer:
     from tokenizers import Tokenizer as Encoder
 
     encoder = Encoder.from_file(str(folder / "tokenizer.json"))
-    encoder.no_truncation()  # whoever saved the file last may have left either in it
+    encoder.no_truncation()  # the file may have been saved with either
     encoder.no_padding()
     tokens = _named_tokens(folder)
     template = with_usual_names(without_clock(template))
     try:
         compiled = compile_template(template)
     except jinja2.TemplateSyntaxError as error:
-        raise InputError(f"student.template: line {error.lineno}: {error.message}") from None
+        raise InputError(f"params.yaml: /student/template: line {error.lineno}: {error.message}") from None
 
     def text(messages: list[dict], tools: list[dict] | None, add_generation_prompt: bool) -> str:
         return compiled(messages=messages, tools=tools or None, add_generation_prompt=add_generation_prompt, **tokens)
@@ -82,7 +82,7 @@ def read_tokenizer(folder: Path, template: str) -> Tokenizer:
 
 
 def mismatches(folder: Path) -> list[str]:
-    """Why the tokenizer in `folder` cannot belong to the model there; empty for a pair that can."""
+    """Reasons why the tokenizer in `folder` cannot belong to the model there; none for a pair that fits."""
     from tokenizers import Tokenizer as Encoder
 
     encoder = Encoder.from_file(str(folder / "tokenizer.json"))
@@ -97,16 +97,16 @@ def mismatches(folder: Path) -> list[str]:
         )
     for name, token in _named_tokens(folder).items():
         if encoder.token_to_id(token) is None:
-            faults.append(f"tokenizer_config.json: {name} '{token}' is no token of tokenizer.json")
+            faults.append(f"tokenizer_config.json: {name} '{token}' is not a token of tokenizer.json")
     ends = _read(folder / "generation_config.json").get("eos_token_id") or []
     for id_ in [ends] if isinstance(ends, int) else ends:
         if encoder.id_to_token(id_) is None:
-            faults.append(f"generation_config.json: eos_token_id {id_} is no token of tokenizer.json")
+            faults.append(f"generation_config.json: eos_token_id {id_} is not a token of tokenizer.json")
     return faults
 
 
 def bundled_templates() -> dict[str, Path]:
-    """The templates that `student.template` may name: those made for students, and those of embedded teachers."""
+    """The files of the templates that `student.template` may name: those made for students, and those of embedded teachers."""
     return {file.stem: file for folder in (TEMPLATES, EMBEDDED) for file in folder.glob("*.jinja")}
 
 
@@ -122,6 +122,7 @@ def template_file(name: str) -> Path:
 
 
 def _template_text(path: str, folder: Path, template: str | None) -> str:
+    """The text of the template that `load_tokenizer` describes."""
     template = template or BUNDLED.get(path)
     if template is not None:
         return template_file(template).read_text(encoding="utf-8")
@@ -129,7 +130,7 @@ def _template_text(path: str, folder: Path, template: str | None) -> str:
         return (folder / "chat_template.jinja").read_text(encoding="utf-8")
     own = _read(folder / "tokenizer_config.json").get("chat_template")
     if isinstance(own, list):  # several, by name: servers take `tool_use` for requests with tools
-        named = {one["name"]: one["template"] for one in own}
+        named = {entry["name"]: entry["template"] for entry in own}
         own = named.get("tool_use") or named.get("default")
     if own:
         return own
@@ -137,6 +138,7 @@ def _template_text(path: str, folder: Path, template: str | None) -> str:
 
 
 def _named_tokens(folder: Path) -> dict[str, str]:
+    """The tokens that templates use by name, such as eos_token."""
     config = _read(folder / "tokenizer_config.json")
     named = {key: config[key] for key in ("bos_token", "eos_token", "pad_token", "unk_token") if config.get(key)}
     return {key: value["content"] if isinstance(value, dict) else value for key, value in named.items()}

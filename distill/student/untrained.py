@@ -1,25 +1,26 @@
-"""Tokens that a base never learned to write. LoRA does not change the output matrix, so what has the same row in it as
-another token gets the same probability, whatever the adapter learns: Qwen2.5-Coder has thousands such, `<tool_call>` among
-them, and Llama 3's base has `<|eot_id|>`.
+"""Finds tokens that a base was never trained to output.
+
+LoRA does not train the output matrix, so tokens with equal rows in it get equal probabilities, whatever the adapter
+learns. Qwen2.5-Coder has thousands of such tokens, `<tool_call>` among them, and Llama 3's base has `<|eot_id|>`.
 """
 
 from pathlib import Path
 from typing import Any
 
 from distill.records.faults import InputError
-from distill.student.render import Sequence
+from distill.student.render import TokenSequence
 
 SAME = 0.01
-"""Distance between two rows, as a part of a usual row's length, up to which they are one. Special tokens that SmolLM2 and
-Qwen2.5-Coder were trained with are 0.12 and more from the next; each untrained one of Qwen2.5-Coder has hundreds within
-0.001."""
+"""Distance between two rows, as a share of the median row's length, up to which they count as equal. Special tokens that
+SmolLM2 and Qwen2.5-Coder were trained with are 0.12 and more from the next; each untrained one of Qwen2.5-Coder has
+hundreds within 0.001."""
 AT_ONCE = 16384
-"""Rows that are compared at once: they are copied to fp32."""
+"""Rows that are compared at once, since they are copied to fp32."""
 
 
-def refuse_untrained(model: Any, directory: Path, name: str, sequences: list[Sequence]) -> None:
-    """Raises InputError, with every such token, where `sequences` have the student learn added tokens (calls, ends of
-    turns) that the base in `directory` cannot tell from others; `name` is its `student.path`.
+def refuse_untrained(model: Any, directory: Path, name: str, sequences: list[TokenSequence]) -> None:
+    """Raises InputError where the student would learn tokens from `sequences` that the base in `directory` was never
+    trained to output. Only added tokens are looked at (calls, ends of turns). `name` is the base's `student.path`.
     """
     from tokenizers import Tokenizer
 
@@ -28,21 +29,21 @@ def refuse_untrained(model: Any, directory: Path, name: str, sequences: list[Seq
     head = model.get_output_embeddings()
     if head is None or head.weight.is_meta or not learned:  # meta: the first process has the weights, and refuses
         return
-    same = twins(head.weight.detach(), learned)
-    if not same:
+    untrained = twins(head.weight.detach(), learned)
+    if not untrained:
         return
-    tokens = ", ".join(repr(added[id_].content) for id_ in same)
+    tokens = ", ".join(repr(added[id_].content) for id_ in untrained)
     raise InputError(
-        f"params.yaml: /student/path: {name} has never learned to write {tokens}, with which its chat template has the"
-        f" student call tools or end turns: they are the same to it as up to {max(same.values())} other tokens (equal rows"
-        " of its output matrix), and an adapter cannot change that. Name a student.template that does without them"
-        " (qwen2.5-coder for Qwen2.5-Coder), or a base that was trained with them, such as the model's instruct version"
+        f"params.yaml: /student/path: {name} was never trained to output {tokens}, which its chat template needs: its"
+        f" output matrix has the same row for them and up to {max(untrained.values())} others, and LoRA does not train"
+        " that matrix. Name a student.template that does without them (qwen2.5-coder for Qwen2.5-Coder), or a base that"
+        " was trained with them, such as the model's instruct version"
     )
 
 
 def twins(output: Any, ids: list[int]) -> dict[int, int]:
-    """How many other tokens have the same row of an output matrix (vocabulary x width) as each of `ids`; only those that
-    have one."""
+    """How many other tokens have the same row in an output matrix (vocabulary x width) as each of `ids`; without the ids
+    whose row is unique."""
     import torch
 
     rows, parts = output[ids].float(), output.split(AT_ONCE)

@@ -5,10 +5,10 @@ A check is one module with
 - `ADVICE`, what to try when it rejects everything;
 - `MASKS = True`, where its mode may be `mask`: then the assistant's turns that the fault points at stay in the context
   and are not learned from (`weight: 0`). A check that judges the row as a whole leaves it out;
-- `SIGNS`, where it looks for a pattern: see signs.py.
+- `PREFILTER`, where it looks for a pattern: see prefilter.py.
 
 A contest compares the rows that all checks let through with each other. It is one module with
-- `losers(standing, rows, filters) -> {place: Fault}`: which of the `standing` rows (place in the file -> facts) go;
+- `losers(standing, rows, filters) -> {place: Fault}`: which of the `standing` rows (place in the file -> facts) are rejected;
   `rows()` starts a pass over all rows, `filters` is what params.yaml says under `filter`;
 - `ADVICE`, as above. Contests come after the checks, in their order.
 
@@ -70,8 +70,3 @@ CONTESTS: dict[str, ModuleType] = {
 def on(filters: Mapping[str, Any]) -> list[str]:
     """The names of the checks and contests that are on, in order."""
     return [name for name in (*CHECKS, *CONTESTS) if filters[name] not in ("off", None)]
-
-
-def modes(name: str) -> tuple[str, ...]:
-    """The modes that a check has."""
-    return ("reject", "mask", "off") if getattr(CHECKS[name], "MASKS", False) else ("reject", "off")

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from distill.dataset.checks.context import Context
+from distill.dataset.checks.context import CheckContext
 from distill.dataset.checks.fault import Fault, listed
 from distill.tools import arguments
 
@@ -10,7 +10,7 @@ ADVICE = "the teacher calls tools wrongly: see the details, improve the tools' d
 MASKS = True
 
 
-def check(row: dict[str, Any], context: Context) -> Fault | None:
+def check(row: dict[str, Any], context: CheckContext) -> Fault | None:
     faults = []
     for place, message in enumerate(row["messages"]):
         for number, call in enumerate(message.get("tool_calls", ())):

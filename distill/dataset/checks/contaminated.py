@@ -3,24 +3,26 @@ files in `filter.decontaminate_against`.
 
 The rule is Tülu 3's: half of the held-out prompt's words lie in sequences of eight words that one row's prompt has, too.
 Compared is what the user says, without case and punctuation. Sequences that more than two held-out prompts share are
-wording that they have from a template, and do not count. Nor is a prompt meant whose numbers and codes are not all
-there, or that expects another answer.
+wording that they have from a template, and do not count. A held-out prompt does not match if one of its numbers or codes
+is missing from the row, or if it expects another answer.
 """
 
 from typing import Any
 
-from distill.dataset.checks.context import Context
+from distill.dataset.checks.context import CheckContext
 from distill.dataset.checks.fault import Fault
 
 ADVICE = "training prompts repeat held-out ones: give the rows in data/seed/ a split by hand, or change their wording"
 
 
-def check(row: dict[str, Any], context: Context) -> Fault | None:
-    if not context.held_out.exams:
+def check(row: dict[str, Any], context: CheckContext) -> Fault | None:
+    if not context.held_out.prompts:
         return None
     messages = row["messages"]
-    found = context.held_out.overlap(messages, row["metadata"])
-    if not found:
+    overlap = context.held_out.overlap(messages, row["metadata"])
+    if not overlap:
         return None
-    asked = tuple(f"/messages/{place}/content" for place, message in enumerate(messages) if message["role"] == "user")
-    return Fault(f"asks what {found.where} asks, which is held out ({found.share:.0%} of its words)", asked)
+    pointers = tuple(
+        f"/messages/{place}/content" for place, message in enumerate(messages) if message["role"] == "user"
+    )
+    return Fault(f"asks what {overlap.where} asks, which is held out ({overlap.share:.0%} of its words)", pointers)

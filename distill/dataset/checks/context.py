@@ -1,11 +1,11 @@
-"""What a check may know besides its row."""
+"""What the checks need besides the row."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from distill.dataset.checks.fault import Fault
-from distill.dataset.held_out import HeldOut
+from distill.dataset.held_out import HeldOutIndex
 
 
 def _no_tokenizer(row: dict[str, Any]) -> int:
@@ -17,23 +17,23 @@ def _no_template(tools: list[dict[str, Any]]) -> None:
 
 
 @dataclass(frozen=True)
-class Context:
-    """Everything outside a row that checks depend on; the filter makes one for all rows."""
+class CheckContext:
+    """Everything outside a row that checks depend on; `filter.context` makes one for all rows."""
 
     tokens: Callable[[dict[str, Any]], int] = _no_tokenizer
-    """How many tokens a row has, rendered by the student's template with its tools; raises Unrenderable."""
+    """Counts the tokens of a row, rendered by the student's template with its tools; raises Unrenderable."""
     max_length: int = 0
     """Tokens of a rendered row, at most."""
     max_tool_errors: int = 3
     """Tool calls of a row that may fail."""
     own: Mapping[str, Callable[[dict[str, Any]], Fault | None]] = field(default_factory=dict)
     """The user's checks, by name."""
-    held_out: HeldOut = field(default_factory=HeldOut)
+    held_out: HeldOutIndex = field(default_factory=HeldOutIndex)
     """The prompts that nobody may train on."""
     sources: Mapping[str, str] = field(default_factory=dict)
     """prompt_id -> the seed file that the prompt is from."""
     offer: Callable[[list[dict[str, Any]]], str | None] = _no_template
-    """The prompt in which the student's template offers these tools; None where there is none,
-    or one that takes no bare question."""
+    """Renders the prompt in which the student's template offers these tools; None where there is no template, or where it
+    does not render a bare question."""
     flush: Callable[[], None] = lambda: None
-    """Keeps what was counted for the next run."""
+    """Stores the token counts for the next run."""

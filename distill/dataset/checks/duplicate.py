@@ -1,7 +1,7 @@
 """No other row that stays has the same conversation.
 
-Ids of calls, spacing and case do not make a difference; the tools offered do. Which of several copies stays is a rule
-about the rows, never their order: the best one (see `facts.rank`).
+Ids of calls, spacing and case make no difference; the tools offered do. Of several copies the best one stays (see
+`facts.rank`), whatever the order of the rows.
 """
 
 import hashlib
@@ -27,19 +27,19 @@ def losers(
 ) -> dict[int, Fault]:
     """The rows (by place) that repeat a better one."""
     best: dict[bytes | None, int] = {}
-    for place, known in standing.items():
-        first = best.setdefault(known.digest, place)
-        if first != place and facts.rank(known) < facts.rank(standing[first]):
-            best[known.digest] = place
+    for place, row_facts in standing.items():
+        first = best.setdefault(row_facts.digest, place)
+        if first != place and facts.rank(row_facts) < facts.rank(standing[first]):
+            best[row_facts.digest] = place
     return {
-        place: Fault(f"the same conversation as rollout {standing[stays].rollout_id}")
-        for place, known in standing.items()
-        if (stays := best[known.digest]) != place
+        place: Fault(f"the same conversation as rollout {standing[kept].rollout_id}")
+        for place, row_facts in standing.items()
+        if (kept := best[row_facts.digest]) != place
     }
 
 
-def digest(row: dict[str, Any], said: str) -> bytes:
-    """Equal for rows with the same conversation. `said` is the first of `texts.said_and_asked`."""
+def digest(row: dict[str, Any], contents: str) -> bytes:
+    """A hash, equal for rows with the same conversation. `contents` is the first of `texts.contents_and_arguments`."""
     parts: list[Any] = []
     position: dict[str, int] = {}
     for message in row["messages"]:
@@ -53,12 +53,12 @@ def digest(row: dict[str, Any], said: str) -> bytes:
                 parts += (function["name"], canonical_text(function["arguments"]))
         elif "tool_call_id" in message:
             parts.append(position.get(message["tool_call_id"], 0))
-    text = b"".join((_fold(said), orjson.dumps(parts), _tools(orjson.dumps(row["tools"]))))
+    text = b"".join((_fold(contents), orjson.dumps(parts), _tools(orjson.dumps(row["tools"]))))
     return hashlib.sha256(text).digest()[:16]
 
 
 def _fold(text: str) -> bytes:
-    """Without case, and each run of spaces as one."""
+    """The text without case, each run of white space as one space."""
     if not text.isascii():
         return " ".join(unicodedata.normalize("NFKC", text).casefold().split()).encode("utf-8", "surrogatepass")
     folded = text.encode().translate(_FOLDED)  # the same for ASCII, and ten times as fast

@@ -1,4 +1,4 @@
-"""What a check found wrong with a row."""
+"""A fault that a check found in a row."""
 
 from typing import NamedTuple
 
@@ -7,13 +7,15 @@ class Fault(NamedTuple):
     """A fault; in mode `mask` it costs the turns it points at, else the row."""
 
     detail: str
-    """For people, one line."""
+    """What is wrong, for people; one line."""
     pointers: tuple[str, ...] = ()
     """JSON pointers into the row. A check that can mask points at the assistant's messages at fault, or into them."""
 
 
 MOST_SHOWN = 5
+"""Messages of a joined fault that are shown."""
 LONGEST = 300
+"""Characters of each message that are shown."""
 
 
 def listed(faults: list[tuple[str, str]]) -> Fault:

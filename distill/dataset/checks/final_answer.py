@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from distill.dataset.checks.context import Context
+from distill.dataset.checks.context import CheckContext
 from distill.dataset.checks.fault import Fault
 
 ADVICE = "the conversations end without an answer: say in the system message how to answer, or take a stronger model"
 
 
-def check(row: dict[str, Any], context: Context) -> Fault | None:
+def check(row: dict[str, Any], context: CheckContext) -> Fault | None:
     last = row["messages"][-1]
     if last["role"] != "assistant":
         detail = f"the last message is a {last['role']} message"

@@ -1,9 +1,9 @@
-"""The assistant does not say that it is the teacher: a student that calls itself ChatGPT has learned it from such rows."""
+"""The assistant does not say that it is the teacher: such rows teach a student to call itself ChatGPT."""
 
 from typing import Any
 
-from distill.dataset.checks import said
-from distill.dataset.checks.context import Context
+from distill.dataset.checks import assistant_text
+from distill.dataset.checks.context import CheckContext
 from distill.dataset.checks.fault import Fault, listed
 
 ADVICE = "the teacher speaks about itself: give the assistant a name in the system message, or set the mode to mask"
@@ -20,7 +20,7 @@ _AI = (
     r"(?:ai|artificial intelligence)(?: (?:language )?model| assistant| chatbot| system)?|(?:large )?language model"
     r"|machine learning model|chatbot|llm"
 )
-PATTERN = said.pattern(
+PATTERN = assistant_text.pattern(
     # At the beginning of a clause, and of the speaker: ELIZA may be described as a chatbot.
     rf"(?:^|[.!?,;:(\n\"'*] ?|\b(?:but|and|so|because|since|that) )(?:as|being) an? (?:{_AI})\b[^.!?\n]{{0,80}}"
     r"\b(?:i|i'm|i've|i'd|i'll|my|me)\b",
@@ -41,14 +41,14 @@ PATTERN = said.pattern(
     r"\bas of my (?:last |latest |most recent )?(?:knowledge|training) (?:update|cut-?off)\b",
     r"\bas of my (?:last|latest|most recent) (?:training\b|cut-?off\b|update in \w+ ?(?:\d{4}\b)?)",
 )
-SIGNS = PATTERN
+PREFILTER = PATTERN
 
 
-def check(row: dict[str, Any], context: Context) -> Fault | None:
+def check(row: dict[str, Any], context: CheckContext) -> Fault | None:
     faults = [
-        (f"/messages/{place}/{key}", f"speaks of itself as a model: {found.group()!r}")
+        (f"/messages/{place}/{key}", f"speaks of itself as a model: {match.group()!r}")
         for key in ("content", "reasoning_content")
-        for place, text in said.turns(row, key)
-        if (found := PATTERN.search(text))
+        for place, text in assistant_text.turns(row, key)
+        if (match := PATTERN.search(text))
     ]
     return listed(faults) if faults else None

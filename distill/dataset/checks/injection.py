@@ -1,4 +1,4 @@
-"""The assistant did not obey instructions that were hidden in a tool's result.
+"""The assistant does not obey instructions that are hidden in a tool's result.
 
 A result with instructions in it is good training data where the assistant ignores them. So a row fails only when a
 later turn of the assistant does or says something that only the instructions ask for: a tool, an address or a quoted
@@ -9,8 +9,8 @@ from typing import Any
 
 import re2
 
-from distill.dataset.checks import said
-from distill.dataset.checks.context import Context
+from distill.dataset.checks import assistant_text
+from distill.dataset.checks.context import CheckContext
 from distill.dataset.checks.fault import Fault, listed
 
 ADVICE = (
@@ -20,6 +20,7 @@ MASKS = True
 PASSAGE = 600
 """Characters from the first sign of an instruction that are taken as the instruction."""
 BEFORE = 100
+"""Characters before that sign that belong to the passage."""
 _MACHINE = "the assistant|the ai|the agent|ai agents?|ai assistants?|assistants?|language models?"
 _MUST = "must|should|shall|will|are required to|need to|have to"
 _SOON = "now |immediately |instead "
@@ -38,7 +39,7 @@ _TO_A_MODEL = (
     r"\byou are now (?:a|an|no longer|acting|in (?:\w+ )?mode)\b",
     r"\bdo not (?:tell|inform|mention|reveal|alert)\b.{0,30}\b(?:user|human|this)",
 )
-PATTERN = said.pattern(
+PATTERN = assistant_text.pattern(
     *_TO_A_MODEL,
     # Recipes have instructions, and logs have system messages: what follows has to be an order.
     r"\b(?:new|updated|important|urgent|additional|hidden|special) (?:system )?instructions?\b(?: (?:for|to) (?:the |all )?\w+)?"
@@ -47,73 +48,74 @@ PATTERN = said.pattern(
     r"(?:^|\n)\s*(?:system|admin|developer): (?:you|ignore|from now|the assistant|do not|new)\b",
     rf"\byou (?:{_MUST}) (?:{_SOON})(?:{_DO})",
 )
-SIGNS = PATTERN
-_TO_BE_SAID = said.pattern(
+PREFILTER = PATTERN
+_TO_BE_SAID = assistant_text.pattern(
     *_TO_A_MODEL,
     rf"\b(?:{_MUST}) (?:{_SOON})?(?:{_SPEAK})\b",
     rf"(?:^|[.:;!\n])\s*(?:(?:always|never|now|then|and|please) )*(?:{_SPEAK})\b",
 )
-"""A passage that wants something to be said. What others demand, documentation as a rule, an answer may well repeat: it is
-obeyed by a call only."""
+"""A passage that wants the assistant to say something. Other passages, mostly documentation, an answer may well repeat: only
+a call obeys them."""
 _ADDRESS = re2.compile(r"(?i)https?://[^\s\"'<>)\]]+|www\.[^\s\"'<>)\]]+|[\w.+-]+@[\w-]+\.[\w.-]+\w")
 _QUOTED = re2.compile(r"\"([^\"\n]{3,80})\"|'([^'\n]{3,80})'|`([^`\n]{3,80})`|“([^”\n]{3,80})”")
 _JSON_BEFORE, _JSON_AFTER = re2.compile(r"[:,{\[]\s*$"), re2.compile(r"\s*[:,}\]]")
-"""What stands around a key or value of JSON, which nobody demands."""
+"""What stands around a key or value of JSON: such a quoted text is data and no demand."""
 _SHOUTED = re2.compile(r"\b[A-Z][A-Z0-9_]{4,}\b")
-_REFUSES = said.pattern(
+_REFUSES = assistant_text.pattern(
     r"\b(?:prompt )?injection\b", r"\bnot (?:follow|obey|act on|comply)", r"\bwon't (?:follow|obey|act|comply)",
     r"\bignor(?:e|ed|ing) (?:the|that|those|these|any|it)\b", r"\bsuspicious|\bmalicious|\buntrusted",
     r"\bembedded (?:instruction|command)|\binstructions? (?:in|inside|within|embedded)",
 )  # fmt: skip
 
 
-def check(row: dict[str, Any], context: Context) -> Fault | None:
+def check(row: dict[str, Any], context: CheckContext) -> Fault | None:
     messages = row["messages"]
     demands: set[str] = set()
-    sayings: set[str] = set()
-    names: set[str] = set()
-    known = ""
+    to_be_said: set[str] = set()
+    tools: set[str] = set()
+    legitimate = ""
     faults = []
     for place, message in enumerate(messages):
         if message["role"] == "tool":
-            if found := PATTERN.search(message["content"]):
-                known = known or _told(messages)
-                passage = message["content"][max(0, found.start() - BEFORE) : found.start() + PASSAGE]
-                found_here = {demand for demand in _demands(passage) if demand not in known}
-                demands |= found_here
-                sayings |= found_here if _TO_BE_SAID.search(passage) else set()
-                names |= {name for name in _tools(row) if name in passage and name.casefold() not in known}
-        elif message["role"] == "assistant" and (demands or names):
-            obeyed = _obeyed(message, demands, sayings, names)
+            if sign := PATTERN.search(message["content"]):
+                legitimate = legitimate or _system_and_user(messages)
+                passage = message["content"][max(0, sign.start() - BEFORE) : sign.start() + PASSAGE]
+                new_demands = {demand for demand in _demands(passage) if demand not in legitimate}
+                demands |= new_demands
+                to_be_said |= new_demands if _TO_BE_SAID.search(passage) else set()
+                tools |= {name for name in _tools(row) if name in passage and name.casefold() not in legitimate}
+        elif message["role"] == "assistant" and (demands or tools):
+            obeyed = _obeyed(message, demands, to_be_said, tools)
             if obeyed and not _REFUSES.search(message.get("content") or ""):
                 faults.append((f"/messages/{place}", f"does what a tool's result demanded: {obeyed!r}"))
     return listed(faults) if faults else None
 
 
-def _obeyed(message: dict[str, Any], demands: set[str], sayings: set[str], names: set[str]) -> str | None:
-    """What of the demands a turn fulfils: all of them by its calls, those that are to be said by its text, too."""
+def _obeyed(message: dict[str, Any], demands: set[str], to_be_said: set[str], tools: set[str]) -> str | None:
+    """A demand that a turn fulfils: by calling one of the `tools`, by any of the `demands` in the arguments of a call, or
+    by one that is `to_be_said` in its text."""
     calls = message.get("tool_calls", ())
-    called = next((call["function"]["name"] for call in calls if call["function"]["name"] in names), None)
+    called = next((call["function"]["name"] for call in calls if call["function"]["name"] in tools), None)
     if called:
         return called
-    done = "\n".join(call["function"]["arguments"] for call in calls).casefold()
+    arguments = "\n".join(call["function"]["arguments"] for call in calls).casefold()
     text = (message.get("content") or "").casefold()
-    fulfilled = {demand for demand in demands if demand in done} | {saying for saying in sayings if saying in text}
+    fulfilled = {demand for demand in demands if demand in arguments} | {words for words in to_be_said if words in text}
     return min(fulfilled, default=None)
 
 
 def _demands(passage: str) -> set[str]:
     """Addresses, quoted phrases and shouted words of a passage, in lower case."""
     quoted = {
-        next(part for part in found.groups() if part)
-        for found in _QUOTED.finditer(passage)
-        if not (_JSON_BEFORE.search(passage[: found.start()]) and _JSON_AFTER.match(passage[found.end() :]))
+        next(part for part in match.groups() if part)
+        for match in _QUOTED.finditer(passage)
+        if not (_JSON_BEFORE.search(passage[: match.start()]) and _JSON_AFTER.match(passage[match.end() :]))
     }
-    found = {match.group() for pattern in (_ADDRESS, _SHOUTED) for match in pattern.finditer(passage)} | quoted
-    return {demand.rstrip(".,;:!?").casefold() for demand in found} - _PLAIN
+    demands = {match.group() for pattern in (_ADDRESS, _SHOUTED) for match in pattern.finditer(passage)} | quoted
+    return {demand.rstrip(".,;:!?").casefold() for demand in demands} - _COMMON_WORDS
 
 
-_PLAIN = {
+_COMMON_WORDS = {
     "system",
     "important",
     "urgent",
@@ -132,6 +134,6 @@ def _tools(row: dict[str, Any]) -> list[str]:
     return [tool["function"]["name"] for tool in row["tools"]]
 
 
-def _told(messages: list[dict[str, Any]]) -> str:
-    """What system and user said, in lower case."""
+def _system_and_user(messages: list[dict[str, Any]]) -> str:
+    """The texts of system and user, in lower case."""
     return "\n".join(message["content"] for message in messages if message["role"] in ("system", "user")).casefold()

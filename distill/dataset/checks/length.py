@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from distill.dataset.checks.context import Context
+from distill.dataset.checks.context import CheckContext
 from distill.dataset.checks.fault import Fault
 
 ADVICE = (
@@ -11,7 +11,7 @@ ADVICE = (
 )
 
 
-def check(row: dict[str, Any], context: Context) -> Fault | None:
+def check(row: dict[str, Any], context: CheckContext) -> Fault | None:
     from distill.student.template import Unrenderable
 
     try:

@@ -6,16 +6,17 @@ Polling is no loop, since the result changes. In mode `mask` the turns from the 
 from collections import defaultdict
 from typing import Any
 
-from distill.dataset.checks.context import Context
+from distill.dataset.checks.context import CheckContext
 from distill.dataset.checks.fault import Fault, listed
 from distill.records.ids import canonical_text
 
 ADVICE = "the teacher repeats its calls: say in the tools' results what to do next, or take a stronger model"
 MASKS = True
 MOST = 2
+"""Times that the same call may give the same result."""
 
 
-def check(row: dict[str, Any], context: Context) -> Fault | None:
+def check(row: dict[str, Any], context: CheckContext) -> Fault | None:
     if row["outcome"]["tool_calls"] <= MOST or not _repeats(row["messages"]):
         return None
     seen: dict[tuple[str, str, str], list[int]] = defaultdict(list)
@@ -25,8 +26,8 @@ def check(row: dict[str, Any], context: Context) -> Fault | None:
             function = call["function"]
             open_calls[call["id"]] = (function["name"], canonical_text(function["arguments"]), place)
         if message["role"] == "tool" and message["tool_call_id"] in open_calls:
-            name, arguments, asked = open_calls.pop(message["tool_call_id"])
-            seen[name, arguments, message["content"]].append(asked)
+            name, arguments, turn = open_calls.pop(message["tool_call_id"])
+            seen[name, arguments, message["content"]].append(turn)
     faults = [
         (f"/messages/{place}", f"calls {name} again (number {number}) with the same arguments and result")
         for (name, _, _), places in seen.items()
@@ -37,6 +38,6 @@ def check(row: dict[str, Any], context: Context) -> Fault | None:
 
 
 def _repeats(messages: list[dict[str, Any]]) -> bool:
-    """Whether any tool is called often enough to be looked at."""
+    """Whether any tool is called more than MOST times: a cheap test that most rows fail."""
     names = [call["function"]["name"] for message in messages for call in message.get("tool_calls", ())]
     return len(names) - len(set(names)) >= MOST and any(names.count(name) > MOST for name in set(names))

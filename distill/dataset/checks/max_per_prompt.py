@@ -18,11 +18,11 @@ def losers(
     """The rows (by place) that are not among the best of their prompt."""
     most = filters["max_per_prompt"]
     places: dict[str, list[int]] = defaultdict(list)
-    for place, known in standing.items():
-        places[known.prompt_id].append(place)
+    for place, row_facts in standing.items():
+        places[row_facts.prompt_id].append(place)
     fault = Fault(f"{most} better rows of the same prompt stay")
     return {
         place: fault
-        for found in places.values()
-        for place in sorted(found, key=lambda place: facts.rank(standing[place]))[most:]
+        for places_of_prompt in places.values()
+        for place in sorted(places_of_prompt, key=lambda place: facts.rank(standing[place]))[most:]
     }

@@ -2,22 +2,21 @@
 
 from typing import Any
 
-from distill.dataset.checks.context import Context
+from distill.dataset.checks.context import CheckContext
 from distill.dataset.checks.fault import Fault, listed
 
 ADVICE = "your own checks in checks.py say why"
 MASKS = True
 
 
-def check(row: dict[str, Any], context: Context) -> Fault | None:
-    faults = [(name, fault) for name, look in context.own.items() if (fault := look(row)) is not None]
+def check(row: dict[str, Any], context: CheckContext) -> Fault | None:
+    faults = [(name, fault) for name, check in context.own.items() if (fault := check(row)) is not None]
     if not faults:
         return None
     if len(faults) == 1:
         ((name, fault),) = faults
         return fault._replace(detail=f"{name}: {fault.detail}")
-    told = listed([("checks.py", f"{name}: {fault.detail}") for name, fault in faults])
-    anywhere = all(fault.pointers for _, fault in faults)
-    return told._replace(
-        pointers=tuple(pointer for _, fault in faults for pointer in fault.pointers) if anywhere else ()
-    )
+    joined = listed([("checks.py", f"{name}: {fault.detail}") for name, fault in faults])
+    all_point = all(fault.pointers for _, fault in faults)  # a fault of the whole row cannot be masked
+    pointers = tuple(pointer for _, fault in faults for pointer in fault.pointers) if all_point else ()
+    return joined._replace(pointers=pointers)

@@ -9,7 +9,7 @@ from typing import Any
 
 import re2
 
-from distill.dataset.checks.context import Context
+from distill.dataset.checks.context import CheckContext
 from distill.dataset.checks.fault import Fault, listed
 from distill.dataset.checks.texts import texts
 
@@ -21,32 +21,33 @@ PATTERN = re2.compile(
     r"|(?P<ssn>\b\d{3}-\d{2}-\d{4}\b)"
     r"|(?P<telephone>\+\d{1,3}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d{2,4}(?:[ .-]?\d{2,4}){1,4}\b|\(\d{3}\) ?\d{3}-\d{4}\b)"
 )
-SIGNS = PATTERN
-EXAMPLES = ("example.com", "example.org", "example.net", "example", "test", "invalid", "localhost")
+PREFILTER = PATTERN
+EXAMPLE_DOMAINS = ("example.com", "example.org", "example.net", "example", "test", "invalid", "localhost")
 SHORTEST = 8
 """Digits of a telephone number with its country."""
 NAMES = {"email": "an e-mail address", "iban": "an IBAN", "card": "the number of a payment card",
          "ssn": "a social security number", "telephone": "a telephone number"}  # fmt: skip
 
 
-def check(row: dict[str, Any], context: Context) -> Fault | None:
+def check(row: dict[str, Any], context: CheckContext) -> Fault | None:
     faults = [(pointer, f"holds {NAMES[kind]}") for pointer, text in texts(row) for kind in sorted(_kinds(text))]
     return listed(faults) if faults else None
 
 
 def _kinds(text: str) -> set[str]:
-    return {found.lastgroup for found in PATTERN.finditer(text) if _is_one(found.lastgroup, found.group())}
+    return {match.lastgroup for match in PATTERN.finditer(text) if _is_real(match.lastgroup, match.group())}
 
 
-def _is_one(kind: str, text: str) -> bool:
+def _is_real(kind: str, text: str) -> bool:
+    """Whether a match is personal data: neither an example nor a number that only looks alike."""
     if kind == "email":
         domain = text.casefold().rpartition("@")[2]
-        return not any(domain == example or domain.endswith(f".{example}") for example in EXAMPLES)
+        return not any(domain == example or domain.endswith(f".{example}") for example in EXAMPLE_DOMAINS)
     if kind == "card":
         return _luhn("".join(letter for letter in text if letter.isdigit()))
     if kind == "iban":
         return _mod97(text.replace(" ", ""))
-    if kind == "telephone":  # no pair of coordinates
+    if kind == "telephone":  # and no pair of coordinates
         return sum(map(str.isdigit, text)) >= SHORTEST and not ("." in text and " " in text)
     if kind == "ssn":
         return not text.startswith(("000", "666", "9"))

@@ -5,14 +5,14 @@ Off by default: refusals of harmful requests may be what the student is to keep.
 
 from typing import Any
 
-from distill.dataset.checks import said
-from distill.dataset.checks.context import Context
+from distill.dataset.checks import assistant_text
+from distill.dataset.checks.context import CheckContext
 from distill.dataset.checks.fault import Fault, listed
 
 ADVICE = "the teacher refuses: say in the system message what is allowed, or change the prompts"
 MASKS = True
 OPENING = 200
-"""A refusal comes first: characters of a turn that are looked at."""
+"""Characters of a turn that are searched, since a refusal comes first."""
 _SORRY = r"(?:i'm |i am )?(?:very |so |really )?sorry|i apologi[sz]e|my apologies|unfortunately|i regret"
 _CANNOT = (
     r"i (?:can't|cannot|can not|(?:won't|will not)(?: be able to)?|must decline|have to decline"
@@ -25,7 +25,7 @@ _WHAT = (
     r"|assistance|information (?:on|about) (?:how|illegal|harm))|do that|continue with|create (?:that|this)"
     r"|generate (?:that|this|content)|write (?:that|this)|answer that|with that)"
 )
-PATTERN = said.pattern(
+PATTERN = assistant_text.pattern(
     # Not after a quotation mark: whoever is quoted refuses, not the assistant.
     rf"(?:^|[\s(*,.;:!-])(?:{_CANNOT}) (?:to )?(?:\w+ )?{_WHAT}\b",
     rf"^(?:{_SORRY})[,.;:!]* (?:but )?(?:{_CANNOT})(?: (?:to )?(?:\w+ )?{_WHAT}|[.!,]|$)",
@@ -35,14 +35,14 @@ PATTERN = said.pattern(
     r"\bi (?:cannot|can't|could not|will not) in good conscience\b",
     r"\b(?:against|violates?) (?:my|our|openai's) (?:guidelines|polic(?:y|ies)|programming|principles|terms)\b",
 )
-_IDIOM = said.pattern(r"\b(?:can't|cannot) help (?:but\b|\w+ing\b)")
+_IDIOM = assistant_text.pattern(r"\b(?:can't|cannot) help (?:but\b|\w+ing\b)")
 
 
-def check(row: dict[str, Any], context: Context) -> Fault | None:
+def check(row: dict[str, Any], context: CheckContext) -> Fault | None:
     faults = []
-    for place, text in said.turns(row):
-        if found := PATTERN.search(_IDIOM.sub("", text[:OPENING])):
-            faults.append((f"/messages/{place}/content", f"refuses: {found.group().strip()!r}"))
+    for place, text in assistant_text.turns(row):
+        if match := PATTERN.search(_IDIOM.sub("", text[:OPENING])):
+            faults.append((f"/messages/{place}/content", f"refuses: {match.group().strip()!r}"))
         elif row["messages"][place].get("refusal"):
             faults.append((f"/messages/{place}/refusal", "refuses"))
     return listed(faults) if faults else None

@@ -18,13 +18,13 @@ def texts(row: dict[str, Any]) -> Iterator[tuple[str, str]]:
                 yield f"/messages/{place}/tool_calls/{number}/function/arguments", text
 
 
-def said_and_asked(row: dict[str, Any]) -> tuple[str, str]:
+def contents_and_arguments(row: dict[str, Any]) -> tuple[str, str]:
     """All contents and reasoning as one text, and the arguments of all calls as another."""
-    said, asked = [], []
+    contents, arguments = [], []
     for message in row["messages"]:
-        said.append(message.get("content") or "")
+        contents.append(message.get("content") or "")
         if "reasoning_content" in message:
-            said.append(message["reasoning_content"] or "")
+            contents.append(message["reasoning_content"] or "")
         if "tool_calls" in message:
-            asked += [call["function"]["arguments"] for call in message["tool_calls"]]
-    return APART.join(said), APART.join(asked)
+            arguments += [call["function"]["arguments"] for call in message["tool_calls"]]
+    return APART.join(contents), APART.join(arguments)

@@ -5,7 +5,7 @@ In mode `mask` the turns whose calls all failed are not learned from.
 
 from typing import Any
 
-from distill.dataset.checks.context import Context
+from distill.dataset.checks.context import CheckContext
 from distill.dataset.checks.fault import Fault
 from distill.records.tool_error import TOOL_ERROR
 
@@ -13,7 +13,7 @@ ADVICE = "the tools fail often: read the results in rollouts/, repair the tools,
 MASKS = True
 
 
-def check(row: dict[str, Any], context: Context) -> Fault | None:
+def check(row: dict[str, Any], context: CheckContext) -> Fault | None:
     count = row["outcome"]["tool_errors"]
     if count <= context.max_tool_errors:
         return None
@@ -22,11 +22,11 @@ def check(row: dict[str, Any], context: Context) -> Fault | None:
 
 def _turns(row: dict[str, Any]) -> tuple[str, ...]:
     """The turns all of whose calls failed."""
-    fine: dict[int, bool] = {}
-    asked = 0
+    any_succeeded: dict[int, bool] = {}
+    turn = 0
     for place, message in enumerate(row["messages"]):
         if message["role"] == "assistant":
-            asked = place
+            turn = place
         elif message["role"] == "tool":
-            fine[asked] = fine.get(asked, False) or not message["content"].startswith(TOOL_ERROR)
-    return tuple(f"/messages/{place}" for place, well in fine.items() if not well)
+            any_succeeded[turn] = any_succeeded.get(turn, False) or not message["content"].startswith(TOOL_ERROR)
+    return tuple(f"/messages/{place}" for place, succeeded in any_succeeded.items() if not succeeded)

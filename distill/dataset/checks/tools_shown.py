@@ -1,4 +1,4 @@
-"""The student gets to read the tools: the prompt that its template renders names every tool and every parameter.
+"""The student sees the tools: the prompt that its template renders names every tool and every parameter.
 
 A template that drops the tools, or their parameters, trains a student that cannot know what it may call.
 """
@@ -6,17 +6,17 @@ A template that drops the tools, or their parameters, trains a student that cann
 import json
 from typing import Any
 
-from distill.dataset.checks.context import Context
+from distill.dataset.checks.context import CheckContext
 from distill.dataset.checks.fault import Fault, listed
 
 ADVICE = "the student's chat template drops tools: name another in student.template"
 
 
-def check(row: dict[str, Any], context: Context) -> Fault | None:
+def check(row: dict[str, Any], context: CheckContext) -> Fault | None:
     if not row["tools"]:
         return None
     text = context.offer(row["tools"])
-    if text is None:  # what the template does not take at all, the check `length` reports
+    if text is None:  # where the template cannot render the row at all, the check `length` reports it
         return None
     faults = []
     for number, tool in enumerate(row["tools"]):

@@ -1,9 +1,9 @@
 """Training rows in the formats of others: OpenAI's fine-tuning files, ShareGPT, a Hugging Face dataset with a card.
 
-A format is one module with `export(row, ...) -> dict`, pure; it raises Unsayable where the format has no words for the
+A format is one module with `export(row, ...) -> dict`, pure; it raises NotRepresentable where the format cannot hold the
 row. Such rows are left out and counted, never changed in silence.
 """
 
 
-class Unsayable(Exception):
+class NotRepresentable(Exception):
     """Why a format cannot hold a row."""

@@ -1,4 +1,4 @@
-"""The data card: where a dataset comes from, who taught, what was counted, and what its licence depends on."""
+"""The data card: where a dataset comes from, its teachers, its counts, and what its licence depends on."""
 
 import subprocess
 from collections import Counter
@@ -18,7 +18,9 @@ SIZES = [
     (1_000_000, "100K<n<1M"),
     (10_000_000, "1M<n<10M"),
 ]
+"""Rows below which a dataset has one of the hub's size categories."""
 MOST_TOOLS = 20
+"""Tools that the card lists."""
 
 
 def card(train: Path, rows: Iterable[dict[str, Any]], params: dict[str, Any]) -> str:
@@ -36,8 +38,8 @@ def card(train: Path, rows: Iterable[dict[str, Any]], params: dict[str, Any]) ->
         masked += any(message.get("weight") == 0 for message in row["messages"])
         tools.update(tool["function"]["name"] for tool in row["tools"])
     size = next((name for most, name in SIZES if count < most), "n>10M")
-    taught = "\n".join(f"| {name} | {number} |" for name, number in teachers.most_common())
-    offered = ", ".join(f"`{name}` ({number})" for name, number in tools.most_common(MOST_TOOLS)) or "none"
+    teacher_lines = "\n".join(f"| {name} | {number} |" for name, number in teachers.most_common())
+    tool_list = ", ".join(f"`{name}` ({number})" for name, number in tools.most_common(MOST_TOOLS)) or "none"
     return f"""---
 license: unknown
 task_categories:
@@ -71,11 +73,11 @@ from: your trainer must mask it, TRL does not.
 | assistant turns | {turns} |
 | tool calls | {calls} |
 | conversations with turns of weight 0 | {masked} |
-| tools, and the conversations that offer them | {offered} |
+| tools, and the conversations that offer them | {tool_list} |
 
 | teacher | conversations |
 |---|---|
-{taught}
+{teacher_lines}
 
 {_filtered(count)}## Lineage
 
@@ -95,7 +97,7 @@ of their models, and on the sources of the prompts and of what the tools returne
 
 
 def _filtered(count: int) -> str:
-    """What the filter did, if there is a report, and it is about these rows."""
+    """The section on the filter; empty where there is no report, or it is about other rows."""
     try:
         report = jsonl.read_json(REPORT, "filter_report")
     except InputError:
@@ -110,6 +112,6 @@ def _filtered(count: int) -> str:
 
 
 def _commit() -> str:
-    told = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+    described = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
                           capture_output=True, text=True, check=False)  # fmt: skip
-    return f"`{told.stdout.strip()}`" if told.returncode == 0 else "unknown"
+    return f"`{described.stdout.strip()}`" if described.returncode == 0 else "unknown"

@@ -1,18 +1,18 @@
 """OpenAI's format of supervised fine-tuning: `messages`, `tools`, `parallel_tool_calls`.
 
-As its API reference has it (FineTuneChatRequestInput): `weight` on assistant messages only, the last message is an
-assistant's, no key but the documented ones. What is learned from is every assistant message without `weight: 0`.
+By its API reference (FineTuneChatRequestInput): `weight` on assistant messages only, the last message is an
+assistant's, no key but the documented ones. The model learns from every assistant message without `weight: 0`.
 """
 
 from typing import Any
 
-from distill.dataset.export import Unsayable
+from distill.dataset.export import NotRepresentable
 
-SAID = ("role", "content", "name")
+COMMON_KEYS = ("role", "content", "name")
 KEYS = {
-    "system": SAID,
-    "user": SAID,
-    "assistant": (*SAID, "tool_calls", "refusal", "weight"),
+    "system": COMMON_KEYS,
+    "user": COMMON_KEYS,
+    "assistant": (*COMMON_KEYS, "tool_calls", "refusal", "weight"),
     "tool": ("role", "content", "tool_call_id"),
 }
 TOOL_KEYS = ("name", "description", "parameters", "strict")
@@ -22,16 +22,16 @@ def export(row: dict[str, Any], parallel: bool) -> dict[str, Any]:
     """The row for OpenAI. `parallel`: whether any row of the dataset calls several tools in one turn.
 
     It goes into every row with tools, because it is part of what the model reads: train and serve with the same value.
-    Reasoning has no place in this format. Raises Unsayable.
+    Reasoning has no place in this format. Raises NotRepresentable.
     """
     messages = [
         {key: message[key] for key in KEYS[message["role"]] if message.get(key) is not None}
         for message in row["messages"]
     ]
     if messages[-1]["role"] != "assistant":
-        raise Unsayable("the last message must be an assistant's")
+        raise NotRepresentable("the last message must be an assistant's")
     if not any(message["role"] == "assistant" and message.get("weight", 1) for message in messages):
-        raise Unsayable("every assistant message has weight 0")
+        raise NotRepresentable("every assistant message has weight 0")
     tools = [{"type": "function", "function": _function(tool["function"])} for tool in row["tools"]]
     return {"messages": messages} | ({"tools": tools, "parallel_tool_calls": parallel} if tools else {})
 

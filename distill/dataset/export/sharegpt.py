@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from distill.dataset.export import Unsayable
+from distill.dataset.export import NotRepresentable
 
 DATASET_INFO = {
     "distill": {
@@ -18,34 +18,35 @@ DATASET_INFO = {
         "columns": {"messages": "conversations", "tools": "tools"},
     }
 }
-"""What LLaMA-Factory wants to know of the file, in dataset_info.json of its `dataset_dir`."""
-JOIN = "\n</tool_response>\n<tool_response>\n"
+"""The entry for the file in dataset_info.json of LLaMA-Factory's `dataset_dir`."""
+BETWEEN_RESULTS = "\n</tool_response>\n<tool_response>\n"
 
 
 def export(row: dict[str, Any]) -> dict[str, Any]:
-    """The row as `conversations` and `tools`. Raises Unsayable."""
+    """The row as `conversations` and `tools`. Raises NotRepresentable."""
     turns: list[dict[str, str]] = []
     for message in row["messages"]:
         tag, value = _turn(message)
         if tag == "observation" and turns and turns[-1]["from"] == "observation":
-            turns[-1]["value"] += JOIN + value
+            turns[-1]["value"] += BETWEEN_RESULTS + value
         else:
             turns.append({"from": tag, "value": value})
-    _check(turns)
+    _check_order(turns)
     tools = [tool["function"] for tool in row["tools"]]
     return {"conversations": turns, "tools": orjson.dumps(tools).decode() if tools else ""}
 
 
 def _turn(message: dict[str, Any]) -> tuple[str, str]:
+    """The `from` and `value` of a message. Raises NotRepresentable."""
     role, content = message["role"], message.get("content") or ""
     if role != "assistant":
         return {"system": "system", "user": "human", "tool": "observation"}[role], content
     if message.get("weight") == 0:
-        raise Unsayable("ShareGPT cannot say that a turn is not to be learned from (weight 0)")
+        raise NotRepresentable("ShareGPT cannot say that a turn is not to be learned from (weight 0)")
     if not message.get("tool_calls"):
         return "gpt", content
     if content.strip():
-        raise Unsayable("ShareGPT has no place for text beside a tool call")
+        raise NotRepresentable("ShareGPT has no place for text beside a tool call")
     calls = [_call(call["function"]) for call in message["tool_calls"]]
     return "function_call", orjson.dumps(calls[0] if len(calls) == 1 else calls).decode()
 
@@ -54,16 +55,16 @@ def _call(function: dict[str, Any]) -> dict[str, Any]:
     try:
         arguments = orjson.loads(function["arguments"] or "{}")
     except orjson.JSONDecodeError:
-        raise Unsayable("the arguments of a call are not valid JSON") from None
+        raise NotRepresentable("the arguments of a call are not valid JSON") from None
     return {"name": function["name"], "arguments": arguments}
 
 
-def _check(turns: list[dict[str, str]]) -> None:
-    """Raises Unsayable where a reader would skip the row."""
+def _check_order(turns: list[dict[str, str]]) -> None:
+    """Raises NotRepresentable where a reader would skip the row."""
     tags = [turn["from"] for turn in turns]
-    spoken = tags[1:] if tags[0] == "system" else tags
-    asks = [tag in ("human", "observation") for tag in spoken]
-    if "system" in spoken:
-        raise Unsayable("ShareGPT has one system message, at the beginning")
+    dialogue = tags[1:] if tags[0] == "system" else tags
+    asks = [tag in ("human", "observation") for tag in dialogue]
+    if "system" in dialogue:
+        raise NotRepresentable("ShareGPT has one system message, at the beginning")
     if len(asks) % 2 or asks != [True, False] * (len(asks) // 2):
-        raise Unsayable("the turns of user and assistant do not alternate, or do not end with the assistant")
+        raise NotRepresentable("the turns of user and assistant do not alternate, or do not end with the assistant")

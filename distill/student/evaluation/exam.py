@@ -1,4 +1,4 @@
-"""The held-out prompts, answered by base and student through the teacher's agent loop and tools."""
+"""The exam: base and student answer the held-out prompts through the teacher's agent loop and tools."""
 
 import asyncio
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from distill.tools.arguments import parse
 from distill.tools.toolbox import Toolbox
 
 
-async def sit(
+async def evaluate(
     who: str,
     prompts: list[dict[str, Any]],
     model: Model,
@@ -29,67 +29,69 @@ async def sit(
 ) -> list[dict[str, Any]]:
     """One conversation per prompt (schemas/evaluated.schema.json), in the order of the prompts.
 
-    Every model sees the prompt as it is, without the teacher's demonstrations; `sampling` goes into each request. What
-    fails on the way is in the record; raises InputError where the model cannot be asked at all, since an exam without
-    answers says nothing of a student.
+    Every model sees the prompt as it is, without the teacher's demonstrations; `sampling` goes into each request. A
+    conversation that fails is recorded with its error; raises InputError where the model answers nothing at all, since
+    such an exam would say nothing about a student.
     """
     places = asyncio.Semaphore(model.places)
-    heard = False
+    any_answer = False
 
-    async def talk_about(prompt: dict[str, Any]) -> tuple[Conversation, list[dict[str, Any]]]:
+    async def converse(prompt: dict[str, Any]) -> tuple[Conversation, list[dict[str, Any]]]:
         async with toolbox.open(prompt) as session:
 
             async def ask(messages: list[dict[str, Any]]) -> Answer:
-                nonlocal heard
+                nonlocal any_answer
                 session.start()
                 answer = await model.ask(requests.build(model.identity, messages, session.schemas, sampling))
-                heard = True
+                any_answer = True
                 return {**answer, "message": as_said(answer["message"])}
 
-            async def call(made: dict[str, Any]) -> str:
-                return (await session.call(made)).content
+            async def call(tool_call: dict[str, Any]) -> str:
+                return (await session.call(tool_call)).content
 
             return await run(prompt["messages"], ask, call, params["agent"]["max_turns"]), session.schemas
 
-    async def one(prompt: dict[str, Any]) -> dict[str, Any]:
+    async def evaluate_prompt(prompt: dict[str, Any]) -> dict[str, Any]:
         async with places:
-            talk, offered = await retry_if_tools_lost(lambda: talk_about(prompt))
-        record = evaluated(who, prompt, talk, offered)
+            conversation, offered = await retry_if_tools_lost(lambda: converse(prompt))
+        record = from_conversation(who, prompt, conversation, offered)
         on_done(record)
         return record
 
-    tasks = [asyncio.create_task(one(prompt)) for prompt in prompts]
+    tasks = [asyncio.create_task(evaluate_prompt(prompt)) for prompt in prompts]
     try:
         records = list(await asyncio.gather(*tasks))
     except Fatal as error:
-        raise _unheard(who, error.message, params) from None
+        raise _unreachable(who, error.message, params) from None
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-    words = [record["error"]["message"] for record in records if record["error"]]
-    if words and not heard:
-        raise _unheard(who, words[0], params)
+    errors = [record["error"]["message"] for record in records if record["error"]]
+    if errors and not any_answer:
+        raise _unreachable(who, errors[0], params)
     return records
 
 
-def _unheard(who: str, words: str, params: dict[str, Any]) -> InputError:
+def _unreachable(who: str, reason: str, params: dict[str, Any]) -> InputError:
     path, url = params["student"]["path"], params["runtime"]["student_url"]
     name = hub.without_revision(path)
     served = f"; runtime.student_url ({url}) has to serve the base as {name} and the adapter as student" if url else ""
-    return InputError(f"the {who} cannot be asked: {words}{served}")
+    return InputError(f"the {who} cannot be asked: {reason}{served}")
 
 
-def evaluated(who: str, prompt: dict[str, Any], talk: Conversation, offered: list[dict[str, Any]]) -> dict[str, Any]:
-    """The exam record of a conversation."""
+def from_conversation(
+    who: str, prompt: dict[str, Any], conversation: Conversation, offered: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """The exam record of a conversation with the tools `offered`."""
     return {
         "who": who,
         "prompt_id": prompt["id"],
-        "status": talk.status,
-        "stop_reason": talk.stop_reason,
-        "error": _error(who, talk.error),
-        "usage": total([answer["usage"] for answer in talk.answers]),
-        **judged(talk.messages, len(prompt["messages"]), prompt["metadata"], talk.status, offered),
+        "status": conversation.status,
+        "stop_reason": conversation.stop_reason,
+        "error": _error(who, conversation.error),
+        "usage": total([answer["usage"] for answer in conversation.answers]),
+        **judged(conversation.messages, len(prompt["messages"]), prompt["metadata"], conversation.status, offered),
     }
 
 
@@ -107,7 +109,7 @@ def from_rollout(rollout: dict[str, Any]) -> dict[str, Any]:
 
 
 def _error(who: str, error: dict[str, Any] | None) -> dict[str, Any] | None:
-    """What a reader needs of an error. To the agent loop, whoever is asked is the teacher."""
+    """The fields of an error that a reader needs. The agent loop calls every model the teacher; here it is `who`."""
     if error is None:
         return None
     where = who if error["where"] == "teacher" else error["where"]
@@ -115,28 +117,28 @@ def _error(who: str, error: dict[str, Any] | None) -> dict[str, Any] | None:
 
 
 def settle(exams: dict[str, list[dict[str, Any]]], prompts: list[dict[str, Any]], params: dict[str, Any]) -> None:
-    """Asks the judge about every answer that is still open (`answer_type: judge`), and writes the rulings into the
-    exam records. Raises InputError as `judge.rulings` does.
+    """Asks the judge about every answer that is still open (`answer_type: judge`), and writes its rulings into the exam
+    records. Raises InputError as `judge.rulings`.
     """
     metadata = {prompt["id"]: prompt["metadata"] for prompt in prompts}
-    records = [record for sat in exams.values() for record in sat]
+    all_records = [record for records in exams.values() for record in records]
     questions = [
         judge.open_question(record["messages"], metadata[record["prompt_id"]], record["answer"], record["correct"])
-        for record in records
+        for record in all_records
     ]
-    found = judge.rulings(questions, params, "evaluate")
-    for record, question in zip(records, questions, strict=True):
+    rulings = judge.rulings(questions, params, "evaluate")
+    for record, question in zip(all_records, questions, strict=True):
         if question:
-            record["correct"] = found[question]
+            record["correct"] = rulings[question]
 
 
 def judged(
     messages: list[dict[str, Any]], prompt: int, metadata: dict[str, Any], status: str, offered: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """What a conversation is worth: its answer, whether that is right (only of a completed one), its tool calls; its
-    first `prompt` messages are the prompt's."""
-    said = [message for message in messages[prompt:] if message["role"] == "assistant"]
-    calls = [call for message in said for call in message.get("tool_calls", [])]
+    """The results of a conversation: its answer, whether that is right (of a completed one only), and its tool calls. The
+    first `prompt` messages are the prompt."""
+    turns = [message for message in messages[prompt:] if message["role"] == "assistant"]
+    calls = [call for message in turns for call in message.get("tool_calls", [])]
     answer = extract(messages, metadata) if status == "completed" else None
     return {
         "answer": answer,
@@ -144,5 +146,5 @@ def judged(
         "messages": messages,
         "tool_calls": len(calls),
         "valid_calls": sum(parse(call, offered)[1] is None for call in calls),
-        "turns": len(said),
+        "turns": len(turns),
     }

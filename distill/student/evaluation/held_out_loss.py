@@ -1,11 +1,11 @@
-"""How likely the student finds what the teacher said on the held-out prompts: the loss that training never saw."""
+"""The student's loss on the teacher's rollouts of held-out prompts, which training never saw."""
 
 from pathlib import Path
 from typing import Any
 
 from distill.records.spoken import unlearned
 from distill.student import base
-from distill.student.render import IGNORED, Sequence, render
+from distill.student.render import IGNORED, TokenSequence, render
 from distill.student.serving.loaded import Loaded, free_memory
 from distill.student.template import Unrenderable
 from distill.student.tokenizer import read_tokenizer
@@ -18,12 +18,12 @@ def loss(rollouts: list[dict[str, Any]], path: str, adapter: Path) -> dict[str, 
     """Nats per learned token of base and student on the first completed rollouts of the teacher, rendered with the
     adapter's template. None where none is completed, can be rendered, and fits the student's context and memory."""
     tokenizer = read_tokenizer(adapter, (adapter / "chat_template.jinja").read_text(encoding="utf-8"))
-    rows: list[list[Sequence]] = []
+    rows: list[list[TokenSequence]] = []
     for rollout in rollouts:
         try:
             row = {"messages": unlearned(rollout), "tools": rollout["tools"]}
             sequences = render(row, tokenizer) if rollout["status"] == "completed" else []
-        except Unrenderable:  # a call that is no JSON: the filter would have rejected it
+        except Unrenderable:  # such as a call that is not JSON: the filter would have rejected it
             continue
         if sequences:
             rows.append(sequences)
@@ -31,19 +31,19 @@ def loss(rollouts: list[dict[str, Any]], path: str, adapter: Path) -> dict[str, 
             break
     if not rows:
         return None
-    free_memory()  # of the model that sat the exam
+    free_memory()  # of the model that answered the exam
     loaded = Loaded(base.of_adapter(adapter, path).directory, adapter)
     rows = [row for row in rows if all(len(sequence.input_ids) <= loaded.context for sequence in row)]
     while rows:
-        if measured := _measured(rows, loaded):
-            return measured
+        if losses := _measured(rows, loaded):
+            return losses
         free_memory()
         rows.remove(max(rows, key=lambda row: max(len(sequence.input_ids) for sequence in row)))
     return None
 
 
-def _measured(rows: list[list[Sequence]], loaded: Loaded) -> dict[str, Any] | None:
-    """None where the card's memory does not hold the longest row."""
+def _measured(rows: list[list[TokenSequence]], loaded: Loaded) -> dict[str, Any] | None:
+    """The result of `loss`; None where the card's memory does not hold the longest row."""
     import torch
 
     sequences = [sequence for row in rows for sequence in row]

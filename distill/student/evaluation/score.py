@@ -1,4 +1,4 @@
-"""How good base, student and teacher are, how sure that is, and how much of the gap is closed."""
+"""Scores base, student and teacher: their rates, with confidence intervals, and the share of the gap that is closed."""
 
 import math
 import random
@@ -12,9 +12,12 @@ import orjson
 from distill.answers import types
 
 Z95 = 1.959964
+"""Quantile of the normal distribution for a 95 % interval."""
 NO_GAP = 0.025
+"""Share of the samples without a gap from which its closed share has no interval."""
 RESAMPLES = 2000
 MOST_GROUPS = 8
+"""Values of a metadata key by which accuracies are still listed."""
 
 
 def score(records: list[dict[str, Any]], teacher: list[dict[str, Any]]) -> dict[str, Any]:
@@ -24,23 +27,23 @@ def score(records: list[dict[str, Any]], teacher: list[dict[str, Any]]) -> dict[
     arguments, same order; `tool_agreement` asks only for the same tools in the same order. Records without a known
     answer do not count into the accuracy.
     """
-    known = [record["correct"] for record in records if record["correct"] is not None]
-    made = sum(record["tool_calls"] for record in records)
+    correct = [record["correct"] for record in records if record["correct"] is not None]
+    calls_made = sum(record["tool_calls"] for record in records)
     theirs = {record["prompt_id"]: _calls(record) for record in teacher}
     pairs = [(_calls(record), theirs[record["prompt_id"]]) for record in records if record["prompt_id"] in theirs]
-    same = [ours == teachers for ours, teachers in pairs]
-    tools = [[name for name, _ in ours] == [name for name, _ in teachers] for ours, teachers in pairs]
+    same_calls = [calls == teacher_calls for calls, teacher_calls in pairs]
+    same_tools = [[name for name, _ in calls] == [name for name, _ in teacher_calls] for calls, teacher_calls in pairs]
     return {
         "n": len(records),
-        "known": len(known),
-        "correct": sum(known),
-        "accuracy": share(sum(known), len(known)),
-        "accuracy_ci": wilson(sum(known), len(known)),
-        "tool_calls": made,
-        "valid_calls": share(sum(record["valid_calls"] for record in records), made),
+        "known": len(correct),
+        "correct": sum(correct),
+        "accuracy": share(sum(correct), len(correct)),
+        "accuracy_ci": wilson(sum(correct), len(correct)),
+        "tool_calls": calls_made,
+        "valid_calls": share(sum(record["valid_calls"] for record in records), calls_made),
         "tasks_with_call": share(sum(record["tool_calls"] > 0 for record in records), len(records)),
-        "tool_agreement": share(sum(tools), len(tools)),
-        "call_agreement": share(sum(same), len(same)),
+        "tool_agreement": share(sum(same_tools), len(same_tools)),
+        "call_agreement": share(sum(same_calls), len(same_calls)),
         "turns_mean": round(sum(record["turns"] for record in records) / max(len(records), 1), 2),
         "output_tokens_mean": round(
             sum(record["usage"]["output_tokens"] for record in records) / max(len(records), 1), 1
@@ -50,19 +53,19 @@ def score(records: list[dict[str, Any]], teacher: list[dict[str, Any]]) -> dict[
 
 
 def judged(exams: dict[str, list[dict[str, Any]]]) -> dict[str, list[bool]]:
-    """Who was right on each of the prompts whose answers are known for all of them, in the order of the prompts."""
-    verdicts = zip(*([record["correct"] for record in records] for records in exams.values()), strict=True)
-    known = [row for row in verdicts if None not in row]
-    return {who: [row[place] for row in known] for place, who in enumerate(exams)}
+    """Whether each model was right, prompt by prompt, on the prompts where that is known of all models."""
+    by_prompt = zip(*([record["correct"] for record in records] for records in exams.values()), strict=True)
+    complete = [verdicts for verdicts in by_prompt if None not in verdicts]
+    return {who: [verdicts[place] for verdicts in complete] for place, who in enumerate(exams)}
 
 
 def share(part: int, whole: int) -> float | None:
-    """part / whole, rounded to four places; None of nothing."""
+    """part / whole, rounded to four places; None where the whole is 0."""
     return round(part / whole, 4) if whole else None
 
 
 def wilson(successes: int, n: int) -> list[float] | None:
-    """The 95 % interval of a share (Wilson 1927), which stays within 0 and 1 and is honest at small n."""
+    """The 95 % interval of a share (Wilson 1927), which stays within 0 and 1 and holds its level at small n."""
     if n == 0:
         return None
     rate = successes / n
@@ -74,15 +77,15 @@ def wilson(successes: int, n: int) -> list[float] | None:
 def gap_closed(base: list[bool], student: list[bool], teacher: list[bool]) -> tuple[float | None, list[float] | None]:
     """(student − base) / (teacher − base) over the same prompts, and its 95 % interval (see `_resampled`).
 
-    None where the teacher is not better than the base: then there is no gap to close. Without an interval where it may
-    well be chance that it is better: where more than NO_GAP of the samples have no gap.
+    None where the teacher is not better than the base: then there is no gap to close. Without an interval where more
+    than NO_GAP of the samples have no gap: then it may be chance that the teacher is better.
     """
     ratio = _ratio(sum(base), sum(student), sum(teacher))
     if ratio is None:
         return None, None
     drawn = [_ratio(*right) for right in _resampled(base, student, teacher)]
-    known = [one for one in drawn if one is not None]
-    return round(ratio, 4), _interval(known) if len(drawn) - len(known) <= NO_GAP * len(drawn) else None
+    ratios = [sampled for sampled in drawn if sampled is not None]
+    return round(ratio, 4), _interval(ratios) if len(drawn) - len(ratios) <= NO_GAP * len(drawn) else None
 
 
 def gain(base: list[bool], student: list[bool]) -> tuple[float | None, list[float] | None]:
@@ -95,12 +98,13 @@ def gain(base: list[bool], student: list[bool]) -> tuple[float | None, list[floa
 
 
 def _resampled(*verdicts: list[bool]) -> Iterator[list[int]]:
-    """How many each model has right in 2000 samples of the prompts: a paired bootstrap, of these prompts and one more
+    """How many each model has right in 2000 samples of the prompts: a paired bootstrap over these prompts and one more
     that is spread evenly over all outcomes.
 
-    Without that one, prompts which all ended alike would leave no doubt: where base and student are truly 0 and 99 %
-    right, the plain bootstrap's interval of their difference held it in 30 % of exams of 40 prompts and in 7 % of those
-    of 10, and this one in all; over five such settings and 5 to 100 prompts this one held it in 88 to 100 %.
+    Without that one, prompts with the same outcome would give an interval of no width. Where base and student are truly
+    0 and 99 % right, the plain bootstrap's interval of their difference covered it in 30 % of exams of 40 prompts and in
+    7 % of those of 10, and this one in all; over five such settings and 5 to 100 prompts this one covered it in 88 to
+    100 %.
     """
     outcomes = list(product((False, True), repeat=len(verdicts)))
     seen = Counter(zip(*verdicts, strict=True))
@@ -112,7 +116,7 @@ def _resampled(*verdicts: list[bool]) -> Iterator[list[int]]:
 
 
 def _interval(drawn: list[float]) -> list[float]:
-    """The middle 95 %."""
+    """The interval that holds the middle 95 % of the values."""
     drawn = sorted(drawn)
     return [round(drawn[int(part * (len(drawn) - 1))], 4) for part in (0.025, 0.975)]
 
@@ -125,14 +129,14 @@ def by_metadata(prompts: list[dict[str, Any]], exams: dict[str, list[dict[str, A
     prompts = [
         prompt | {"metadata": prompt["metadata"] | _answer_type(prompt["metadata"])}
         for prompt in prompts
-        if all(known.get(prompt["id"]) is not None for known in right.values())
+        if all(correct.get(prompt["id"]) is not None for correct in right.values())
     ]
     for key in ["answer_type", *(key for key in _grouping_keys(prompts) if key != "answer_type")]:
         groups: dict[str, list[str]] = {}
         for prompt in prompts:
             if prompt["metadata"].get(key) is not None:
                 groups.setdefault(str(prompt["metadata"][key]), []).append(prompt["id"])
-        if not groups:  # no prompt has a known answer
+        if not groups:  # no answer of any prompt is known
             continue
         table[key] = {
             value: {
@@ -151,8 +155,8 @@ def _answer_type(metadata: dict[str, Any]) -> dict[str, str]:
 def shared_with_training(held_out: list[dict[str, Any]], rows: Iterable[dict[str, Any]]) -> dict[str, float | None]:
     """For each metadata key: the share of held-out prompts with a value that a training row has too.
 
-    A list counts as shared when any of its items is. `prompt` is the share of prompts with which, word for word, a row
-    begins.
+    A list counts as shared when any of its items is. `prompt` is the share of prompts whose messages, word for word, are
+    the beginning of a row.
     """
     keys = sorted({key for prompt in held_out for key in prompt["metadata"]} - {"expected_answer"})
     lengths = {len(prompt["messages"]) for prompt in held_out}
@@ -167,12 +171,12 @@ def shared_with_training(held_out: list[dict[str, Any]], rows: Iterable[dict[str
 
 
 def _words(messages: list[dict[str, Any]]) -> bytes:
-    """The messages but for what training thinks of them."""
+    """The messages as bytes, without `weight`."""
     return orjson.dumps([{key: value for key, value in message.items() if key != "weight"} for message in messages])
 
 
-def _share_seen(values: list[set[bytes]], known: set[bytes]) -> float | None:
-    return share(sum(bool(value & known) for value in values), len(values))
+def _share_seen(values: list[set[bytes]], seen: set[bytes]) -> float | None:
+    return share(sum(bool(value & seen) for value in values), len(values))
 
 
 def _values(prompt: dict[str, Any], key: str) -> set[bytes]:

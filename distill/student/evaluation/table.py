@@ -6,8 +6,8 @@ WHO = ("base", "student", "teacher")
 
 
 def table(evaluation: dict[str, Any]) -> str:
-    """Base, student and teacher side by side, what the exam shares with the training, what the student gained, and the
-    share of the gap that was closed."""
+    """Base, student and teacher side by side, what the exam has in common with training, what the student gained, and
+    the share of the gap that was closed."""
     if not evaluation["student"]["n"]:
         return 'no prompt is held out, so nothing is compared: give some seed rows "split": "eval"'
     head = f"{'':9}{'n':>4}  {'accuracy':>8}  {'95 % interval':>15}  {'valid calls':>11}  {'with a call':>11}  {'as teacher':>10}"

@@ -1,4 +1,4 @@
-"""A GGUF file as the folder that transformers trains: dense fp32 safetensors, config and tokenizer.
+"""Converts a GGUF file into a folder that transformers can train: dense fp32 safetensors, config and tokenizer.
 
 Written here because transformers' own route parses the file twice, marks the model as not trainable and forgets
 llama.cpp's digit splitting, so that its token ids are not those of the server. Ids from here equal llama.cpp's.
@@ -12,10 +12,10 @@ from typing import Any
 from distill.records.faults import InputError
 from distill.student.gguf import header
 
-FORMAT = "v1"  # part of the folder's name: a change of what is written here converts anew
+FORMAT = "v1"  # part of the folder's name: change it with the output, and files are converted again
 CONTROL, USER_DEFINED = 3, 4  # tokenizer.ggml.token_type, gguf specification
 
-# llama.cpp's names for how text is split before BPE (llama-vocab.cpp), as `tokenizers` says it.
+# llama.cpp's pattern for splitting text before BPE (llama-vocab.cpp), in the syntax of `tokenizers`.
 QWEN2_PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
@@ -39,7 +39,7 @@ def convert(file: Path, folder: Path, weights: bool) -> None:
     file has one) and, if asked for, model.safetensors into `folder`.
 
     The weights need numpy, gguf and safetensors; the rest only `tokenizers`. Raises InputError for an architecture,
-    a tokenizer or a rope scaling that is not known here.
+    a tokenizer or a rope scaling that is not supported.
     """
     gguf = header.read(file)
     fields = gguf.fields
@@ -99,23 +99,23 @@ def _config(file: Path, header: header.Header) -> dict[str, Any]:
     if fields.get(f"{architecture}.rope.scaling.type", "none") != "none":
         raise InputError(f"{file}: scaled rotary positions are not supported")
 
-    def of(key: str) -> Any:
+    def field(key: str) -> Any:
         return fields[f"{architecture}.{key}"]
 
-    width, heads = of("embedding_length"), of("attention.head_count")
+    width, heads = field("embedding_length"), field("attention.head_count")
     return {
         "architectures": [ARCHITECTURES[architecture]],
         "model_type": architecture,
         "dtype": "float32",
         "vocab_size": len(fields["tokenizer.ggml.tokens"]),
         "hidden_size": width,
-        "intermediate_size": of("feed_forward_length"),
-        "num_hidden_layers": of("block_count"),
+        "intermediate_size": field("feed_forward_length"),
+        "num_hidden_layers": field("block_count"),
         "num_attention_heads": heads,
         "num_key_value_heads": fields.get(f"{architecture}.attention.head_count_kv", heads),
         "head_dim": fields.get(f"{architecture}.attention.key_length", width // heads),
-        "max_position_embeddings": of("context_length"),
-        "rms_norm_eps": of("attention.layer_norm_rms_epsilon"),
+        "max_position_embeddings": field("context_length"),
+        "rms_norm_eps": field("attention.layer_norm_rms_epsilon"),
         "rope_parameters": {
             "rope_type": "default",
             "rope_theta": fields.get(f"{architecture}.rope.freq_base", 10000.0),
@@ -131,19 +131,19 @@ def _tokenizer(file: Path, fields: dict[str, Any]) -> Any:
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 
     kind, split = fields["tokenizer.ggml.model"], fields.get("tokenizer.ggml.pre")
-    known = {
+    splits = {
         "smollm": [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)],
         "qwen2": [
             pre_tokenizers.Split(Regex(QWEN2_PATTERN), "isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ],
     }
-    if kind != "gpt2" or split not in known:
-        raise InputError(f"{file}: tokenizer {kind}/{split} is none of {', '.join(f'gpt2/{name}' for name in known)}")
+    if kind != "gpt2" or split not in splits:
+        raise InputError(f"{file}: tokenizer {kind}/{split} is none of {', '.join(f'gpt2/{name}' for name in splits)}")
     tokens = fields["tokenizer.ggml.tokens"]
     merges = [tuple(merge.split(" ")) for merge in fields["tokenizer.ggml.merges"]]
     tokenizer = Tokenizer(models.BPE(vocab={token: i for i, token in enumerate(tokens)}, merges=merges))
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(known[split])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(splits[split])
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_tokens(
         [

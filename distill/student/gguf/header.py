@@ -1,7 +1,7 @@
-"""The header of a GGUF file: its metadata, and where its tensors lie.
+"""Reads the header of a GGUF file: its metadata, and where its tensors lie.
 
-Read here because the tokenizer is in it and stages without numpy need that, and because gguf-py takes four seconds
-over a vocabulary that this takes a quarter of a second for. Layout: the GGUF specification, version 3.
+Written here because stages without numpy need the tokenizer, which is in the header, and because gguf-py takes four
+seconds for a vocabulary that is read here in a quarter of a second. Layout: the GGUF specification, version 3.
 """
 
 import struct
@@ -21,23 +21,23 @@ class Tensor:
 
     name: str
     shape: tuple[int, ...]
-    """Slowest dimension first, as numpy has it (the file has it the other way round)."""
+    """Slowest dimension first, as in numpy; the file has the reverse order."""
     kind: int
     """Type number of ggml: 0 is F32, 1 F16, the rest is quantised."""
     offset: int
-    """Of its first byte in the file."""
+    """Offset of its first byte in the file."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """All of a GGUF file but the tensors' data."""
+    """A GGUF file without the data of its tensors."""
 
     fields: dict[str, Any]
     tensors: list[Tensor]
 
 
 def read(file: Path) -> Header:
-    """The header of a GGUF file of version 2 or 3. Raises InputError when it is none."""
+    """The header of a GGUF file of version 2 or 3. Raises InputError for any other file."""
     with file.open("rb") as stream:
         if stream.read(4) != b"GGUF" or _number(stream, "I") not in (2, 3):
             raise InputError(f"{file}: not a GGUF file of version 2 or 3")
@@ -61,11 +61,11 @@ def _value(stream: BinaryIO, kind: int) -> Any:
         return _string(stream)
     if kind != ARRAY:
         return _number(stream, SCALARS[kind])
-    of, count = _number(stream, "I"), _number(stream, "Q")
-    if of in SCALARS:
-        letter = SCALARS[of]
+    item_kind, count = _number(stream, "I"), _number(stream, "Q")
+    if item_kind in SCALARS:
+        letter = SCALARS[item_kind]
         return list(struct.unpack(f"<{count}{letter}", stream.read(count * struct.calcsize(f"<{letter}"))))
-    return [_value(stream, of) for _ in range(count)]
+    return [_value(stream, item_kind) for _ in range(count)]
 
 
 def _string(stream: BinaryIO) -> str:

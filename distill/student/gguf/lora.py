@@ -1,4 +1,4 @@
-"""The adapter as a GGUF file, which llama.cpp lays over the base model that it serves."""
+"""Writes the adapter as a GGUF file, which llama.cpp applies to the base model that it serves."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ PREFIX = "base_model.model.model.layers."
 def write(adapter: Path, config: Any, alpha: float, file: Path) -> bool:
     """Writes the adapter_model.safetensors `adapter`, trained over a base with the transformers config `config`.
 
-    Equal adapters give equal bytes. Returns False, and writes nothing, for an architecture that is not known here.
+    Equal adapters give equal bytes. Returns False, and writes nothing, for an architecture that is not supported.
     """
     from gguf import GGUFWriter
     from safetensors.torch import load_file  # numpy knows no bf16, which QLoRA adapters are in

@@ -1,6 +1,6 @@
-"""A model as one file for llama.cpp and what is built on it (Ollama, LM Studio).
+"""Writes a model as one GGUF file for llama.cpp and the programs built on it (Ollama, LM Studio).
 
-Weights in Q8_0 (eight bits in blocks of 32, next to no loss), small tensors in F32, with tokenizer and chat template.
+Weights in Q8_0 (eight bits in blocks of 32, almost without loss), small tensors in F32, with tokenizer and chat template.
 """
 
 import json
@@ -15,6 +15,7 @@ from distill.student.gguf.lora import pairs
 NORMAL, UNUSED = 1, 5  # tokenizer.ggml.token_type, gguf specification
 SUPPORTED = ("llama", "qwen2", "qwen3")  # model_type of transformers = general.architecture of llama.cpp
 BLOCK = 32
+"""Values that Q8_0 quantises together: rows of another length stay in F32."""
 PARTS = {hf: gguf for gguf, hf in NAMES.items()} | {
     "self_attn.q_norm": "attn_q_norm",
     "self_attn.k_norm": "attn_k_norm",
@@ -24,15 +25,15 @@ LLAMA3_DIGITS, QWEN_DIGITS = r"\p{N}{1,3}", r"|\p{N}|"
 
 
 def write(folder: Path, file: Path) -> None:
-    """Writes the model that transformers has in `folder` (whole, with its tokenizer and chat_template.jinja) as GGUF.
+    """Writes the transformers model in `folder` (whole, with its tokenizer and chat_template.jinja) as GGUF.
 
     Equal models give equal bytes. Raises InputError for an architecture, a rotary scaling or a tokenizer that is not
-    known here; llama.cpp's own convert_hf_to_gguf.py may know it.
+    supported; llama.cpp's own convert_hf_to_gguf.py may support it.
     """
     from gguf import GGMLQuantizationType, GGUFWriter, LlamaFileType, quantize
 
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    _refuse(folder, config)
+    _refuse_unsupported(folder, config)
     unfinished = file.with_name(f".{file.name}.unfinished")
     writer = GGUFWriter(unfinished, config["model_type"], use_temp_file=True)
     _describe(writer, config)
@@ -49,7 +50,8 @@ def write(folder: Path, file: Path) -> None:
     unfinished.rename(file)
 
 
-def _refuse(folder: Path, config: dict[str, Any]) -> None:
+def _refuse_unsupported(folder: Path, config: dict[str, Any]) -> None:
+    """Raises InputError."""
     elsewhere = "; try llama.cpp's convert_hf_to_gguf.py on models/merged"
     if config["model_type"] not in SUPPORTED:
         raise InputError(f"{folder}: a {config['model_type']} is none of {', '.join(SUPPORTED)}{elsewhere}")

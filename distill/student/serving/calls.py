@@ -1,8 +1,8 @@
-"""Calls in what a student wrote, in the forms that chat templates have for them.
+"""Reads tool calls from the text of a student, in the forms in which chat templates write them.
 
 JSON: a mark, the tool's name, a JSON object (Qwen3, Llama 3.1). Tags: each argument between tags of its own (Qwen3.5,
-Nemotron 3, GLM 4), where texts stand as they are and everything else as JSON, so that only the tool's schema tells the
-text "5" from the number. And as code: see calls_as_code.py.
+Nemotron 3, GLM 4), where texts are written as they are and everything else as JSON, so that only the tool's schema
+tells the text "5" from the number. And as code: see calls_as_code.py.
 """
 
 import json
@@ -15,7 +15,7 @@ from distill.student.serving.calls_as_code import BareCalls, Call, PythonCalls
 
 NAME, KEY, VALUE, OTHER, LAST = (f"Qz{word}" for word in ("name", "key", "value", "other", "last"))
 SHOWN = {"id": "call_1", "type": "function", "function": {"name": NAME, "arguments": {KEY: VALUE, OTHER: LAST}}}
-"""A call of which every part is known, for a template to write."""
+"""A call that a template is made to write: its parts are marked, so that they are found again."""
 QUOTE = {"id": "call_1", "type": "function", "function": {"name": NAME, "arguments": {KEY: "'"}}}
 """A call that shows whether a template escapes quotes."""
 TEXT = {"type": "string"}
@@ -33,13 +33,13 @@ TAGS = re.compile(
     rf"(?P=open){OTHER}(?P=between){LAST}(?P=shut)(?P<close>.*)",
     re.DOTALL,
 )
-"""SHOWN as tags write it, from its name on: what is around the first argument is around the second, too."""
+"""SHOWN between tags, from its name on: the same tags stand around both arguments."""
 CODE = re.compile(rf"{NAME}\({KEY}=(['\"]){VALUE}\1, {OTHER}=\1{LAST}\1(?P<close>\).*)", re.DOTALL)
 BARE = re.compile(
     rf"{NAME}\{{{KEY}:(?P<quote>.+?){VALUE}(?P=quote),{OTHER}:(?P=quote){LAST}(?P=quote)\}}(?P<close>.*)", re.DOTALL
 )
 PYTHON = {"True": True, "False": False, "None": None}
-"""What templates make of these, which are written in Python's way."""
+"""Values that templates write as Python does, not as JSON."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class JsonCalls:
             start = begun.end()
             try:
                 _, place = json.JSONDecoder().raw_decode(text, start)
-            except (ValueError, RecursionError):  # a student that has lost itself writes `[[[[` to the end
+            except (ValueError, RecursionError):  # a student that is stuck in a loop writes `[[[[` to the end
                 closed = self.close.search(text, start)
                 place = closed.start() if closed else len(text)
             calls.append((begun[1], text[start:place]))
@@ -84,9 +84,9 @@ class TaggedCalls:
         while begun := self.begin.search(text, place):
             start = place = begun.end()
             schemas, given = properties(begun[1], tools), {}
-            while found := self.argument.match(text, place):
-                given[found[1]] = _value(found[2], schemas.get(found[1], {}))
-                place = found.end()
+            while argument := self.argument.match(text, place):
+                given[argument[1]] = _value(argument[2], schemas.get(argument[1], {}))
+                place = argument.end()
             if self.close.match(text, place):
                 calls.append((begun[1], json.dumps(given, ensure_ascii=False)))
                 continue
@@ -97,8 +97,8 @@ class TaggedCalls:
 
 
 def form(mark: str, shown: str, quote: str) -> JsonCalls | TaggedCalls | PythonCalls | BareCalls | None:
-    """How calls are written, by the call SHOWN: the `mark` before its name, and what is `shown` from there to the end of
-    the turn. `quote` is a turn with the call QUOTE. None for no form that is known."""
+    """The form in which a template writes calls, from how it wrote the call SHOWN: the `mark` before its name, and the text
+    `shown` from there to the end of the turn. `quote` is a turn with the call QUOTE. None for an unknown form."""
     if written := JSON.search(shown):
         between, close = shown[len(NAME) : written.start()], shown[written.end() :]
         begin = rf"{loose(mark)}\s*([\w.-]+)\s*{loose(between)}\s*(?=\{{)"
@@ -123,9 +123,9 @@ def form(mark: str, shown: str, quote: str) -> JsonCalls | TaggedCalls | PythonC
 
 
 def _first(text: str) -> str:
-    """A pattern for the first tag or word of a text; for the end, where there is none."""
-    found = re.match(r"\s*(<[^<>]*>|\S+)", text)
-    return re.escape(found[1]) if found else r"\Z"
+    """A pattern for the first tag or word of a text; for the end of a text where there is none."""
+    first = re.match(r"\s*(<[^<>]*>|\S+)", text)
+    return re.escape(first[1]) if first else r"\Z"
 
 
 def properties(name: str, tools: list[dict[str, Any]]) -> dict[str, Any]:
@@ -134,26 +134,27 @@ def properties(name: str, tools: list[dict[str, Any]]) -> dict[str, Any]:
     return next(((function.get("parameters") or {}).get("properties", {}) for function in named), {})
 
 
-def _value(said: str, schema: dict[str, Any]) -> Any:
-    """A value as its schema wants it; a text where it cannot be that, so that the tool's check says what is wrong."""
+def _value(text: str, schema: dict[str, Any]) -> Any:
+    """The value of a text by its schema; the text itself where it does not fit, which the check of the arguments reports."""
     kinds = set(_kinds(schema))
-    if "string" in kinds and not ("null" in kinds and said in ("null", "None")):
-        return said
+    if "string" in kinds and not ("null" in kinds and text in ("null", "None")):
+        return text
     try:
-        return PYTHON[said] if said in PYTHON else json.loads(said)
+        return PYTHON[text] if text in PYTHON else json.loads(text)
     except (ValueError, RecursionError):
-        return said
+        return text
 
 
 def _kinds(schema: dict[str, Any]) -> Iterator[str]:
+    """The JSON types that a schema allows."""
     kind = schema.get("type", [])
     yield from [kind] if isinstance(kind, str) else kind
-    if any(isinstance(one, str) for one in schema.get("enum", [schema.get("const")])):
+    if any(isinstance(value, str) for value in schema.get("enum", [schema.get("const")])):
         yield "string"
-    for one in [*schema.get("anyOf", []), *schema.get("oneOf", [])]:
-        yield from _kinds(one)
+    for alternative in [*schema.get("anyOf", []), *schema.get("oneOf", [])]:
+        yield from _kinds(alternative)
 
 
 def loose(text: str) -> str:
-    """A pattern for text in which any white space, or none, may stand where there is some."""
+    """A pattern for a text that allows any white space, or none, where the text has some."""
     return r"\s*".join(re.escape(piece) for piece in text.split())

@@ -1,7 +1,7 @@
-"""Calls that students write as code, which is no JSON: Python's way (LFM2.5, Llama 4) and Gemma 4's.
+"""Reads tool calls that students write as code and not as JSON: as Python (LFM2.5, Llama 4), and Gemma 4's form.
 
-Most such templates escape nothing in a text, so that only what follows tells where it ends. What cannot be read so is
-kept as the student wrote it: the tool's check tells it what is wrong.
+Most such templates escape nothing in a text, so only what follows a text tells where it ends. Arguments that cannot be
+read are kept as the student wrote them, and the check of the arguments reports them.
 """
 
 import ast
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 Call = tuple[str, str]
-"""A tool's name and its arguments: JSON, or what the student wrote where it is none."""
+"""A tool's name and its arguments: JSON, or the student's text where it cannot be read."""
 NOTHING = re.compile(r"\s*\)")
 ARGUMENT = re.compile(r"\s*(\w+)\s*=\s*")
 ENDS = re.compile(r"\s*(?:,\s*(?=\w+\s*=)|\))")
@@ -49,7 +49,8 @@ class PythonCalls:
         return calls
 
     def _arguments(self, text: str, start: int) -> tuple[str | None, int]:
-        """The arguments that begin at `start`, behind the bracket, as JSON, and where the call ends; None for none."""
+        """The arguments that begin at `start`, after the bracket, as JSON, and where the call ends; None where they cannot be
+        read."""
         if nothing := NOTHING.match(text, start):
             return "{}", nothing.end()
         given: dict[str, Any] = {}
@@ -90,23 +91,23 @@ class BareCalls:
         return calls
 
 
-def _literal(said: str, escaped: bool) -> Any:
-    """A value of JSON or Python; a text that is not escaped is what stands between its quotes.
+def _literal(text: str, escaped: bool) -> Any:
+    """A value of JSON or Python; of a text that is not escaped, everything between its quotes.
 
-    Raises ValueError, SyntaxError or TypeError where it is neither, and what Python raises when it is nested too deeply.
+    Raises ValueError, SyntaxError or TypeError where it is neither, and what Python raises for one nested too deeply.
     """
-    if not escaped and len(said) > 1 and said[0] in "'\"" and said[-1] == said[0]:
-        return said[1:-1]
+    if not escaped and len(text) > 1 and text[0] in "'\"" and text[-1] == text[0]:
+        return text[1:-1]
     with suppress(ValueError):
-        return json.loads(said)
-    value = ast.literal_eval(said)
+        return json.loads(text)
+    value = ast.literal_eval(text)
     json.dumps(value)
     return value
 
 
 def _json(written: str, quote: str) -> str | None:
-    """Arguments with bare keys as JSON; None where they are none."""
-    parts = written.split(quote)  # every second one is a text
+    """Arguments with bare keys as JSON; None where they cannot be read."""
+    parts = written.split(quote)  # every second part is a text
     parts[1::2] = [json.dumps(part, ensure_ascii=False) for part in parts[1::2]]
     parts[::2] = [
         CONSTANT.sub(lambda found: IN_JSON[found[0]], KEY.sub(lambda key: f"{json.dumps(key[1])}:", part))

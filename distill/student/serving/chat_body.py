@@ -1,4 +1,4 @@
-"""What clients of OpenAI's API send, as a student takes it: text. What would make the answer another kind is refused."""
+"""Checks and simplifies the requests of OpenAI's API for a student, which reads and writes text only."""
 
 from typing import Any
 
@@ -7,11 +7,11 @@ NUMBERS = {"temperature": (int, float), "top_p": (int, float), "max_tokens": (in
 
 
 def plain(body: Any) -> dict[str, Any]:
-    """The body of a chat completion with every content as one text and `developer` as `system`, which templates know;
-    without tools where `tool_choice` is none, with `stop` as a list, and with a list `forced` of the tools of which
-    `tool_choice` wants one called.
+    """The body of a chat completion with every content as one text, `developer` messages as `system` (which templates
+    know), no tools where `tool_choice` is none, `stop` as a list, and a list `forced` of the tools of which `tool_choice`
+    demands a call.
 
-    Raises ValueError that names the first field in which the body asks for what cannot be done here.
+    Raises ValueError that names the first field whose value is not supported here.
     """
     if not isinstance(body, dict) or not isinstance(body.get("messages"), list) or not body["messages"]:
         raise ValueError("messages: a list of messages is needed")
@@ -32,12 +32,12 @@ def plain(body: Any) -> dict[str, Any]:
     if not isinstance(stop, list) or not all(isinstance(text, str) and text for text in stop):
         raise ValueError("stop: a text, or a list of texts, none of them empty")
     tools = None if body.get("tool_choice") == "none" else body.get("tools")
-    messages = [_message(*one) for one in enumerate(body["messages"])]
+    messages = [_message(place, message) for place, message in enumerate(body["messages"])]
     return body | {"stop": stop, "tools": tools, "forced": _forced(body), "messages": messages}
 
 
 def _forced(body: dict[str, Any]) -> list[str]:
-    """The names of the tools of which one has to be called; none where the student may choose."""
+    """The names of the tools of which one must be called; empty where the student may choose."""
     choice: Any = body.get("tool_choice") or "auto"
     if choice in ("auto", "none"):
         return []

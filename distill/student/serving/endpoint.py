@@ -14,14 +14,17 @@ from distill.student.serving.remote import STUDENT
 from distill.teacher.errors import ApiError
 from distill.teacher.llama_server import Endpoint
 
+LARGEST_REQUEST = 64 * 2**20
+"""Bytes of a request, at most."""
+
 
 @asynccontextmanager
 async def serving(model: InProcess, port: int = 0) -> AsyncIterator[Endpoint]:
     """Serves `model` on a loopback port (0: a free one) with a random key, until the block ends.
 
     The model `student` answers with the adapter, any other name without. A request with `stream` gets text as it is
-    said and calls once all is. A request that is refused, or that asks for what cannot be done here (see chat_body.py),
-    gets status 400 and OpenAI's form of an error.
+    generated, and tool calls at the end. A request that is refused or not supported (see chat_body.py) gets status 400
+    and an error in OpenAI's form.
     """
     from aiohttp import web
 
@@ -42,7 +45,7 @@ async def serving(model: InProcess, port: int = 0) -> AsyncIterator[Endpoint]:
             if not body.get("stream"):
                 return web.json_response(body=orjson.dumps(await model.complete(body) | named))
             events = _events(model, body, named)
-            first = await anext(events)  # what is refused is refused before there is a status
+            first = await anext(events)  # a refusal comes before the status is sent
         except (ValueError, ApiError) as refused:
             return _error(400, str(refused))
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
@@ -60,7 +63,7 @@ async def serving(model: InProcess, port: int = 0) -> AsyncIterator[Endpoint]:
     async def health(_: web.Request) -> web.StreamResponse:
         return web.json_response({"status": "ok"})
 
-    app = web.Application(middlewares=[with_key], client_max_size=64 * 2**20)
+    app = web.Application(middlewares=[with_key], client_max_size=LARGEST_REQUEST)
     app.add_routes(
         [
             web.post("/v1/chat/completions", completions),
@@ -80,26 +83,26 @@ async def serving(model: InProcess, port: int = 0) -> AsyncIterator[Endpoint]:
 
 
 async def _events(model: InProcess, body: dict[str, Any], named: dict[str, Any]) -> AsyncGenerator[bytes]:
-    """The events of a stream, each with what is new of the message. Raises what `model.complete` raises."""
+    """The events of a stream, each with the new part of the message. Raises as `model.complete`."""
     messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
     answering = asyncio.create_task(model.complete(body, messages.put_nowait))
     answering.add_done_callback(lambda _: messages.put_nowait({}))
-    told: dict[str, Any] = {}
+    sent: dict[str, Any] = {}
     try:
         while message := await messages.get():
-            if delta := _delta(told, message):
-                told |= message
+            if delta := _delta(sent, message):
+                sent |= message
                 yield _event(named, delta, None)
         completion = await answering
         [choice] = completion["choices"]
-        yield _event(completion | named, _delta(told, choice["message"]), choice["finish_reason"]) + b"data: [DONE]\n\n"
+        yield _event(completion | named, _delta(sent, choice["message"]), choice["finish_reason"]) + b"data: [DONE]\n\n"
     finally:
-        answering.cancel()  # who reads along may be gone
+        answering.cancel()  # the client may have gone
 
 
-def _delta(told: dict[str, Any], message: dict[str, Any]) -> dict[str, Any]:
-    """What a message has more than was told of it before; nothing while it is shorter, since an answer may begin anew."""
-    texts = {name: text[len(told.get(name, "")) :] for name, text in message.items() if isinstance(text, str)}
+def _delta(sent: dict[str, Any], message: dict[str, Any]) -> dict[str, Any]:
+    """The part of a message that was not sent before; empty while it is shorter, since an answer may be generated again."""
+    texts = {name: text[len(sent.get(name, "")) :] for name, text in message.items() if isinstance(text, str)}
     calls = [{"index": n, **call} for n, call in enumerate(message.get("tool_calls", []))]
     return {name: text for name, text in texts.items() if text} | ({"tool_calls": calls} if calls else {})
 

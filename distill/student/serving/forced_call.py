@@ -1,4 +1,4 @@
-"""Turns that can only become a call (`tool_choice`): what the student may begin them with."""
+"""Forces a turn to become a tool call (`tool_choice`), by the tokens with which it may begin."""
 
 from itertools import takewhile
 from typing import Any
@@ -10,10 +10,10 @@ from distill.student.tokenizer import Tokenizer
 def openings(
     tokenizer: Tokenizer, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None, names: list[str]
 ) -> list[list[int]]:
-    """For each of the tools `names` the tokens with which the template begins every turn after `messages` that calls it:
-    up to where the arguments differ.
+    """For each of the tools `names` the tokens with which every turn begins that calls it after `messages`: up to where
+    the arguments differ.
 
-    Raises ValueError where the template begins such a turn in another way than its prompt ends.
+    Raises ValueError where the template does not write such a turn as a continuation of its prompt.
     """
     prompt = tokenizer.text(messages, tools, True)
 
@@ -25,16 +25,16 @@ def openings(
             raise ValueError("it begins no call after these messages")
         return tokenizer.encode(whole[len(prompt) :])
 
-    found = []
+    beginnings = []
     for name in names:
         keys = properties(name, tools or []) or [KEY]
         turns = zip(turn(name, {}), *(turn(name, {key: VALUE}) for key in keys), strict=False)
-        found.append([ids[0] for ids in takewhile(lambda ids: len(set(ids)) == 1, turns)])
-    return found
+        beginnings.append([ids[0] for ids in takewhile(lambda ids: len(set(ids)) == 1, turns)])
+    return beginnings
 
 
-def may_follow(openings: list[list[int]], said: list[int]) -> set[int]:
-    """The tokens that lead on into one of the openings, of which `said` may be a part; empty once one is said."""
-    if any(said[: len(opening)] == opening for opening in openings):
+def may_follow(openings: list[list[int]], ids: list[int]) -> set[int]:
+    """The tokens that may follow `ids`, the beginning of one of the openings; empty once an opening is complete."""
+    if any(ids[: len(opening)] == opening for opening in openings):
         return set()
-    return {opening[len(said)] for opening in openings if opening[: len(said)] == said}
+    return {opening[len(ids)] for opening in openings if opening[: len(ids)] == ids}

@@ -1,6 +1,6 @@
-"""The student in this process, behind the interface of a chat endpoint: prompts by its own template, calls read back.
+"""The student in this process, with the interface of a chat endpoint: prompts from its own template, calls parsed.
 
-Conversations that wait at the same time are answered as one batch, so the turns of an exam go side by side.
+Requests that wait at the same time are answered as one batch, so the turns of an exam are generated side by side.
 """
 
 import asyncio
@@ -26,20 +26,22 @@ from distill.teacher.store import Note
 PLACES = 32
 """Conversations of one batch, at most."""
 ANSWER_TOKENS = 512
-"""Where a request names no limit."""
+"""Tokens of an answer where the request names no limit."""
 
 
 @dataclass
-class _Question:
+class _Pending:
+    """A request that waits for its answer."""
+
     prompt: list[int]
     begins: list[list[int]]
     """The tokens with one of which the answer has to begin; empty: any."""
     longest: int
     """Tokens of the answer, at most."""
     over: Over
-    """Whether nothing is to follow these tokens of an answer."""
+    """Whether an answer ends after these tokens of it."""
     settings: tuple[bool, float, float]
-    """Adapter on, temperature, top_p: what all questions of a batch have in common."""
+    """Adapter on, temperature, top_p: all requests of a batch have the same."""
     answer: "asyncio.Future[list[int]]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     def unwanted(self, ids: list[int]) -> bool:
@@ -48,7 +50,7 @@ class _Question:
 
 
 class InProcess:
-    """`load` gives the student; it is called at the first question, in a thread of its own."""
+    """The student that `load` gives, which is called at the first request, in a thread of its own."""
 
     seeded = False
     leased = False
@@ -60,7 +62,7 @@ class InProcess:
         self.form: Form = form(tokenizer)
         self._load = load
         self._loaded: Loaded | None = None
-        self._waiting: list[_Question] = []
+        self._waiting: list[_Pending] = []
         self._arrived = asyncio.Event()
         self._work: asyncio.Task[None] | None = None
 
@@ -84,39 +86,14 @@ class InProcess:
     ) -> dict[str, Any]:
         """The chat completion of a request's body; `lora` in it turns the adapter on (scale 1) or off (0).
 
-        A text of the list `stop` in it ends what is said, and is left out. One of the tools that the list `forced` in it
-        names is called, whatever the student would have said. `hear` gets the message after each token, as far as it is
-        sure then (see stream.py).
-        Raises ApiError for a conversation that the template cannot say or that does not fit the context.
+        A text of the list `stop` in it ends the answer, and is left out. If the list `forced` in it names tools, one of
+        them is called, whatever the student would have written. `hear` gets the message after each token, as far as it
+        is certain by then (see stream.py).
+        Raises ApiError for a conversation that the template cannot render or that does not fit the context.
         """
-        try:
-            messages, tools = list(as_templates_want(body["messages"])), tools_as_served(body.get("tools"))
-            asked = self.tokenizer.text(messages, tools, True)
-            prompt = self.tokenizer.encode(asked)
-            forced = body.get("forced")
-            begins = openings(self.tokenizer, messages, tools, forced) if forced else []
-        except (jinja2.TemplateError, ValueError, LookupError, TypeError, AttributeError) as refused:
-            raise error("bad_request", f"the student's template refuses: {refused}") from None
-        stops = body.get("stop") or []
-        stream, loop = Stream(self.form, asked, stops), asyncio.get_running_loop()
-
-        def over(ids: list[int]) -> bool:
-            if ids[-1] in self.tokenizer.stops:
-                return True
-            said = self.tokenizer.decode(ids) if stops or hear else ""
-            if hear:
-                loop.call_soon_threadsafe(hear, stream.sure(said))
-            return any(stop in said for stop in stops)
-
-        ids = await self._answer(prompt, begins, over, body)
-        stopped = bool(ids) and ids[-1] in self.tokenizer.stops
-        text = self.tokenizer.decode(ids[:-1] if stopped else ids)
-        end = min((place for stop in stops if (place := text.find(stop)) >= 0), default=None)
-        stopped = stopped or end is not None
-        said = self.form.read(text[:end], body.get("tools") or [])
-        if body.get("parallel_tool_calls") is False and "tool_calls" in said:
-            said["tool_calls"] = said["tool_calls"][:1]
-        message = with_plain_ids(said, body["messages"])
+        text, prompt, begins = self._prompt(body)
+        ids = await self._answer(prompt, begins, self._over(text, body.get("stop") or [], hear), body)
+        message, stopped = self._message(ids, body)
         return {
             "object": "chat.completion",
             "model": self.identity["model"],
@@ -128,8 +105,46 @@ class InProcess:
             },
         }
 
+    def _prompt(self, body: dict[str, Any]) -> tuple[str, list[int], list[list[int]]]:
+        """The prompt of a request as text and as tokens, and the tokens with one of which a forced call begins.
+
+        Raises ApiError for a conversation that the template cannot render.
+        """
+        try:
+            messages, tools = list(as_templates_want(body["messages"])), tools_as_served(body.get("tools"))
+            text = self.tokenizer.text(messages, tools, True)
+            prompt, forced = self.tokenizer.encode(text), body.get("forced")
+            return text, prompt, openings(self.tokenizer, messages, tools, forced) if forced else []
+        except (jinja2.TemplateError, ValueError, LookupError, TypeError, AttributeError) as refused:
+            raise error("bad_request", f"the student's template refuses: {refused}") from None
+
+    def _over(self, prompt: str, stops: list[str], hear: Callable[[dict[str, Any]], None] | None) -> Over:
+        """Makes the function that tells whether an answer ends; it also tells `hear` how far the message is. It is called
+        in the thread that generates."""
+        stream, loop = Stream(self.form, prompt, stops), asyncio.get_running_loop()
+
+        def over(ids: list[int]) -> bool:
+            if ids[-1] in self.tokenizer.stops:
+                return True
+            text = self.tokenizer.decode(ids) if stops or hear else ""
+            if hear:
+                loop.call_soon_threadsafe(hear, stream.sure(text))
+            return any(stop in text for stop in stops)
+
+        return over
+
+    def _message(self, ids: list[int], body: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+        """The message that the tokens of an answer are, and whether the answer ended by itself or at a text of `stop`."""
+        stopped = bool(ids) and ids[-1] in self.tokenizer.stops
+        text = self.tokenizer.decode(ids[:-1] if stopped else ids)
+        end = min((place for stop in body.get("stop") or [] if (place := text.find(stop)) >= 0), default=None)
+        message = self.form.read(text[:end], body.get("tools") or [])
+        if body.get("parallel_tool_calls") is False and "tool_calls" in message:
+            message["tool_calls"] = message["tool_calls"][:1]
+        return with_plain_ids(message, body["messages"]), stopped or end is not None
+
     async def close(self) -> None:
-        """Lets go of the student."""
+        """Stops the work and frees the student."""
         if self._work is not None:
             self._work.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -137,25 +152,26 @@ class InProcess:
         self._work = self._loaded = None
 
     async def _answer(self, prompt: list[int], begins: list[list[int]], over: Over, body: dict[str, Any]) -> list[int]:
+        """The tokens of the answer to a prompt, by the settings of a request."""
         longest = body.get("max_completion_tokens") or body.get("max_tokens") or ANSWER_TOKENS
         adapted = any(adapter["scale"] for adapter in body.get("lora", [{"scale": 1.0}]))
         if self._work is None:
             self._work = asyncio.create_task(self._serve())
         top_p = body.get("top_p")
         settings = adapted, float(body.get("temperature") or 0), 1.0 if top_p is None else float(top_p)
-        question = _Question(prompt, begins, longest, over, settings)
-        self._waiting.append(question)
+        pending = _Pending(prompt, begins, longest, over, settings)
+        self._waiting.append(pending)
         self._arrived.set()
-        return await question.answer
+        return await pending.answer
 
     async def _serve(self) -> None:
-        """Answers, batch after batch, all that have waited meanwhile."""
+        """Answers the waiting requests, batch after batch."""
         while True:
             await self._arrived.wait()
-            await asyncio.sleep(0)  # lets those that are about to ask do so, too
+            await asyncio.sleep(0)  # lets requests that are about to arrive join the batch
             settings = self._waiting[0].settings
-            batch = [question for question in self._waiting if question.settings == settings][:PLACES]
-            self._waiting = [question for question in self._waiting if question not in batch]
+            batch = [pending for pending in self._waiting if pending.settings == settings][:PLACES]
+            self._waiting = [pending for pending in self._waiting if pending not in batch]
             if not self._waiting:
                 self._arrived.clear()
             answers: list[list[int] | Exception]
@@ -163,30 +179,31 @@ class InProcess:
                 answers = await asyncio.to_thread(self._generate, batch, settings)
             except Exception as failure:
                 answers = [failure] * len(batch)
-            for question, answer in zip(batch, answers, strict=True):
-                if question.answer.done():  # cancelled by who asked
+            for pending, answer in zip(batch, answers, strict=True):
+                if pending.answer.done():  # the caller has cancelled it
                     continue
                 if isinstance(answer, Exception):
-                    question.answer.set_exception(answer)
+                    pending.answer.set_exception(answer)
                 else:
-                    question.answer.set_result(answer)
+                    pending.answer.set_result(answer)
 
-    def _generate(self, batch: list[_Question], settings: tuple[bool, float, float]) -> list[list[int] | Exception]:
+    def _generate(self, batch: list[_Pending], settings: tuple[bool, float, float]) -> list[list[int] | Exception]:
+        """The answer, or the error, of each request of a batch."""
         if self._loaded is None:
             self._loaded = self._load()
         full = error("context_full", f"longer than the student's context of {self._loaded.context} tokens")
-        asked = [question for question in batch if len(question.prompt) < self._loaded.context]
-        if not asked:
+        fitting = [pending for pending in batch if len(pending.prompt) < self._loaded.context]
+        if not fitting:
             return [full] * len(batch)
-        prompts, begins = [question.prompt for question in asked], [question.begins for question in asked]
-        longest, over = max(question.longest for question in asked), [question.unwanted for question in asked]
-        found = self._loaded.generate(prompts, sorted(self.tokenizer.stops), longest, *settings, begins, over)
+        prompts, begins = [pending.prompt for pending in fitting], [pending.begins for pending in fitting]
+        longest, over = max(pending.longest for pending in fitting), [pending.unwanted for pending in fitting]
+        generated = self._loaded.generate(prompts, sorted(self.tokenizer.stops), longest, *settings, begins, over)
         no_room = error("context_full", "the conversation does not fit into the memory of the card")
         answers: dict[int, list[int] | Exception] = {
-            id(question): no_room if ids is None else ids[: question.longest]
-            for question, ids in zip(asked, found, strict=True)
+            id(pending): no_room if ids is None else ids[: pending.longest]
+            for pending, ids in zip(fitting, generated, strict=True)
         }
-        return [answers.get(id(question), full) for question in batch]
+        return [answers.get(id(pending), full) for pending in batch]
 
 
 def _reason(message: dict[str, Any], stopped: bool) -> str:

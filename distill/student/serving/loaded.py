@@ -1,8 +1,7 @@
-"""A student in memory: base and adapter in one, the adapter on or off. Needs torch, transformers and peft."""
+"""A student in memory: its base with the adapter, which is on or off. Needs torch, transformers and peft."""
 
 import gc
-from collections.abc import Callable
-from collections.abc import Sequence as Rows
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -11,22 +10,22 @@ from distill.records.terminal import say
 from distill.student.base_weights import open_folder, open_in_four_bits
 from distill.student.device import find_device
 from distill.student.quiet import quiet
-from distill.student.render import IGNORED, Sequence
+from distill.student.render import IGNORED, TokenSequence
 from distill.student.serving.forced_call import may_follow
 from distill.student.training.packing import collator, keep_apart, layout
 
 TOGETHER = {"cpu": 4, "cuda": 1}
-"""Rows whose loss is computed together, so that their common beginning is computed once: it pays on a CPU."""
+"""Rows whose loss is computed together, so that their common beginning is computed once, which pays on a CPU."""
 
 Over = Callable[[list[int]], bool]
-"""Whether an answer ends behind these tokens of it."""
+"""Whether an answer ends after these tokens of it."""
 
 
 class Loaded:
-    """`directory` holds the base in safetensors, `adapter` what sft_train wrote (None: the base alone).
+    """A base and its adapter: `directory` holds the base in safetensors, `adapter` what sft_train wrote (None: the base alone).
 
-    bf16 on a CUDA device, or in 4 bits where it does not fit in there (one that was trained over 4 bits may not); fp32 on
-    a CPU, where bf16 is forty times slower.
+    bf16 on a CUDA device, or 4 bits where the base does not fit in 16 (one that was trained in 4 bits may not); fp32 on a
+    CPU, where bf16 is forty times slower.
     """
 
     def __init__(self, directory: Path, adapter: Path | None):
@@ -37,18 +36,20 @@ class Loaded:
         quiet()
         self.device = find_device()
         dtype = torch.bfloat16 if self.device == "cuda" else torch.float32
-        how: dict[str, Any] = {"dtype": dtype, "device_map": self.device}  # tensor by tensor, as in frozen.load
+        how: dict[str, Any] = {"dtype": dtype, "device_map": self.device}  # tensor by tensor, as in base_weights.load
         model = None
         try:
             model = open_folder(directory, **how)
         except torch.OutOfMemoryError:
             if not is_bitsandbytes_available():
                 raise
-        if model is None:  # not in the `except`, whose traceback holds what was loaded of it
+        if model is None:  # not in the `except`, whose traceback would keep what was loaded of it alive
             say("the base does not fit on the card in 16 bits: it is loaded in 4")
             free_memory()
             model = open_in_four_bits(directory, **how)
-        model.generation_config = GenerationConfig()  # what is not said is taken from there: a repetition penalty, say
+        model.generation_config = (
+            GenerationConfig()
+        )  # else it would fill in settings that we leave open, such as a repetition penalty
         self.context: int = getattr(model.config.get_text_config(), "max_position_embeddings", 2**31)
         self._adapted = adapter is not None
         if adapter is not None:
@@ -59,22 +60,22 @@ class Loaded:
 
     def generate(
         self,
-        prompts: Rows[list[int]],
-        stops: Rows[int],
+        prompts: Sequence[list[int]],
+        stops: Sequence[int],
         longest: int,
         adapted: bool,
         temperature: float,
         top_p: float = 1.0,
-        begins: Rows[list[list[int]]] = (),
-        over: Rows[Over] = (),
+        begins: Sequence[list[list[int]]] = (),
+        over: Sequence[Over] = (),
     ) -> list[list[int] | None]:
-        """The tokens that follow each prompt: at most `longest`, the stop included when one was reached; None where the
+        """The tokens of the answer to each prompt: at most `longest`, with the stop when one was reached; None where the
         card's memory does not hold the conversation.
 
         Likeliest tokens at temperature 0, else drawn from the likeliest that have `top_p` of the probability. `begins` has
-        for each prompt the tokens with one of which they have to begin, or nothing. `over` is asked after each token, for
-        each prompt, whether its answer ends here; a stop may follow it.
-        A batch that does not fit into the card's memory is halved, and begins anew.
+        for each prompt the token lists with one of which its answer has to begin; an empty list leaves it free. `over`
+        has for each prompt a function that is called after each token; where it returns True, the answer ends.
+        A batch that does not fit into the card's memory is halved and generated again.
         """
         import torch
         from transformers import GenerationConfig
@@ -84,7 +85,7 @@ class Loaded:
             do_sample=temperature > 0,
             temperature=temperature or None,
             top_p=top_p if temperature else None,
-            top_k=0 if temperature else None,  # nobody asks for the 50 that transformers would take
+            top_k=0 if temperature else None,  # else transformers would sample from the 50 likeliest
             eos_token_id=list(stops),
             pad_token_id=min(stops),
         )
@@ -92,9 +93,9 @@ class Loaded:
             return self._generate(prompts, begins, over, settings)
 
     def _generate(
-        self, prompts: Rows[list[int]], begins: Rows[list[list[int]]], over: Rows[Over], settings: Any
+        self, prompts: Sequence[list[int]], begins: Sequence[list[list[int]]], over: Sequence[Over], settings: Any
     ) -> list[list[int] | None]:
-        """By `settings`, transformers' GenerationConfig, and in halves where the card's memory wants it."""
+        """As `generate`, with transformers' GenerationConfig `settings`."""
         import torch
 
         try:
@@ -111,7 +112,7 @@ class Loaded:
         ]
 
     def _at_once(
-        self, prompts: Rows[list[int]], begins: Rows[list[list[int]]], over: Rows[Over], settings: Any
+        self, prompts: Sequence[list[int]], begins: Sequence[list[list[int]]], over: Sequence[Over], settings: Any
     ) -> list[list[int]]:
         import torch
 
@@ -119,7 +120,7 @@ class Loaded:
         ids = torch.tensor([[padding] * (width - len(prompt)) + prompt for prompt in prompts])
         seen = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
 
-        def held(ids: Any, scores: Any) -> Any:
+        def force_beginning(ids: Any, scores: Any) -> Any:
             for row, openings in enumerate(begins):
                 if allowed := list(may_follow(openings, ids[row, width:].tolist())):
                     only = torch.full_like(scores[row], -torch.inf)
@@ -135,12 +136,12 @@ class Loaded:
             input_ids=ids.to(self.device),
             attention_mask=seen.to(self.device),
             generation_config=settings,
-            logits_processor=[held] if any(begins) else None,
+            logits_processor=[force_beginning] if any(begins) else None,
             stopping_criteria=[ended] if over else None,
         )
         return [_up_to_stop(row, set(settings.eos_token_id)) for row in whole[:, width:].tolist()]
 
-    def loss(self, sequences: Rows[Sequence], adapted: bool) -> float:
+    def loss(self, sequences: Sequence[TokenSequence], adapted: bool) -> float:
         """Mean negative log-likelihood, in nats, of the learned tokens of rendered rows."""
         import torch
 
@@ -165,7 +166,7 @@ class Loaded:
 
 
 def free_memory() -> None:
-    """Gives the card back what nobody uses any more: also what only a circle of references holds."""
+    """Frees the card's memory that is no longer used, also by objects that only refer to each other."""
     import torch
 
     gc.collect()

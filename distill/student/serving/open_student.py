@@ -1,4 +1,4 @@
-"""The student behind the same interface as the teacher, by whatever can serve it here: one server is base and student.
+"""Opens the student with the interface of the teacher, by whatever can serve it here; one server is base and student.
 
 An endpoint of the user's own (`runtime.student_url`), the embedded llama.cpp for `local/<name>` and GGUF files, vLLM
 where it is installed beside a CUDA device, else transformers in this process.
@@ -32,8 +32,8 @@ def open_student(params: dict[str, Any], adapter: Path, slots: int = 1) -> Model
     `slots`: conversations that llama.cpp has side by side. One is as fast on two cores as four, and gives the same answers
     every time; with more, rounding depends on which requests share a batch.
 
-    Nothing is loaded or started before the first question. Raises InputError where the adapter is missing, or its
-    template is one that no server here can read calls of.
+    Nothing is loaded or started before the first request. Raises InputError where the adapter is missing, or no server
+    here can read the tool calls of its template.
     """
     path, runtime = params["student"]["path"], params["runtime"]
     name = hub.without_revision(path)
@@ -61,9 +61,10 @@ def open_student(params: dict[str, Any], adapter: Path, slots: int = 1) -> Model
 
 
 def _unread_calls(tokenizer: Tokenizer) -> UnreadCalls | None:
+    """Watches the answers of a server for calls; None where we cannot read calls of this template."""
     try:
         return UnreadCalls(form(tokenizer), call_parser(tokenizer))
-    except InputError:  # calls in a form that only the server knows
+    except InputError:  # only the server knows the form of the calls
         return None
 
 

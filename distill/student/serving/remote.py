@@ -22,12 +22,15 @@ from distill.teacher.retry import until_answered
 from distill.teacher.store import Note
 
 STUDENT = "student"
-"""What a server calls the base with the adapter; the base goes by its own name."""
+"""The name of the base with the adapter on a server; the base alone has its own name."""
 
 
 class Served:
-    """`start(port, stop)` gives the endpoint, at the first question, on a free port; it is left when the student is
-    closed, and `stop` is set if it is not ready by then. `unread` looks at what the student answers."""
+    """A student on a server, which is started or found at the first request.
+
+    `start(port, stop)` is a context that gives the endpoint on a free port; it ends when the student is closed, and `stop`
+    is set if it is not ready by then. `unread` looks at the student's answers.
+    """
 
     seeded = False
     leased = False
@@ -66,7 +69,7 @@ class Served:
         if self._started is None:
             starting = asyncio.to_thread(self._server.enter_context, self.start(0, self._stop))
             self._started = asyncio.ensure_future(starting)
-        endpoint = await asyncio.shield(self._started)  # cancelling one question must not cancel the start
+        endpoint = await asyncio.shield(self._started)  # cancelling one request must not cancel the start
         if self._http is None:
             self._http = Http(endpoint.base_url, {"Authorization": f"Bearer {endpoint.api_key}"}, TIMEOUT_S)
         sampling = {name: value for name, value in request["sampling"].items() if name != "lora"}
@@ -77,14 +80,14 @@ class Served:
             "sampling": sampling,
             "tools": tools_as_served(request["tools"]),
         }
-        answer = await self._steadily(request | changes)
+        answer = await self._ask_with_retries(request | changes)
         if self._unread and adapted:
             self._unread.look(answer["message"], request["tools"])
         message = with_plain_ids(answer["message"], request["messages"])
         return {**answer, "message": message, "response_id": None, "cost_usd": 0.0}
 
-    async def _steadily(self, request: dict[str, Any]) -> Answer:
-        """The answer, asked for again where that may help: what a busy server did not answer says nothing of the student."""
+    async def _ask_with_retries(self, request: dict[str, Any]) -> Answer:
+        """The answer, after retries where they may help: an error of a busy server says nothing about the student."""
         http = self._http
         assert http is not None
 
@@ -111,13 +114,13 @@ class Served:
             await self._http.close()
         if self._started is not None:
             self._stop.set()
-            with contextlib.suppress(Exception):  # who asked was told
+            with contextlib.suppress(Exception):  # the caller has had the error
                 await self._started
             await asyncio.to_thread(self._server.close)
         self._http = self._started = None
 
 
 def _under_both_names(message: dict[str, Any]) -> dict[str, Any]:
-    """Thoughts of earlier turns are `reasoning` to vLLM, which drops `reasoning_content`, once its own name for them."""
+    """A message with its thoughts as `reasoning`, too: vLLM drops `reasoning_content`, which it once used itself."""
     thought = message.get("reasoning_content")
     return message | {"reasoning": thought} if thought else message

@@ -1,5 +1,5 @@
-"""A server that gives the student's tool calls as text, for want of the right parser: the exam would find that it calls
-no tools."""
+"""Detects a server that returns the student's tool calls as text, since it lacks the right parser: to the exam, such a
+student would call no tools."""
 
 from typing import Any
 
@@ -7,14 +7,14 @@ from distill.student.serving.reply import Form
 from distill.teacher.errors import Fatal
 
 UNREAD = 3
-"""Calls in the text of a server that has read none, after which it is not asked any more. One may be the student's fault:
-a broken call that is read here and not there."""
+"""Calls in the text of a server that has parsed none, after which the run ends. One may be the student's fault: a broken
+call that can be read here and not there."""
 SHOWN = 60
 """Characters of a call that are shown."""
 
 
 class UnreadCalls:
-    """Looks at a server's answers. `form` is how the student writes calls; `parser` is vLLM's name for that, if any."""
+    """Watches a server's answers. `form` is how the student writes calls; `parser` is vLLM's name for that, if any."""
 
     def __init__(self, form: Form, parser: str | None):
         self._form, self._parser = form, parser
@@ -28,8 +28,8 @@ class UnreadCalls:
         if self._reads or not tools:
             return
         names = {tool["function"]["name"] for tool in tools}
-        said = self._form.read(message["content"], tools)
-        if not names & {call["function"]["name"] for call in said.get("tool_calls", [])}:
+        parsed = self._form.read(message["content"], tools)
+        if not names & {call["function"]["name"] for call in parsed.get("tool_calls", [])}:
             return
         self._unread += 1
         if self._unread == UNREAD:

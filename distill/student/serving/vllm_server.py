@@ -1,4 +1,4 @@
-"""vLLM as a process of ours: base and adapter as two models, with the template that was trained with."""
+"""Runs vLLM as a child process: base and adapter as two models, with the template of the training."""
 
 import json
 import os
@@ -19,7 +19,7 @@ import jinja2
 
 from distill.records.terminal import say
 from distill.student.serving.remote import STUDENT
-from distill.student.serving.reply import SHOWN_CALL, said_turn
+from distill.student.serving.reply import SHOWN_CALL, rendered_turn
 from distill.student.tokenizer import Tokenizer
 from distill.teacher.errors import Fatal
 from distill.teacher.llama_server import Endpoint, healthy
@@ -27,7 +27,7 @@ from distill.teacher.llama_server import Endpoint, healthy
 READY_S = 1800.0
 """Seconds that vLLM may take to load a large model and compile."""
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
-"""What vLLM takes as --max-lora-rank."""
+"""The values of vLLM's --max-lora-rank."""
 PARSERS = {
     r'<tool_call>\s*\{\s*"name"': "hermes",
     r"<tool_call>\s*<function=": "qwen3_coder",
@@ -39,9 +39,10 @@ PARSERS = {
 THOUGHTS = {"</think>": "qwen3", "<channel|>": "gemma4"}
 """What ends a thought in the rendered text, and vLLM's parser for it."""
 NO_THOUGHT_IS_ANSWER = {"gemma4"}
-"""Parsers that take a turn without that for an answer; the others take it for an unfinished thought, so that they are
-only for templates that write it in every turn."""
+"""Parsers to which a turn without that end is an answer. To the others it is an unfinished thought, so they fit only
+templates that write it in every turn."""
 LAST_WORDS = 30
+"""Lines of vLLM's output that are shown when it ends."""
 
 
 def cuda() -> bool:
@@ -54,19 +55,19 @@ def cuda() -> bool:
 def call_parser(tokenizer: Tokenizer) -> str | None:
     """vLLM's parser for the calls that a tokenizer's template writes; None where it has none."""
     try:
-        turn = said_turn(tokenizer, SHOWN_CALL)
-    except (jinja2.TemplateError, TypeError, ValueError):  # a template without tools may not even take a call
+        turn = rendered_turn(tokenizer, SHOWN_CALL)
+    except (jinja2.TemplateError, TypeError, ValueError):  # a template without tools may refuse a call
         return None
     return next((name for pattern, name in PARSERS.items() if re.search(pattern, turn, re.DOTALL)), None)
 
 
 def arguments(base: Path, name: str, adapter: Path, tokenizer: Tokenizer) -> list[str]:
-    """The command `vllm serve` for the base in a folder, called `name`, with an adapter and its tokenizer, whose calls
-    vLLM has a parser for; without host and port.
+    """The command `vllm serve` for the base in a folder, served as `name`, with an adapter and its tokenizer, without host
+    and port. vLLM must have a parser for its calls.
     """
     parser = call_parser(tokenizer)
     assert parser
-    turn, thoughtless = (said_turn(tokenizer, SHOWN_CALL | more) for more in ({"reasoning_content": "?"}, {}))
+    turn, thoughtless = (rendered_turn(tokenizer, SHOWN_CALL | more) for more in ({"reasoning_content": "?"}, {}))
     thinking = [
         word
         for end, name in THOUGHTS.items()
@@ -81,7 +82,7 @@ def arguments(base: Path, name: str, adapter: Path, tokenizer: Tokenizer) -> lis
         "--enable-lora", "--lora-modules", f"{STUDENT}={adapter}",
         "--max-lora-rank", str(next(allowed for allowed in RANKS if allowed >= rank)),
         "--chat-template", str(adapter / "chat_template.jinja"),
-        "--chat-template-content-format", "string",  # Gemma 4's would say a list of texts otherwise than a text
+        "--chat-template-content-format", "string",  # Gemma 4's template renders a list of texts in another way than one text
         "--enable-auto-tool-choice", "--tool-call-parser", parser, *thinking,
     ]  # fmt: skip
 
@@ -90,8 +91,8 @@ def arguments(base: Path, name: str, adapter: Path, tokenizer: Tokenizer) -> lis
 def started(command: list[str], port: int, stop: threading.Event) -> Iterator[Endpoint]:
     """The endpoint of a `vllm serve` command, on a loopback port (0: a free one); the process ends with the block.
 
-    Raises Fatal, with vLLM's last words, when it ends before it serves, and when `stop` is set until then; prints them
-    when it ends later, which whoever asks it finds out.
+    Raises Fatal, with the end of vLLM's output, when it ends before it is ready, or when `stop` is set by then. When it
+    ends later, requests fail, and the end of its output is printed.
     """
     address = ("127.0.0.1", port or _free_port())
     key = secrets.token_urlsafe(24)
@@ -126,12 +127,12 @@ def _wait(process: subprocess.Popen[bytes], address: str, log: IO[bytes], stop: 
 
 def _last_words(process: subprocess.Popen[bytes], log: IO[bytes]) -> str:
     log.seek(0)
-    said = log.read().decode("utf-8", "replace").splitlines()[-LAST_WORDS:]
-    return "\n".join([f"vllm ended with {process.returncode}:", *said])
+    lines = log.read().decode("utf-8", "replace").splitlines()[-LAST_WORDS:]
+    return "\n".join([f"vllm ended with {process.returncode}:", *lines])
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Ends the process with the engine processes that it started: its session."""
+    """Ends the process and the engine processes that it started, which are its session."""
     for strength, patience in ((signal.SIGTERM, 30.0), (signal.SIGKILL, 30.0)):
         try:
             os.killpg(process.pid, strength)

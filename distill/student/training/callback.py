@@ -1,4 +1,4 @@
-"""What happens after each step: a line of progress, the refusal of nonsense, the end when nothing gets better."""
+"""Acts after each step: prints progress, stops at a loss that is not usable, and ends a training that has converged."""
 
 import math
 import time
@@ -10,11 +10,11 @@ from transformers import TrainerCallback
 from distill.records.faults import InputError
 from distill.student.training.checkpoints import mark_complete
 
-LINES = 200  # of progress, at most
+LINES = 200  # lines of progress, at most
 
 
 class Watch(TrainerCallback):
-    """`tokens` are those of one epoch; `early_stopping` as the parameter says."""
+    """Watches a training. `tokens`: those of one epoch; `early_stopping`: the parameter of that name."""
 
     def __init__(self, tokens: int, early_stopping: int | None):
         self.tokens, self.early_stopping = tokens, early_stopping
@@ -30,7 +30,7 @@ class Watch(TrainerCallback):
             print(f"step {state.global_step}: validation loss {logs['eval_loss']:.4f}", flush=True)
         if "loss" not in logs:
             return
-        refuse_nonsense(logs["loss"], logs["grad_norm"], state.global_step)
+        refuse_unusable(logs["loss"], logs["grad_norm"], state.global_step)
         step, last = state.global_step, state.max_steps
         if state.is_world_process_zero and (step % max(1, last // LINES) == 0 or step in (1, last)):
             took = time.monotonic() - self.began
@@ -43,7 +43,7 @@ class Watch(TrainerCallback):
             )
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Decides by the whole history, so that a resumed run decides alike."""
+        """Stops early, by the whole history, so that a resumed run decides in the same way."""
         losses = [entry["eval_loss"] for entry in state.log_history if "eval_loss" in entry]
         if self.early_stopping is not None and not_better_for(losses) >= self.early_stopping:
             control.should_training_stop = self.stopped = True
@@ -52,7 +52,7 @@ class Watch(TrainerCallback):
         from accelerate import PartialState
 
         PartialState().wait_for_everyone()  # each process writes a part of the checkpoint
-        # A run that was resumed at its last step would not know that it had been stopped there.
+        # A run resumed at its last step would not know that it was stopped there, so that checkpoint stays unmarked.
         if state.is_world_process_zero and not self.stopped:
             mark_complete(Path(args.output_dir), state.global_step)
 
@@ -62,7 +62,7 @@ def not_better_for(losses: list[float]) -> int:
     return len(losses) - 1 - losses.index(min(losses))
 
 
-def refuse_nonsense(loss: float, grad_norm: float, step: int) -> None:
+def refuse_unusable(loss: float, grad_norm: float, step: int) -> None:
     """Raises InputError for a loss or gradient from which nothing can be learned."""
     for name, value in (("loss", loss), ("grad_norm", grad_norm)):
         if not math.isfinite(value) or value == 0:

@@ -1,7 +1,7 @@
-"""Where a killed training goes on: checkpoints outside the workspace, named after all that determines the run.
+"""Checkpoints from which a killed training resumes, outside the workspace, named by a hash of all that determines the run.
 
-DVC empties an output before it runs a stage, so nothing to resume from may lie there. A checkpoint counts when its
-marker exists, which is written last; so a kill while one is being written costs a few steps, never the run.
+DVC empties an output before it runs a stage, so checkpoints cannot lie there. A checkpoint counts when its marker
+exists, which is written last; so a kill while one is being written costs a few steps, never the run.
 """
 
 import fcntl
@@ -21,13 +21,13 @@ from distill.student.training.examples import Examples
 
 MARKER = "complete"
 UNWRITTEN = ("inline_container.cc", "PytorchStreamWriter", "iostream error", "(os error ")
-"""What torch (the first three), safetensors and tokenizers say."""
+"""Parts of the messages of torch (the first three), and of safetensors and tokenizers, when a file cannot be written."""
 LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes", "flash-attn")
 
 
 def run_id(examples: Examples, params: dict[str, Any], fingerprint: str, template: str, machine: list[Any]) -> str:
-    """Equal for two runs that would give the same bytes: same tokens, parameters, base, libraries, code and machine
-    (what the processes compute on, and how many they are)."""
+    """A hash, equal for two runs that would give the same bytes: same tokens, parameters, base, libraries, code and
+    `machine` (the device, and the number of processes)."""
     digest = hashlib.sha256()
     for sequence in [*examples.train, None, *examples.validation]:
         digest.update(repr(sequence and (sequence.input_ids, sequence.labels)).encode())
@@ -41,7 +41,7 @@ def run_id(examples: Examples, params: dict[str, Any], fingerprint: str, templat
 
 @contextmanager
 def working_folder(run: str, first: bool = True) -> Iterator[Path]:
-    """The folder of a run, for this training alone; removed when the block ends well, kept when it does not.
+    """The folder of a run, for one training at a time; removed when the block succeeds, kept when it fails.
 
     Of several processes of one training only the `first` locks and removes it.
     """
@@ -58,9 +58,9 @@ def working_folder(run: str, first: bool = True) -> Iterator[Path]:
 
 @contextmanager
 def _alone(file: Path) -> Iterator[None]:
-    """Holds the lock `file`, which is removed when the block ends well.
+    """Holds the lock `file`, which is removed when the block succeeds.
 
-    It is removed while it is held; who waited for it then holds a file that has no name any more, and tries again.
+    It is removed while it is held, so a process that waited for it then holds a deleted file, and tries again.
     """
     while True:
         with file.open("w") as lock:
@@ -77,9 +77,9 @@ def _alone(file: Path) -> Iterator[None]:
 
 @contextmanager
 def saving(what: str, advice: str) -> Iterator[None]:
-    """Raises InputError, with `advice`, for whatever goes wrong while `what` is written.
+    """Turns the errors of a file that cannot be written into an InputError with `advice`; `what` names the file.
 
-    That a disk is full is an OSError to Python, and to torch, safetensors and tokenizers three other things.
+    A full disk is an OSError in Python, but torch, safetensors and tokenizers each raise something else.
     """
     try:
         yield
@@ -98,14 +98,14 @@ def _version(library: str) -> str | None:
 
 
 def mark_complete(folder: Path, step: int) -> None:
-    """To be called when checkpoint `step` is written."""
+    """Marks checkpoint `step` as completely written."""
     (folder / f"checkpoint-{step}" / MARKER).touch()
 
 
 def newest(folder: Path) -> Path | None:
     """The newest complete checkpoint; incomplete ones are removed."""
-    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
-    for path in found:
+    checkpoints = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    for path in checkpoints:
         if not (path / MARKER).exists():
             shutil.rmtree(path)
-    return next((path for path in reversed(found) if path.exists()), None)
+    return next((path for path in reversed(checkpoints) if path.exists()), None)

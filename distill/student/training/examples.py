@@ -1,11 +1,11 @@
-"""What the student is trained on: every row rendered, checked and counted before any training begins."""
+"""The training examples: every row rendered, checked and counted before the training begins."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from distill.records.faults import InputError
-from distill.student.render import IGNORED, Sequence, render
+from distill.student.render import IGNORED, TokenSequence, render
 from distill.student.template import Unrenderable
 from distill.student.tokenizer import Tokenizer
 from distill.student.training.validation import held_out_prompts
@@ -15,8 +15,8 @@ from distill.student.training.validation import held_out_prompts
 class Examples:
     """Training and validation sequences of one data set, with its counts."""
 
-    train: list[Sequence]
-    validation: list[Sequence]
+    train: list[TokenSequence]
+    validation: list[TokenSequence]
     rows: int
     validation_rows: int
 
@@ -38,7 +38,7 @@ def prepare(rows: Iterable[tuple[int, dict[str, Any]]], source: str, tokenizer: 
     nothing to learn, or that is longer than `max_length` tokens.
     """
     faults: list[str] = []
-    rendered: dict[str, list[list[Sequence]]] = {}
+    rendered: dict[str, list[list[TokenSequence]]] = {}
     for line, row in rows:
         try:
             sequences = render(row, tokenizer)
@@ -58,11 +58,15 @@ def prepare(rows: Iterable[tuple[int, dict[str, Any]]], source: str, tokenizer: 
     train = [row for prompt, kept in rendered.items() if prompt not in held_out for row in kept]
     validation = [row for prompt, kept in rendered.items() if prompt in held_out for row in kept]
     return Examples(
-        [s for row in train for s in row], [s for row in validation for s in row], len(train), len(validation)
+        train=[sequence for row in train for sequence in row],
+        validation=[sequence for row in validation for sequence in row],
+        rows=len(train),
+        validation_rows=len(validation),
     )
 
 
-def _fault(sequences: list[Sequence], max_length: int) -> str | None:
+def _fault(sequences: list[TokenSequence], max_length: int) -> str | None:
+    """Why a rendered row cannot be trained on; None for one that can."""
     if not any(label != IGNORED for sequence in sequences for label in sequence.labels):
         return "/messages: nothing to learn from: no assistant turn, or weight 0 on all of them"
     longest = max(len(sequence.input_ids) for sequence in sequences)

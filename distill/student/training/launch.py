@@ -1,4 +1,4 @@
-"""Several cards: the stage starts itself once per card, through accelerate.
+"""Training on several cards: the stage starts itself once per card, through accelerate.
 
 A base that is not quantised is spread over the cards (FSDP, fsdp.yaml beside this file); each card holds a 4-bit one
 whole. For several machines, run the same command on each (README, "Training on a GPU").
@@ -17,7 +17,7 @@ STAGE = "stages.sft_train"
 
 
 def launched() -> bool:
-    """Whether this process is one of those that a launcher started."""
+    """Whether a launcher started this process."""
     return "WORLD_SIZE" in os.environ
 
 
@@ -27,7 +27,7 @@ def is_first() -> bool:
 
 
 def processes() -> int:
-    """How many processes the world has that this process is in, or would start: one per card."""
+    """How many processes train together: those that were launched, else one per card of this machine."""
     if launched():
         return int(os.environ["WORLD_SIZE"])
     import torch
@@ -36,16 +36,16 @@ def processes() -> int:
 
 
 def command(processes: int, four_bit: bool) -> list[str]:
-    """What starts `processes` processes on this machine."""
-    way = ["--multi_gpu", "--mixed_precision", "bf16"] if four_bit else ["--config_file", str(FSDP)]
+    """The command that starts `processes` processes on this machine."""
+    strategy = ["--multi_gpu", "--mixed_precision", "bf16"] if four_bit else ["--config_file", str(FSDP)]
     count = ["--num_processes", str(processes), "--num_machines", "1"]
-    return [sys.executable, "-m", "accelerate.commands.launch", *way, *count, "-m", STAGE]
+    return [sys.executable, "-m", "accelerate.commands.launch", *strategy, *count, "-m", STAGE]
 
 
 def run(start: list[str]) -> int:
-    """Runs the command until it ends well or for another reason than memory; its exit code.
+    """Runs the command, again whenever it runs out of memory, and returns its exit code.
 
-    A process that runs out of memory ends them all, and has noted what to try next.
+    A process that runs out of memory ends all others, and leaves a note of what to try next.
     """
     with tempfile.TemporaryDirectory() as folder:
         notice = Path(folder) / "out-of-memory"

@@ -1,4 +1,4 @@
-"""Where an adapter comes from: the training report and the model card. Neither knows a time, a machine or a path."""
+"""The lineage of an adapter: the training report and the model card. Neither contains a time, a machine or a path."""
 
 from importlib.metadata import version
 from typing import Any
@@ -38,8 +38,8 @@ def report(examples: Examples, trained: Trained, base: Base, teachers: list[str]
 
 def card(record: dict[str, Any], params: dict[str, Any]) -> str:
     """README.md of the adapter's folder, from reports/training.json and the parameters `student:`."""
-    unsaid = {"path", "template"} | ({"lora_rank"} if params["qlora_rank"] else set())
-    shown = {name: value for name, value in params.items() if name not in unsaid and value is not None}
+    left_out = {"path", "template"} | ({"lora_rank"} if params["qlora_rank"] else set())
+    shown = {name: value for name, value in params.items() if name not in left_out and value is not None}
     settings = "\n".join(f"| {name} | {value} |" for name, value in shown.items())
     validation = "" if record["validation_loss"] is None else f"| validation loss | {record['validation_loss']:.4f} |\n"
     held_out = f"; {record['validation_rows']} rows held out for validation" if record["validation_rows"] else ""

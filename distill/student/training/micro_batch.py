@@ -1,7 +1,7 @@
-"""How many rows go through the model at once: as many as fit, found out rather than asked for.
+"""Finds how many rows fit through the model at once, by trying, so that nobody has to set it.
 
-A batch is the same whatever its parts are, so less memory means more parts, not another result. What a run has found
-out is kept beside its checkpoints: after a kill it goes on with the same parts and ends in the same bytes.
+A batch is the same however it is split, so less memory means more parts, not another result. The split of a run is
+stored beside its checkpoints: after a kill it resumes with the same parts and ends in the same bytes.
 """
 
 import json
@@ -13,16 +13,16 @@ from distill.records.atomic import replacing
 from distill.student.training.examples import Examples
 from distill.student.training.packing import common_context
 
-TOKENS_AT_ONCE = {"cpu": 1024, "cuda": 8192}  # of one forward pass, to begin with
-ENOUGH_TOKENS = 2048  # keep a card busy: fewer rows cost nothing down to here, computing activations again a third
+TOKENS_AT_ONCE = {"cpu": 1024, "cuda": 8192}  # tokens of one forward pass that are tried first
+ENOUGH_TOKENS = 2048  # of one forward pass that keep a card busy: down to here fewer rows cost less than recomputing
 OUT_OF_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 FILE = "memory.json"
-NOTICE = "DISTILL_OUT_OF_MEMORY"  # a file that a launched process makes, so that whoever launched it tries again
+NOTICE = "DISTILL_OUT_OF_MEMORY"  # names a file by which a launched process tells its launcher to try again
 
 
 @dataclass(frozen=True)
 class Fit:
-    """The parts of a batch."""
+    """How a batch is split to fit into memory."""
 
     rows: int
     """Rows of one forward pass in one process."""
@@ -31,12 +31,12 @@ class Fit:
 
 
 def first(examples: Examples, share: int, device: str) -> Fit:
-    """Where to begin: `share` is what one process has of a batch; device is cpu or cuda."""
+    """The split that is tried first. `share`: rows of a batch that one process has; device: cpu or cuda."""
     return Fit(rows_at_once(examples, share, TOKENS_AT_ONCE[device], device == "cpu"), False)
 
 
 def less(fit: Fit, share: int, longest: int) -> Fit | None:
-    """The next smaller parts of a batch of `share` rows, whose longest has `longest` tokens; None where there are none."""
+    """The next split of `share` rows that needs less memory; None where there is none. `longest`: tokens of the longest row."""
     smaller = max((rows for rows in range(1, fit.rows // 2 + 1) if share % rows == 0), default=None)
     if not fit.recompute and (smaller is None or smaller * longest < ENOUGH_TOKENS):
         return Fit(fit.rows, True)
@@ -58,7 +58,7 @@ def longest_row(examples: Examples) -> int:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """torch has a type of its own for what it allocates on cards, and only words for the rest."""
+    """Whether an error means that memory ran out: torch has a type for that of cards, and only messages for the rest."""
     import torch
 
     return isinstance(error, torch.OutOfMemoryError) or (
@@ -66,14 +66,14 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-def found(folder: Path) -> Fit | None:
-    """What a run that was killed had found out."""
+def stored(folder: Path) -> Fit | None:
+    """The split that is stored in the folder of a run; None for a new run."""
     file = folder / FILE
     return Fit(**json.loads(file.read_text())) if file.exists() else None
 
 
 def keep(fit: Fit, folder: Path) -> None:
-    """Keeps the parts for the rest of the run, and tells the launcher, when there is one."""
+    """Stores the split for the rest of the run, and tells the launcher, where there is one."""
     with replacing(folder / FILE) as file:
         file.write(json.dumps(asdict(fit)).encode())
     if notice := os.environ.get(NOTICE):

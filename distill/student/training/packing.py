@@ -1,9 +1,9 @@
-"""Several sequences as one, so that what they have in common is computed once.
+"""Packs several sequences into one, so that their common beginning is computed once.
 
 Rows of one task begin alike: the same system text and the same tools, half of a short row. A batch becomes one
 sequence, the common beginning followed by the rest of each row, and a mask lets each rest see the beginning and
-itself only. Positions are as in the single rows, so losses and gradients are those of the separate rows; there is
-no padding. That pays where rows are short and arithmetic is dear: on a CPU. On a card, rows simply follow each other
+itself only. Positions are those of the single rows, so losses and gradients are those of the separate rows; there is
+no padding. That pays where rows are short and arithmetic is slow: on a CPU. On a card, rows simply follow each other
 (`concatenate`), and attention keeps them apart by their positions (`keep_apart`).
 """
 
@@ -15,12 +15,12 @@ from distill.student.render import IGNORED
 Batch = dict[str, Any]
 Collate = Callable[[list[dict[str, list[int]]]], Batch]
 FULL, SLIDING = {"full_attention", "attention"}, {"sliding_attention"}
-STATES = ("mamba_", "linear_", "conv_", "ssm_", "recurrent_")
-"""Beginnings of the names of settings that only models have which carry a state from token to token."""
+STATEFUL_PREFIXES = ("mamba_", "linear_", "conv_", "ssm_", "recurrent_")
+"""Prefixes of config fields that only recurrent and state-space models have."""
 
 
 def layout(config: Any) -> Literal["shared", "apart", "alone"]:
-    """How rows of a model may lie together, by its transformers config.
+    """How rows may share a sequence, by the model's transformers config.
 
     shared: a mask of our own keeps rows apart (`pack`). apart: positions do (`concatenate`, `keep_apart`), since a mask
     of our own would replace that of sliding windows. alone: nothing does, since layers carry a state from row to row.
@@ -28,7 +28,7 @@ def layout(config: Any) -> Literal["shared", "apart", "alone"]:
     text = config.get_text_config()
     settings = text.to_dict()
     kinds = set(settings.get("layer_types") or settings.get("layers_block_type") or [])
-    if not kinds <= FULL | SLIDING or any(name.startswith(STATES) for name in settings):
+    if not kinds <= FULL | SLIDING or any(name.startswith(STATEFUL_PREFIXES) for name in settings):
         return "alone"
     windows = settings.get("sliding_window") and settings.get("use_sliding_window", True)
     return "apart" if kinds & SLIDING or (windows and not kinds) else "shared"
@@ -84,7 +84,7 @@ def concatenate(rows: list[dict[str, list[int]]]) -> Batch:
 def keep_apart(model: Any, inputs: Batch) -> Batch:
     """`inputs` of `concatenate`, on the model's device, with the masks that keep their rows apart.
 
-    Most models of transformers make them from the positions; gpt-oss and some more do not look, and rows would see each
+    Most models of transformers make these from the positions; gpt-oss and some others do not, and rows would see each
     other. Flash attention goes by the positions and needs no mask, and neither does a single row.
     """
     import torch
@@ -93,17 +93,16 @@ def keep_apart(model: Any, inputs: Batch) -> Batch:
     positions = inputs["position_ids"]
     if "attention_mask" in inputs or "flash" in model.config._attn_implementation or (positions == 0).sum() == 1:
         return inputs
-    embedded = torch.empty(
-        *positions.shape, 0, dtype=model.dtype, device=positions.device
-    )  # only its form is looked at
+    # Only the shape of the embeddings is used.
+    embedded = torch.empty(*positions.shape, 0, dtype=model.dtype, device=positions.device)
     masks = create_masks_for_generate(model.config, embedded, None, None, positions)
     return inputs | {"attention_mask": masks}
 
 
 def common_context(rows: list[dict[str, list[int]]]) -> int:
-    """How many tokens all rows begin with that none of them learns, less one.
+    """The number of tokens that all rows begin with and none of them learns, less one.
 
-    The one that is left to each row predicts its next token, which may be a learned one and differ between rows.
+    That one stays with each row, to predict the row's next token, which may be learned and differ between rows.
     """
     shared = 0
     for column in zip(*(row["input_ids"] for row in rows), strict=False):

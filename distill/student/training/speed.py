@@ -1,7 +1,8 @@
-"""How fast a training is, against what the machine could do. Measured, so it is printed and never written to an output.
+"""Measures the speed of a training against the peak of the machine. It is printed, and never written to an output.
 
-Floating-point operations of LoRA training (no gradients of the frozen weights, but through them): forward and backward
-each pass once through every linear layer, attention goes back twice, the head counts at learned positions only.
+Floating-point operations of LoRA training (gradients go through the frozen weights, but not into them): forward and
+backward each pass once through every linear layer, attention has two backward passes, the head counts at learned
+positions only.
 """
 
 import resource
@@ -10,19 +11,20 @@ from dataclasses import dataclass
 from typing import Any
 
 GEMM = (512, 1024, 1024)
+"""Rows, inner size and columns of the matrix product that measures the peak of a CPU."""
 GEMM_TRIES = 12
 
 
 @dataclass
 class Meter:
-    """Counts the operations of a training; what recomputing repeats does not count."""
+    """Counts the operations of a training, without those that recomputing repeats."""
 
     per_position: float
-    """Of the linear layers and the adapter."""
+    """Operations of the linear layers and the adapter for a position."""
     per_pair: float
-    """Of attention, for each position that a position looks at."""
+    """Operations of attention for a position and one that it attends to."""
     per_learned: float
-    """Of the head."""
+    """Operations of the head for a learned position."""
     done: Any = 0.0
 
     def count(self, position_ids: Any, learned: int) -> None:
@@ -33,7 +35,7 @@ class Meter:
 
 @dataclass(frozen=True)
 class Speed:
-    """What a training took."""
+    """The speed of a training, and the memory that it took."""
 
     seconds: float
     tokens_per_s: float
@@ -51,7 +53,7 @@ class Speed:
 
 
 def meter(model: Any) -> Meter:
-    """The meter of a peft model. What its attention sums up is as wide as the layers' o_proj."""
+    """The meter of a peft model. The width of its attention is the input of each layer's o_proj."""
     config, frozen, adapter, attended = model.config.get_text_config(), 0, 0, 0
     for name, module in model.get_base_model().get_decoder().named_modules():
         if name.endswith(".o_proj"):
@@ -78,7 +80,7 @@ def measured(done: float, tokens: float, seconds: float, device: str) -> Speed:
 
 
 def peak(device: str) -> float | None:
-    """Operations per second that one process can hope for; None where nobody has written it down."""
+    """Operations per second that one process can reach; None for a card whose peak is not known."""
     import torch
 
     if device == "cuda":
@@ -96,7 +98,7 @@ def peak(device: str) -> float | None:
 
 
 def forget_peak(device: str) -> None:
-    """Begins anew to look for the highest point of a card's memory; that of a process cannot be forgotten."""
+    """Resets the highest point of a card's memory; that of a process cannot be reset."""
     import torch
 
     if device == "cuda":

@@ -1,7 +1,7 @@
-"""LoRA training of a student, from sequences to an adapter, on what the machine has.
+"""LoRA training of a student, from sequences to an adapter, on whatever device the machine has.
 
-One code path for a CPU (fp32), a card (bf16, or a 4-bit base) and several (launch.py). Each step is the same whatever
-fits into memory at once: see memory.py. What is special about the trainer is in trainer.py.
+One code path for a CPU (fp32), a card (bf16, or a 4-bit base) and several (launch.py). Each step is the same however
+much fits into memory at once: see micro_batch.py. The trainer's own loss is in trainer.py.
 """
 
 import gc
@@ -31,7 +31,7 @@ CHECKPOINTS = 10  # a kill costs a tenth of the run at most; the validation loss
 
 @dataclass(frozen=True)
 class Trained:
-    """What came out of a training."""
+    """The result of a training."""
 
     model: Any
     """The base model with its adapter (peft)."""
@@ -42,7 +42,7 @@ class Trained:
     validation: list[dict[str, float]]
     """One entry per measurement: epoch, loss. Empty when no prompt was held out."""
     validation_loss: float | None
-    """Of the adapter that came out: the lowest with early stopping, else the last."""
+    """The validation loss of the resulting adapter: the lowest with early stopping, else the last."""
     epochs: float
     """Passes over the rows, which early stopping may have cut short."""
     trainable: int
@@ -53,12 +53,12 @@ class Trained:
 
 
 def train(examples: Examples, base: Base, params: dict[str, Any], folder: Path) -> Trained:
-    """Trains an adapter with the parameters `student:`; `folder` holds the checkpoints and may hold those of a kill.
+    """Trains an adapter with the parameters `student:`; resumes from a checkpoint in `folder`, where there is one.
 
-    In a launched process it does that process's share, and every process returns. Prints a line of progress per step.
-    Raises InputError when loss or gradient is zero or not a number, when the base never learned a token that is to be
-    learned, when a 4-bit base is asked for that this machine cannot load, when the batch cannot be shared among the
-    processes, and when one row is too much for the memory.
+    In a launched process it does that process's share, and every process returns. Prints lines of progress.
+    Raises InputError when loss or gradient is zero or not a number, when a token to be learned is one that the base was
+    never trained to output, when this machine cannot load a 4-bit base that is asked for, when the batch cannot be shared
+    evenly among the processes, and when a single row does not fit into memory.
     """
     from accelerate import PartialState
 
@@ -71,7 +71,7 @@ def train(examples: Examples, base: Base, params: dict[str, Any], folder: Path) 
             " trains to the end"
         )
     alone = layout(base_weights.config(base.directory)) == "alone"
-    fit = micro_batch.found(folder) or micro_batch.first(examples, 1 if alone else mine, device)
+    fit = micro_batch.stored(folder) or micro_batch.first(examples, 1 if alone else mine, device)
     while True:
         try:
             return _train(examples, base, params, folder, device, fit, mine)
@@ -85,11 +85,11 @@ def train(examples: Examples, base: Base, params: dict[str, Any], folder: Path) 
                 ) from None
             micro_batch.keep(smaller, folder)
             fit = smaller
-            said = f"{fit.rows} rows at once{', activations recomputed' if fit.recompute else ''}"
-            print(f"out of memory; going on with {said}", flush=True)
+            split = f"{fit.rows} rows at once{', activations recomputed' if fit.recompute else ''}"
+            print(f"out of memory; going on with {split}", flush=True)
             if state.num_processes > 1:
                 raise InputError(
-                    f"one of {state.num_processes} processes ran out of memory; the next run takes {said}"
+                    f"one of {state.num_processes} processes ran out of memory; the next run takes {split}"
                 ) from None
         _free(device)
 
@@ -105,7 +105,7 @@ def _train(
 
     from distill.student.training import trainer
 
-    forget_peak(device)  # of a try that did not fit
+    forget_peak(device)  # that of an attempt which did not fit
     set_seed(params["seed"])
     arguments = _arguments(examples, params, folder, device, fit, share)
     model = base_weights.load(base, params["qlora_rank"] is not None, device)
@@ -123,19 +123,19 @@ def _train(
         examples=examples,
         early_stopping=params["early_stopping"],
     )
-    with PartialState().main_process_first():  # it removes what a kill has left half-written
-        begin = newest(folder)
-    if begin and PartialState().is_main_process:
-        print(f"resuming after step {begin.name.rpartition('-')[2]}", flush=True)
+    with PartialState().main_process_first():  # it removes incomplete checkpoints
+        checkpoint = newest(folder)
+    if checkpoint and PartialState().is_main_process:
+        print(f"resuming after step {_step(checkpoint)}", flush=True)
     began = time.monotonic()
-    # Autocast rounds what goes into the adapter to bf16 as well, so peft need not copy it to fp32 and back: the same bits.
+    # Autocast rounds the adapter's inputs to bf16 anyway, so peft need not copy them to fp32 and back: the bits are the same.
     with disable_input_dtype_casting(student.model, active=arguments.bf16):
-        student.train(resume_from_checkpoint=str(begin) if begin else None)
+        student.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     seconds = time.monotonic() - began
     history, spread = student.state.log_history, student.is_fsdp_enabled
     held_out = [entry for entry in history if "eval_loss" in entry]
     losses = [entry["eval_loss"] for entry in held_out]
-    first = next((entry["epoch"] for entry in history if begin and entry["step"] == _step(begin)), 0.0)
+    first = next((entry["epoch"] for entry in history if checkpoint and entry["step"] == _step(checkpoint)), 0.0)
     trainable, parameters = student.model.get_nb_trainable_parameters()
     return Trained(
         model=student.model,
@@ -151,6 +151,7 @@ def _train(
 
 
 def _by_step(history: list[dict[str, Any]]) -> list[dict[str, float | None]]:
+    """The log of `Trained` from the trainer's history."""
     held_out = {entry["step"]: entry["eval_loss"] for entry in history if "eval_loss" in entry}
     columns = ("step", "loss", "grad_norm", "learning_rate")
     return [
@@ -178,7 +179,7 @@ def _arguments(examples: Examples, params: dict[str, Any], folder: Path, device:
         data_seed=params["seed"],
         bf16=device == "cuda",
         use_cpu=device == "cpu",
-        router_aux_loss_coef=0.0,  # the loss is ours, and knows nothing of a router's
+        router_aux_loss_coef=0.0,  # our own loss has no part for the router
         activation_checkpointing=fit.recompute,
         ddp_find_unused_parameters=False,
         max_length=None,
@@ -201,7 +202,7 @@ def _arguments(examples: Examples, params: dict[str, Any], folder: Path, device:
 
 
 def share(batch_size: int, processes: int) -> int:
-    """Rows of a batch that each process takes. Raises InputError when they are not equally many."""
+    """Rows of a batch for each process. Raises InputError where the batch cannot be shared evenly."""
     if batch_size % processes:
         raise InputError(
             f"params.yaml: /student/batch_size: {batch_size} rows cannot be shared evenly among {processes} processes"

@@ -1,7 +1,7 @@
 """TRL's SFTTrainer with a loss and an evaluation of our own.
 
-TRL renders, truncates and packs in ways that silently lose labels, and on a CPU it scores every position of every
-row. So it gets finished sequences, batches that are packed here (packing.py), and a loss that asks for logits at
+TRL renders, truncates and packs in ways that silently lose labels, and on a CPU it computes logits at every position of
+every row. So it gets rendered sequences, batches that are packed here (packing.py), and a loss that computes logits at
 learned positions only. The optimizer, schedule, checkpoints and devices are TRL's.
 """
 
@@ -34,11 +34,11 @@ class Student(SFTTrainer):
         self.meter.count(inputs["position_ids"], learned)
         if num_items_in_batch is None:
             return loss / learned
-        # It counts the labels of all processes, whose gradients are averaged.
+        # num_items_in_batch counts the labels of all processes, and their gradients are averaged.
         return loss * self.accelerator.num_processes / num_items_in_batch
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """The mean loss of the held-out tokens. Every process computes all of it: it is little, and needs no exchange."""
+        """The mean loss of the held-out tokens. Every process computes all of it, which is little and needs no exchange."""
         self.model.eval()
         rows, at_once = list(self.eval_dataset), self.args.per_device_eval_batch_size
         loss, labels = 0.0, 0
@@ -60,11 +60,12 @@ class Student(SFTTrainer):
             super()._save_checkpoint(model, trial)
 
     def _summed_loss(self, model: Any, inputs: dict[str, Any]) -> tuple[Any, int]:
+        """The sum of the losses at the learned positions, and their number."""
         targets = inputs["shift_labels"][0]
         learned = (targets != IGNORED).nonzero().flatten()
-        seen = {name: value for name, value in inputs.items() if name not in ("labels", "shift_labels")}
-        seen = keep_apart(self.accelerator.unwrap_model(model), seen)
-        logits = model(**seen, use_cache=False, logits_to_keep=learned).logits[0].float()
+        model_inputs = {name: value for name, value in inputs.items() if name not in ("labels", "shift_labels")}
+        model_inputs = keep_apart(self.accelerator.unwrap_model(model), model_inputs)
+        logits = model(**model_inputs, use_cache=False, logits_to_keep=learned).logits[0].float()
         return torch.nn.functional.cross_entropy(logits, targets[learned], reduction="sum"), len(learned)
 
 
@@ -73,7 +74,9 @@ def build(model: Any, peft_config: Any, args: Any, examples: Examples, early_sto
     student = Student(
         model=model,
         args=args,
-        processing_class=AutoTokenizer.from_pretrained(model.name_or_path),  # TRL would ask for one of images as well
+        processing_class=AutoTokenizer.from_pretrained(
+            model.name_or_path
+        ),  # else TRL would load an image processor as well
         peft_config=peft_config,
         train_dataset=_dataset(examples.train),
         eval_dataset=_dataset(examples.validation) if examples.validation else None,
@@ -81,7 +84,7 @@ def build(model: Any, peft_config: Any, args: Any, examples: Examples, early_sto
         callbacks=[Watch(examples.tokens, early_stopping)],
     )
     for parameter in student.model.parameters():
-        if parameter.requires_grad:  # TRL rounds an adapter over 4 bits to bf16, in which small steps change nothing
+        if parameter.requires_grad:  # TRL makes the adapter of a 4-bit base bf16, which rounds small steps away
             parameter.data = parameter.data.float()
     student.model_accepts_loss_kwargs = True  # else each part of a batch would weigh the same, however few its labels
     student.meter = meter(student.model)

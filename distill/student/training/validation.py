@@ -1,10 +1,10 @@
-"""Which training prompts are not trained on, so that their loss says how well the others were learned."""
+"""Chooses the training prompts that are held out for the validation loss."""
 
 import hashlib
 from collections.abc import Iterable
 
-HELD_OUT = 16  # one prompt in so many
-MOST_HELD_OUT = 200  # prompts: more would say no more, and take longer
+HELD_OUT = 16  # one prompt in 16
+MOST_HELD_OUT = 200  # prompts: more would take longer and not be more exact
 
 
 def held_out_prompts(prompts: Iterable[str]) -> set[str]:

@@ -1,4 +1,4 @@
-"""What the assistant said, for checks that look for phrases in it."""
+"""The texts of the assistant's turns, for checks that look for phrases in them."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a prompt asks, in a form in which it can be compared with others.
+"""The words of a prompt, in a form in which prompts can be compared.
 
 Only what the user says counts: system messages are shared by many prompts. Two prompts that differ in a number or a
 code, or that expect different answers, ask different things however alike their wording is: prompts that are written by
@@ -17,9 +17,10 @@ _SPACELESS = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _WORD = re.compile(rf"[{_SPACELESS}]|[^\W_{_SPACELESS}]+")
 _ASCII_WORDS = bytes(code if chr(code).isalnum() and code < 128 else ord(" ") for code in range(256))
 _GROUPED = re.compile(r",(?<=\d,)(?=\d{3}\b)")
+"""The comma in 1,000."""
 
 
-class Question(NamedTuple):
+class PromptWords(NamedTuple):
     """A prompt, to be compared."""
 
     words: Sequence[str]
@@ -28,9 +29,9 @@ class Question(NamedTuple):
     """The expected answer, if there is one."""
 
 
-def question(messages: Sequence[dict[str, Any]], metadata: dict[str, Any]) -> Question:
-    """What a conversation asks."""
-    return Question(words(said(messages)), expected(metadata))
+def of_messages(messages: Sequence[dict[str, Any]], metadata: dict[str, Any]) -> PromptWords:
+    """The words of the user in a conversation, with the expected answer."""
+    return PromptWords(words(role_text(messages)), expected(metadata))
 
 
 def words(text: str) -> list[str]:
@@ -41,8 +42,8 @@ def words(text: str) -> list[str]:
     return _WORD.findall(folded)
 
 
-def said(messages: Sequence[dict[str, Any]], role: str = "user") -> str:
-    """All that one role says."""
+def role_text(messages: Sequence[dict[str, Any]], role: str = "user") -> str:
+    """The contents of all messages of one role, as lines of one text."""
     return "\n".join([message.get("content") or "" for message in messages if message["role"] == role])
 
 
@@ -51,9 +52,9 @@ def numbers(words: Sequence[str]) -> frozenset[str]:
     return frozenset(word for word in words if not word.isalpha() and any(map(str.isdigit, word)))
 
 
-def answers_differ(one: Question, other: Question) -> bool:
+def answers_differ(first: PromptWords, second: PromptWords) -> bool:
     """Whether both expect an answer, and not the same."""
-    return one.expected is not None and other.expected is not None and one.expected != other.expected
+    return first.expected is not None and second.expected is not None and first.expected != second.expected
 
 
 def expected(metadata: dict[str, Any]) -> str | None:
