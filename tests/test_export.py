@@ -190,6 +190,18 @@ def test_a_hugging_face_dataset_gives_the_rows_back_and_has_a_card(exported, pro
     assert "| conversations with turns of weight 0 | 1 |" in text and "`calculator` (9)" in text
 
 
+def test_a_field_that_few_rows_have_does_not_break_the_dataset(exported, project):
+    """Loaders take the types of the first 10 MB for those of all rows, unless the card says them."""
+    datasets = pytest.importorskip("datasets")
+    exported("hf", rows(), "hf/data/train.jsonl")
+    file = project / "exports/hf/data/train.jsonl"
+    few = file.read_bytes()
+    plain = json.loads(few.splitlines()[0]) | {"messages": [{"role": "user", "content": "long " * 1000}]}
+    file.write_bytes((json.dumps(plain).encode() + b"\n") * 2200 + few)
+    loaded = datasets.load_dataset(str(project / "exports/hf"), cache_dir=str(project / "cache"), split="train")
+    assert len(loaded) == 2210 and any(message["tool_calls"] for message in loaded[-1]["messages"])
+
+
 def test_trl_prepares_our_rows_and_their_tools(exported, project):
     """SFTTrainer tokenises the exported dataset with a tiny model; the tools and the calls are in its text."""
     datasets, trl = pytest.importorskip("datasets"), pytest.importorskip("trl")

@@ -6,6 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from distill.dataset.export.huggingface import FEATURES
 from distill.records import jsonl
 from distill.records.faults import InputError
 from distill.records.ids import file_hash
@@ -55,7 +58,7 @@ configs:
   data_files:
   - split: train
     path: data/train.jsonl
----
+{yaml.safe_dump({"dataset_info": {"features": FEATURES}}, sort_keys=False)}---
 
 # {count} conversations with tools
 
