@@ -17,7 +17,7 @@ from conftest import ROOT
 from stage_process import Running, until
 from teacher_server import Asked, Books, refused, serving
 
-from distill.agent.summary import AGAIN
+from distill.agent.summary import RETRY_COMMAND
 from distill.teacher.errors import error
 from distill.teacher.store import Store
 
@@ -219,10 +219,10 @@ def test_what_failed_and_may_pass_is_asked_again_as_the_run_says(clone: Reposito
 
     with serving(teacher) as books:
         sums.set_params(clone.folder, teacher__base_url=books.base_url)
-        assert f"so type: {AGAIN}" in clone.dvc("repro", "teacher_rollouts")
+        assert f"so type: {RETRY_COMMAND}" in clone.dvc("repro", "teacher_rollouts")
         ill[0], asked = False, len(books.posts)
         assert "didn't change, skipping" in clone.dvc("repro", "teacher_rollouts") and len(books.posts) == asked
-        assert "3 of 3 rollouts completed" in clone.dvc(*AGAIN.split()[1:]) and len(books.posts) == asked + 2
+        assert "3 of 3 rollouts completed" in clone.dvc(*RETRY_COMMAND.split()[1:]) and len(books.posts) == asked + 2
 
 
 def test_a_killed_dvc_leaves_nobody_who_goes_on_buying(origin: Any, clone: Repository) -> None:

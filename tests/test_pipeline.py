@@ -155,7 +155,7 @@ CHANGES = [
     ("params.yaml", "concurrency: 4", "concurrency: 2", []),
     ("data/seed/shop.jsonl", '"messages"', '"variables": {}, "messages"', ["prompts"]),
     ("tools.py", "LONGEST = 200", "LONGEST = 201", ["teacher_rollouts", "convert", "evaluate", "report"]),
-    ("distill/dataset/prompts.py", '"""Seed rows', '"""The seed rows', ["prompts"]),
+    ("distill/dataset/prompts.py", '"""Turns', '"""Now turns', ["prompts"]),
     (
         "distill/teacher/chat.py",
         '"""Chat Completions',
@@ -164,7 +164,7 @@ CHANGES = [
     ),
     ("distill/dataset/convert.py", '"""', '"""Converts. ', ["convert"]),
     ("distill/dataset/checks/calls.py", '"""', '"""Checks. ', ["filter"]),
-    ("distill/student/evaluation/score.py", '"""How good', '"""How very good', ["evaluate"]),
+    ("distill/student/evaluation/score.py", '"""Scores', '"""Now scores', ["evaluate"]),
     ("distill/report/page.py", '"""', '"""The page. ', ["report"]),
     ("schemas/rejected.schema.json", '"title": "A row', '"title": "Any row', ["filter", "report"]),
     ("README.md", "# ", "## ", []),
