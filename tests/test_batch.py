@@ -333,6 +333,18 @@ def test_the_askers_hear_of_a_batch_when_its_files_are_gone(ready: Path) -> None
     assert batches.forgotten == set(batches.files)
 
 
+def batch_model_at(base_url: str, store: Store) -> BatchModel:
+    return BatchModel(
+        chat,
+        {"provider": "x", "api": "chat", "model": "m"},
+        lambda: Http(base_url, {}, 5),
+        find_prices=lambda: None,
+        budget=Budget(None),
+        halt=Halt(),
+        store=store,
+    )
+
+
 @pytest.mark.parametrize(("name", "value"), [("MOST_REQUESTS", 4), ("MOST_BYTES", 700)])
 def test_files_are_split(name: str, value: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(batch_file, name, value)
@@ -340,15 +352,7 @@ def test_files_are_split(name: str, value: int, monkeypatch: pytest.MonkeyPatch,
 
     async def ask(base_url: str) -> list[Any]:
         store = Store(tmp_path / "here")
-        model = BatchModel(
-            chat,
-            {"provider": "x", "api": "chat", "model": "m"},
-            lambda: Http(base_url, {}, 5),
-            find_prices=lambda: None,
-            budget=Budget(None),
-            halt=Halt(),
-            store=store,
-        )
+        model = batch_model_at(base_url, store)
         questions = [
             model.request([{"role": "user", "content": f"what is {n} + 1?"}], [], {"max_tokens": 9}, [])
             for n in range(10)
@@ -370,15 +374,7 @@ def test_files_are_split(name: str, value: int, monkeypatch: pytest.MonkeyPatch,
 def test_what_another_run_has_bought_meanwhile_is_not_ordered(tmp_path: Path) -> None:
     async def ask(base_url: str) -> Any:
         store = Store(tmp_path / "here")
-        model = BatchModel(
-            chat,
-            {"provider": "x", "api": "chat", "model": "m"},
-            lambda: Http(base_url, {}, 5),
-            find_prices=lambda: None,
-            budget=Budget(None),
-            halt=Halt(),
-            store=store,
-        )
+        model = batch_model_at(base_url, store)
         question = model.request([{"role": "user", "content": "what is 1 + 1?"}], [], {"max_tokens": 9}, [])
         store.put("a" * 64, question, chat.parse(says("Answer: 2"), 1.0))
         answer = await model.ask(question, store.note("a" * 64))

@@ -267,3 +267,36 @@ def test_what_cannot_be_removed_ends_the_run(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(rollout_files.shutil, "rmtree", lambda *_, **__: None)
     with pytest.raises(OSError, match="not empty"), rollout_files.replacing(tmp_path / "rollouts", 1):
         pass
+
+
+def test_a_failure_is_not_forgotten_while_somebody_asks_again(tmp_path: Path) -> None:
+    """What it is replaced with may be an answer: nobody deletes at a place that another holds."""
+    import asyncio
+    import subprocess
+    import sys
+
+    from distill.teacher.errors import error
+    from distill.teacher.store import Store
+
+    key, store = "ab" * 32, Store(tmp_path)
+    store.put_failure(key, error("bad_request", "no"))
+    holds = "import asyncio, sys\nfrom distill.teacher.store import Store\nasync def hold():\n"
+    holds += (
+        "    async with Store(sys.argv[1]).lease(sys.argv[2]):\n        print(flush=True)\n        sys.stdin.read()\n"
+    )
+    command = [sys.executable, "-c", holds + "asyncio.run(hold())", str(tmp_path), key]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=sums.ROOT) as other:
+        assert other.stdout and other.stdin and other.stdout.readline()
+        store.forget(key)
+        assert store.entry(key)["failure"]["kind"] == "bad_request"
+        other.stdin.close()
+
+    async def hold() -> None:
+        async with store.lease(key):
+            store.forget(key)
+            assert store.has(key)
+
+    asyncio.run(hold())
+    store.forget(key)
+    assert not store.has(key)
+    store.forget(key)

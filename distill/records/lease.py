@@ -39,6 +39,17 @@ class Lease:
             raise
 
     async def __aexit__(self, *_: object) -> None:
+        self.release()
+
+    def take(self) -> bool:
+        """Takes the lease if nobody holds it; whether it did. It has to be released."""
+        if self._name in _held or not _lock(_file(self._folder), self._offset):
+            return False
+        _held[self._name] = asyncio.Event()
+        return True
+
+    def release(self) -> None:
+        """Gives it back."""
         fcntl.lockf(_file(self._folder), fcntl.LOCK_UN, 1, self._offset)
         _held.pop(self._name).set()
 

@@ -14,7 +14,21 @@ from distill.teacher.http import Http
 from distill.teacher.refusal import refused_with_200
 
 PATH = "/chat/completions"
-WHOLE = {"stop", "tool_calls", "function_call", "end_turn", "tool_use", "eos", "eos_token", "stop_sequence"}
+WHOLE = {
+    "stop",
+    "tool_calls",
+    "function_call",
+    "end_turn",
+    "tool_use",
+    "eos",
+    "eos_token",
+    "stop_sequence",
+    "stop_token",
+    "end",
+    "done",
+    "complete",
+    "completed",
+}
 CUT_OFF = {"length", "max_tokens", "model_length", "model_context_window_exceeded"}
 FILTERED = re.compile("content.?filter|safety|recitation|prohibited|blocklist|refusal")
 ECHOES = ("reasoning_content", "reasoning_details", "reasoning")

@@ -15,7 +15,7 @@ from distill.teacher.errors import Fatal
 from distill.teacher.halt import Halt
 from distill.teacher.http import Http
 from distill.teacher.open_batches import OpenBatches
-from distill.teacher.provider import Model
+from distill.teacher.provider import StoredModel
 from distill.teacher.store import Store
 from distill.teacher.tariff import limit_of, longest_charged
 from distill.teacher.throttle import Throttle
@@ -31,7 +31,7 @@ FILES_BESIDE = 600
 
 def open_model(
     params: dict[str, Any], halt: Halt, store: Store, with_tools: bool, optional: frozenset[str] = frozenset()
-) -> Model:
+) -> StoredModel:
     """The model that `params` names; nothing is contacted or started until the first question. `optional`: settings of
     its sampling that it may refuse.
 

@@ -17,12 +17,23 @@ class Model(Protocol):
 
     identity: dict[str, Any]
     """The part of every request that says who is asked."""
+    places: int
+    """Conversations that are worth having at the same time."""
+
+    async def ask(self, request: dict[str, Any], note: Note | None = None) -> Answer:
+        """One answer to a canonical request. Raises ApiError."""
+
+    async def close(self) -> None:
+        """Lets go of connections and processes."""
+
+
+class StoredModel(Model, Protocol):
+    """One whose answers the store keeps, and so finds again by the request."""
+
     seeded: bool
     """Whether it takes a seed."""
     leased: bool
     """Whether a question must be leased, so that no other process asks it, too."""
-    places: int
-    """Conversations that are worth having at the same time."""
 
     def request(
         self,
@@ -30,11 +41,8 @@ class Model(Protocol):
         tools: list[dict[str, Any]],
         sampling: dict[str, Any],
         earlier: list[Answer],
-    ) -> dict[str, Any]: ...
-
-    async def ask(self, request: dict[str, Any], note: Note | None = None) -> Answer: ...
-
-    async def close(self) -> None: ...
+    ) -> dict[str, Any]:
+        """The canonical request; `earlier`: the answers behind the last assistant messages."""
 
 
 def is_local(model: str) -> bool:

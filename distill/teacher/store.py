@@ -101,10 +101,17 @@ class Store:
         self._write(key, ".json", orjson.dumps({"failure": failure}))
 
     def forget(self, key: str) -> None:
-        """Forgets a failure. Never an answer: those were paid for."""
-        if "answer" not in self.entry(key):
-            with suppress(FileNotFoundError):
-                os.unlink(self._path(key, ".json"))
+        """Forgets a failure. Never an answer, which was paid for: not that of another process, which may write it between
+        our look and our deletion, and so not while anybody holds the lease."""
+        lease = self.lease(key)
+        if not lease.take():
+            return
+        try:
+            if "answer" not in self.entry(key):
+                with suppress(FileNotFoundError):
+                    os.unlink(self._path(key, ".json"))
+        finally:
+            lease.release()
 
     def note(self, key: str) -> "Note":
         """A note about the request of `key`."""

@@ -9,7 +9,7 @@ from distill.teacher import request as requests
 from distill.teacher.answer import Answer
 from distill.teacher.errors import KINDS, ApiError, Fatal, Transient, is_final
 from distill.teacher.halt import Halt
-from distill.teacher.provider import Model
+from distill.teacher.provider import StoredModel
 from distill.teacher.refusals import Refusals
 from distill.teacher.store import Store, request_key, stored_failure
 
@@ -19,7 +19,7 @@ class Teacher:
 
     def __init__(
         self,
-        model: Model,
+        model: StoredModel,
         store: Store,
         sampling: dict[str, Any],
         shown: list[dict[str, Any]],

@@ -52,8 +52,6 @@ class _Pending:
 class InProcess:
     """The student that `load` gives, which is called at the first request, in a thread of its own."""
 
-    seeded = False
-    leased = False
     places = PLACES
 
     def __init__(self, name: str, tokenizer: Tokenizer, load: Callable[[], Loaded]):
@@ -65,16 +63,6 @@ class InProcess:
         self._waiting: list[_Pending] = []
         self._arrived = asyncio.Event()
         self._work: asyncio.Task[None] | None = None
-
-    def request(
-        self,
-        messages: list[dict[str, Any]],
-        tools: list[dict[str, Any]],
-        sampling: dict[str, Any],
-        earlier: list[Answer],
-    ) -> dict[str, Any]:
-        """The canonical request."""
-        return chat.request(self.identity, messages, tools, sampling, earlier)
 
     async def ask(self, request: dict[str, Any], note: Note | None = None) -> Answer:
         """One answer, free of charge. Raises ApiError."""

@@ -32,8 +32,6 @@ class Served:
     is set if it is not ready by then. `unread` looks at the student's answers.
     """
 
-    seeded = False
-    leased = False
     places = PLACES
 
     def __init__(
@@ -53,16 +51,6 @@ class Served:
     def at(cls, url: str, base: str, unread: UnreadCalls | None = None) -> "Served":
         """The student at a URL, with the key STUDENT_API_KEY where it asks for one."""
         return cls(lambda *_: nullcontext(Endpoint(url, credentials.get("STUDENT_API_KEY") or "none")), base, unread)
-
-    def request(
-        self,
-        messages: list[dict[str, Any]],
-        tools: list[dict[str, Any]],
-        sampling: dict[str, Any],
-        earlier: list[Answer],
-    ) -> dict[str, Any]:
-        """The canonical request."""
-        return chat.request(self.identity, messages, tools, sampling, earlier)
 
     async def ask(self, request: dict[str, Any], note: Note | None = None) -> Answer:
         """One answer of base or student, as `lora` in the sampling says, free of charge. Raises ApiError."""
