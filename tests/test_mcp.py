@@ -432,7 +432,7 @@ def test_the_manuals_servers_are_read_as_they_stand(tmp_path: Path, monkeypatch:
     from distill.tools.mcp_server import servers
 
     root = Path(SERVER).parents[1]
-    (block,) = re.findall(r"(?s)```yaml\n(tools:.*?)```", (root / "README.md").read_text())
+    (block,) = re.findall(r"(?s)```yaml\n(tools:.*?)```", (root / "docs/tools.md").read_text())
     path = tmp_path / "params.yaml"
     whole = yaml.safe_load((root / "params.yaml").read_text())
     path.write_text(json.dumps(whole | yaml.safe_load(block)))  # in place of the whole group `tools`

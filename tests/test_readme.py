@@ -175,11 +175,16 @@ def test_help_lists_every_target() -> None:
     assert targets == {line.split()[0] for line in printed.splitlines()}
 
 
-def test_errors_name_sections_that_are_there() -> None:
-    headings = set(re.findall(r"(?m)^#+ (.*)$", (ROOT / "README.md").read_text()))
+def test_errors_name_pages_that_are_there() -> None:
     code = "".join(path.read_text() for path in (ROOT / "distill").rglob("*.py"))
-    named = set(re.findall(r"\(README: ([^)]*)\)", code))
-    assert named and named <= headings
+    named = set(re.findall(r"\((docs/[^)\[]*\.md)\)", code))
+    assert named and all((ROOT / page).is_file() for page in named)
+
+
+def test_links_lead_somewhere() -> None:
+    for page in MANUAL:
+        links = re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text())
+        assert [link for link in links if not (page.parent / link).exists()] == [], page
 
 
 # The project that the commands run in

@@ -88,7 +88,7 @@ def command_of(trained: tuple[Path, Path]) -> list[str]:
 
 
 def test_the_manuals_command_is_the_one_that_is_run(trained):
-    [line] = re.findall(r"(?m)^vllm serve .*$", (ROOT / "README.md").read_text().replace("\\\n", " "))
+    [line] = re.findall(r"(?m)^vllm serve .*$", (ROOT / "docs/student.md").read_text().replace("\\\n", " "))
     ours = command_of(trained)
     ours = ours[: ours.index("--served-model-name")] + ours[ours.index("--max-model-len") :]
     fixed = [word for word in line.split() if "models/" not in word and word not in ("Qwen/Qwen3-8B", "32")]

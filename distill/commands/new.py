@@ -47,7 +47,9 @@ def main(target: Path, source: Path = PROJECT) -> None:
         lambda text: re.sub(r"(?m)^ +- (\S+)\n", lambda dep: "" if dep[1] in gone else dep[0], text),
     )
     _edit(target / "params.yaml", _own_params)
-    _edit(target / MANUAL, _own_manual)
+    for page in (target / "docs").glob("*.md"):
+        _edit(page, _own_page)
+    _edit(target / MANUAL, lambda text: text.replace("\n", MANUALS_WORD, 1))
     for command in (["git", "init", "--quiet"], ["git", "add", "--all"]):
         subprocess.run(command, cwd=target, check=True)
     print(f"{target} is ready. README.md there says what to write; `make` there runs it.")
@@ -63,11 +65,10 @@ def _own_params(text: str) -> str:
     return text
 
 
-def _own_manual(text: str) -> str:
-    """README.md without its pictures, links as docs/ has them, none to what is left out; and a word on that."""
+def _own_page(text: str) -> str:
+    """A page of the manual without pictures, links as docs/ has them, and none to what is left out."""
     text = re.sub(r"(?m)^!\[.*\n\n", "", text).replace("](docs/", "](")
-    text = re.sub(r"\[([^\]]*)\]\((?:benchmarks/README|CONTRIBUTING)\.md\)", r"\1", text)
-    return text.replace("\n", MANUALS_WORD, 1)
+    return re.sub(r"\[([^\]]*)\]\((?:\.\./)?(?:benchmarks/README|CONTRIBUTING)\.md\)", r"\1", text)
 
 
 def _edit(path: Path, change: Callable[[str], str]) -> None:

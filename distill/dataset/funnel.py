@@ -77,7 +77,7 @@ def nothing_kept(report: dict[str, Any]) -> str:
     by_count = sorted(report["funnel"], key=lambda step: -step["rejected"])
     lines = [f"nothing kept of {report['rows']} rows:", *_advice([step for step in by_count if step["rejected"]])]
     lines.append(
-        "  data/rejected.jsonl has every row with its reasons; filter.<check>: off skips a check (README: Filters)"
+        "  data/rejected.jsonl has every row with its reasons; filter.<check>: off skips a check (docs/filters.md)"
     )
     return "\n".join(lines)
 

@@ -56,7 +56,7 @@ def find(path: str, weights: bool = True) -> Base:
         return replace(_from_folder(fetched.id, fetched.folder), commit=fetched.commit)
     raise InputError(
         f"params.yaml: /student/path: '{path}' is neither a folder nor a .gguf file here (looked for"
-        f" {Path(path).absolute()}), nor local/<name>, nor a hub id such as Qwen/Qwen3-8B (README: Student)"
+        f" {Path(path).absolute()}), nor local/<name>, nor a hub id such as Qwen/Qwen3-8B (docs/student.md)"
     )
 
 

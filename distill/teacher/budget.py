@@ -45,7 +45,7 @@ class Budget:
                 raise Fatal(
                     "budget",
                     f"${self.spent:.4f} of runtime.budget_usd ${self.limit_usd:g} are spent, and the next answer may cost up "
-                    f"to ${worst:.4f}; another run goes on here, with the whole budget again (README: Teacher and budget)",
+                    f"to ${worst:.4f}; another run goes on here, with the whole budget again (docs/teacher.md)",
                 )
             self._changed.clear()
             await self._changed.wait()
@@ -59,7 +59,7 @@ class Budget:
         return Fatal(
             "budget",
             f"${self.spent:.4f} are spent, more than runtime.budget_usd ${self.limit_usd:g}: the server charges for more "
-            "tokens than teacher.max_output_tokens allows (README: Teacher and budget)",
+            "tokens than teacher.max_output_tokens allows (docs/teacher.md)",
         )
 
     def _end(self, worst: float, cost: float) -> None:

@@ -93,7 +93,7 @@ def api_of(params: dict[str, Any]) -> str:
     if teacher["base_url"] is None and not OPENAI.match(model):
         raise InputError(
             f"params.yaml: /model: '{model}' is neither an OpenAI model nor local/<name>; "
-            "set teacher.base_url to the endpoint that serves it (README: Teacher and budget)"
+            "set teacher.base_url to the endpoint that serves it (docs/teacher.md)"
         )
     if teacher["base_url"]:
         whose = "judge" if "keys" in teacher else "teacher"
@@ -136,7 +136,7 @@ def connect(params: dict[str, Any]) -> Http:
     if not key and base_url is None:
         raise Fatal(
             "no_key",
-            f"{name} is not set: put it into .env (see .env.example) or the environment (README: Teacher and budget)",
+            f"{name} is not set: put it into .env (see .env.example) or the environment (docs/teacher.md)",
         )
     headers = {"Authorization": f"Bearer {key or 'none'}", "User-Agent": "distill"}
     if base_url is None:
@@ -173,7 +173,7 @@ def find_prices(params: dict[str, Any]) -> prices.Prices | None:
         raise Fatal(
             "unknown_price",
             f"the price of {params['model']} is not known here, so no budget can be kept: give its "
-            "price in runtime.prices (0 if it is free), or set runtime.unknown_price to allow (README: Teacher and budget)",
+            "price in runtime.prices (0 if it is free), or set runtime.unknown_price to allow (docs/teacher.md)",
         )
     return found
 

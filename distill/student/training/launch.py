@@ -1,7 +1,7 @@
 """Training on several cards: the stage starts itself once per card, through accelerate.
 
 A base that is not quantised is spread over the cards (FSDP, fsdp.yaml beside this file); each card holds a 4-bit one
-whole. For several machines, run the same command on each (README, "Training on a GPU").
+whole. For several machines, run the same command on each (docs/gpu.md).
 """
 
 import os
