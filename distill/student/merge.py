@@ -8,16 +8,18 @@ from distill.records.faults import InputError
 from distill.student import base
 from distill.student.base_weights import open_folder
 from distill.student.quiet import quiet
+from distill.student.training.lineage import merged_card
 
 FROM_ADAPTER = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja",
-    "generation_config.json", "README.md",
+    "generation_config.json",
 )  # fmt: skip
+CARD = "README.md"
 
 
 def merge(path: str, adapter: Path, folder: Path) -> None:
     """Writes base and adapter as one model into `folder`, replacing what is there: safetensors in the precision of the
-    base (never the 4 bits that QLoRA trains over), its config, and the adapter's tokenizer, template and card.
+    base (never the 4 bits that QLoRA trains over), its config, the adapter's tokenizer and template, and a card made of its.
 
     Raises InputError where there is no adapter, or where it was trained on another base.
     """
@@ -31,6 +33,8 @@ def merge(path: str, adapter: Path, folder: Path) -> None:
     for name in FROM_ADAPTER:
         if (adapter / name).is_file():
             shutil.copyfile(adapter / name, unfinished / name)
+    if (adapter / CARD).is_file():
+        (unfinished / CARD).write_text(merged_card((adapter / CARD).read_text(encoding="utf-8")), encoding="utf-8")
     for file in directory.glob("*processor_config.json"):  # servers need them for a model with an image tower
         shutil.copyfile(file, unfinished / file.name)
     for file in unfinished.iterdir():
