@@ -99,7 +99,9 @@ def only(*names: str) -> Any:
 def test_a_server_that_answers_to_every_name_is_not_examined_twice() -> None:
     """Base and student would be the same; what it lists is all that it has."""
     with serving(right, listing("student")) as server:
-        with pytest.raises(InputError, match="it lists student, not tiny, and answers to every name") as refused:
+        with pytest.raises(
+            InputError, match="the server lists student, not tiny, and answers to every name"
+        ) as refused:
             sit(at(server.base_url), 0.0, PROMPT, PROMPT | {"id": "0" * 16})
         assert all(body["max_tokens"] == 1 for body in server.asked)
         [record] = sit(at(server.base_url), 1.0, PROMPT)  # to talk to the student it does
@@ -110,7 +112,9 @@ def test_a_server_that_answers_to_every_name_is_not_examined_twice() -> None:
 def test_a_name_that_the_server_does_not_have_is_told_before_the_exam(missing: str) -> None:
     [there] = {"student", "tiny"} - {missing}
     with serving(only(there), listing(there)) as server:
-        with pytest.raises(InputError, match=f"it lists {there}, not {missing}: HTTP 404: The model does not exist"):
+        with pytest.raises(
+            InputError, match=f"the server lists {there}, not {missing}: HTTP 404: The model does not exist"
+        ):
             sit(at(server.base_url), 0.0, PROMPT)
     assert [body["model"] for body in server.asked] == [missing]
 

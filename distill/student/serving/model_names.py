@@ -9,6 +9,8 @@ from distill.teacher.errors import ApiError, Fatal
 from distill.teacher.http import Http
 
 LIST_S = 30.0
+SHOWN = 5
+"""Names of models in a message: some servers list thousands."""
 NOBODY = "no-model-has-this-name"
 
 
@@ -21,7 +23,8 @@ async def check(http: Http, names: set[str], ask: Callable[[dict[str, Any]], Awa
     unlisted = sorted(names - listed) if listed else []
     if not listed or not unlisted:
         return
-    lists = f"it lists {', '.join(sorted(listed))}, not {' and '.join(unlisted)}"
+    shown = ", ".join(sorted(listed)[:SHOWN]) + (", …" if len(listed) > SHOWN else "")
+    lists = f"the server lists {shown}, not {' and '.join(unlisted)}"
     for name in unlisted:
         try:
             await ask(_one_token(name))
