@@ -11,20 +11,25 @@ from distill.report.metrics import metrics
 from distill.report.write import write_report
 
 PAGE = Path("reports/index.html")
-REPORTS = Path("reports")
+METRICS = Path("reports/metrics.json")
+RESULTS = {
+    "teacher_rollouts": (Path("reports/rollouts.json"), "rollouts_report"),
+    "filter": (Path("reports/filter.json"), "filter_report"),
+    "sft_train": (Path("reports/training.json"), "training"),
+    "evaluate": (Path("reports/evaluation.json"), "evaluation"),
+}
+"""What a stage writes when it ends, and its schema. DVC takes it away when the stage begins again."""
 
 
 def main(params: dict[str, Any]) -> None:
     write_report(Path("."), PAGE)
     print(f"report: open {PAGE} in a browser")
-    if (REPORTS / "evaluation.json").exists():
-        numbers = metrics(
-            jsonl.read_json(REPORTS / "rollouts.json", "rollouts_report"),
-            jsonl.read_json(REPORTS / "filter.json", "filter_report"),
-            jsonl.read_json(REPORTS / "training.json", "training"),
-            jsonl.read_json(REPORTS / "evaluation.json", "evaluation"),
-        )
-        jsonl.write_json(REPORTS / "metrics.json", numbers, "metrics")
+    missing = [name for name, (path, _) in RESULTS.items() if not path.exists()]
+    if missing:
+        print(f"report: without {', '.join(missing)}, which did not run to the end; `make` goes on there")
+        return
+    numbers = metrics(*(jsonl.read_json(path, schema) for path, schema in RESULTS.values()))
+    jsonl.write_json(METRICS, numbers, "metrics")
 
 
 if __name__ == "__main__":

@@ -44,8 +44,10 @@ class ChatServer:
 
 
 @contextmanager
-def serving(reply: Reply) -> Iterator[ChatServer]:
-    """Serves `reply(body)` on a free loopback port: a completion, or `(status, body, headers)`."""
+def serving(reply: Reply, models: Any = None) -> Iterator[ChatServer]:
+    """Serves `reply(body)` on a free loopback port: a completion, or `(status, body, headers)`; and `models` as the list
+    of models, if there is one.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -54,7 +56,13 @@ def serving(reply: Reply) -> Iterator[ChatServer]:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
             server.asked.append(body)
             server.headers.append({name.lower(): value for name, value in self.headers.items()})
-            answer = reply(body)
+            self.send(reply(body))
+
+        def do_GET(self) -> None:
+            listed = self.path == "/v1/models" and models is not None
+            self.send(models if listed else (404, {"error": {"message": "no such path"}}, {}))
+
+        def send(self, answer: Any) -> None:
             status, content, headers = answer if isinstance(answer, tuple) else (200, answer, {})
             data = content if isinstance(content, bytes) else json.dumps(content).encode()
             self.send_response(status)

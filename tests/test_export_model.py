@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from conftest import ROOT
 from endpoint_post import post
+from test_lineage import PARAMS, RECORD
 from tiny_qwen3 import ROW
 from tiny_student import write_adapter, write_gguf
 
@@ -20,6 +22,7 @@ from distill.student.gguf import to_gguf
 from distill.student.merge import merge
 from distill.student.serving.open_student import open_student
 from distill.student.tokenizer import load_tokenizer
+from distill.student.training import lineage
 from distill.teacher.llama_server import serve
 
 QUESTION = ROW["messages"][:2]
@@ -34,11 +37,18 @@ def trained_project(project: Path, trained: tuple[Path, Path], set_param: Callab
 
 
 def test_merged_and_gguf_students_answer_as_trained(trained_project):
+    (trained_project / "models/adapter/README.md").write_text(lineage.card(RECORD, PARAMS))
     command = ["make", "-s", "-o", ".venv/.train", "gguf"]  # merges first
     said = subprocess.run(command, cwd=trained_project, text=True, capture_output=True, check=False)
     assert "\nmodels/merged -> models/student.gguf (" in said.stdout, said.stderr
     merged = trained_project / "models/merged"
     assert {"config.json", "tokenizer.json", "chat_template.jinja", "README.md"} <= {f.name for f in merged.iterdir()}
+    card = (merged / "README.md").read_text()
+    assert "merged from a LoRA adapter and its base Qwen/Qwen3-8B, trained" in card and "SHA-256 of data" in card
+    assert [word for word in ("library_name: peft", "PeftModel", "tags: [lora", "adapter.gguf") if word in card] == []
+    [use] = re.findall(r"(?s)```python\n(.*?)```", card)
+    exec(use.replace("FOLDER", str(merged)), loaded := {})
+    assert type(loaded["model"]).__name__ == "Qwen3ForCausalLM" and loaded["tokenizer"].chat_template
     assert call_of_transformers(merged) == {"sku": "G101"}
     with serve(trained_project / "models/student.gguf", slots=1, context=1024) as endpoint:
         body = {"messages": QUESTION, "tools": ROW["tools"], "temperature": 0, "max_tokens": 64}

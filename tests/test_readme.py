@@ -55,6 +55,8 @@ STEPS: list[tuple[str, str]] = [
     ("git checkout params.yaml", r"Updated 1 path"),
     ("dvc metrics show", r"accuracy.student"),
     ("dvc metrics diff", r"cost_usd"),
+    ("git checkout HEAD dvc.lock reports", r"Updated \d+ paths"),
+    ("dvc checkout", r"rollouts"),
     ("dvc exp run -S student.num_epochs=1", r"Running stage 'sft_train'"),
     ("make compare", r"student.num_epochs"),
     ("dvc exp show", r"gpt-5-pro"),
@@ -66,7 +68,6 @@ IN_A_CLONE = [
     # In a clone, with neither key nor answers.
     ("dvc pull", r"files? fetched"),
     ("dvc repro", r"Data and pipelines are up to date"),
-    ("dvc checkout", ""),
     ("dvc exp pull origin NAME", r"Pulled experiment"),
 ]
 

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distill.records import ids, jsonl, params, schema
+from distill.records.atomic import replacing_folder
 from distill.records.faults import InputError
 
 PROMPT = b'{"messages": [{"role": "user", "content": "hi"}]}\n'
@@ -79,6 +81,54 @@ def test_a_kill_while_writing_leaves_no_half_written_file(tmp_path: Path) -> Non
     writer.send_signal(signal.SIGKILL)
     writer.wait()
     assert not (tmp_path / "out.jsonl").exists()
+
+
+REPLACES = """
+import sys
+from distill.records.atomic import replacing_folder
+with replacing_folder(sys.argv[1]) as folder:
+    (folder / "one").write_text("new")
+    print("half", flush=True)
+    sys.stdin.readline()
+    (folder / "two").write_text("new")
+"""
+
+
+def test_a_kill_while_a_folder_is_written_leaves_the_old_one(tmp_path: Path) -> None:
+    path, command = tmp_path / "model", [sys.executable, "-c", REPLACES, str(tmp_path / "model")]
+    path.mkdir()
+    (path / "one").write_text("old")
+    for end in ("killed", "whole"):
+        writer = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+        with writer:
+            assert writer.stdout and writer.stdin and writer.stdout.readline()
+            assert {file.name: file.read_text() for file in path.iterdir()} == {"one": "old"}
+            assert len(list(tmp_path.iterdir())) == 2  # what the killed one left is gone when the next begins
+            if end == "killed":
+                writer.kill()
+    assert {file.name: file.read_text() for file in path.iterdir()} == {"one": "new", "two": "new"}
+    assert list(tmp_path.iterdir()) == [path] and path.stat().st_mode & 0o777 == 0o755
+
+
+def test_a_folder_is_whole_whoever_replaces_it_meanwhile(tmp_path: Path) -> None:
+    path = tmp_path / "model"
+
+    def replace(number: int) -> None:
+        with replacing_folder(path) as folder:
+            for name in "ab":
+                (folder / name).write_text(str(number))
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(replace, range(100)))
+    assert (path / "a").read_text() == (path / "b").read_text() and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_fault_while_a_folder_is_written_leaves_the_old_one(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    with pytest.raises(InputError), replacing_folder(tmp_path / "model") as folder:
+        (folder / "one").touch()
+        raise InputError("no")
+    assert [*tmp_path.rglob("*")] == [tmp_path / "model"]
 
 
 def test_a_full_disk_is_one_clear_error(project: Path) -> None:

@@ -19,6 +19,7 @@ from distill.report.embed import embedded
 from distill.report.gather import gather
 from distill.report.summary import summary
 from distill.report.write import write_report
+from stages import report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -100,6 +101,32 @@ def test_each_stage_adds_its_part_to_the_report(project: Path, tmp_path: Path) -
         sizes.append((tmp_path / "index.html").stat().st_size)
     assert sizes[0] < 100_000
     assert (tmp_path / "index.html").read_bytes() == (project / "reports/index.html").read_bytes()
+
+
+def test_a_run_that_was_interrupted_has_a_report_of_the_rest(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """DVC takes away what a stage wrote when the stage begins again; what the later ones wrote lies there still."""
+    whole = shutil.copytree(project, tmp_path / "whole")
+    monkeypatch.chdir(whole)
+    report.main({})
+    assert capsys.readouterr().out == "report: open reports/index.html in a browser\n"
+    assert json.loads(Path("reports/metrics.json").read_text())["asked"] == 250
+    for files, stage in (
+        (["data/prompts.jsonl"], None),
+        (["rollouts", "reports/rollouts.json"], "teacher_rollouts"),
+        (["data/train.jsonl", "data/rejected.jsonl", "reports/filter.json"], "filter"),
+        (["reports/loss.csv", "reports/training.json"], "sft_train"),
+        (["reports/evaluation.jsonl", "reports/evaluation.json"], "evaluate"),
+    ):
+        monkeypatch.chdir(shutil.copytree(whole, tmp_path / str(stage)))
+        Path("reports/index.html").unlink()
+        for name in map(Path, files):
+            shutil.rmtree(name) if name.is_dir() else name.unlink()
+        report.main({})
+        assert Path("reports/index.html").stat().st_size > 100_000
+        said = capsys.readouterr().out
+        assert (f"report: without {stage}, which did not run to the end" in said) == (stage is not None), said
 
 
 def test_a_record_that_is_not_valid_is_named(project: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import re
 import shutil
 import signal
@@ -15,8 +16,11 @@ from typing import Any
 import openai
 import pytest
 from conftest import ROOT
-from tiny_qwen3 import PROMPT, QUESTION, ROW, SHOP
+from tiny_qwen3 import PROMPT, QUESTION, ROW, SHOP, sit
 from tiny_student import write_adapter, write_gguf
+
+from distill.records.faults import InputError
+from distill.student.serving.remote import Served
 
 
 @pytest.fixture
@@ -51,7 +55,7 @@ def make_serve(served_project: Path) -> Iterator[Callable[..., tuple[subprocess.
             line = process.stdout.readline()
             assert line, "make serve ended"
             said += line
-        return process, said.split(": ")[1].split()[0], said.split("Bearer ")[1].split("'")[0]
+        return process, said.split(": ")[1].split()[0], said.split("Bearer ")[1].split('"')[0]
 
     yield start
     for process in running:
@@ -68,12 +72,19 @@ def test_make_serve_speaks_openai(make_serve):
     answer = client.chat.completions.create(model="student", **asked).choices[0]
     assert answer.finish_reason == "tool_calls"
     assert json.loads(answer.message.tool_calls[0].function.arguments) == {"sku": "G101"}
-    base = client.chat.completions.create(model="tiny", **asked).choices[0].message.tool_calls[0].function
+    base = (
+        client.chat.completions.create(model=client.models.list().data[1].id, **asked)
+        .choices[0]
+        .message.tool_calls[0]
+        .function
+    )
     assert json.loads(base.arguments) == {"sku": "G108"}
     [begun, called] = [c.choices[0] for c in client.chat.completions.create(model="student", stream=True, **asked)]
     assert (begun.delta.role, begun.delta.content, begun.finish_reason) == ("assistant", None, None)
     assert called.delta.tool_calls[0].function.name == "lookup_item" and called.finish_reason == "tool_calls"
     assert client.models.list().data[0].id == "student"
+    with pytest.raises(openai.NotFoundError, match="there is no model 'tiny' here, only student and "):
+        client.chat.completions.create(model="tiny", **asked)
     with pytest.raises(openai.BadRequestError, match="a list of messages is needed"):
         client.chat.completions.create(model="student", messages=[])
     parts = [{**message, "content": [{"type": "text", "text": message["content"]}]} for message in QUESTION]
@@ -116,6 +127,15 @@ def test_make_serve_speaks_openai(make_serve):
         client.models.list()
 
 
+def test_a_key_of_ones_own_is_asked_for_and_not_printed(make_serve, served_project):
+    (served_project / ".env").write_text("STUDENT_API_KEY=my-own-key\n")
+    _, url, key = make_serve()
+    assert key == "$STUDENT_API_KEY"
+    assert openai.OpenAI(base_url=url, api_key="my-own-key", max_retries=0).models.list().data[0].id == "student"
+    with pytest.raises(openai.AuthenticationError):
+        openai.OpenAI(base_url=url, api_key="guess", max_retries=0).models.list()
+
+
 MAKES_OWN = re.compile(r"make: \*\*\* (wait: No child processes|Waiting for unfinished jobs)")
 """What GNU make 4.3 says, with exit code 2, when a program ends at the very moment of Ctrl-C: it waits for it twice."""
 
@@ -154,10 +174,13 @@ def test_make_serve_ends_while_the_embedded_server_answers(make_serve, served_pr
     shutil.rmtree(served_project / "models/adapter")
     write_adapter(write_gguf(served_project / "tiny.gguf"), served_project / "models/adapter")
     set_param("student.path", "./tiny.gguf")
-    process, url, key = make_serve()
+    monkeypatch.setenv("STUDENT_API_KEY", key := "my-own-key")
+    process, url, _ = make_serve()
     asked: dict[str, Any] = {"messages": QUESTION, "max_tokens": 8000, "extra_body": {"ignore_eos": True}}
     client = openai.OpenAI(base_url=url, api_key=key, max_retries=0)
     assert [model.id for model in client.models.list()] == ["student"]
+    with pytest.raises(InputError, match="the server lists student, not ./tiny.gguf, and answers to every name"):
+        sit(Served.at(url, "./tiny.gguf"), 0.0, PROMPT)
     with client.chat.completions.create(model="student", stream=True, **asked) as answer:
         next(iter(answer))
         ends_at_ctrl_c(process)
@@ -218,3 +241,25 @@ def test_make_chat_uses_the_tools(served_project):
         '  = {"price": 3, "stock": 1}',
         "student: Answer: 3",
     ]
+
+
+def test_make_chat_says_at_a_terminal_how_it_ends(served_project):
+    here, there = pty.openpty()
+    process = subprocess.Popen(
+        ["make", "-s", "-o", ".venv/.train", "chat"],
+        cwd=served_project,
+        stdin=there,
+        stdout=there,
+        stderr=there,
+        start_new_session=True,
+    )
+    os.close(there)
+    said = b""
+    with process:
+        while not said.endswith(b"you: "):
+            said += os.read(here, 1000)
+        os.write(here, b"\x04")  # Ctrl-D
+        assert process.wait(600) == 0
+    rest = os.read(here, 1000)
+    os.close(here)
+    assert said.startswith(b"(Ctrl-D or Ctrl-C ends it)\r\nsystem: ") and rest == b"\r\n"

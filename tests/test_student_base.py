@@ -57,7 +57,7 @@ def test_an_absolute_path_does_not_become_the_name(gguf, cache):
 def test_a_file_is_converted_once(gguf, cache):
     first = base.find(str(gguf))
     stamp = (first.directory / "model.safetensors").stat().st_mtime_ns
-    (cache / "students" / f"{first.directory.name}.unfinished").mkdir()  # of a conversion that was killed
+    (cache / "students" / f".{first.directory.name}.killed.tmp").mkdir()  # of a conversion that was killed
     assert base.find(str(gguf)) == first
     assert (first.directory / "model.safetensors").stat().st_mtime_ns == stamp
 

@@ -86,6 +86,58 @@ def test_tools_that_are_lost_once_are_opened_again(tmp_path: Path) -> None:
     assert record["correct"] is True, record["error"]
 
 
+def listing(*names: str) -> dict[str, Any]:
+    return {"object": "list", "data": [{"id": name, "object": "model"} for name in names]}
+
+
+def only(*names: str) -> Any:
+    """A server that answers to these names alone, as vLLM does."""
+    refused = (404, {"error": {"message": "The model does not exist."}}, {})
+    return lambda body: right(body) if body["model"] in names else refused
+
+
+def test_a_server_that_answers_to_every_name_is_not_examined_twice() -> None:
+    """Base and student would be the same; what it lists is all that it has."""
+    with serving(right, listing("student")) as server:
+        with pytest.raises(
+            InputError, match="the server lists student, not tiny, and answers to every name"
+        ) as refused:
+            sit(at(server.base_url), 0.0, PROMPT, PROMPT | {"id": "0" * 16})
+        assert all(body["max_tokens"] == 1 for body in server.asked)
+        [record] = sit(at(server.base_url), 1.0, PROMPT)  # to talk to the student it does
+    assert "the student cannot be asked" in str(refused.value) and record["correct"] is True
+
+
+@pytest.mark.parametrize("missing", ["student", "tiny"])
+def test_a_name_that_the_server_does_not_have_is_told_before_the_exam(missing: str) -> None:
+    [there] = {"student", "tiny"} - {missing}
+    with serving(only(there), listing(there)) as server:
+        with pytest.raises(
+            InputError, match=f"the server lists {there}, not {missing}: HTTP 404: The model does not exist"
+        ):
+            sit(at(server.base_url), 0.0, PROMPT)
+    assert [body["model"] for body in server.asked] == [missing]
+
+
+@pytest.mark.parametrize(
+    "models",
+    [
+        listing("student", "tiny"),
+        listing("student:latest", "tiny:latest"),
+        listing("other"),
+        listing(),
+        [],
+        {"data": [1]},
+    ],
+    ids=["whole", "of Ollama", "incomplete", "empty", "no object", "no names"],
+)
+def test_a_server_that_has_both_models_is_asked_whatever_it_lists(models: Any) -> None:
+    with serving(only("student", "tiny"), models) as server:
+        for scale in (0.0, 1.0):
+            [record] = sit(at(server.base_url), scale, PROMPT)
+            assert record["correct"] is True
+
+
 def test_a_url_with_a_password_is_refused(trained: tuple[Path, Path]) -> None:
     settings = {"student": {"path": "tiny"}, "runtime": {"student_url": "http://me:secret@localhost:8000/v1"}}
     with pytest.raises(InputError, match="/runtime/student_url: holds a credential") as refused:

@@ -55,6 +55,8 @@ async def chat(settings: dict[str, Any], base: bool) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGINT, talking.cancel)
     model = open_student(settings, ADAPTER)
     sampling = greedy(settings["evaluate"]["max_output_tokens"], 0.0 if base else 1.0)
+    if sys.stdin.isatty():
+        print("(Ctrl-D or Ctrl-C ends it)", flush=True)
     messages = usual_system(PROMPTS)
     for message in messages:
         print(f"system: {message['content']}", flush=True)
@@ -90,6 +92,8 @@ def _line() -> str:
     while line := sys.stdin.readline():
         if line.strip():
             return line.strip()
+    if sys.stdin.isatty():
+        print()
     return ""
 
 

@@ -13,12 +13,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from distill.records import params
+from distill.records import credentials, params
 from distill.records.faults import InputError
 from distill.student.serving.endpoint import serving
 from distill.student.serving.in_process import InProcess
 from distill.student.serving.open_student import open_student
-from distill.student.serving.remote import STUDENT, Served
+from distill.student.serving.remote import KEY, STUDENT, Served, key_to_ask_for
 from distill.teacher.errors import Fatal
 from distill.teacher.gguf_model import CONTEXT_TOKENS, GgufModel
 from distill.teacher.llama_server import Endpoint
@@ -48,6 +48,7 @@ async def endpoint(model: Model, port: int) -> AsyncIterator[Endpoint]:
             adapters=[model.adapter],
             port=port,
             name=STUDENT,
+            key=key_to_ask_for(),
         ) as served:
             yield served
     elif isinstance(model, Served):
@@ -56,10 +57,11 @@ async def endpoint(model: Model, port: int) -> AsyncIterator[Endpoint]:
 
 
 def curl(served: Endpoint) -> str:
-    """A command that asks the student something."""
+    """A command that asks the student something. A key of the user's own is not printed."""
+    key = f"${KEY}" if credentials.get(KEY) else served.api_key
     body = json.dumps({"model": STUDENT, "messages": [{"role": "user", "content": "Hello"}]})
     return (
-        f"curl {served.base_url}/chat/completions -H 'Authorization: Bearer {served.api_key}'"
+        f'curl {served.base_url}/chat/completions -H "Authorization: Bearer {key}"'
         f" -H 'Content-Type: application/json' -d '{body}'"
     )
 

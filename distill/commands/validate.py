@@ -18,7 +18,7 @@ from distill.dataset.checks.context import CheckContext
 from distill.dataset.held_out import of_files
 from distill.dataset.prompts import prepare, seed_rows
 from distill.records import jsonl, params, schema
-from distill.records.faults import InputError
+from distill.records.faults import Faults, InputError
 from distill.student import base
 from distill.student.tokenizer import template_file
 from distill.teacher.demonstrations import read_demonstrations
@@ -49,7 +49,8 @@ def check_params() -> str:
 
 def check_prompts() -> str:
     """Every seed row is a prompt, and the tools it names are in tools.py."""
-    rows, faults = seed_rows("data/seed")
+    faults = Faults()
+    rows = seed_rows("data/seed", faults)
     chosen, own = _each(faults, params.load, lambda: python_source.load("tools.py"))
     servers, tools = _each(faults, lambda: mcp_server.servers(chosen), lambda: toolbox.load(chosen))
     asked = [{**row, "source": source} for source, row in rows]
@@ -58,8 +59,7 @@ def check_prompts() -> str:
         lambda: prepare(rows, chosen["prompts"]["eval_fraction"], has_judge=chosen["judge"]["model"] is not None),
         lambda: _check_tools(tools, asked, by_name=not servers),
     )
-    if faults:
-        raise InputError(dict.fromkeys(faults))
+    faults.check()
     if all(prompt["split"] == "eval" for prompt in prompts) and not _imported():
         raise InputError(
             f'data/seed: all {len(prompts)} prompts are held out: give those to learn from "split": "train"'
@@ -69,16 +69,14 @@ def check_prompts() -> str:
     return f"{len(prompts)} prompts, {len({name for prompt in prompts for name in tools.names(prompt)})} tools"
 
 
-def _each(faults: list[str], *steps: Callable[[], Any]) -> list[Any]:
+def _each(faults: Faults, *steps: Callable[[], Any]) -> list[Any]:
     """What the steps give. Raises InputError with `faults` and those of all of them, where one fails."""
-    given, found = [], list[str]()
+    given = []
     for step in steps:
-        try:
+        with faults.collect():
             given.append(step())
-        except InputError as error:
-            found += error.faults
-    if found:
-        raise InputError(dict.fromkeys(faults + found))
+    if len(given) < len(steps):
+        faults.check()
     return given
 
 
@@ -123,16 +121,15 @@ def check_demonstrations() -> str:
     tools = [tool.schema for tool in python_source.load("tools.py").tools.values()]
     # What MCP servers offer is not known here.
     known = [paired, final_answer] + ([calls] if tools and not mcp_server.servers(chosen) else [])
-    faults = [
-        f"{name}:{line}: {fault.detail}"
-        for line, row in (jsonl.read_numbered(name, "demonstration") if name else ())
-        for check in known
-        if (fault := check.check(row | {"tools": tools}, CheckContext()))
-    ]
-    why = "teacher.demonstrations in params.yaml names"
-    _each(faults, lambda: _known_to_dvc([name] if name else [], ("teacher_rollouts",), why))
-    if faults:
-        raise InputError(faults)
+    faults = Faults()
+    for line, row in jsonl.read_numbered(name, "demonstration") if name else ():
+        for check in known:
+            if fault := check.check(row | {"tools": tools}, CheckContext()):
+                faults.add(f"{name}:{line}: {fault.detail}")
+    with faults.collect():
+        why = "teacher.demonstrations in params.yaml names"
+        _known_to_dvc([name] if name else [], ("teacher_rollouts",), why)
+    faults.check()
     return f"{count} messages of demonstrations"
 
 
@@ -182,7 +179,7 @@ def _way_back(dep: str) -> str:
 
 def main() -> None:
     """Runs every check; prints what is valid and exits with 1 after naming all that is not."""
-    faults: list[str] = []
+    faults = Faults()
     checks: list[Callable[[], str]] = [
         check_schemas,
         check_params,
@@ -195,12 +192,12 @@ def main() -> None:
         check_pipeline,
     ]
     for check in checks:
-        try:
+        with faults.collect():
             print(f"valid: {check()}")
-        except InputError as error:
-            faults += [fault for fault in error.faults if fault not in faults]
-    if faults:
-        sys.exit("\n".join(["error:", *faults]))
+    try:
+        faults.check()
+    except InputError as error:
+        sys.exit(f"error:\n{error}")
 
 
 if __name__ == "__main__":

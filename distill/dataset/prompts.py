@@ -6,7 +6,7 @@ from typing import Any
 
 from distill import answers
 from distill.records import jsonl
-from distill.records.faults import InputError
+from distill.records.faults import Faults, InputError
 from distill.records.ids import content_id
 from distill.tools.sandbox import name
 
@@ -17,30 +17,27 @@ SUFFIXES = (".jsonl", ".jsonl.zst")
 
 def read_seed(folder: Path | str) -> list[tuple[str, dict[str, Any]]]:
     """The rows of `seed_rows`. Raises InputError with every fault."""
-    rows, faults = seed_rows(folder)
-    if faults:
-        raise InputError(faults)
+    faults = Faults()
+    rows = seed_rows(folder, faults)
+    faults.check()
     return rows
 
 
-def seed_rows(folder: Path | str) -> tuple[list[tuple[str, dict[str, Any]]], list[str]]:
-    """The valid rows of all files of a folder, in the order of the file names, each with its `file:line`; and the faults
-    of all others: of invalid rows, of files that are not JSON Lines, and of a folder without rows. Skips hidden files.
+def seed_rows(folder: Path | str, faults: Faults) -> list[tuple[str, dict[str, Any]]]:
+    """The valid rows of all files of a folder, in the order of the file names, each with its `file:line`; hidden files are
+    skipped. Adds to `faults` those of invalid rows, of files that are not JSON Lines, and of a folder without rows.
     """
     rows: list[tuple[str, dict[str, Any]]] = []
-    faults: list[str] = []
     for path in sorted(path for path in Path(folder).glob("*") if not path.name.startswith(".")):
         if not path.name.endswith(SUFFIXES):
-            faults.append(f"{path}: not read: prompts are in files that end in {' or '.join(SUFFIXES)}, not in folders")
+            faults.add(f"{path}: not read: prompts are in files that end in {' or '.join(SUFFIXES)}, not in folders")
             continue
-        try:
+        with faults.collect():
             for number, row in jsonl.read_numbered(path, "prompt"):
                 rows.append((f"{path}:{number}", row))
-        except InputError as error:
-            faults += error.faults
     if not rows and not faults:
-        faults.append(f'{folder}: no prompts; put at least one row {{"messages": [...]}} into {folder}/*.jsonl')
-    return rows, faults
+        faults.add(f'{folder}: no prompts; put at least one row {{"messages": [...]}} into {folder}/*.jsonl')
+    return rows
 
 
 def prepare(

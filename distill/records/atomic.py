@@ -1,9 +1,11 @@
-"""Atomic writes: a file is either whole or absent, also after a kill or on a full disk."""
+"""Atomic writes: a file or a folder is either whole or absent, also after a kill or on a full disk."""
 
+import fcntl
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -32,3 +34,56 @@ def replacing(path: Path | str) -> Iterator[BinaryIO]:
         if isinstance(error, OSError) and error.filename is None:
             error.filename = str(path)
         raise
+
+
+@contextmanager
+def replacing_folder(path: Path | str) -> Iterator[Path]:
+    """An empty folder that replaces `path` when the block succeeds, and is removed when it raises.
+
+    The old folder stays until then. What a killed run left is removed; other runs may replace the same folder meanwhile.
+    Without fsync, since a stage or a command can write it again. Raises OSError.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as held:
+        with _locked(path.parent):
+            _remove_leftovers(path)
+            fresh = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
+            held.enter_context(_locked(fresh))
+        try:
+            fresh.chmod(0o755)
+            yield fresh
+            with _locked(path.parent):
+                _swap(fresh, path)
+        except BaseException:
+            shutil.rmtree(fresh, ignore_errors=True)
+            raise
+
+
+def _swap(fresh: Path, path: Path) -> None:
+    old = fresh.with_suffix(".old.tmp")
+    with suppress(FileNotFoundError):
+        path.rename(old)
+    fresh.rename(path)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Removes what killed runs left beside `path`: a folder that nobody has locked."""
+    for leftover in path.parent.glob(f".{path.name}.*.tmp"):
+        with _locked(leftover, wait=False) as locked:
+            if locked:
+                shutil.rmtree(leftover, ignore_errors=True)
+
+
+@contextmanager
+def _locked(folder: Path, wait: bool = True) -> Iterator[bool]:
+    """Locks a folder during the block; gives whether that worked: it may be gone, and not every file system can."""
+    with ExitStack() as held:
+        locked = False
+        with suppress(OSError):
+            handle = os.open(folder, os.O_RDONLY)
+            held.callback(os.close, handle)
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            locked = True
+        yield locked

@@ -21,6 +21,9 @@ class Faults:
     def __init__(self) -> None:
         self._faults: dict[str, None] = {}
 
+    def __bool__(self) -> bool:
+        return bool(self._faults)
+
     def add(self, *faults: str) -> None:
         """Adds faults to the report."""
         self._faults.update(dict.fromkeys(faults))

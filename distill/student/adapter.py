@@ -1,14 +1,11 @@
-"""Writes the folder of a trained adapter: everything needed to load or serve it, and nothing that differs between runs.
-
-The folder is written under another name and then renamed, so a folder of its name is always complete.
-"""
+"""Writes the folder of a trained adapter: everything needed to load or serve it, and nothing that differs between runs."""
 
 import json
 import shutil
 from pathlib import Path
 from typing import Any
 
-from distill.records.faults import InputError
+from distill.records.atomic import replacing_folder
 from distill.student.base import Base
 from distill.student.gguf import lora
 from distill.student.tokenizer import read_tokenizer
@@ -26,21 +23,9 @@ def save(model: Any, base: Base, template: str, card: str, folder: Path, state: 
     turn, and README.md with the text `card`. `state` has the weights where the model does not hold them itself (it is
     spread over several processes). Raises InputError when it cannot be written.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = folder.with_name(f".{folder.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    try:
-        with saving(str(folder), "Free some space and run again: training goes on from its last checkpoint"):
-            _write_all(model, base, template, card, unfinished, state)
-    except InputError:
-        shutil.rmtree(unfinished)
-        raise
-    replaced = folder.with_name(f".{folder.name}.replaced")
-    shutil.rmtree(replaced, ignore_errors=True)
-    if folder.exists():
-        folder.rename(replaced)
-    unfinished.rename(folder)
-    shutil.rmtree(replaced, ignore_errors=True)
+    advice = "Free some space and run again: training goes on from its last checkpoint"
+    with saving(str(folder), advice), replacing_folder(folder) as fresh:
+        _write_all(model, base, template, card, fresh, state)
 
 
 def _write_all(model: Any, base: Base, template: str, card: str, folder: Path, state: dict[str, Any] | None) -> None:

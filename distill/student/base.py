@@ -6,10 +6,10 @@ stage without it can count tokens with the very tokenizer that training uses.
 
 import hashlib
 import json
-import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from distill.records.atomic import replacing_folder
 from distill.records.faults import InputError
 from distill.records.ids import file_hash
 from distill.records.locked import locked
@@ -101,9 +101,6 @@ def _from_gguf(path: str, file: Path, weights: bool) -> Base:
     folder = cache_dir() / "students" / f"{file.stem}-{digest[:16]}-{from_gguf.FORMAT}{'' if weights else '-tokenizer'}"
     with locked(folder.with_name(folder.name + ".lock")):  # one process converts, the others find the folder done
         if not folder.is_dir():
-            unfinished = folder.with_name(folder.name + ".unfinished")
-            shutil.rmtree(unfinished, ignore_errors=True)
-            unfinished.mkdir()
-            from_gguf.convert(file, unfinished, weights)
-            unfinished.rename(folder)
+            with replacing_folder(folder) as fresh:
+                from_gguf.convert(file, fresh, weights)
     return Base(name(path), folder, digest, file)

@@ -4,20 +4,23 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from distill.records.atomic import replacing_folder
 from distill.records.faults import InputError
 from distill.student import base
 from distill.student.base_weights import open_folder
 from distill.student.quiet import quiet
+from distill.student.training.lineage import merged_card
 
 FROM_ADAPTER = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja",
-    "generation_config.json", "README.md",
+    "generation_config.json",
 )  # fmt: skip
+CARD = "README.md"
 
 
 def merge(path: str, adapter: Path, folder: Path) -> None:
     """Writes base and adapter as one model into `folder`, replacing what is there: safetensors in the precision of the
-    base (never the 4 bits that QLoRA trains over), its config, and the adapter's tokenizer, template and card.
+    base (never the 4 bits that QLoRA trains over), its config, the adapter's tokenizer and template, and a card made of its.
 
     Raises InputError where there is no adapter, or where it was trained on another base.
     """
@@ -25,18 +28,17 @@ def merge(path: str, adapter: Path, folder: Path) -> None:
         raise InputError(f"{adapter}: no adapter is there; run `make train` first")
     directory = base.of_adapter(adapter, path).directory
     model = _merged(directory, adapter)
-    unfinished = folder.with_name(f".{folder.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    model.save_pretrained(unfinished)
-    for name in FROM_ADAPTER:
-        if (adapter / name).is_file():
-            shutil.copyfile(adapter / name, unfinished / name)
-    for file in directory.glob("*processor_config.json"):  # servers need them for a model with an image tower
-        shutil.copyfile(file, unfinished / file.name)
-    for file in unfinished.iterdir():
-        file.chmod(0o644)
-    shutil.rmtree(folder, ignore_errors=True)
-    unfinished.rename(folder)
+    with replacing_folder(folder) as fresh:
+        model.save_pretrained(fresh)
+        for name in FROM_ADAPTER:
+            if (adapter / name).is_file():
+                shutil.copyfile(adapter / name, fresh / name)
+        if (adapter / CARD).is_file():
+            (fresh / CARD).write_text(merged_card((adapter / CARD).read_text(encoding="utf-8")), encoding="utf-8")
+        for file in directory.glob("*processor_config.json"):  # servers need them for a model with an image tower
+            shutil.copyfile(file, fresh / file.name)
+        for file in fresh.iterdir():
+            file.chmod(0o644)
 
 
 def _merged(directory: Path, adapter: Path) -> Any:

@@ -53,6 +53,7 @@ def serve(
     threads: int | None = None,
     port: int = 0,
     name: str | None = None,
+    key: str | None = None,
 ) -> Iterator[Endpoint]:
     """Serves `gguf` on a loopback port, a free one unless `port` is given; the server stops when the block ends.
 
@@ -61,7 +62,7 @@ def serve(
     otherwise: one with `"lora": [{"id": 0, "scale": 0.0}]` in its body is answered by the base model, so one server
     is base and student. `threads`: default, the physical cores that this process may use. `name` is the model's in the list
     of models, which gives the file's path otherwise; requests may name any.
-    The server asks for a random key, so that other users of the machine are refused. Raises InputError, with what
+    The server asks for `key`, or a random one, so that other users of the machine are refused. Raises InputError, with what
     llama.cpp said, when it cannot load a file, and as `load`.
     """
     for path in (gguf, template, *adapters):
@@ -74,7 +75,7 @@ def serve(
     params.n_ctx = slots * context
     params.hostnames = ["127.0.0.1"]
     params.port = port
-    params.api_keys = [secrets.token_urlsafe(24)]
+    params.api_keys = [key or secrets.token_urlsafe(24)]
     params.cors_origins = ""
     params.ui = False
     params.endpoint_slots = False

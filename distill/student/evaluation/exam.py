@@ -76,8 +76,8 @@ async def evaluate(
 def _unreachable(who: str, reason: str, params: dict[str, Any]) -> InputError:
     path, url = params["student"]["path"], params["runtime"]["student_url"]
     name = hub.without_revision(path)
-    served = f"; runtime.student_url ({url}) has to serve the base as {name} and the adapter as student" if url else ""
-    return InputError(f"the {who} cannot be asked: {reason}{served}")
+    needed = f"; runtime.student_url ({url}) has to serve the base as {name} and the adapter as student"
+    return InputError(f"the {who} cannot be asked: {reason}{f'{needed}; null: it is served here' if url else ''}")
 
 
 def from_conversation(

@@ -11,6 +11,7 @@ from typing import Any
 
 from distill.records.faults import InputError
 from distill.student.gguf import header
+from distill.student.gguf.names import OUTSIDE, PARTS
 
 FORMAT = "v1"  # part of the folder's name: change it with the output, and files are converted again
 CONTROL, USER_DEFINED = 3, 4  # tokenizer.ggml.token_type, gguf specification
@@ -20,18 +21,7 @@ QWEN2_PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 ARCHITECTURES = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM"}
-NAMES = {
-    "attn_norm": "input_layernorm",
-    "attn_q": "self_attn.q_proj",
-    "attn_k": "self_attn.k_proj",
-    "attn_v": "self_attn.v_proj",
-    "attn_output": "self_attn.o_proj",
-    "ffn_norm": "post_attention_layernorm",
-    "ffn_gate": "mlp.gate_proj",
-    "ffn_up": "mlp.up_proj",
-    "ffn_down": "mlp.down_proj",
-}
-TOP = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
+NAMES = {gguf: hf for hf, gguf in {**PARTS, **OUTSIDE}.items()}
 
 
 def convert(file: Path, folder: Path, weights: bool) -> None:
@@ -77,7 +67,7 @@ def _weights(file: Path, header: header.Header) -> dict[str, Any]:
         values = dequantize(packed, kind).astype(numpy.float32, copy=False)
         name, suffix = tensor.name.rsplit(".", 1)
         if not name.startswith("blk."):
-            weights[f"{TOP[name]}.{suffix}"] = values
+            weights[f"{NAMES[name]}.{suffix}"] = values
             continue
         _, layer, part = name.split(".")
         if architecture == "llama" and part in heads:

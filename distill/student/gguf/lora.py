@@ -3,10 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from distill.student.gguf.from_gguf import NAMES
+from distill.student.gguf.names import ARCHITECTURES, PARTS
 
-ARCHITECTURES = ("llama", "qwen2", "qwen3")  # model_type of transformers = general.architecture of llama.cpp
-PARTS = {hf: gguf for gguf, hf in NAMES.items()}
 PREFIX = "base_model.model.model.layers."
 
 

@@ -9,18 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from distill.records.faults import InputError
-from distill.student.gguf.from_gguf import CONTROL, NAMES, QWEN2_PATTERN, TOP, USER_DEFINED
+from distill.student.gguf.from_gguf import CONTROL, QWEN2_PATTERN, USER_DEFINED
 from distill.student.gguf.lora import pairs
+from distill.student.gguf.names import ARCHITECTURES, OUTSIDE, PARTS
 
 NORMAL, UNUSED = 1, 5  # tokenizer.ggml.token_type, gguf specification
-SUPPORTED = ("llama", "qwen2", "qwen3")  # model_type of transformers = general.architecture of llama.cpp
 BLOCK = 32
 """Values that Q8_0 quantises together: rows of another length stay in F32."""
-PARTS = {hf: gguf for gguf, hf in NAMES.items()} | {
-    "self_attn.q_norm": "attn_q_norm",
-    "self_attn.k_norm": "attn_k_norm",
-}
-OUTSIDE = {hf: gguf for gguf, hf in TOP.items()}
 LLAMA3_DIGITS, QWEN_DIGITS = r"\p{N}{1,3}", r"|\p{N}|"
 
 
@@ -53,8 +48,8 @@ def write(folder: Path, file: Path) -> None:
 def _refuse_unsupported(folder: Path, config: dict[str, Any]) -> None:
     """Raises InputError."""
     elsewhere = "; try llama.cpp's convert_hf_to_gguf.py on models/merged"
-    if config["model_type"] not in SUPPORTED:
-        raise InputError(f"{folder}: a {config['model_type']} is none of {', '.join(SUPPORTED)}{elsewhere}")
+    if config["model_type"] not in ARCHITECTURES:
+        raise InputError(f"{folder}: a {config['model_type']} is none of {', '.join(ARCHITECTURES)}{elsewhere}")
     if _rope(config).get("rope_type", "default") != "default":
         raise InputError(f"{folder}: scaled rotary positions are not written here{elsewhere}")
 

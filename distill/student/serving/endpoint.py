@@ -10,7 +10,7 @@ import orjson
 
 from distill.student.serving.chat_body import plain
 from distill.student.serving.in_process import InProcess
-from distill.student.serving.remote import STUDENT
+from distill.student.serving.remote import STUDENT, key_to_ask_for
 from distill.teacher.errors import ApiError
 from distill.teacher.llama_server import Endpoint
 
@@ -20,15 +20,16 @@ LARGEST_REQUEST = 64 * 2**20
 
 @asynccontextmanager
 async def serving(model: InProcess, port: int = 0) -> AsyncIterator[Endpoint]:
-    """Serves `model` on a loopback port (0: a free one) with a random key, until the block ends.
+    """Serves `model` on a loopback port (0: a free one) until the block ends.
 
-    The model `student` answers with the adapter, any other name without. A request with `stream` gets text as it is
-    generated, and tool calls at the end. A request that is refused or not supported (see chat_body.py) gets status 400
-    and an error in OpenAI's form.
+    The model `student` answers with the adapter, the base under its own name without; any other name gets status 404. A
+    request with `stream` gets text as it is generated, and tool calls at the end. A request that is refused or not
+    supported (see chat_body.py) gets status 400. Errors have OpenAI's form.
     """
     from aiohttp import web
 
-    key = secrets.token_urlsafe(24)
+    key = key_to_ask_for()
+    names = (STUDENT, model.identity["model"])
 
     @web.middleware
     async def with_key(request: web.Request, handler: Any) -> web.StreamResponse:
@@ -39,9 +40,11 @@ async def serving(model: InProcess, port: int = 0) -> AsyncIterator[Endpoint]:
     async def completions(request: web.Request) -> web.StreamResponse:
         try:
             body = plain(orjson.loads(await request.read()))
-            adapted = body.get("model", STUDENT) == STUDENT
-            body = {"lora": [{"id": 0, "scale": float(adapted)}], **body}
-            named = {"id": f"chatcmpl-{secrets.token_hex(12)}", "model": body.get("model", STUDENT)}
+            name = body.get("model", STUDENT)
+            if name not in names:
+                return _error(404, f"there is no model {name!r} here, only {' and '.join(names)}")
+            body = {"lora": [{"id": 0, "scale": float(name == STUDENT)}], **body}
+            named = {"id": f"chatcmpl-{secrets.token_hex(12)}", "model": name}
             if not body.get("stream"):
                 return web.json_response(body=orjson.dumps(await model.complete(body) | named))
             events = _events(model, body, named)
@@ -57,7 +60,7 @@ async def serving(model: InProcess, port: int = 0) -> AsyncIterator[Endpoint]:
         return response
 
     async def models(_: web.Request) -> web.StreamResponse:
-        listed = [{"id": name, "object": "model", "owned_by": "you"} for name in (STUDENT, model.identity["model"])]
+        listed = [{"id": name, "object": "model", "owned_by": "you"} for name in names]
         return web.json_response({"object": "list", "data": listed})
 
     async def health(_: web.Request) -> web.StreamResponse:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import secrets
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
@@ -9,6 +10,7 @@ from typing import Any
 
 from distill.records import credentials
 from distill.student.render import tools_as_served
+from distill.student.serving import model_names
 from distill.student.serving.in_process import PLACES
 from distill.student.serving.unread_calls import UnreadCalls
 from distill.teacher import chat
@@ -23,6 +25,13 @@ from distill.teacher.store import Note
 
 STUDENT = "student"
 """The name of the base with the adapter on a server; the base alone has its own name."""
+
+KEY = "STUDENT_API_KEY"
+
+
+def key_to_ask_for() -> str:
+    """The key without which a server that is started here refuses: STUDENT_API_KEY, or a random one."""
+    return credentials.get(KEY) or secrets.token_urlsafe(24)
 
 
 class Served:
@@ -46,14 +55,17 @@ class Served:
         self._stop = threading.Event()
         self._started: asyncio.Future[Endpoint] | None = None
         self._http: Http | None = None
+        self._known: set[str] = set()
+        self._checking = asyncio.Lock()
 
     @classmethod
     def at(cls, url: str, base: str, unread: UnreadCalls | None = None) -> "Served":
         """The student at a URL, with the key STUDENT_API_KEY where it asks for one."""
-        return cls(lambda *_: nullcontext(Endpoint(url, credentials.get("STUDENT_API_KEY") or "none")), base, unread)
+        return cls(lambda *_: nullcontext(Endpoint(url, credentials.get(KEY) or "none")), base, unread)
 
     async def ask(self, request: dict[str, Any], note: Note | None = None) -> Answer:
-        """One answer of base or student, as `lora` in the sampling says, free of charge. Raises ApiError."""
+        """One answer of base or student, as `lora` in the sampling says, free of charge. Raises ApiError; Fatal
+        where the server has not both of them."""
         if self._started is None:
             starting = asyncio.to_thread(self._server.enter_context, self.start(0, self._stop))
             self._started = asyncio.ensure_future(starting)
@@ -62,6 +74,7 @@ class Served:
             self._http = Http(endpoint.base_url, {"Authorization": f"Bearer {endpoint.api_key}"}, TIMEOUT_S)
         sampling = {name: value for name, value in request["sampling"].items() if name != "lora"}
         adapted = any(adapter["scale"] for adapter in request["sampling"].get("lora", [{"scale": 1.0}]))
+        await self._check({STUDENT, self._models[adapted]})
         changes = {
             "model": self._models[adapted],
             "messages": [_under_both_names(message) for message in request["messages"]],
@@ -73,6 +86,14 @@ class Served:
             self._unread.look(answer["message"], request["tools"])
         message = with_plain_ids(answer["message"], request["messages"])
         return {**answer, "message": message, "response_id": None, "cost_usd": 0.0}
+
+    async def _check(self, names: set[str]) -> None:
+        """Raises Fatal, before anything is asked, where the server has no model of its own under one of the names."""
+        assert self._http is not None
+        async with self._checking:
+            if unknown := names - self._known:
+                await model_names.check(self._http, unknown, self._ask_with_retries)
+                self._known |= unknown
 
     async def _ask_with_retries(self, request: dict[str, Any]) -> Answer:
         """The answer, after retries where they may help: an error of a busy server says nothing about the student."""

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import secrets
 import signal
 import socket
 import subprocess
@@ -18,7 +17,7 @@ from typing import IO
 import jinja2
 
 from distill.records.terminal import say
-from distill.student.serving.remote import STUDENT
+from distill.student.serving.remote import STUDENT, key_to_ask_for
 from distill.student.serving.reply import SHOWN_CALL, rendered_turn
 from distill.student.tokenizer import Tokenizer
 from distill.teacher.errors import Fatal
@@ -95,7 +94,7 @@ def started(command: list[str], port: int, stop: threading.Event) -> Iterator[En
     ends later, requests fail, and the end of its output is printed.
     """
     address = ("127.0.0.1", port or _free_port())
-    key = secrets.token_urlsafe(24)
+    key = key_to_ask_for()
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             [*command, "--host", address[0], "--port", str(address[1])],

@@ -12,6 +12,29 @@ LICENCE = (
     " the base and the terms of the teacher's provider: some do not allow training other models on their output."
 )
 
+USE = """Render prompts with `chat_template.jinja` of this folder: it is the one that was trained with. The adapter loads with
+`PeftModel.from_pretrained` over the base, and in vLLM with `--enable-lora --lora-modules student=FOLDER --chat-template
+FOLDER/chat_template.jinja`. `adapter.gguf`, where it is, is the same adapter for llama.cpp."""
+MERGED_USE = """The folder is a whole model, which needs neither its base nor peft, and no template beside its own
+`chat_template.jinja`, which is the one that was trained with. It loads in transformers:
+
+```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+model = AutoModelForCausalLM.from_pretrained("FOLDER", dtype="auto")
+tokenizer = AutoTokenizer.from_pretrained("FOLDER")
+```
+
+In vLLM it is `vllm serve FOLDER`, with `--enable-auto-tool-choice` and the `--tool-call-parser` of the base."""
+MERGED = {
+    "library_name: peft": "library_name: transformers",
+    "tags: [lora, ": "tags: [",
+    "A LoRA adapter for ": "A model of its own, merged from a LoRA adapter and its base ",
+    USE: MERGED_USE,
+    "The adapter is derived": "The model is derived",
+}
+"""What the card of the merged model says in place of the adapter's."""
+
 
 def report(examples: Examples, trained: Trained, base: Base, teachers: list[str], data: str) -> dict[str, Any]:
     """reports/training.json; `data` is the SHA-256 of the training rows. Token counts are those of one epoch."""
@@ -70,11 +93,16 @@ A LoRA adapter for {record["base"]}, trained on conversations with tool calls th
 
 ## Use
 
-Render prompts with `chat_template.jinja` of this folder: it is the one that was trained with. The adapter loads with
-`PeftModel.from_pretrained` over the base, and in vLLM with `--enable-lora --lora-modules student=FOLDER --chat-template
-FOLDER/chat_template.jinja`. `adapter.gguf`, where it is, is the same adapter for llama.cpp.
+{USE}
 
 ## Licence
 
 {LICENCE}
 """
+
+
+def merged_card(card: str) -> str:
+    """README.md of the model that base and adapter are merged into, from the adapter's."""
+    for of_adapter, of_model in MERGED.items():
+        card = card.replace(of_adapter, of_model, 1)
+    return card
