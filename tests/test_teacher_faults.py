@@ -211,6 +211,67 @@ def test_a_server_whose_context_is_too_short_for_all_ends_the_run(asks: Callable
     assert done.returncode == 1 and words in done.stderr and len(books.posts) < 15
 
 
+def as_text(asked: Asked) -> Any:
+    """What `sums.adds` says, from a server that reads no calls."""
+    answer = sums.adds(asked)
+    message = answer["choices"][0]["message"]
+    if message.get("tool_calls"):
+        function = message.pop("tool_calls")[0]["function"]
+        call = f'{{"name": "{function["name"]}", "arguments": {function["arguments"]}}}'
+        message["content"] = f"<tool_call>\n{call}\n</tool_call>"
+        answer["choices"][0]["finish_reason"] = "stop"
+    return answer
+
+
+def test_calls_that_come_as_text_are_no_answers_and_asked_again_once_the_server_reads_them(
+    asks: Callable[..., Done], project: Path
+) -> None:
+    ill = [True]
+    with serving(lambda asked: as_text(asked) if ill[0] else sums.adds(asked)) as books:
+        done = asks(books)
+        assert done.returncode == 0 and KINDS["calls_as_text"].advice in done.stdout, done.stderr
+        assert "4 of these may pass" in done.stdout and len(books.posts) == 4
+        assert {(one["stop_reason"], one["error"]["kind"]) for one in rollouts(project)} == {
+            ("api_error", "calls_as_text")
+        }
+        assert "such as '<tool_call>" in rollouts(project)[0]["error"]["message"]
+        ill[0] = False
+        assert asks(books).returncode == 0 and len(books.posts) == 4 + 4 * 2
+    assert {rollout["status"] for rollout in rollouts(project)} == {"completed"}
+
+
+def test_a_server_that_reads_no_calls_ends_the_run(asks: Callable[..., Done], project: Path) -> None:
+    """Also where every second prompt is answered without a tool."""
+    sums.add_prompts(project, range(4, 60))
+    assert Running(project, "prompts").wait().returncode == 0
+
+    def teacher(asked: Asked) -> Any:
+        return as_text(asked) if sums.number(asked.body) % 2 else says("Answer: 1")
+
+    with serving(teacher) as books:
+        done = asks(books, runtime__api_concurrency=2)
+    assert done.returncode == 1 and "its server gives tool calls as text" in done.stderr, done.stdout
+    assert "--tool-call-parser hermes" in done.stderr and len(books.posts) < 40
+
+
+def test_what_a_server_that_reads_calls_leaves_as_text_is_the_teachers_answer(
+    asks: Callable[..., Done], project: Path
+) -> None:
+    sums.add_prompts(project, range(4, 30))
+    assert Running(project, "prompts").wait().returncode == 0
+
+    def teacher(asked: Asked) -> Any:
+        told = asked.body["messages"][-1]["role"] == "tool"
+        return as_text(asked) if not told and len(books.posts) > 1 else sums.adds(asked)
+
+    with serving(teacher) as books:
+        done = asks(books, runtime__api_concurrency=1)
+        assert done.returncode == 0, done.stderr
+        paid = len(books.posts)
+        assert asks(books).returncode == 0 and len(books.posts) == paid
+    assert {rollout["status"] for rollout in rollouts(project)} == {"completed"}
+
+
 @pytest.mark.parametrize(
     ("reply", "kind"),
     [

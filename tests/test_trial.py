@@ -10,6 +10,7 @@ from distill.dataset.checks.context import CheckContext
 from distill.records import params
 
 WRONG = {"expected_answer": 1, "answer_type": "number"}
+UNREAD = {"kind": "calls_as_text", "where": "teacher", "message": "", "http_status": None, "retryable": False}
 FORGOT = [*messages(9)[:2], {"role": "assistant", "content": "", "tool_calls": [call("1", "calculator", '{"a": 1}')]}]
 REPAIRED = [*FORGOT, {"role": "tool", "tool_call_id": "1", "content": "error: b is missing"}, *messages(9)[2:]]
 
@@ -22,6 +23,11 @@ REPAIRED = [*FORGOT, {"role": "tool", "tool_call_id": "1", "content": "error: b 
         ({"metadata": WRONG}, {}, "rejected: answer: "),
         ({"metadata": WRONG}, {"answer": "off"}, "kept; its answer is wrong"),
         ({"status": "failed", "stop_reason": "max_turns"}, {}, "left out, since it failed (max_turns)"),
+        (
+            {"status": "failed", "stop_reason": "api_error", "error": UNREAD},
+            {},
+            "left out, since it failed (api_error): start the server with the parser",
+        ),
         ({"split": "eval"}, {}, "left out, since its prompt is held out; its answer is right"),
         (
             {"messages": REPAIRED},

@@ -18,6 +18,7 @@ from distill.dataset import convert, filter
 from distill.dataset.checks.context import CheckContext
 from distill.records import jsonl, stage
 from distill.records.terminal import say
+from distill.teacher.errors import KINDS
 
 TRIED = 2
 ANSWERS = {
@@ -48,7 +49,10 @@ def outlook(rollout: dict[str, Any], params: dict[str, Any], known: CheckContext
     """What becomes of a rollout if nothing but itself decides, in words."""
     fate = convert.fate(rollout, params["convert"]["include_failed"])
     if fate == "failed":
-        return f"left out, since it failed ({rollout['stop_reason']})"
+        error = rollout["error"]
+        return f"left out, since it failed ({rollout['stop_reason']})" + (
+            f": {KINDS[error['kind']].advice}" if error and error["kind"] in KINDS else ""
+        )
     row = convert.row(rollout)
     answer = ANSWERS[row["outcome"]["correct"]]
     if fate == "eval":

@@ -10,7 +10,6 @@ from typing import Any
 from distill.records import credentials
 from distill.student.render import tools_as_served
 from distill.student.serving.in_process import PLACES
-from distill.student.serving.unread_calls import UnreadCalls
 from distill.teacher import chat
 from distill.teacher.answer import Answer
 from distill.teacher.errors import ApiError, Fatal, Transient
@@ -20,6 +19,7 @@ from distill.teacher.http import Http
 from distill.teacher.llama_server import Endpoint
 from distill.teacher.retry import until_answered
 from distill.teacher.store import Note
+from distill.teacher.unread_calls import UnreadCalls
 
 STUDENT = "student"
 """The name of the base with the adapter on a server; the base alone has its own name."""
