@@ -30,9 +30,9 @@ def asks(project: Path) -> Callable[..., Done]:
     sums.make(project, 4)
     assert Running(project, "prompts").wait().returncode == 0
 
-    def run(books: Books, **params: Any) -> Done:
+    def run(books: Books, key: str = "", **params: Any) -> Done:
         sums.set_params(project, teacher__base_url=books.base_url, **params)
-        return Running(project, "teacher_rollouts", TEACHER_API_KEY="").wait()
+        return Running(project, "teacher_rollouts", TEACHER_API_KEY=key).wait()
 
     return run
 
@@ -62,7 +62,6 @@ PASSING = {
     "503": refused(503, "server_is_overloaded", retry_after="0"),
     "truncated JSON": (200, b'{"choices": [', {}),
     "an error body with 200": {"error": {"message": "upstream"}},
-    "HTML with 200": (200, b"<html>", {"content-type": "text/html"}),
     "no choices": {"id": "x", "choices": []},
     "a number for content": completion({"role": "assistant", "content": 5}, "stop"),
     "reset in mid-body": Cut(says("Answer: 1"), 40),
@@ -81,6 +80,45 @@ def test_what_may_pass_is_asked_again(asks: Callable[..., Done], project: Path) 
     assert len(books.posts) == 3 * len(PASSING)
     attempts = [call["attempts"] for rollout in rollouts(project) for call in rollout["calls"]]
     assert sorted(attempts) == [1] * len(PASSING) + [2] * len(PASSING)
+
+
+def test_a_web_page_passes_where_an_api_has_answered_and_ends_the_run_where_none_has(
+    asks: Callable[..., Done], project: Path
+) -> None:
+    page = (200, b"<html>\n<title>Our UI</title>", {"content-type": "text/html"})
+    with serving(lambda asked: page if len(books.posts) == 2 else sums.adds(asked)) as books:
+        assert asks(books, runtime__api_concurrency=1).returncode == 0 and len(books.posts) == 4 * 2 + 1
+    with serving(lambda asked: page) as books:
+        done = asks(books, model="other", runtime__api_concurrency=1)
+    assert done.returncode == 1 and "(not_found)" in done.stderr and KINDS["not_found"].advice in done.stderr
+    assert f"{books.base_url}/chat/completions is no API: it answers with text/html, '<html> <title>" in done.stderr
+    assert len(books.posts) == 1
+
+
+def test_a_call_that_the_server_cannot_read_fails_its_rollout_until_the_next_run(
+    asks: Callable[..., Done], project: Path
+) -> None:
+    words = "The model produced output that does not match the expected peg-native format"
+    ill = [True]
+
+    def teacher(asked: Asked) -> Any:
+        bad = ill[0] and sums.number(asked.body) == 2
+        return (500, {"error": {"code": 500, "message": words}}, {}) if bad else sums.adds(asked)
+
+    with serving(teacher) as books:
+        done = asks(books)
+        assert done.returncode == 0 and KINDS["call_unreadable"].advice in done.stdout
+        assert rollouts(project)[2]["error"]["kind"] == "call_unreadable" and len(books.posts) == 6 + 1
+        ill[0] = False
+        assert asks(books).returncode == 0 and len(books.posts) == 6 + 1 + 2
+    assert rollouts(project)[2]["status"] == "completed"
+
+
+def test_a_key_that_was_not_sent_is_not_called_wrong(asks: Callable[..., Done]) -> None:
+    with serving(lambda asked: refused(401, "invalid_api_key", "who are you?")) as books:
+        done = asks(books)
+    assert done.returncode == 1 and "(no_key): no key was sent" in done.stderr and "who are you?" in done.stderr
+    assert "neither the environment nor .env has TEACHER_API_KEY" in done.stderr
 
 
 def test_what_does_not_pass_fails_its_rollout_and_is_asked_again_by_the_next_run(
@@ -289,7 +327,7 @@ def test_what_no_request_can_mend_ends_the_run_at_once(
     asks: Callable[..., Done], project: Path, reply: Any, kind: str
 ) -> None:
     with serving(lambda asked: reply) as books:
-        done = asks(books, runtime__api_concurrency=2)
+        done = asks(books, "a-key", runtime__api_concurrency=2)
     assert done.returncode == 1 and f"({kind})" in done.stderr and KINDS[kind].advice in done.stderr
     assert len(books.posts) <= 2 and not (project / "rollouts").exists()
 

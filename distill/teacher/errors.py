@@ -49,6 +49,11 @@ KINDS = {
         "start the server with the parser of its model's tool calls (vLLM: --enable-auto-tool-choice --tool-call-parser "
         "hermes, or another), and run again",
     ),
+    "call_unreadable": Kind(
+        "fail",
+        "the model began a tool call, and its server could not read the rest: see its words, change its chat template or "
+        "the temperature, and run again",
+    ),
     "no_key": Kind("stop", "put the key into .env (see .env.example) or the environment"),
     "key_refused": Kind("stop", "check the key in .env or the environment"),
     "forbidden": Kind("stop", "the key may not use this model: check the project's settings at the provider"),
@@ -77,7 +82,7 @@ REPAIRS = {
 """What a request goes without after a refusal of fate repair."""
 OPTIONAL = {"temperature_refused": "temperature"}
 """The same, where whoever asks can do without the setting."""
-SET_UP = {"context_full", "request_too_large", "calls_as_text"}
+SET_UP = {"context_full", "request_too_large", "calls_as_text", "call_unreadable"}
 """What is true of the server or the account as it is set up today, and asked again by the next run."""
 
 

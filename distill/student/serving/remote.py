@@ -21,6 +21,7 @@ from distill.teacher.retry import until_answered
 from distill.teacher.store import Note
 from distill.teacher.unread_calls import UnreadCalls
 
+NO_KEY = "none"
 STUDENT = "student"
 """The name of the base with the adapter on a server; the base alone has its own name."""
 
@@ -50,7 +51,7 @@ class Served:
     @classmethod
     def at(cls, url: str, base: str, unread: UnreadCalls | None = None) -> "Served":
         """The student at a URL, with the key STUDENT_API_KEY where it asks for one."""
-        return cls(lambda *_: nullcontext(Endpoint(url, credentials.get("STUDENT_API_KEY") or "none")), base, unread)
+        return cls(lambda *_: nullcontext(Endpoint(url, credentials.get("STUDENT_API_KEY") or NO_KEY)), base, unread)
 
     async def ask(self, request: dict[str, Any], note: Note | None = None) -> Answer:
         """One answer of base or student, as `lora` in the sampling says, free of charge. Raises ApiError."""
@@ -59,7 +60,8 @@ class Served:
             self._started = asyncio.ensure_future(starting)
         endpoint = await asyncio.shield(self._started)  # cancelling one request must not cancel the start
         if self._http is None:
-            self._http = Http(endpoint.base_url, {"Authorization": f"Bearer {endpoint.api_key}"}, TIMEOUT_S)
+            key, keyless = endpoint.api_key, None if endpoint.api_key != NO_KEY else "STUDENT_API_KEY"
+            self._http = Http(endpoint.base_url, {"Authorization": f"Bearer {key}"}, TIMEOUT_S, keyless)
         sampling = {name: value for name, value in request["sampling"].items() if name != "lora"}
         adapted = any(adapter["scale"] for adapter in request["sampling"].get("lora", [{"scale": 1.0}]))
         changes = {
