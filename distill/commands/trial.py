@@ -31,7 +31,7 @@ ANSWERS = {
 def main(params: dict[str, Any]) -> None:
     """Asks, shows, and says what the filter would do. Raises InputError where the run had to stop."""
     params = overridden(params, _options().set)
-    chosen = wanted(list(jsonl.read("data/prompts.jsonl", "prepared_prompt")), params)[:TRIED]
+    chosen = first(wanted(list(jsonl.read("data/prompts.jsonl", "prepared_prompt")), params))
     tried: list[dict[str, Any]] = []
 
     def show(rollout: dict[str, Any]) -> None:
@@ -43,6 +43,12 @@ def main(params: dict[str, Any]) -> None:
     print("in the filter")
     for rollout in tried:
         print(f"  {rollout['id']}: {outlook(rollout, params, known)}")
+
+
+def first(chosen: list[tuple[dict[str, Any], int]]) -> list[tuple[dict[str, Any], int]]:
+    """The (prompt, sample) pairs to try: of different prompts, and of held-out ones only where there are no others."""
+    once = [pair for pair in chosen if pair[1] == 0]
+    return ([pair for pair in once if pair[0]["split"] == "train"] or once)[:TRIED]
 
 
 def outlook(rollout: dict[str, Any], params: dict[str, Any], known: CheckContext) -> str:
