@@ -280,8 +280,10 @@ def test_a_failure_is_not_forgotten_while_somebody_asks_again(tmp_path: Path) ->
 
     key, store = "ab" * 32, Store(tmp_path)
     store.put_failure(key, error("bad_request", "no"))
-    holds = "import asyncio, sys, pathlib\nfrom distill.teacher.store import Store\nasync def hold():\n"
-    holds += "    async with Store(pathlib.Path(sys.argv[1])).lease(sys.argv[2]):\n        print(flush=True)\n        sys.stdin.read()\n"
+    holds = (
+        "import asyncio, sys\nfrom pathlib import Path\nfrom distill.teacher.store import Store\nasync def hold():\n"
+    )
+    holds += "    async with Store(Path(sys.argv[1])).lease(sys.argv[2]):\n        print(flush=True)\n        sys.stdin.read()\n"
     command = [sys.executable, "-c", holds + "asyncio.run(hold())", str(tmp_path), key]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=sums.ROOT) as other:
         assert other.stdout and other.stdin and other.stdout.readline()
