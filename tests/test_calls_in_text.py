@@ -1,11 +1,11 @@
-"""Calls that the embedded teacher writes as text."""
+"""Calls that come as text: the embedded teacher's own, and those that a server should have read."""
 
 import json
 from typing import Any
 
 import pytest
 
-from distill.teacher.calls_in_text import read
+from distill.teacher.calls_in_text import called, read
 
 TOOLS = [{"type": "function", "function": {"name": name, "parameters": {}}} for name in ("add", "look_up")]
 ADD, LOOK = (
@@ -69,3 +69,56 @@ def test_calls_that_end_a_text_are_calls(text: str, content: str, calls: list[tu
 def test_any_other_text_stays_as_it_is(message: dict[str, Any]) -> None:
     assert read(message, TOOLS) is message
     assert read(said(ADD), []) == said(ADD)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ADD,
+        f"I add.\n```json\n{ADD}\n```",
+        f"<tool_call>\n{ADD}\n</tool_call>\n<tool_call>\n{LOOK}\n</tool_call>",
+        f"I add.\n<tool_call>\n{ADD}\n</tool_call>\n",
+        "<tool_call>\n<function=add>\n<parameter=a>\n1\n</parameter>\n</function>\n</tool_call>",
+        "<tool_call>add\n<arg_key>a</arg_key>\n<arg_value>1</arg_value>\n</tool_call>",
+        '<function=add>{"a": 1}</function>',
+        f"[TOOL_CALLS][{ADD}]",
+        f"[{ADD}, {LOOK}]",
+        '[TOOL_CALLS]add[ARGS]{"a": 1}',
+        'add{"a": 1}',
+        '<|python_tag|>{"name": "add", "parameters": {"a": 1}}',
+        '{"type": "function", "name": "add", "parameters": {"a": 1}}',
+        f"<|tool_call|>[{ADD}]<|/tool_call|>",
+        "[add(a=1, b=2), look_up(sku='G101')]",
+        '<|tool_call_begin|>functions.add:0<|tool_call_argument_begin|>{"a": 1}<|tool_call_end|>',
+        '<minimax:tool_call>\n<invoke name="add">\n<parameter name="a">1</parameter>\n</invoke>\n</minimax:tool_call>',
+        "<｜tool▁call▁begin｜>function<｜tool▁sep｜>add\n```json\n{}\n```<｜tool▁call▁end｜>",
+    ],
+)
+def test_calls_that_a_server_should_have_read_are_seen(text: str) -> None:
+    assert "add" in called(text, TOOLS)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "Answer: 3",
+        f"You write <tool_call>{ADD}</tool_call>, and the server reads it.",
+        f"You write\n```json\n{ADD}\n```\nand get 3.",
+        "You write `<function=add>`",
+        "Mark it with <function=NAME>",
+        '{"name": "Ada", "arguments": {}}',
+        '{"name": "add", "price": 3}',
+        "<tool_call>subtract</tool_call>",
+        "add(1, 2)",
+        "{1, 2}",
+        "[1, 2]",
+        "[add]",
+        "int main() {\n  return add(1, 2);\n}",
+        "[" * 100_000,
+        "add" + "{" * 100_000,
+    ],
+)
+def test_what_is_no_call_of_a_tool_is_an_answer(text: str) -> None:
+    assert called(text, TOOLS) == set()
+    assert called(ADD, []) == set()

@@ -12,6 +12,7 @@ from rollout_records import rollout
 from distill.answers import judge
 from distill.dataset import convert
 from distill.records import jsonl
+from distill.records.faults import InputError
 from distill.student.evaluation import exam
 
 RIGHT, WRONG = "Pembrolizumab, which is sold as Keytruda", "Nivolumab"
@@ -139,7 +140,7 @@ def test_a_judge_that_cannot_be_asked_stops_the_stage_and_one_that_refuses_accep
     with serving(lambda body: (401, {"error": {"message": "no"}}, {})) as server:
         judged_by(server)
         done = run_stage("filter")
-        assert done.returncode == 1 and "(key_refused)" in done.stderr
+        assert done.returncode == 1 and "(no_key): no key was sent" in done.stderr and "JUDGE_API_KEY" in done.stderr
     with serving(lambda body: refusal) as server:
         judged_by(server)
         done = run_stage("filter")
@@ -151,6 +152,24 @@ def test_a_judge_that_cannot_be_asked_stops_the_stage_and_one_that_refuses_accep
         assert again.returncode == 0, again.stderr
     (rejected,) = jsonl.read(project / "data" / "rejected.jsonl", "rejected")
     assert rejected["outcome"]["answer"] == WRONG
+
+
+@pytest.mark.parametrize(
+    ("model", "at_a_server", "said"),
+    [
+        ("nomodel", False, "params.yaml: /judge/model: 'nomodel' is neither"),
+        ("nomodel", False, "set judge.base_url"),
+        ("gpt-5-pro", True, "params.yaml: /judge/base_url: gpt-5-pro is served by the Responses API only"),
+        ("nomodel", True, "check judge.model and judge.base_url"),
+    ],
+)
+def test_what_is_wrong_with_the_judge_is_said_by_its_own_parameters(model, at_a_server, said):
+    with serving(lambda body: (404, {"error": {"message": "no such model"}}, {})) as server:
+        params = asking(server)
+        params["judge"] = {"model": model, "base_url": server.base_url if at_a_server else None}
+        with pytest.raises(InputError) as refused:
+            judge.rulings([judge.Question("Which drug?", "Keytruda", "-", RIGHT)], params, "test")
+    assert said in str(refused.value) and "teacher." not in str(refused.value)
 
 
 def test_without_a_judge_such_prompts_are_refused_and_such_rows_rejected(project, run_stage, set_param):

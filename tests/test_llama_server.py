@@ -17,9 +17,9 @@ from stage_process import Running
 
 from distill.records.faults import InputError
 from distill.student.tokenizer import load_tokenizer
-from distill.teacher.gguf_model import NO_CALL
 from distill.teacher.llama_server import healthy, serve
 from distill.teacher.provider import local_model
+from distill.teacher.refusal import refused
 from distill.teacher.weights import chat_template, gguf_path
 from distill.tools.python_source import load
 
@@ -162,14 +162,14 @@ def test_what_llama_cpp_cannot_read_as_a_call_is_what_the_model_said():
     name = "local/qwen2.5-coder-0.5b-instruct"
     seed = (PROJECT / "template/data/seed/prompts.jsonl").read_text().splitlines()
     tools = [tool.schema for tool in load(PROJECT / "template/tools.py").tools.values()]
-    refused = []
+    unread = []
     with serve(fetched(name), slots=1, context=2048, template=chat_template(name)) as endpoint:
         for asked in [json.loads(line)["messages"] for line in seed]:
             try:
                 post(endpoint, messages=asked, tools=tools, max_tokens=64)
             except urllib.error.HTTPError as error:
-                assert NO_CALL in error.read().decode()
-                refused.append(asked)
+                assert refused(error.code, {}, error.read()).kind == "call_unreadable"
+                unread.append(asked)
                 break
 
     async def ask(messages: list[dict], lenient: bool) -> dict:
@@ -180,10 +180,10 @@ def test_what_llama_cpp_cannot_read_as_a_call_is_what_the_model_said():
             await model.close()
 
     # Another processor rounds otherwise, so that one question or the other may get a call that can be read.
-    answer = asyncio.run(ask(refused[0], lenient=False))
+    answer = asyncio.run(ask(unread[0], lenient=False))
     assert "{'name': '" in answer["message"]["content"], answer
     assert answer["finish_reason"] == "stop" and "tool_calls" not in answer["message"]
-    read = asyncio.run(ask(refused[0], lenient=True))
+    read = asyncio.run(ask(unread[0], lenient=True))
     [call] = read["message"]["tool_calls"]
     assert read["finish_reason"] == "tool_calls" and call["id"] == "call_1"
     assert call["function"]["name"] in [tool["function"]["name"] for tool in tools]

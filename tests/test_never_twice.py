@@ -17,6 +17,8 @@ from stage_process import Running, until
 from teacher_server import Books, serving
 
 from distill.records import jsonl
+from distill.records.faults import InputError
+from distill.teacher.store import Store
 
 KILLS = 20
 WINDOW_S = 0.25
@@ -243,7 +245,6 @@ def test_a_record_gives_back_what_the_store_had(ready) -> None:  # type: ignore[
     """Byte for byte, from the file in rollouts/ to the answers in the store."""
     from distill.agent.record import outcomes
     from distill.agent.tool_results import ToolResults
-    from distill.teacher.store import Store
 
     project = ready(3)
     with serving(sums.counts_to(3)) as books:
@@ -267,14 +268,13 @@ def test_a_failure_is_not_forgotten_while_somebody_asks_again(tmp_path: Path) ->
     import sys
 
     from distill.teacher.errors import error
-    from distill.teacher.store import Store
 
     key, store = "ab" * 32, Store(tmp_path)
     store.put_failure(key, error("bad_request", "no"))
-    holds = "import asyncio, sys\nfrom distill.teacher.store import Store\nasync def hold():\n"
-    holds += (
-        "    async with Store(sys.argv[1]).lease(sys.argv[2]):\n        print(flush=True)\n        sys.stdin.read()\n"
+    holds = (
+        "import asyncio, sys\nfrom pathlib import Path\nfrom distill.teacher.store import Store\nasync def hold():\n"
     )
+    holds += "    async with Store(Path(sys.argv[1])).lease(sys.argv[2]):\n        print(flush=True)\n        sys.stdin.read()\n"
     command = [sys.executable, "-c", holds + "asyncio.run(hold())", str(tmp_path), key]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=sums.ROOT) as other:
         assert other.stdout and other.stdin and other.stdout.readline()
@@ -291,3 +291,10 @@ def test_a_failure_is_not_forgotten_while_somebody_asks_again(tmp_path: Path) ->
     store.forget(key)
     assert not store.has(key)
     store.forget(key)
+
+
+@pytest.mark.parametrize("inside", ["", "answers"])
+def test_a_file_in_place_of_the_store_is_said(tmp_path: Path, inside: str) -> None:
+    (tmp_path / "store").touch()
+    with pytest.raises(InputError, match="store is a file: DISTILL_STORE"):
+        Store(tmp_path / "store" / inside)

@@ -146,6 +146,22 @@ def test_a_full_disk_is_one_clear_error(project: Path) -> None:
     assert not list((project / "data").glob(".*tmp"))
 
 
+@pytest.mark.parametrize("printed", ["print('x')", "print('x' * 10**6)", "print('x', flush=True)"])
+def test_nobody_who_reads_ends_a_command_without_a_word(printed: str) -> None:
+    script = f"import sys; from distill.records import stage\nwith stage.ending():\n    sys.stdin.read()\n    {printed}"
+    run = subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=Path(__file__).parents[1],
+    )
+    assert run.stdin and run.stdout and run.stderr
+    run.stdout.close()
+    run.stdin.close()
+    assert (run.stderr.read(), run.wait()) == (b"", 141)
+
+
 def test_an_id_does_not_depend_on_the_order_of_keys() -> None:
     assert (
         ids.content_id({"a": 1, "b": [2]}) == ids.content_id({"b": [2], "a": 1}) != ids.content_id({"a": 1, "b": [3]})

@@ -185,6 +185,10 @@ def test_thoughts_that_the_server_cannot_read_are_left_out(asks: Callable[..., D
         ({"teacher__max_output_tokens": 8}, "the Responses API takes 16 or more"),
         ({"teacher__api": "chat", "model": "gpt-5-pro"}, "served by the Responses API only"),
         ({"teacher__api": "chat", "model": "gpt-5.6-sol"}, "takes tools in chat only with reasoning_effort none"),
+        (
+            {"teacher__api": "auto", "model": "gpt-9x"},
+            "is asked in chat; set teacher.base_url to null to ask OpenAI, or teacher.api to responses if http",
+        ),
         ({"runtime__tier": "batch"}, "batch is for prompts without tools"),
     ],
 )
@@ -194,6 +198,13 @@ def test_known_rules_are_told_before_a_request_is_sent(
     with serving(thinker) as books:
         done = asks(books, **params)
     assert done.returncode == 1 and said in done.stderr and not books.asked
+
+
+def test_a_rule_that_chat_breaks_names_what_chose_chat(project: Path) -> None:
+    sums.make(project, 1, model="gpt-5-pro", teacher__api="chat")
+    assert Running(project, "prompts").wait().returncode == 0
+    done = Running(project, "teacher_rollouts").wait()
+    assert "/teacher/api: gpt-5-pro is served by the Responses API only; set it to auto" in done.stderr
 
 
 def test_unknown_rules_are_told_in_the_servers_words_and_end_the_run(asks: Callable[..., Done], project: Path) -> None:

@@ -62,7 +62,8 @@ def test_an_exam_without_a_server_is_no_exam() -> None:
     ("reply", "words"),
     [
         ((400, {"error": {"message": "the model `student` is not served"}}, {}), "the model `student` is not served"),
-        ((401, {"error": {"message": "who are you?"}}, {}), "who are you"),
+        ((401, {"error": {"message": "who are you?"}}, {}), "neither the environment nor .env has STUDENT_API_KEY"),
+        ((200, b"<html>", {"content-type": "text/html"}), "/chat/completions is no API"),
         ((404, {"error": {"message": "no such model"}}, {}), "no such model"),
     ],
 )

@@ -30,9 +30,9 @@ def asks(project: Path) -> Callable[..., Done]:
     sums.make(project, 4)
     assert Running(project, "prompts").wait().returncode == 0
 
-    def run(books: Books, **params: Any) -> Done:
+    def run(books: Books, key: str = "", **params: Any) -> Done:
         sums.set_params(project, teacher__base_url=books.base_url, **params)
-        return Running(project, "teacher_rollouts", TEACHER_API_KEY="").wait()
+        return Running(project, "teacher_rollouts", TEACHER_API_KEY=key).wait()
 
     return run
 
@@ -62,7 +62,6 @@ PASSING = {
     "503": refused(503, "server_is_overloaded", retry_after="0"),
     "truncated JSON": (200, b'{"choices": [', {}),
     "an error body with 200": {"error": {"message": "upstream"}},
-    "HTML with 200": (200, b"<html>", {"content-type": "text/html"}),
     "no choices": {"id": "x", "choices": []},
     "a number for content": completion({"role": "assistant", "content": 5}, "stop"),
     "reset in mid-body": Cut(says("Answer: 1"), 40),
@@ -81,6 +80,45 @@ def test_what_may_pass_is_asked_again(asks: Callable[..., Done], project: Path) 
     assert len(books.posts) == 3 * len(PASSING)
     attempts = [call["attempts"] for rollout in rollouts(project) for call in rollout["calls"]]
     assert sorted(attempts) == [1] * len(PASSING) + [2] * len(PASSING)
+
+
+def test_a_web_page_passes_where_an_api_has_answered_and_ends_the_run_where_none_has(
+    asks: Callable[..., Done], project: Path
+) -> None:
+    page = (200, b"<html>\n<title>Our UI</title>", {"content-type": "text/html"})
+    with serving(lambda asked: page if len(books.posts) == 2 else sums.adds(asked)) as books:
+        assert asks(books, runtime__api_concurrency=1).returncode == 0 and len(books.posts) == 4 * 2 + 1
+    with serving(lambda asked: page) as books:
+        done = asks(books, model="other", runtime__api_concurrency=1)
+    assert done.returncode == 1 and "(not_found)" in done.stderr and KINDS["not_found"].advice in done.stderr
+    assert f"{books.base_url}/chat/completions is no API: it answers with text/html, '<html> <title>" in done.stderr
+    assert len(books.posts) == 1
+
+
+def test_a_call_that_the_server_cannot_read_fails_its_rollout_until_the_next_run(
+    asks: Callable[..., Done], project: Path
+) -> None:
+    words = "The model produced output that does not match the expected peg-native format"
+    ill = [True]
+
+    def teacher(asked: Asked) -> Any:
+        bad = ill[0] and sums.number(asked.body) == 2
+        return (500, {"error": {"code": 500, "message": words}}, {}) if bad else sums.adds(asked)
+
+    with serving(teacher) as books:
+        done = asks(books)
+        assert done.returncode == 0 and KINDS["call_unreadable"].advice in done.stdout
+        assert rollouts(project)[2]["error"]["kind"] == "call_unreadable" and len(books.posts) == 6 + 1
+        ill[0] = False
+        assert asks(books).returncode == 0 and len(books.posts) == 6 + 1 + 2
+    assert rollouts(project)[2]["status"] == "completed"
+
+
+def test_a_key_that_was_not_sent_is_not_called_wrong(asks: Callable[..., Done]) -> None:
+    with serving(lambda asked: refused(401, "invalid_api_key", "who are you?")) as books:
+        done = asks(books)
+    assert done.returncode == 1 and "(no_key): no key was sent" in done.stderr and "who are you?" in done.stderr
+    assert "neither the environment nor .env has TEACHER_API_KEY" in done.stderr
 
 
 def test_what_does_not_pass_fails_its_rollout_and_is_asked_again_by_the_next_run(
@@ -211,6 +249,67 @@ def test_a_server_whose_context_is_too_short_for_all_ends_the_run(asks: Callable
     assert done.returncode == 1 and words in done.stderr and len(books.posts) < 15
 
 
+def as_text(asked: Asked) -> Any:
+    """What `sums.adds` says, from a server that reads no calls."""
+    answer = sums.adds(asked)
+    message = answer["choices"][0]["message"]
+    if message.get("tool_calls"):
+        function = message.pop("tool_calls")[0]["function"]
+        call = f'{{"name": "{function["name"]}", "arguments": {function["arguments"]}}}'
+        message["content"] = f"<tool_call>\n{call}\n</tool_call>"
+        answer["choices"][0]["finish_reason"] = "stop"
+    return answer
+
+
+def test_calls_that_come_as_text_are_no_answers_and_asked_again_once_the_server_reads_them(
+    asks: Callable[..., Done], project: Path
+) -> None:
+    ill = [True]
+    with serving(lambda asked: as_text(asked) if ill[0] else sums.adds(asked)) as books:
+        done = asks(books)
+        assert done.returncode == 0 and KINDS["calls_as_text"].advice in done.stdout, done.stderr
+        assert "4 of these may pass" in done.stdout and len(books.posts) == 4
+        assert {(one["stop_reason"], one["error"]["kind"]) for one in rollouts(project)} == {
+            ("api_error", "calls_as_text")
+        }
+        assert "such as '<tool_call>" in rollouts(project)[0]["error"]["message"]
+        ill[0] = False
+        assert asks(books).returncode == 0 and len(books.posts) == 4 + 4 * 2
+    assert {rollout["status"] for rollout in rollouts(project)} == {"completed"}
+
+
+def test_a_server_that_reads_no_calls_ends_the_run(asks: Callable[..., Done], project: Path) -> None:
+    """Also where every second prompt is answered without a tool."""
+    sums.add_prompts(project, range(4, 60))
+    assert Running(project, "prompts").wait().returncode == 0
+
+    def teacher(asked: Asked) -> Any:
+        return as_text(asked) if sums.number(asked.body) % 2 else says("Answer: 1")
+
+    with serving(teacher) as books:
+        done = asks(books, runtime__api_concurrency=2)
+    assert done.returncode == 1 and "its server gives tool calls as text" in done.stderr, done.stdout
+    assert "--tool-call-parser hermes" in done.stderr and len(books.posts) < 40
+
+
+def test_what_a_server_that_reads_calls_leaves_as_text_is_the_teachers_answer(
+    asks: Callable[..., Done], project: Path
+) -> None:
+    sums.add_prompts(project, range(4, 30))
+    assert Running(project, "prompts").wait().returncode == 0
+
+    def teacher(asked: Asked) -> Any:
+        told = asked.body["messages"][-1]["role"] == "tool"
+        return as_text(asked) if not told and len(books.posts) > 1 else sums.adds(asked)
+
+    with serving(teacher) as books:
+        done = asks(books, runtime__api_concurrency=1)
+        assert done.returncode == 0, done.stderr
+        paid = len(books.posts)
+        assert asks(books).returncode == 0 and len(books.posts) == paid
+    assert {rollout["status"] for rollout in rollouts(project)} == {"completed"}
+
+
 @pytest.mark.parametrize(
     ("reply", "kind"),
     [
@@ -228,7 +327,7 @@ def test_what_no_request_can_mend_ends_the_run_at_once(
     asks: Callable[..., Done], project: Path, reply: Any, kind: str
 ) -> None:
     with serving(lambda asked: reply) as books:
-        done = asks(books, runtime__api_concurrency=2)
+        done = asks(books, "a-key", runtime__api_concurrency=2)
     assert done.returncode == 1 and f"({kind})" in done.stderr and KINDS[kind].advice in done.stderr
     assert len(books.posts) <= 2 and not (project / "rollouts").exists()
 

@@ -1,15 +1,23 @@
-"""What `make try` says that the filter would make of a rollout."""
+"""What `make try` asks, and what it says that the filter would make of a rollout."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
+import sums
 from rollout_records import call, messages, rollout
+from stage_process import Running
+from teacher_server import serving
 
-from distill.commands.trial import outlook
+from distill.commands.trial import first, outlook
 from distill.dataset.checks.context import CheckContext
 from distill.records import params
 
 WRONG = {"expected_answer": 1, "answer_type": "number"}
+UNREAD = {"kind": "calls_as_text", "where": "teacher", "message": "", "http_status": None, "retryable": False}
 FORGOT = [*messages(9)[:2], {"role": "assistant", "content": "", "tool_calls": [call("1", "calculator", '{"a": 1}')]}]
 REPAIRED = [*FORGOT, {"role": "tool", "tool_call_id": "1", "content": "error: b is missing"}, *messages(9)[2:]]
 
@@ -22,6 +30,11 @@ REPAIRED = [*FORGOT, {"role": "tool", "tool_call_id": "1", "content": "error: b 
         ({"metadata": WRONG}, {}, "rejected: answer: "),
         ({"metadata": WRONG}, {"answer": "off"}, "kept; its answer is wrong"),
         ({"status": "failed", "stop_reason": "max_turns"}, {}, "left out, since it failed (max_turns)"),
+        (
+            {"status": "failed", "stop_reason": "api_error", "error": UNREAD},
+            {},
+            "left out, since it failed (api_error): start the server with the parser",
+        ),
         ({"split": "eval"}, {}, "left out, since its prompt is held out; its answer is right"),
         (
             {"messages": REPAIRED},
@@ -34,3 +47,33 @@ def test_the_outlook_of_a_rollout(changes: dict[str, Any], modes: dict[str, Any]
     chosen = params.load()
     chosen["filter"] |= {"length": "off", "tools_shown": "off", **modes}
     assert outlook(rollout(**changes), chosen, CheckContext()).startswith(said)
+
+
+def test_different_prompts_are_tried_and_held_out_ones_only_where_there_are_no_others() -> None:
+    train, held_out = ({"id": split, "split": split} for split in ("train", "eval"))
+    assert first([(train, 0), (train, 1), (held_out, 0)]) == [(train, 0)]
+    assert first([(train, 0), (train | {"id": "b"}, 0), (train | {"id": "c"}, 0)]) == [
+        (train, 0),
+        (train | {"id": "b"}, 0),
+    ]
+    assert first([(held_out, 0)]) == [(held_out, 0)]
+
+
+def test_nobody_who_reads_is_no_traceback(tmp_path: Path) -> None:
+    """`make try | head`: what was asked is kept all the same."""
+    project = sums.bare(tmp_path)
+    sums.make(project, 2)
+    assert Running(project, "prompts").wait().returncode == 0
+    with serving(sums.adds) as books:
+        sums.set_params(project, teacher__base_url=books.base_url)
+        command = [sys.executable, "-m", "distill.commands.trial"]
+        environment = {**os.environ, "PYTHONPATH": str(sums.ROOT)}
+        for _ in range(2):
+            run = subprocess.Popen(
+                command, cwd=project, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            )
+            assert run.stdout and run.stderr
+            run.stdout.close()
+            said = run.stderr.read()
+            assert (run.wait(), said) == (141, "")
+        assert max(books.times_paid.values()) == 1

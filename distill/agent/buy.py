@@ -69,8 +69,9 @@ async def _buy(
         ) from error
     finally:
         ticking.cancel()
-        progress.close()
         await teacher.close()
+        await asyncio.gather(ticking, return_exceptions=True)
+        progress.close()
         rest = ", the rest was in the store" if progress.done == len(chosen) else ""
         say(f"{NAME}: {teacher.bought} answers bought{rest}")
 

@@ -44,7 +44,9 @@ def entries(text: str, count: int) -> list[int]:
             faults.add(f"params.yaml: /teacher/entries: '{part.strip()}' is neither a number nor a range like 5-9")
             continue
         start, end = int(match[1]), int(match[2] or match[1])
-        if end < start or end >= count:
+        if end < start:
+            faults.add(f"params.yaml: /teacher/entries: '{part.strip()}' runs backwards: write {end}-{start}")
+        elif end >= count:
             faults.add(
                 f"params.yaml: /teacher/entries: '{part.strip()}' is outside of 0-{count - 1}, "
                 f"the positions of the {count} training prompts"

@@ -6,7 +6,7 @@ from typing import Any
 
 from distill.agent import tool_times
 from distill.teacher.answer import total
-from distill.teacher.errors import KINDS
+from distill.teacher.errors import KINDS, is_final
 
 
 class Summary:
@@ -83,9 +83,9 @@ def table(report: dict[str, Any]) -> str:
             f"  {count:>6}  {kind:<{wide}}  {advice}"
             for kind, (count, advice) in sorted(failures.items(), key=lambda failure: (-failure[1][0], failure[0]))
         ]
-    retryable = sum(count for kind, count in report["errors"].items() if kind in KINDS and KINDS[kind].fate == "retry")
-    if retryable:
+    again = sum(count for kind, count in report["errors"].items() if kind in KINDS and not is_final(kind))
+    if again:
         lines.append(
-            f"{retryable} of these may pass; to DVC the stage is done, so type: {RETRY_COMMAND} (asks nothing but them)"
+            f"{again} of these may pass; to DVC the stage is done, so type: {RETRY_COMMAND} (asks nothing but them)"
         )
     return "\n".join(lines + tool_times.lines(report["tools"]))

@@ -31,6 +31,12 @@ INSTRUCTIONS = (
     "reference, leaves out what the reference asks for, or offers several answers to choose from. Say in one sentence "
     "why, then end with the line `Verdict: correct` or `Verdict: wrong`."
 )
+OWN_ADVICE = {
+    "not_found": "check judge.model and judge.base_url",
+    "unreachable": "check the network and judge.base_url, and run again",
+    "connection": "check the network and judge.base_url, and run again",
+}
+"""Where that of a teacher names parameters of the teacher's."""
 _VERDICT = re.compile(r"verdict\W+(correct|wrong)\b", re.IGNORECASE)
 
 
@@ -119,7 +125,7 @@ async def _rulings(asked: list[Question], params: dict[str, Any], stage: str) ->
         raise InputError(
             f"the judge {params['model']} cannot go on ({error.kind}): {error.message}\n"
             f"{len(found)} of {len(asked)} answers are judged, and every ruling that was paid for is kept; "
-            f"{KINDS[error.kind].advice}"
+            f"{_advice(error.kind)}"
         ) from error
     finally:
         await judge.close()
@@ -131,9 +137,14 @@ async def _rulings(asked: list[Question], params: dict[str, Any], stage: str) ->
     if again:
         raise InputError(
             f"the judge {params['model']} did not answer {len(again)} of {len(asked)} times ({again[0].kind}): "
-            f"{again[0].message}\nthe other rulings are kept; {KINDS[again[0].kind].advice}"
+            f"{again[0].message}\nthe other rulings are kept; {_advice(again[0].kind)}"
         )
     return found | dict.fromkeys(refused, False)  # nobody can say that those answers are right
+
+
+def _advice(kind: str) -> str:
+    """What a person can do about an error, by the judge's own parameters."""
+    return OWN_ADVICE.get(kind, KINDS[kind].advice)
 
 
 def _is_final(error: ApiError, answers_others: bool) -> bool:

@@ -17,7 +17,7 @@ from distill.dataset.checks import calls, final_answer, paired
 from distill.dataset.checks.context import CheckContext
 from distill.dataset.held_out import of_files
 from distill.dataset.prompts import prepare, seed_rows
-from distill.records import jsonl, params, schema
+from distill.records import jsonl, params, schema, stage
 from distill.records.faults import Faults, InputError
 from distill.student import base
 from distill.student.tokenizer import template_file
@@ -201,4 +201,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with stage.ending():
+        main()

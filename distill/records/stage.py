@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,14 +21,30 @@ def run(main: Callable[[dict[str, Any]], None]) -> None:
 
 @contextmanager
 def ending() -> Iterator[None]:
-    """Ends the program on bad input, Ctrl-C or a full disk with a message on stderr and exit code 1, not a traceback."""
+    """Ends the program on bad input, Ctrl-C or a full disk with a message on stderr and exit code 1, not a traceback; without
+    a word, and as a shell would, where nobody reads what it prints any more (`| head`)."""
     try:
         yield
+        sys.stdout.flush()
     except InputError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit("interrupted")
+    except BrokenPipeError:
+        if not _unread():
+            raise
+        sys.exit(128 + signal.SIGPIPE)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES):
             raise
-        sys.exit(f"error: {error.filename or 'output'}: {os.strerror(error.errno)}; nothing half-written was left")
+        sys.exit(f"error: {error.filename or 'output'}: {error.strerror}; nothing half-written was left")
+
+
+def _unread() -> bool:
+    """Whether nobody reads standard output; what is left for it goes nowhere then, or Python would complain at its end."""
+    try:
+        print(flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False

@@ -17,19 +17,18 @@ from distill.teacher import background, batch_file, errors
 from distill.teacher.answer import Answer
 from distill.teacher.batch_endpoint import BatchEndpoint
 from distill.teacher.batch_questions import Questions
+from distill.teacher.batch_results import BatchResults
 from distill.teacher.budget import Budget
 from distill.teacher.errors import ApiError, Fatal, Transient
 from distill.teacher.halt import Halt
 from distill.teacher.http import Http
 from distill.teacher.open_batches import Batch, OpenBatches
 from distill.teacher.prices import Prices
-from distill.teacher.refusal import refused_in_batch
 from distill.teacher.store import Note, Store
 from distill.teacher.tariff import Tariff
 
 FULL_QUEUE_S = 300.0
 PLACES = 100_000
-STORED_AT_ONCE = 1000
 
 
 class BatchModel:
@@ -57,6 +56,7 @@ class BatchModel:
         self._open = OpenBatches(store, content_id(identity))
         self._http: Http | None = None
         self._tariff: Tariff
+        self._results: BatchResults
         self._questions = Questions()
         self._without: frozenset[str] = frozenset()
         self._repairs = errors.repairs(optional)
@@ -80,6 +80,7 @@ class BatchModel:
             raise Fatal("ordered", background.making(begun, note))
         if self._http is None:
             self._tariff = Tariff(self.identity["provider"], self._find_prices)
+            self._results = BatchResults(self.adapter, self.store, self._tariff)
             self.budget.unpriced = self._tariff.prices is None
             self._http = self._connect()
             self.halt.on_stop(self._give_up)
@@ -204,11 +205,8 @@ class BatchModel:
         nobody waits for."""
         found: dict[str, Answer | ApiError] = {}
         try:
-            async for lines in server.results(now):
-                for start in range(0, len(lines), STORED_AT_ONCE):
-                    part = lines[start : start + STORED_AT_ONCE]
-                    kept = await asyncio.gather(*(self._store(line) for line in part))
-                    found |= {line["custom_id"]: one for line, one in zip(part, kept, strict=True)}
+            async for part in self._results.stored(server, now):
+                found |= part
         except Fatal as gone:
             if gone.kind != "not_found":
                 raise
@@ -218,20 +216,6 @@ class BatchModel:
                     raise Fatal("batch_failed", self._open.lost(batch), gone.http_status) from None
                 return None
         return found
-
-    async def _store(self, line: dict[str, Any]) -> Answer | ApiError:
-        """What a line of a batch's output says; an answer is in the store."""
-        response = line.get("response") or {}
-        try:
-            if response.get("status_code") != 200:
-                raise refused_in_batch(line)
-            answer = self.adapter.parse(response["body"], latency_ms=0.0)
-        except ApiError as error:
-            return error
-        answer["tier"] = "batch"
-        self._tariff.charge(None, answer, "batch")
-        await self.store.keep(line["custom_id"], None, answer)
-        return answer
 
     def _tell(self, key: str, found: Answer | ApiError) -> None:
         """Tells the asker, if there is one here."""

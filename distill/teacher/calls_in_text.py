@@ -1,5 +1,6 @@
-"""Calls that a small model writes as text: in a fence, or as Python has dicts, in place of the form that its template asks
-for. No server reads these. Without demonstrations Qwen2.5-Coder wrote one in every third rollout of a trial.
+"""Calls that come as text: those that a small model writes in a fence, or as Python has dicts, in place of the form that
+its template asks for, and those that a server should have read. No server reads the former; without demonstrations
+Qwen2.5-Coder wrote one in every third rollout of a trial.
 """
 
 import ast
@@ -13,6 +14,17 @@ BEGIN = re.compile(r"""(?:```\w*\s*)?(?:\[\s*)?(?=\{\s*["']name["']\s*:)""")
 MOST_BRACES = 50
 """Ends of a call that are tried: a model that has lost itself writes thousands."""
 BETWEEN = re.compile(r"(?:\s|```\w*|[\],])*")
+MARKS = re.compile(r"<\|?/?\|?tool_calls?\|?>|\[/?TOOL_CALLS\]|<\|python_tag\|>")
+"""What models write around calls in JSON: Hermes and Qwen, Granite and Phi; Mistral; Llama."""
+NAMED = re.compile(
+    r"(?:<tool_call>\s*|<function=|<invoke name=\"|\[TOOL_CALLS\]|<\|python_tag\|>"
+    r"|<\|tool_call_begin\|>(?:functions\.)?|<｜tool▁sep｜>)([\w.-]+)"
+)
+"""A call that begins with a mark and the tool's name: Qwen's coders, GLM, Llama, MiniMax, Mistral, Kimi, DeepSeek."""
+MARKED_END = re.compile(r"[>}\]]\s*\Z")
+TYPE = re.compile(r'"type"\s*:\s*"function"\s*,\s*')
+ALONE = re.compile(r"\s*(?:\[([\w.-]+)\((?:\w+\s*=.*)?\)\]|([\w.-]+)(?:\[ARGS\])?\s*\{.*\})\s*", re.DOTALL)
+"""A text that is a call as Llama 4 writes it, or as Mistral does, whose mark many servers drop."""
 
 
 def read(message: dict[str, Any], tools: list[dict[str, Any]]) -> dict[str, Any]:
@@ -31,6 +43,17 @@ def read(message: dict[str, Any], tools: list[dict[str, Any]]) -> dict[str, Any]
         calls.append({"id": "", "type": "function", "function": function})
         place = BETWEEN.match(text, place).end()  # type: ignore[union-attr]
     return message | {"content": text[: begun.start()].rstrip(), "tool_calls": calls}
+
+
+def called(text: str, tools: list[dict[str, Any]]) -> set[str]:
+    """The names of the `tools` that a text ends in calls of, in any form that is known here; empty where it is an answer,
+    also one that speaks of calls and goes on after them."""
+    plain = TYPE.sub("", MARKS.sub("", text)).replace('"parameters"', '"arguments"')
+    calls = read({"content": plain}, tools).get("tool_calls", [])
+    alone = ALONE.fullmatch(text)
+    named = [*(NAMED.findall(text) if MARKED_END.search(text) else ()), *(alone.groups() if alone else ())]
+    offered = {tool["function"]["name"] for tool in tools}
+    return offered & {*named, *(call["function"]["name"] for call in calls)}
 
 
 def _function(text: str, start: int) -> tuple[dict[str, str] | None, int]:

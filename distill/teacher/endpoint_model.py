@@ -17,11 +17,13 @@ from distill.teacher.errors import ApiError, Fatal
 from distill.teacher.halt import Halt
 from distill.teacher.http import Http
 from distill.teacher.prices import Prices, full_price_flex, is_openai
+from distill.teacher.refusals import IN_A_ROW
 from distill.teacher.retirement import shutdown_warning
 from distill.teacher.retry import until_answered
 from distill.teacher.store import Note
 from distill.teacher.tariff import Tariff
 from distill.teacher.throttle import Throttle
+from distill.teacher.unread_calls import UnreadCalls
 
 FLEX_TRIES = 3
 """Refusals of flex capacity after which `flex_or_standard` pays the standard price."""
@@ -71,6 +73,8 @@ class EndpointModel:
         self._without: frozenset[str] = frozenset()
         self._repairs = errors.repairs(optional)
         self._in_background: Background | None = None
+        # OpenAI reads the calls of its models, and an answer of its that is refused here would be paid in vain.
+        self._unread = None if self._at_openai else UnreadCalls(IN_A_ROW, parser="hermes, or another")
         self._answers = self._answer_tokens = 0
         self._flex_full_until = 0.0
 
@@ -113,7 +117,11 @@ class EndpointModel:
                     raise Fatal("unreachable", error.message) from None
                 raise
 
-        return await until_answered(once, self.halt)
+        answer = await until_answered(once, self.halt)
+        watched = self._unread if answer["finish_reason"] in ("stop", "tool_calls") else None
+        if watched and (words := watched.look(answer["message"], request["tools"])):
+            raise errors.error("calls_as_text", words)
+        return answer
 
     async def close(self) -> None:
         """Closes the connections."""

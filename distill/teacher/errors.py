@@ -2,7 +2,7 @@
 
 retry: asked again, as often as distill/teacher/retry.py allows, and then the rollout fails. repair: asked again without
 what was refused. fail: this rollout ends here, the run goes on, and no later one asks again, unless it depends on how
-the server is set up (FREE_TO_ASK). stop: no other request can do better, the run ends.
+the server is set up (SET_UP). stop: no other request can do better, the run ends.
 """
 
 from typing import Literal, NamedTuple
@@ -44,6 +44,16 @@ KINDS = {
     "request_too_large": Kind(
         "fail", "get more tokens per minute at the provider, or shorten the prompt or lower agent.tool_output_chars"
     ),
+    "calls_as_text": Kind(
+        "fail",
+        "start the server with the parser of its model's tool calls (vLLM: --enable-auto-tool-choice --tool-call-parser "
+        "hermes, or another), and run again",
+    ),
+    "call_unreadable": Kind(
+        "fail",
+        "the model began a tool call, and its server could not read the rest: see its words, change its chat template or "
+        "the temperature, and run again",
+    ),
     "no_key": Kind("stop", "put the key into .env (see .env.example) or the environment"),
     "key_refused": Kind("stop", "check the key in .env or the environment"),
     "forbidden": Kind("stop", "the key may not use this model: check the project's settings at the provider"),
@@ -72,8 +82,8 @@ REPAIRS = {
 """What a request goes without after a refusal of fate repair."""
 OPTIONAL = {"temperature_refused": "temperature"}
 """The same, where whoever asks can do without the setting."""
-FREE_TO_ASK = {"context_full", "request_too_large"}
-"""What is true of the server or the account as it is set up today; to ask again costs nothing."""
+SET_UP = {"context_full", "request_too_large", "calls_as_text", "call_unreadable"}
+"""What is true of the server or the account as it is set up today, and asked again by the next run."""
 
 
 class ApiError(Exception):
@@ -125,7 +135,7 @@ def repairs(optional: frozenset[str]) -> dict[str, str]:
 
 def is_final(kind: str) -> bool:
     """Whether a conversation that ended so need never be asked again."""
-    return KINDS[kind].fate == "fail" and kind not in FREE_TO_ASK
+    return KINDS[kind].fate == "fail" and kind not in SET_UP
 
 
 def error(kind: str, message: str, **details: object) -> ApiError:

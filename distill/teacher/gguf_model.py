@@ -16,8 +16,6 @@ CONTEXT_TOKENS = 8192
 """Of one conversation: a few tool results as long as `agent.tool_output_chars` allows, such as web pages. A token takes
 12 kB of memory in the 0.5B teacher and 28 kB in the 1.5B one, in each slot, whether it is used or not."""
 TIMEOUT_S = 900.0
-NO_CALL = "output that does not match the expected"
-"""What llama.cpp says, with a 500, where a model has begun a call and not written one: it withholds the text."""
 
 
 class GgufModel:
@@ -64,9 +62,10 @@ class GgufModel:
         try:
             answer = await chat.ask(self._http, request)
         except ApiError as error:
-            if NO_CALL not in error.message:
+            if error.kind != "call_unreadable":
                 raise
-            # The same prompt and seed, and what comes is not read as calls: the model's text is its answer.
+            # llama.cpp withholds the text. The same prompt and seed, and what comes is not read as calls: the text is the
+            # answer.
             answer = await chat.ask(self._http, request, tool_choice="none")
         message = calls_in_text.read(answer["message"], request["tools"]) if self.lenient else answer["message"]
         reason = (

@@ -12,12 +12,14 @@ from urllib.request import getproxies, proxy_bypass
 import orjson
 
 from distill.records.loopback import LOOPBACK
-from distill.teacher.errors import Transient
+from distill.teacher.errors import ApiError, Fatal, Transient
 from distill.teacher.refusal import refused
 
 CONNECT_S = 60.0
 IDLE_S = 4.0
 """Unused connections are closed before the usual server does it (5 s): a POST on a dying connection is lost."""
+SHOWN = 80
+"""Bytes that are shown of what is no API's answer."""
 KEEPALIVE_S = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 30}
 
 
@@ -29,13 +31,15 @@ class Reply(NamedTuple):
 
 
 class Http:
-    """Sends JSON to `base_url` with `headers` (the key among them). Connects at the first request."""
+    """Sends JSON to `base_url` with `headers` (the key among them). Connects at the first request. `keyless`: the names
+    under which a key was looked for in vain."""
 
-    def __init__(self, base_url: str, headers: dict[str, str], timeout_s: float):
+    def __init__(self, base_url: str, headers: dict[str, str], timeout_s: float, keyless: str | None = None):
         self.base_url, self.timeout_s = base_url.rstrip("/"), timeout_s
-        self._headers = headers
+        self._headers, self._keyless = headers, keyless
         self._session: Any = None
         self.heard = False  # whether the server has ever said anything
+        self._understood = False  # whether it has ever answered as an API does
 
     async def post(self, path: str, data: bytes) -> Reply:
         """The answer to a JSON body. Raises the ApiError that a refusal, a timeout or a broken answer means."""
@@ -87,13 +91,30 @@ class Http:
         except (aiohttp.ClientError, ssl.SSLError, ConnectionError) as error:
             raise Transient("connection", f"the connection broke: {_plain(error)}", maybe_billed=True) from None
         if response.status >= 300:
-            raise refused(response.status, response.headers, content)
+            raise self._refused(response.status, response.headers, content)
         if raw:
             return Reply(content, response.headers)
         try:
-            return Reply(parsed(content), response.headers)
+            reply = Reply(parsed(content), response.headers)
         except ValueError as error:
+            if content and "json" not in response.content_type and not self._understood:
+                raise self._no_api(path, response.content_type, content) from None
             raise Transient("broken_answer", f"the answer is not valid JSON: {error}", maybe_billed=True) from None
+        self._understood = True
+        return reply
+
+    def _refused(self, status: int, headers: Mapping[str, str], content: bytes) -> ApiError:
+        error = refused(status, headers, content)
+        if error.kind == "key_refused" and self._keyless:
+            words = f"no key was sent, as neither the environment nor .env has {self._keyless}; {error.message}"
+            return Fatal("no_key", words, status)
+        return error
+
+    def _no_api(self, path: str, kind: str, content: bytes) -> ApiError:
+        """What a web page is in place of the first answer; a later one may be a proxy's, and pass."""
+        words = " ".join(content[:SHOWN].decode("utf-8", "replace").split())
+        usual = "" if self.base_url.endswith("/v1") else "; most base_urls end in /v1"
+        return Fatal("not_found", f"{self.base_url}{path} is no API: it answers with {kind}, {words!r}{usual}")
 
     def _connect(self) -> Any:
         import aiohttp

@@ -90,13 +90,13 @@ def api_of(params: dict[str, Any]) -> str:
     Raises InputError for a model that nobody serves.
     """
     model, teacher = params["model"], params["teacher"]
+    whose = "judge" if "keys" in teacher else "teacher"
     if teacher["base_url"] is None and not OPENAI.match(model):
         raise InputError(
-            f"params.yaml: /model: '{model}' is neither an OpenAI model nor local/<name>; "
-            "set teacher.base_url to the endpoint that serves it (docs/teacher.md)"
+            f"params.yaml: {'/judge' if whose == 'judge' else ''}/model: '{model}' is neither an OpenAI model nor "
+            f"local/<name>; set {whose}.base_url to the endpoint that serves it (docs/teacher.md)"
         )
     if teacher["base_url"]:
-        whose = "judge" if "keys" in teacher else "teacher"
         provider.check_url(teacher["base_url"], f"/{whose}/base_url", f"{whose.upper()}_API_KEY")
     if teacher["api"] != "auto":
         return teacher["api"]
@@ -147,10 +147,11 @@ def connect(params: dict[str, Any]) -> Http:
         headers |= {header: value for header, value in own.items() if value}
     if not all(value.isprintable() for value in headers.values()):
         raise Fatal("key_refused", f"{name} (or an OPENAI_ id) holds a line break or another control character")
+    keyless = None if key else " or ".join(names)
     timeout_s = params["runtime"]["timeout_s"]
     if params["runtime"]["tier"].startswith("flex"):
         timeout_s = max(timeout_s, FLEX_TIMEOUT_S)
-    return Http(base_url or prices.OPENAI_URL, headers, timeout_s)
+    return Http(base_url or prices.OPENAI_URL, headers, timeout_s, keyless)
 
 
 def longest_answer(params: dict[str, Any]) -> int:

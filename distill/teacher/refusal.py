@@ -50,6 +50,7 @@ BY_WORDS = [
         # conversation, and of none once that is changed.
         (r"tool choice requires|enable-auto-tool-choice|tool-call-parser|requires --jinja", "parameter_refused"),
         (r"does not support tools", "parameter_refused"),
+        (r"output that does not match the expected", "call_unreadable"),  # llama.cpp, with 500
         (r"\btemperature\b.{1,40}(deprecated|support|allowed|only)", "temperature_refused"),  # Anthropic, Kimi
         (r"reasoning summar", "summary_refused"),
         (r"encrypted content is not supported", "reasoning_refused"),
@@ -95,7 +96,7 @@ def refused(status: int, headers: Mapping[str, str], content: bytes) -> ApiError
     if status in MOVED:
         kind, words = (
             "not_found",
-            f"what is asked for is at {headers.get('location')}, so that belongs into teacher.base_url",
+            f"what is asked for is at {headers.get('location')}, so that is the URL to give",
         )
     if KINDS[kind].fate == "retry" and wait is not None and wait > DAILY_LIMIT_S:
         kind, words = "long_wait", f"{words} (the server asks to wait {wait / 3600:.1f} h)"

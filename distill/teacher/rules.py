@@ -71,10 +71,22 @@ def faults(model: str, api: str, teacher: dict[str, Any], with_tools: bool) -> l
     if api == "responses" and (teacher["max_output_tokens"] or SHORTEST_ANSWER) < SHORTEST_ANSWER:
         found.append(f"/teacher/max_output_tokens: the Responses API takes {SHORTEST_ANSWER} or more")
     if api == "chat" and ONLY_RESPONSES.search(name):
-        found.append(f"/teacher/api: {model} is served by the Responses API only; set it to auto")
+        found.append(_in_chat(model, "is served by the Responses API only", teacher))
     elif api == "chat" and with_tools and TOOLS_ONLY_IN_RESPONSES.match(name) and effort != "none":
-        found.append(f"/teacher/api: {model} takes tools in chat only with reasoning_effort none; set api to auto")
+        found.append(_in_chat(model, "takes tools in chat only with reasoning_effort none", teacher))
     return [f"params.yaml: {fault}" for fault in found]
+
+
+def _in_chat(model: str, rule: str, teacher: dict[str, Any]) -> str:
+    """A rule that chat breaks, at the parameter by which chat was chosen."""
+    url, whose = teacher["base_url"], "judge" if "keys" in teacher else "teacher"
+    if url is None:
+        return f"/teacher/api: {model} {rule}; set it to auto"
+    responses = "" if whose == "judge" else f", or {whose}.api to responses if {url} offers them"
+    return (
+        f"/{whose}/base_url: {model} {rule}, and {url} is asked in chat; set {whose}.base_url to null to ask OpenAI"
+        f"{responses}"
+    )
 
 
 def _takes_temperature(family: Family, effort: str | None) -> bool:

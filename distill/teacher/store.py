@@ -17,6 +17,7 @@ from typing import Any, cast
 
 import orjson
 
+from distill.records.faults import InputError
 from distill.records.ids import content_id
 from distill.records.lease import Lease
 from distill.records.paths import cache_dir
@@ -39,7 +40,8 @@ def request_key(request: dict[str, Any], sample: int) -> str:
 
 
 class Store:
-    """A folder of answers, one JSON file each: `<root>/ab/abcd….json`, with the request beside the answer.
+    """A folder of answers, one JSON file each: `<root>/ab/abcd….json`, with the request beside the answer. Raises
+    InputError where it cannot be a folder.
 
     Beside them: refusals that would only be repeated (`failure` in place of `answer`), and notes about requests that a
     server works on without us (`….note`).
@@ -49,6 +51,9 @@ class Store:
         chosen = os.environ.get("DISTILL_STORE")
         self.root = root or (Path(chosen).expanduser() if chosen else cache_dir() / "answers")
         self._writer: Writer | None = None
+        there = next((path for path in (self.root, *self.root.parents) if path.exists()), None)
+        if there and not there.is_dir():
+            raise InputError(f"{there} is a file: DISTILL_STORE or DISTILL_CACHE has to name a folder for the answers")
 
     def entry(self, key: str) -> dict[str, Any]:
         """`{"answer": …}` or `{"failure": …}`; empty when there is neither. A broken file counts as absent."""
@@ -78,7 +83,8 @@ class Store:
             os.makedirs(self.root, exist_ok=True)
             found = os.statvfs(self.root)
         if found.f_bavail * found.f_frsize < ROOM:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.root))
+            words = f"fewer than {ROOM >> 20} MB are free, and an answer that is bought now might not be kept"
+            raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {words}", str(self.root))
 
     async def keep(self, key: str, request: dict[str, Any] | None, answer: Answer) -> None:
         """As `put`, while the event loop goes on."""

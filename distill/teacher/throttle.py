@@ -26,7 +26,6 @@ class Throttle:
         self.congestion = CONGESTION
         self.limit = float(min(START, ceiling))
         self.in_flight = 0
-        self.refusals = 0
         self._interval_s = 60 / per_minute if per_minute else 0.0
         self._token_s = 60 / tokens_per_minute if tokens_per_minute else 0.0
         self._free_at = 0.0
@@ -87,7 +86,6 @@ class Throttle:
     def _refused(self, error: ApiError, started: float) -> None:
         if error.kind not in self.congestion:
             return
-        self.refusals += 1
         self._growing = False
         if started >= self._cut_at:  # those sent before the last cut know nothing of it
             self.limit = max(1.0, self.limit * CUT)

@@ -24,7 +24,7 @@ from distill.records.paths import cache_dir
 from distill.teacher import wheel
 
 EMBEDDED = Path(__file__).parent / "embedded"
-ELSEWHERE = "or set `model` to the path of a .gguf file, or teacher.base_url to an OpenAI-compatible endpoint"
+ELSEWHERE = "or name the path of a .gguf file in its place, or the base_url of an OpenAI-compatible endpoint"
 
 
 @dataclass(frozen=True)
@@ -100,15 +100,15 @@ def gguf_path(model: str, say: Callable[[str], None] | None = None) -> Path:
     if not name.endswith(".gguf") and not name.startswith(("/", "./", "../", "~")):
         near = difflib.get_close_matches(name, _KNOWN, n=1, cutoff=0)[0]
         raise InputError(
-            f"model: no embedded model is called {name!r}; did you mean local/{near}? "
+            f"{model}: no embedded model is called {name!r}; did you mean local/{near}? "
             f"(known: {', '.join(_KNOWN)}); {ELSEWHERE}"
         )
     path = Path(name).expanduser()
     if not path.is_file():
-        raise InputError(f"model: {path}: there is no such file")
+        raise InputError(f"{path}: there is no such file")
     with path.open("rb") as file:
         if file.read(4) != b"GGUF":
-            raise InputError(f"model: {path}: not a GGUF file (it does not begin with 'GGUF')")
+            raise InputError(f"{path}: not a GGUF file (it does not begin with 'GGUF')")
     return path
 
 

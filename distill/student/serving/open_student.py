@@ -15,14 +15,16 @@ from distill.student.serving.in_process import InProcess
 from distill.student.serving.loaded import Loaded
 from distill.student.serving.remote import Served
 from distill.student.serving.reply import form
-from distill.student.serving.unread_calls import UnreadCalls
 from distill.student.serving.vllm_server import arguments, call_parser, cuda, started
 from distill.student.tokenizer import Tokenizer, read_tokenizer
 from distill.teacher import provider
 from distill.teacher.provider import Model
+from distill.teacher.unread_calls import UnreadCalls
 
 ADAPTER_GGUF = "adapter.gguf"
 TEMPLATE = "chat_template.jinja"
+UNREAD = 3
+"""Calls in the text of a student whose server has parsed none, after which the exam ends."""
 NEEDED = ("adapter_config.json", TEMPLATE, "tokenizer.json")
 
 
@@ -63,9 +65,14 @@ def open_student(params: dict[str, Any], adapter: Path, slots: int = 1) -> Model
 def _unread_calls(tokenizer: Tokenizer) -> UnreadCalls | None:
     """Watches the answers of a server for calls; None where we cannot read calls of this template."""
     try:
-        return UnreadCalls(form(tokenizer), call_parser(tokenizer))
+        known_form = form(tokenizer)
     except InputError:  # only the server knows the form of the calls
         return None
+
+    def called(text: str, tools: list[dict[str, Any]]) -> set[str]:
+        return {call["function"]["name"] for call in known_form.read(text, tools).get("tool_calls", [])}
+
+    return UnreadCalls(UNREAD, called, call_parser(tokenizer))
 
 
 def greedy(max_output_tokens: int, adapter_scale: float) -> dict[str, Any]:

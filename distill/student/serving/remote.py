@@ -12,7 +12,6 @@ from distill.records import credentials
 from distill.student.render import tools_as_served
 from distill.student.serving import model_names
 from distill.student.serving.in_process import PLACES
-from distill.student.serving.unread_calls import UnreadCalls
 from distill.teacher import chat
 from distill.teacher.answer import Answer
 from distill.teacher.errors import ApiError, Fatal, Transient
@@ -22,7 +21,9 @@ from distill.teacher.http import Http
 from distill.teacher.llama_server import Endpoint
 from distill.teacher.retry import until_answered
 from distill.teacher.store import Note
+from distill.teacher.unread_calls import UnreadCalls
 
+NO_KEY = "none"
 STUDENT = "student"
 """The name of the base with the adapter on a server; the base alone has its own name."""
 
@@ -61,7 +62,7 @@ class Served:
     @classmethod
     def at(cls, url: str, base: str, unread: UnreadCalls | None = None) -> "Served":
         """The student at a URL, with the key STUDENT_API_KEY where it asks for one."""
-        return cls(lambda *_: nullcontext(Endpoint(url, credentials.get(KEY) or "none")), base, unread)
+        return cls(lambda *_: nullcontext(Endpoint(url, credentials.get(KEY) or NO_KEY)), base, unread)
 
     async def ask(self, request: dict[str, Any], note: Note | None = None) -> Answer:
         """One answer of base or student, as `lora` in the sampling says, free of charge. Raises ApiError; Fatal
@@ -71,7 +72,8 @@ class Served:
             self._started = asyncio.ensure_future(starting)
         endpoint = await asyncio.shield(self._started)  # cancelling one request must not cancel the start
         if self._http is None:
-            self._http = Http(endpoint.base_url, {"Authorization": f"Bearer {endpoint.api_key}"}, TIMEOUT_S)
+            key, keyless = endpoint.api_key, None if endpoint.api_key != NO_KEY else KEY
+            self._http = Http(endpoint.base_url, {"Authorization": f"Bearer {key}"}, TIMEOUT_S, keyless)
         sampling = {name: value for name, value in request["sampling"].items() if name != "lora"}
         adapted = any(adapter["scale"] for adapter in request["sampling"].get("lora", [{"scale": 1.0}]))
         await self._check({STUDENT, self._models[adapted]})
