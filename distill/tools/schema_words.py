@@ -31,12 +31,14 @@ def kind(schema: Any, root: Any, within: tuple[str, ...] = ()) -> str:
 
 def resolved(pointer: str, root: Any) -> Any:
     """The schema that a `$ref` within `root` names, such as `#/$defs/Color`; None where there is none."""
-    if not pointer.startswith("#"):
-        return None
-    for step in pointer[1:].split("/")[1:]:
-        name = step.replace("~1", "/").replace("~0", "~")
-        root = root.get(name) if isinstance(root, dict) else None
-    return root
+    for step in steps(pointer):
+        root = root.get(step) if isinstance(root, dict) else None
+    return root if pointer.startswith("#") else None
+
+
+def steps(pointer: str) -> tuple[str, ...]:
+    """The keys on the way from the root to what a `$ref` names."""
+    return tuple(step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:])
 
 
 def _of_type(name: str, schema: dict[str, Any], root: Any, within: tuple[str, ...]) -> str:
