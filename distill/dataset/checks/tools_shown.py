@@ -15,7 +15,7 @@ from distill.tools.schema_words import resolved, steps
 
 ADVICE = (
     "the student's chat template drops tools, or types of parameters: name another in student.template; "
-    'with filter.tools_shown: "off" the student does without'
+    "with filter.tools_shown: off the student does without"
 )
 CHOICES = ("anyOf", "oneOf", "allOf", "prefixItems")
 
