@@ -107,6 +107,14 @@ def test_demonstrations_are_among_the_deps_of_who_shows_them(project: Path, set_
         assert f"data/shown.jsonl:{said}" in done.stderr
 
 
+def test_an_answer_under_another_name_is_asked_about(project: Path) -> None:
+    row = {"messages": [{"role": "user", "content": "hello"}], "metadata": {"expected": "x"}}
+    (project / "data/seed/mine.jsonl").write_text(json.dumps(row) + "\n")
+    done = validate(in_git(project))
+    assert done.returncode == 0
+    assert "warning: data/seed/mine.jsonl:1: /metadata/expected: nothing is compared with it" in done.stdout
+
+
 def test_a_project_with_nothing_to_learn_from_is_refused(project: Path) -> None:
     for seed in (project / "data/seed").iterdir():
         seed.unlink()

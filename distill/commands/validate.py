@@ -19,7 +19,7 @@ from distill.dataset import rollouts
 from distill.dataset.checks import calls, final_answer, paired
 from distill.dataset.checks.context import CheckContext
 from distill.dataset.held_out import of_files
-from distill.dataset.prompts import prepare, seed_rows
+from distill.dataset.prompts import prepare, seed_rows, unused_answers
 from distill.records import jsonl, params, schema
 from distill.records.faults import InputError
 from distill.student import base
@@ -33,6 +33,7 @@ from distill.tools.tool_lists import ToolLists, committed_lists
 
 WITH_TOOLS = ("teacher_rollouts", "evaluate")
 """The stages that call tools."""
+MOST_WARNINGS = 3
 
 
 def check_schemas() -> str:
@@ -74,6 +75,8 @@ def check_prompts() -> str:
         raise InputError(
             f'data/seed: all {len(prompts)} prompts are held out: give those to learn from "split": "train"'
         )
+    for warning in unused_answers(rows)[:MOST_WARNINGS]:
+        print(f"warning: {warning}")
     if servers:
         return f"{len(prompts)} prompts, {len(own.tools)} tools, {len(servers)} MCP servers"
     return f"{len(prompts)} prompts, {len({name for prompt in prompts for name in tools.names(prompt)})} tools"
