@@ -27,6 +27,8 @@ from typing import Any, NamedTuple
 import orjson
 import yaml
 
+from distill.records.params import parse
+
 ROOT = Path(__file__).resolve().parents[1]
 TURNS, LATENCY_S = 3, 0.2
 INSPECT = ROOT / ".peers/inspect/bin/python"
@@ -83,7 +85,7 @@ def project(folder: Path, count: int, origin: str, realistic: bool, runtime: dic
                 "messages": [ends[0], *talk, ends[1]],
             }
             file.write(orjson.dumps(row | {"metadata": {"expected_answer": n + 1}}) + b"\n")
-    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params = parse((ROOT / "params.yaml").read_text())
     params["model"] = "benchmark"
     params["teacher"] |= {"n": None, "base_url": f"{origin}/v1", "demonstrations": None, "max_output_tokens": 100}
     params["runtime"] |= {"budget_usd": 1000, "prices": {"benchmark": {"input": 1, "output": 2}}, **runtime}

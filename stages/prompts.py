@@ -7,8 +7,11 @@ different answers or splits, answers that need a judge when there is none, and a
 from collections import Counter
 from typing import Any
 
-from distill.dataset.prompts import prepare, read_seed
+from distill.dataset.prompts import merged, prepare, read_seed, unused_answers
 from distill.records import jsonl, stage
+
+MOST_SHOWN = 3
+"""Places that a message names."""
 
 
 def main(params: dict[str, Any]) -> None:
@@ -16,8 +19,19 @@ def main(params: dict[str, Any]) -> None:
     prompts = prepare(rows, params["prompts"]["eval_fraction"], has_judge=params["judge"]["model"] is not None)
     jsonl.write("data/prompts.jsonl", prompts, "prepared_prompt")
     splits = Counter(prompt["split"] for prompt in prompts)
-    merged = len(rows) - len(prompts)
-    print(f"prompts: {len(prompts)} ({splits['train']} train, {splits['eval']} eval), {merged} duplicates merged")
+    same, unused = merged(rows, prompts), unused_answers(rows)
+    print(
+        f"prompts: {len(prompts)} ({splits['train']} train, {splits['eval']} eval)"
+        + (f"; {len(same)} rows left out, the same as an earlier one: {_some(same, ', ')}" if same else "")
+    )
+    if unused:
+        print("warning: answers that may have the wrong name:", _some(unused, "\n"), sep="\n")
+
+
+def _some(texts: list[str], between: str) -> str:
+    """The first of many texts, and how many more there are."""
+    more = len(texts) - MOST_SHOWN
+    return between.join([*texts[:MOST_SHOWN], *([f"and {more} more"] if more > 0 else [])])
 
 
 if __name__ == "__main__":

@@ -111,11 +111,11 @@ def set_param(project: Path) -> Callable[[str, object], None]:
     """Sets one dotted key of the project's params.yaml."""
     import json
 
-    import yaml
+    from distill.records.params import parse
 
     def change(key: str, value: object) -> None:
         path = project / "params.yaml"
-        params = yaml.safe_load(path.read_text())
+        params = parse(path.read_text())
         place = params
         *parents, last = key.split(".")
         for parent in parents:

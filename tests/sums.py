@@ -7,6 +7,8 @@ from typing import Any
 import yaml
 from teacher_server import Asked, calls, says
 
+from distill.records.params import parse
+
 ROOT = Path(__file__).resolve().parents[1]
 TOOLS = '''
 from distill.tools import tool
@@ -56,7 +58,7 @@ def add_prompts(project: Path, numbers: range) -> None:
 def set_params(project: Path, **params: Any) -> None:
     """Changes keys of the project's params.yaml; `__` stands for the dot."""
     path = project / "params.yaml"
-    content = yaml.safe_load(path.read_text())
+    content = parse(path.read_text())
     for key, value in params.items():
         *groups, last = key.split("__")
         place = content

@@ -109,3 +109,10 @@ def test_nothing_runs_anew_for_reports_that_git_does_not_know_yet(experiment):
     with_check, without = said.split("filter.answer: ")[-2:]
     assert with_check.startswith("reject (48 rows trained on") and " 75.0%" in with_check
     assert without.startswith("off (60 rows trained on") and " 50.0%" in without
+
+
+def test_a_parameter_of_the_command_line_changes_its_own_line_only(experiment):
+    experiment("dvc", "exp", "run", "-S", "model=gpt-5.2", "-S", "teacher.n=7", "-S", "teacher.entries=null")
+    changed = experiment("git", "diff", "--unified=0", "params.yaml").splitlines()
+    lines = [line for line in changed if line.startswith(("-", "+")) and not line.startswith(("---", "+++"))]
+    assert lines == ["-model: local/qwen2.5-coder-0.5b-instruct", "+model: gpt-5.2", "-  n: 64", "+  n: 7"]

@@ -22,6 +22,7 @@ from rollout_records import call, rollout, tool
 from distill.dataset import facts, filter, funnel
 from distill.dataset.checks import CHECKS, CONTESTS
 from distill.dataset.checks.context import CheckContext
+from distill.dataset.checks.tools_shown import unseen
 from distill.dataset.convert import row
 from distill.dataset.verdict import KEEP, Verdict, masked
 from distill.records import jsonl, schema
@@ -30,9 +31,13 @@ from distill.records.faults import InputError
 ON = dict.fromkeys(CHECKS, "reject") | {"duplicate": "reject", "near_duplicate": "off", "max_per_prompt": None}
 
 
+def shown_as_json(tools: list[Row]) -> list[tuple[str, str]]:
+    return unseen(tools, json.dumps)
+
+
 def verdicts(rows: list[Row], modes: dict[str, str] = ON) -> list[list[str]]:
     """The names of the checks that reject each row."""
-    alone = list(filter.judge(rows, modes, CheckContext(words, 300, offer=json.dumps)))
+    alone = list(filter.judge(rows, modes, CheckContext(words, 300, unseen=shown_as_json)))
     return [[reason["check"] for reason in found.reasons] for found in filter.settle(alone, lambda: rows, modes)]
 
 
@@ -69,7 +74,7 @@ def test_of_the_copies_of_a_row_the_same_one_stays_in_any_order():
     for seed in range(6):
         random.Random(seed).shuffle(rows)
         alone = list(
-            filter.judge(rows, ON | {"answer": "off", "calls": "off"}, CheckContext(words, 300, offer=json.dumps))
+            filter.judge(rows, ON | {"answer": "off", "calls": "off"}, CheckContext(words, 300, unseen=shown_as_json))
         )
         found = filter.settle(alone, lambda: rows, ON)
         gone = {row["rollout_id"]: found.reasons for row, found in zip(rows, found, strict=True) if found.reasons}

@@ -20,6 +20,7 @@ from teacher_server import serving
 from distill.records import jsonl
 from distill.records.faults import InputError
 from distill.records.params import load as load_params
+from distill.records.params import parse
 from distill.tools import mcp_session, toolbox
 from distill.tools.session import ToolResult
 from distill.tools.source import SessionLost
@@ -382,9 +383,7 @@ def test_calls_that_wait_for_each_other_have_their_time_each() -> None:
 
 
 def test_servers_are_written_as_the_schema_says(tmp_path: Path) -> None:
-    import yaml
-
-    good = yaml.safe_load((Path(SERVER).parents[1] / "params.yaml").read_text())
+    good = parse((Path(SERVER).parents[1] / "params.yaml").read_text())
     path = tmp_path / "params.yaml"
     for mcp in ({"a": "localhost:8931"}, {"a": {"url": "http://x/mcp", "headers": {"k": "${V}"}}}, {"a": STDIO}):
         path.write_text(json.dumps(good | {"tools": {**good["tools"], "mcp": mcp}, "mcp_url": ["localhost:8931"]}))
@@ -434,7 +433,7 @@ def test_the_manuals_servers_are_read_as_they_stand(tmp_path: Path, monkeypatch:
     root = Path(SERVER).parents[1]
     (block,) = re.findall(r"(?s)```yaml\n(tools:.*?)```", (root / "docs/tools.md").read_text())
     path = tmp_path / "params.yaml"
-    whole = yaml.safe_load((root / "params.yaml").read_text())
+    whole = parse((root / "params.yaml").read_text())
     path.write_text(json.dumps(whole | yaml.safe_load(block)))  # in place of the whole group `tools`
     monkeypatch.setenv("SEARCH_KEY", "key")
     browser, files, search = servers(load_params(path))

@@ -20,6 +20,7 @@ from chat_server import calls, says, serving
 from closure import ROOT, closure, is_code
 
 from distill.records import jsonl
+from distill.records.params import parse
 from distill.student.tokenizer import bundled_templates
 
 STAGES = ["prompts", "teacher_rollouts", "convert", "filter", "sft_train", "evaluate", "report"]
@@ -96,7 +97,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[]
     for stage, command in FAKES.items():
         pipeline["stages"][stage]["cmd"] = command
     (folder / "dvc.yaml").write_text(yaml.safe_dump(pipeline, sort_keys=False))
-    params = yaml.safe_load((folder / "params.yaml").read_text())
+    params = parse((folder / "params.yaml").read_text())
     params["model"], params["teacher"]["n"], params["evaluate"]["n"] = "scripted", 12, 2
     params["filter"] |= {"length": "off", "tools_shown": "off"}  # the student's tokenizer is not what is tested here
     params["runtime"]["unknown_price"] = "allow"

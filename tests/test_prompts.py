@@ -126,3 +126,27 @@ def test_broken_json_on_line_3_is_named(project: Path, run_stage) -> None:  # ty
 def test_an_expected_answer_that_nothing_can_meet_is_refused() -> None:
     with pytest.raises(InputError, match=r"seed.jsonl:1: /metadata/expected_answer"):
         prepare(numbered(row("a", metadata={"expected_answer": "five or six", "answer_type": "number"})), 0.2)
+
+
+def test_what_vanishes_or_is_not_used_is_said(project: Path, run_stage) -> None:  # type: ignore[no-untyped-def]
+    for path in (project / "data/seed").glob("*.jsonl"):
+        path.unlink()
+    answers = [{"expectd": 4}, {"Answer": 4}, {"expected_answer": 4, "answer": "long"}, {"topic": "tea"}, {}]
+    rows = [row(f"{n}", metadata=metadata) for n, metadata in enumerate(answers)]
+    (project / "data/seed/a.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows + rows))
+    done = run_stage("prompts")
+    first, *warned = done.stdout.splitlines()
+    assert done.returncode == 0 and first.startswith("prompts: 5 (")
+    same = "5 rows left out, the same as an earlier one: data/seed/a.jsonl:6, data/seed/a.jsonl:7, data/seed/a.jsonl:8"
+    assert first.endswith(f"; {same}, and 2 more")
+    told = "nothing is compared with it; is it the expected_answer?"
+    places = ((1, "expectd"), (2, "Answer"), (6, "expectd"))
+    named = [f"data/seed/a.jsonl:{line}: /metadata/{key}: {told}" for line, key in places]
+    assert warned == ["warning: answers that may have the wrong name:", *named, "and 1 more"]
+    (project / "data/seed/a.jsonl").write_text(json.dumps(row("a") | {"expected_answer": 4, "splitt": "eval"}) + "\n")
+    said = run_stage("prompts").stderr
+    assert (
+        "a.jsonl:1: /: unknown key" in said
+        and "'splitt', did you mean 'split'?" in said
+        and "'expected_answer'" in said
+    )

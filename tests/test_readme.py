@@ -222,7 +222,7 @@ def mine(project: Path) -> Iterator[Path]:
     with serving(teacher) as books:
         params = (project / "params.yaml").read_text()
         for old, new in [
-            ("base_url: null", f"base_url: {books.base_url}"),
+            ("base_url:\n", f"base_url: {books.base_url}\n"),
             ("api: auto", "api: responses"),
             ("\n  n: 64", "\n  n: 6"),
             ("\n  n: 40", "\n  n: 2"),

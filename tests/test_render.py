@@ -17,7 +17,7 @@ from distill.records.faults import InputError
 from distill.student.render import IGNORED, as_said, count_tokens, render
 from distill.student.template import Unrenderable, compile_template
 from distill.student.tokenizer import TEMPLATES, Tokenizer, load_tokenizer
-from distill.teacher.llama_server import serve
+from distill.teacher.llama_server import Endpoint, serve
 
 SMOLLM2 = TEMPLATES / "smollm2.jinja"
 # A template that drops what was thought in earlier turns, as Qwen3's does.
@@ -86,16 +86,63 @@ def test_the_server_renders_the_same_prompt(template, gguf, tokenizer, tmp_path)
         @given(conversations())
         @settings(max_examples=25, suppress_health_check=list(HealthCheck))
         def compare(conversation: dict[str, Any]) -> None:
-            messages = [{k: v for k, v in m.items() if k != "weight"} for m in conversation["messages"]]
+            # What a client sends of earlier turns is what the server said they are.
+            messages = [as_said({k: v for k, v in m.items() if k != "weight"}) for m in conversation["messages"]]
             prompt = ours.text(serving(messages[:-1]), serving_tools(TOOLS), True)
-            body = json.dumps({"messages": messages[:-1], "tools": TOOLS}).encode()
-            url = endpoint.base_url.removesuffix("/v1") + "/apply-template"
-            request = urllib.request.Request(url, body, {"Authorization": f"Bearer {endpoint.api_key}"})
-            with urllib.request.urlopen(request, timeout=600) as answer:
-                theirs = json.load(answer)["prompt"]
+            theirs = server_prompt(endpoint, messages[:-1], TOOLS)
             assert theirs.removeprefix("<|im_start|>" if "bos_token" in template else "") == prompt
 
         compare()
+
+
+DEFINED = {
+    "Color": {"type": "string", "enum": ["red", "blue"]},
+    "Spot": {"type": "object", "properties": {"items": {"type": "number"}, "in": {"$ref": "#/$defs/Color"}}},
+    "Tree": {"type": "object", "properties": {"of": {"type": "array", "items": {"$ref": "#/$defs/Tree"}}}},
+}
+NULL = {"type": "null"}
+SHORT_TYPES = [
+    ({"type": "string", "description": "A town."}, "string"),
+    ({"type": "string", "enum": ["price", "stock"]}, "price|stock"),
+    ({"type": "array"}, "array"),
+    ({"type": "object"}, "object"),
+    ({}, "any"),
+    ({"enum": [True, "auto", None, 1.5]}, "true|auto|null|1.5"),
+    ({"anyOf": [{"type": "integer"}, NULL], "default": None}, "integer|null"),
+    ({"type": ["string", "null"]}, "string|null"),
+    ({"$ref": "#/$defs/Color"}, "red|blue"),
+    ({"anyOf": [{"$ref": "#/$defs/Spot"}, NULL]}, "{items: number, in: red|blue}|null"),
+    ({"$ref": "#/$defs/Tree"}, "{of: array[Tree]}"),
+    ({"allOf": [{"$ref": "#/$defs/Color"}]}, "red|blue"),
+    ({"oneOf": [{"const": "x"}, {"const": None}, {"const": 2}]}, "x|null|2"),
+    ({"type": ["array", "null"], "items": {"anyOf": [{"type": "integer"}, NULL]}}, "array[integer|null]|null"),
+    ({"type": "object", "additionalProperties": {"type": "integer"}}, "object[integer]"),
+    ({"type": "object", "additionalProperties": True}, "object"),
+    ({"properties": {"a": {"type": "string"}}}, "{a: string}"),
+    ({"type": "object", "anyOf": [{"required": ["a"]}, {"required": ["b"]}]}, "object"),
+]
+
+
+def test_the_short_template_tells_the_type_of_every_parameter_as_the_server_does(gguf):
+    function = {"name": "f", "description": "Does.", "parameters": {
+        "type": "object", "properties": {f"p{place}": schema for place, (schema, _) in enumerate(SHORT_TYPES)},
+        "$defs": DEFINED,
+    }}  # fmt: skip
+    tools, asked = [{"type": "function", "function": function}], [{"role": "user", "content": "Go."}]
+    types = ", ".join(f"p{place}: {words}" for place, (_, words) in enumerate(SHORT_TYPES))
+    ours = compile_template(SMOLLM2.read_text())(messages=asked, tools=tools, add_generation_prompt=True)
+    assert f"\nf({types}): Does.<|im_end|>" in ours
+    with serve(gguf, slots=1, context=512, template=SMOLLM2) as endpoint:
+        assert server_prompt(endpoint, asked, tools) == ours
+
+
+def server_prompt(endpoint: Endpoint, messages: list[dict], tools: list[dict]) -> str:
+    """llama.cpp's own rendering of what a client sends."""
+    body = json.dumps({"messages": messages, "tools": tools}).encode()
+    url = endpoint.base_url.removesuffix("/v1") + "/apply-template"
+    request = urllib.request.Request(url, body, {"Authorization": f"Bearer {endpoint.api_key}"})
+    with urllib.request.urlopen(request, timeout=600) as answer:
+        return json.load(answer)["prompt"]
 
 
 @given(conversations())

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from families import bundled
 from injections import INJECTIONS, OBEYED, RESISTED, Row, failing, injected
 from rollout_records import rollout
 
@@ -14,6 +15,7 @@ from distill.dataset.checks import CHECKS, CONTESTS, assistant_text
 from distill.dataset.checks.context import CheckContext
 from distill.dataset.checks.identity import PATTERN as IDENTITY
 from distill.dataset.checks.refusal import PATTERN as REFUSAL
+from distill.dataset.checks.tools_shown import unseen
 from distill.dataset.filter import judge
 from distill.dataset.verdict import masked
 from distill.records import credentials
@@ -152,7 +154,7 @@ def found(name: str, row: Row, **known: Any) -> Any:
 
 @pytest.mark.parametrize("name", [name for name in CHECKS if name != "length"])
 def test_good_rows_have_no_fault(name):
-    assert [found(name, row, offer=json.dumps) for row in good(20)] == [None] * 20
+    assert [found(name, row, unseen=lambda tools: unseen(tools, json.dumps)) for row in good(20)] == [None] * 20
 
 
 @pytest.mark.parametrize(("name", "planted", "clean"), [("identity", SAYS, HARMLESS), ("refusal", REFUSES, ANSWERS)])
@@ -297,8 +299,42 @@ def test_tools_that_the_template_drops_are_named(template, lacks):
     row = convert.row(rollout(2))
     row["tools"][1]["function"]["name"] = "CALC"
     student = tokenizer(template)
-    fault = found("tools_shown", row, offer=lambda tools: offered(tools, student))
+    fault = found("tools_shown", row, unseen=lambda tools: unseen(tools, lambda some: offered(some, student)))
     assert fault is None if lacks is None else lacks in fault.detail
+
+
+TYPED = {
+    "type": "object",
+    "properties": {
+        "limit": {"anyOf": [{"type": "integer"}, {"type": "null"}]},
+        "color": {"$ref": "#/$defs/Color"},
+        "spots": {"type": "array", "items": {"type": "object", "properties": {"at": {"$ref": "#/$defs/Tree"}}}},
+        "unit": {"const": "boolean"},
+        "name": {"type": ["string", "null"]},
+        "free": {},
+    },
+    "$defs": {
+        "Color": {"type": "string", "enum": ["other"]},
+        "Tree": {"type": "object", "properties": {"value": {"type": "boolean"}, "next": {"$ref": "#/$defs/Tree"}}},
+    },
+}
+FIELDS = "{% for t in tools %}f{% for k, v in t.function.parameters.properties.items() %}"
+ENDS = "{% endfor %}{% endfor %}{{ messages[0].content }}"
+
+
+@pytest.mark.parametrize(("template", "lacks"), [
+    ("{{ tools | tojson(indent=1) }}{{ messages[0].content }}", None),
+    (bundled("smollm2"), None),
+    (FIELDS + "{{ k }}" + ENDS, "limit, color, spots.at.value, unit, name"),
+    (FIELDS + "{{ k }}: {{ v.type }} {{ v.const }} " + ENDS, "limit, color, spots.at.value"),
+    (FIELDS + "{{ k }}: {{ v | tojson }} " + ENDS, "color, spots.at.value"),  # without the definitions
+])  # fmt: skip
+def test_types_that_the_template_drops_are_named(template, lacks):
+    row = convert.row(rollout(2))
+    row["tools"] = [{"type": "function", "function": {"name": "f", "description": "", "parameters": TYPED}}]
+    student = tokenizer(template)
+    fault = found("tools_shown", row, unseen=lambda tools: unseen(tools, lambda some: offered(some, student)))
+    assert (fault and fault.detail) == (lacks and f"/tools/0: the rendered prompt lacks the type of {lacks}")
 
 
 MASKED = {

@@ -15,6 +15,7 @@ from distill.commands.tools import said, shown
 from distill.records import params
 from distill.teacher.strict import strict
 from distill.tools import python_source
+from distill.tools.schema_words import kind
 from distill.tools.source import Offer
 
 GOOGLE = '''
@@ -223,7 +224,8 @@ def test_make_tools_says_what_each_value_may_be(tmp_path: Path, monkeypatch: pyt
     shutil.copy(ROOT / "params.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DISTILL_STORE", str(tmp_path / "store"))
-    assert asyncio.run(shown(params.load())).splitlines() == [
+    text, faults = asyncio.run(shown(params.load()))
+    assert not faults and text.splitlines() == [
         "fare(legs, [klass], [guests])  from tools.py",
         "    Gives the fare.",
         "      legs: list of {start: string, end: string | null}",
@@ -242,3 +244,46 @@ def test_a_schema_of_a_server_may_say_as_little_as_true() -> None:
         "      x: anything",
         "      y: string | null",
     ]
+
+
+def test_make_tools_lists_them_also_for_a_prompt_that_names_another(project: Path, run_module: Any) -> None:
+    (project / "data/prompts.jsonl").write_text(json.dumps(PROMPT | {"tools": ["lookup_itme"]}) + "\n")
+    done = run_module("distill.commands.tools")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "lookup_item(sku, field)  from tools.py" in done.stdout and "calculator(expression)" in done.stdout
+    assert "error: mine.jsonl:3: /tools: there is no tool 'lookup_itme'; there are: lookup_item" in done.stderr
+
+
+PROMPT = {
+    "id": "0123456789abcdef",
+    "split": "train",
+    "source": "mine.jsonl:3",
+    "messages": [{"role": "user", "content": "hello"}],
+    "metadata": {},
+}
+ROOT_SCHEMA = {
+    "$defs": {
+        "Color": {"type": "string", "enum": ["red", "blue"]},
+        "Spot": {"type": "object", "properties": {"at": {"$ref": "#/$defs/Color"}, "size": {"type": "number"}}},
+        "Tree": {"type": "object", "properties": {"of": {"type": "array", "items": {"$ref": "#/$defs/Tree"}}}},
+    }
+}
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        ({"$ref": "#/$defs/Color"}, '"red" | "blue"'),
+        ({"anyOf": [{"$ref": "#/$defs/Spot"}, NULL]}, '{at: "red" | "blue", size: number} | null'),
+        ({"$ref": "#/$defs/Tree"}, "{of: list of Tree}"),
+        ({"$ref": "#/$defs/Gone"}, "Gone"),
+        ({"allOf": [{"$ref": "#/$defs/Color"}]}, '"red" | "blue"'),
+        ({"oneOf": [{"const": "x", "type": "string"}, {"const": 2}]}, '"x" | 2'),
+        ({"type": ["array", "null"], "items": {"type": "integer"}}, "list of integer | null"),
+        ({"type": "object", "additionalProperties": {"type": "integer"}}, "object of integer"),
+        ({"type": "object", "anyOf": [{"required": ["a"]}, {"required": ["b"]}]}, "object"),
+        ({"type": "array"}, "list of anything"),
+    ],
+)
+def test_a_type_in_words(found: dict[str, Any], words: str) -> None:
+    assert kind(found, ROOT_SCHEMA) == words

@@ -1,9 +1,13 @@
 """`make validate`: whatever a person wrote wrong is named before anything runs, all of it in one go."""
 
 import json
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from conftest import ROOT
 from validated import in_git, validate
 
 Change = Callable[[str, object], None]
@@ -103,6 +107,14 @@ def test_demonstrations_are_among_the_deps_of_who_shows_them(project: Path, set_
         assert f"data/shown.jsonl:{said}" in done.stderr
 
 
+def test_an_answer_under_another_name_is_asked_about(project: Path) -> None:
+    row = {"messages": [{"role": "user", "content": "hello"}], "metadata": {"expected": "x"}}
+    (project / "data/seed/mine.jsonl").write_text(json.dumps(row) + "\n")
+    done = validate(in_git(project))
+    assert done.returncode == 0
+    assert "warning: data/seed/mine.jsonl:1: /metadata/expected: nothing is compared with it" in done.stdout
+
+
 def test_a_project_with_nothing_to_learn_from_is_refused(project: Path) -> None:
     for seed in (project / "data/seed").iterdir():
         seed.unlink()
@@ -125,3 +137,29 @@ def test_what_dvc_would_not_find_is_named(project: Path) -> None:
         assert f"/stages/{stage}/deps: there is no tools.py; an empty file will do" in done.stderr
         assert f"/stages/{stage}/deps: there is no data/shop/catalogue.json; dvc pull fetches it" in done.stderr
     assert "/stages/convert/deps: there is no tools.py" in done.stderr and done.stderr.count("there is no") == 5
+
+
+def test_the_code_of_a_server_is_among_the_deps_and_its_tools_are_known_once_it_was_asked(
+    project: Path, set_param: Change, run_module: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    (project / "servers").mkdir()
+    shutil.copy(ROOT / "tests/mcp_server.py", project / "servers/warehouse.py")
+    (project / ".own").symlink_to(sys.prefix)
+    command = {"command": ".own/bin/python", "args": ["servers/warehouse.py", "stdio"]}
+    set_param("tools.mcp", {"warehouse": command, "again": command | {"args": ["-m", "servers.warehouse", "stdio"]}})
+    said = validate(in_git(project)).stderr
+    for stage in ("teacher_rollouts", "evaluate"):
+        assert said.count(f"/stages/{stage}/deps: add servers/warehouse.py, which tools.mcp in params.yaml names") == 1
+    assert ".own" not in said
+    pipeline = project / "dvc.yaml"
+    pipeline.write_text(pipeline.read_text().replace("    - tools.py\n", "    - servers\n    - tools.py\n"))
+    set_param("tools.mcp", {"warehouse": command})
+    row = {"messages": [{"role": "user", "content": "hello"}], "tools": ["plos"]}
+    (project / "data/seed/mine.jsonl").write_text(json.dumps(row) + "\n")
+    done = validate(project)
+    assert done.returncode == 0, "nobody has asked the server"
+    assert run_module("distill.commands.tools").returncode == 0
+    set_param("tools.mcp", {"warehouse": command | {"deny": ["picture"]}})
+    said = validate(project).stderr
+    assert "mine.jsonl:1: /tools: there is no tool 'plos'; there are: lookup_item, calculator, " in said
+    assert "plus" in said and "picture" not in said

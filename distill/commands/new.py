@@ -25,7 +25,7 @@ MANUALS_WORD = (
     "\n\nThe manual of the project that this one was made from. Its example, tests and benchmarks, of which it speaks, are"
     " in that one: `make help` shows what can be made here.\n"
 )
-SETTINGS = {"model": "local/qwen2.5-coder-1.5b-instruct", "teacher.n": "null", "teacher.demonstrations": "null"}
+SETTINGS = {"model": "local/qwen2.5-coder-1.5b-instruct", "teacher.n": "", "teacher.demonstrations": ""}
 """Params that mean the example's data; the smallest teacher calls tools only where it is shown how."""
 
 
@@ -58,8 +58,8 @@ def main(target: Path, source: Path = PROJECT) -> None:
 def _own_params(text: str) -> str:
     for name, value in SETTINGS.items():
         group, _, key = name.rpartition(".")
-        line = rf"(?m)(^{group}:\n(?:^[ #].*\n)*?^  {key}: ).*$" if group else rf"(?m)(^{key}: ).*$"
-        text, found = re.subn(line, rf"\g<1>{value}", text, count=1)
+        line = rf"(?m)(^{group}:\n(?:^[ #].*\n)*?^  {key}:).*$" if group else rf"(?m)(^{key}:).*$"
+        text, found = re.subn(line, rf"\g<1> {value}".rstrip(), text, count=1)
         if not found:
             raise AssertionError(f"params.yaml has no {name}")
     return text

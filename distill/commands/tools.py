@@ -5,32 +5,39 @@ again unasked; this takes what they offer now in its place.
 """
 
 import asyncio
-import json
 from pathlib import Path
 from typing import Any
 
 from distill.agent.tools_version import tools_version
 from distill.records import jsonl, stage
+from distill.records.faults import InputError
 from distill.teacher.store import Store
 from distill.tools import toolbox
+from distill.tools.schema_words import kind
 from distill.tools.source import Offer
 from distill.tools.tool_lists import ToolLists
 
 PROMPTS = Path("data/prompts.jsonl")
 
 
-async def shown(settings: dict[str, Any]) -> str:
-    """Every tool that some prompt is offered: name, origin, description, parameters. Raises InputError."""
+async def shown(settings: dict[str, Any]) -> tuple[str, list[str]]:
+    """Every tool that some prompt may be offered: name, origin, description, parameters; and the faults of what
+    prompts name. Raises InputError where a source of tools is at fault."""
     prompts = list(jsonl.read(PROMPTS, "prepared_prompt")) if PROMPTS.exists() else []
     lists = ToolLists(Store().root, tools_version(settings), anew=True)
     found: dict[str, str] = {}
-    async with toolbox.opened(settings, prompts or [{"source": "no prompts yet", "tools": []}], lists) as tools:
-        for prompt in prompts or [{}]:
+    faults: list[str] = []
+    naming_none = [{**prompt, "tools": []} for prompt in prompts] or [{"source": "no prompts yet", "tools": []}]
+    async with toolbox.opened(settings, naming_none, lists) as tools:
+        for prompt in naming_none:
             for source, offer in tools.offered({**prompt, "tools": None}).tools:
                 found.setdefault(offer.name, said(source.origin, offer))
-    return (
-        "\n".join(found.values()) or "no tools: write functions under @tool into tools.py, or name servers in tools.mcp"
-    )
+        try:
+            await tools.prepare(prompts)  # no source is asked again
+        except InputError as error:
+            faults = error.faults
+    none = "no tools: write functions under @tool into tools.py, or name servers in tools.mcp"
+    return "\n".join(found.values()) or none, faults
 
 
 def said(origin: str, offer: Offer) -> str:
@@ -41,7 +48,7 @@ def said(origin: str, offer: Offer) -> str:
     names = ", ".join(name if name in needed else f"[{name}]" for name in asked.get("properties", {}))
     first = (function.get("description") or "no description").strip().splitlines()[0]
     fields = [
-        f"      {name}: {', '.join(filter(None, (_kind(field), _words(field))))}"
+        f"      {name}: {', '.join(filter(None, (kind(field, asked), _words(field))))}"
         for name, field in asked.get("properties", {}).items()
     ]
     return "\n".join([f"{offer.name}({names})  from {origin}", f"    {first}", *fields])
@@ -52,25 +59,12 @@ def _words(schema: Any) -> str:
     return " ".join(str(schema.get("description") or "").split()) if isinstance(schema, dict) else ""
 
 
-def _kind(schema: Any) -> str:
-    """What a value may be, in a few words."""
-    if not isinstance(schema, dict):  # servers may say `true`
-        return "anything"
-    if "enum" in schema:
-        return " | ".join(json.dumps(value, ensure_ascii=False) for value in schema["enum"])
-    if choices := schema.get("anyOf") or schema.get("oneOf"):
-        return " | ".join(map(_kind, choices))
-    if "properties" in schema:
-        return f"{{{', '.join(f'{name}: {_kind(field)}' for name, field in schema['properties'].items())}}}"
-    if schema.get("type") == "array":
-        return f"list of {_kind(schema.get('items') or {})}"
-    kind = schema.get("type") or "anything"
-    return kind if isinstance(kind, str) else " | ".join(kind)
-
-
 def main(params: dict[str, Any]) -> None:
-    """Prints them."""
-    print(asyncio.run(shown(params)))
+    """Prints them. Raises InputError for what prompts name and cannot have."""
+    text, faults = asyncio.run(shown(params))
+    print(text, flush=True)
+    if faults:
+        raise InputError(faults)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +14,26 @@ from jsonschema.exceptions import SchemaError
 
 from distill import checks as own_checks
 from distill.agent import dvc_files
+from distill.agent.tools_version import tools_version
 from distill.dataset import rollouts
 from distill.dataset.checks import calls, final_answer, paired
 from distill.dataset.checks.context import CheckContext
 from distill.dataset.held_out import of_files
-from distill.dataset.prompts import prepare, seed_rows
+from distill.dataset.prompts import prepare, seed_rows, unused_answers
 from distill.records import jsonl, params, schema, stage
 from distill.records.faults import Faults, InputError
 from distill.student import base
 from distill.student.tokenizer import template_file
 from distill.teacher.demonstrations import read_demonstrations
+from distill.teacher.store import Store
 from distill.tools import mcp_server, python_source, toolbox
 from distill.tools.sandbox import dockerfile
 from distill.tools.sandbox.name import dockerfile as dockerfile_name
+from distill.tools.tool_lists import ToolLists, committed_lists
+
+WITH_TOOLS = ("teacher_rollouts", "evaluate")
+"""The stages that call tools."""
+MOST_WARNINGS = 3
 
 
 def check_schemas() -> str:
@@ -52,18 +61,22 @@ def check_prompts() -> str:
     faults = Faults()
     rows = seed_rows("data/seed", faults)
     chosen, own = _each(faults, params.load, lambda: python_source.load("tools.py"))
-    servers, tools = _each(faults, lambda: mcp_server.servers(chosen), lambda: toolbox.load(chosen))
+    lists = _Remembered(Store().root, tools_version(chosen), committed_lists())
+    servers, tools = _each(faults, lambda: mcp_server.servers(chosen), lambda: toolbox.load(chosen, lists=lists))
     asked = [{**row, "source": source} for source, row in rows]
     prompts, *_ = _each(
         faults,
         lambda: prepare(rows, chosen["prompts"]["eval_fraction"], has_judge=chosen["judge"]["model"] is not None),
-        lambda: _check_tools(tools, asked, by_name=not servers),
+        lambda: _check_tools(tools, asked),
+        lambda: _known_to_dvc(_server_files(servers), WITH_TOOLS, "tools.mcp in params.yaml names"),
     )
     faults.check()
     if all(prompt["split"] == "eval" for prompt in prompts) and not _imported():
         raise InputError(
             f'data/seed: all {len(prompts)} prompts are held out: give those to learn from "split": "train"'
         )
+    for warning in unused_answers(rows)[:MOST_WARNINGS]:
+        print(f"warning: {warning}")
     if servers:
         return f"{len(prompts)} prompts, {len(own.tools)} tools, {len(servers)} MCP servers"
     return f"{len(prompts)} prompts, {len({name for prompt in prompts for name in tools.names(prompt)})} tools"
@@ -80,19 +93,46 @@ def _each(faults: Faults, *steps: Callable[[], Any]) -> list[Any]:
     return given
 
 
-def _check_tools(tools: toolbox.Toolbox, asked: list[dict[str, Any]], by_name: bool) -> None:
-    """The rows can have their sandboxes and tools. MCP servers are not started, so with them no name can be judged."""
+class _NeverAsked(Exception):
+    """It is not known what an MCP server offers."""
+
+
+class _Remembered(ToolLists):
+    """What MCP servers offered before; for one that was never asked, `get` raises _NeverAsked."""
+
+    def get(self, origin: str, group: Any) -> list[dict[str, Any]]:
+        tools = super().get(origin, group)
+        if tools is None:
+            raise _NeverAsked
+        return tools
+
+
+def _check_tools(tools: toolbox.Toolbox, asked: list[dict[str, Any]]) -> None:
+    """The rows can have their sandboxes and tools. MCP servers are not started: where one was never asked, no name can
+    be judged."""
     tools.refuse(asked)
     _check_sandbox_deps(asked)
-    if by_name:
+    with suppress(_NeverAsked):
         asyncio.run(tools.prepare(asked))
+
+
+def _server_files(servers: list[mcp_server.McpServer]) -> list[str]:
+    """The files of this project that the commands of servers name, also behind `-m` or `=`; none of hidden folders, where
+    environments are."""
+    files: list[Path] = []
+    for server in servers:
+        words = [server.command or "", *server.args]
+        modules = [f"{name.replace('.', '/')}.py" for before, name in pairwise(words) if before == "-m"]
+        files += [Path(word.rpartition("=")[2]) for word in words + modules]
+    own = (file for file in files if file.is_file() and not file.is_absolute())
+    return [str(file) for file in dict.fromkeys(own) if not any(part.startswith(".") for part in file.parts)]
 
 
 def _check_sandbox_deps(prompts: list[dict[str, Any]]) -> None:
     """DVC knows of every file that a sandbox is made of, so that a changed one makes the stages run again."""
     names = {dockerfile_name(prompt["docker"]): None for prompt in prompts if prompt.get("docker")}
     files = {file: None for name in names if name for file in dockerfile.read(name, Path()).files}
-    _known_to_dvc(list(files), ("teacher_rollouts", "evaluate"), "a sandbox is made of")
+    _known_to_dvc(list(files), WITH_TOOLS, "a sandbox is made of")
 
 
 def _known_to_dvc(files: list[str], stages: tuple[str, ...], why: str) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from distill import checks
 from distill.dataset import facts, verdict
-from distill.dataset.checks import CHECKS, CONTESTS, duplicate, on, prefilter, texts
+from distill.dataset.checks import CHECKS, CONTESTS, duplicate, on, prefilter, texts, tools_shown
 from distill.dataset.checks.context import CheckContext
 from distill.dataset.facts import Facts
 from distill.dataset.held_out import HeldOutIndex, HeldOutPrompt, of_files, of_prompt
@@ -46,23 +46,23 @@ def context(params: dict[str, Any]) -> CheckContext:
         tokens=_once(counts),
         flush=counts.flush,
         max_length=student["max_length"],
-        offer=_offers(tokenizer),
+        unseen=_unseen(tokenizer),
     )
 
 
-def _offers(tokenizer: "Tokenizer") -> Callable[[list[dict[str, Any]]], str | None]:
-    """A function that renders the prompt which offers a list of tools, once for all rows that have the same tools."""
+def _unseen(tokenizer: "Tokenizer") -> Callable[[list[dict[str, Any]]], list[tuple[str, str]]]:
+    """`tools_shown.unseen`, once for all rows that have the same tools."""
     from distill.student.render import offered
 
-    rendered: dict[bytes, str | None] = {}
+    known: dict[bytes, list[tuple[str, str]]] = {}
 
-    def offer(tools: list[dict[str, Any]]) -> str | None:
+    def unseen(tools: list[dict[str, Any]]) -> list[tuple[str, str]]:
         key = canonical(tools)
-        if key not in rendered:
-            rendered[key] = offered(tools, tokenizer)
-        return rendered[key]
+        if key not in known:
+            known[key] = tools_shown.unseen(tools, lambda some: offered(some, tokenizer))
+        return known[key]
 
-    return offer
+    return unseen
 
 
 def _once(count: Callable[[Row], int]) -> Callable[[Row], int]:

@@ -1,5 +1,6 @@
 """Turns seed rows into prompts: validated, filled in, identified by content, without duplicates, split."""
 
+import difflib
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -12,6 +13,8 @@ from distill.tools.sandbox import name
 
 IDENTIFYING = ("messages", "tools", "docker", "docker_env", "docker_network")
 """The keys of a row whose values make up its id."""
+LIKE_ANSWERS = ("expected_answer", "expected", "answer", "expected_output", "correct_answer")
+"""Names that people give to the expected answer."""
 SUFFIXES = (".jsonl", ".jsonl.zst")
 
 
@@ -38,6 +41,24 @@ def seed_rows(folder: Path | str, faults: Faults) -> list[tuple[str, dict[str, A
     if not rows and not faults:
         faults.add(f'{folder}: no prompts; put at least one row {{"messages": [...]}} into {folder}/*.jsonl')
     return rows
+
+
+def merged(rows: list[tuple[str, dict[str, Any]]], prompts: list[dict[str, Any]]) -> list[str]:
+    """The places of the rows that ask the same as an earlier one, as `file:line`; `prompts` is what `prepare` made of them."""
+    kept = {prompt["source"] for prompt in prompts}
+    return [source for source, _ in rows if source not in kept]
+
+
+def unused_answers(rows: list[tuple[str, dict[str, Any]]]) -> list[str]:
+    """Where a row without an expected answer has metadata that look like one, as `file:line: /metadata/…: message`. It may
+    well be meant: the metadata are the user's."""
+    return [
+        f"{source}: /metadata/{key}: nothing is compared with it; is it the expected_answer?"
+        for source, row in rows
+        if (row.get("metadata") or {}).get("expected_answer") is None
+        for key in row.get("metadata") or {}
+        if difflib.get_close_matches(key.lower(), LIKE_ANSWERS, n=1, cutoff=0.8)
+    ]
 
 
 def prepare(

@@ -12,8 +12,8 @@ def _no_tokenizer(row: dict[str, Any]) -> int:
     raise RuntimeError("this context was made without a tokenizer")
 
 
-def _no_template(tools: list[dict[str, Any]]) -> None:
-    return None
+def _no_template(tools: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    return []
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class CheckContext:
     """The prompts that nobody may train on."""
     sources: Mapping[str, str] = field(default_factory=dict)
     """prompt_id -> the seed file that the prompt is from."""
-    offer: Callable[[list[dict[str, Any]]], str | None] = _no_template
-    """Renders the prompt in which the student's template offers these tools; None where there is no template, or where it
-    does not render a bare question."""
+    unseen: Callable[[list[dict[str, Any]]], list[tuple[str, str]]] = _no_template
+    """(JSON pointer, what is missing) of each tool that the student's template does not show whole; none where there is
+    no template."""
     flush: Callable[[], None] = lambda: None
     """Stores the token counts for the next run."""

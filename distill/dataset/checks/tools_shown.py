@@ -1,28 +1,99 @@
-"""The student sees the tools: the prompt that its template renders names every tool and every parameter.
+"""The student sees the tools: the prompt that its template renders names every tool and every parameter, and tells the
+type of each, nested ones and those of `$ref` and `anyOf` included.
 
-A template that drops the tools, or their parameters, trains a student that cannot know what it may call.
+A template that drops some of it trains a student that cannot know what it may call. Descriptions of parameters are not
+looked for: the bundled template for the smallest students leaves them out on purpose.
 """
 
 import json
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from distill.dataset.checks.context import CheckContext
 from distill.dataset.checks.fault import Fault, listed
+from distill.tools.schema_words import resolved, steps
 
-ADVICE = "the student's chat template drops tools: name another in student.template"
+ADVICE = (
+    "the student's chat template drops tools, or types of parameters: name another in student.template; "
+    "with filter.tools_shown: off the student does without"
+)
+CHOICES = ("anyOf", "oneOf", "allOf", "prefixItems")
+
+Offer = Callable[[list[dict[str, Any]]], str | None]
+"""Renders the prompt that offers some tools; None where the template does not render a bare question."""
+Path = tuple[str | int, ...]
 
 
 def check(row: dict[str, Any], context: CheckContext) -> Fault | None:
-    if not row["tools"]:
-        return None
-    text = context.offer(row["tools"])
+    faults = context.unseen(row["tools"]) if row["tools"] else []
+    return listed(faults) if faults else None
+
+
+def unseen(tools: list[dict[str, Any]], offer: Offer) -> list[tuple[str, str]]:
+    """What the prompt lacks of each tool that it does not show whole, with the JSON pointer of the tool."""
+    text = offer(tools)
     if text is None:  # where the template cannot render the row at all, the check `length` reports it
-        return None
+        return []
     faults = []
-    for number, tool in enumerate(row["tools"]):
+    for number, tool in enumerate(tools):
         function = tool["function"]
         names = [function["name"], *function["parameters"].get("properties", ())]
         missing = [name for name in names if name not in text and json.dumps(name)[1:-1] not in text]
         if missing:
             faults.append((f"/tools/{number}", f"the rendered prompt lacks {', '.join(missing)}"))
-    return listed(faults) if faults else None
+        elif json.dumps(function["parameters"], ensure_ascii=False) not in text and (untold := _untold(tool, offer)):
+            faults.append((f"/tools/{number}", f"the rendered prompt lacks the type of {', '.join(untold)}"))
+    return faults
+
+
+def _untold(tool: dict[str, Any], offer: Offer) -> list[str]:
+    """The parameters whose type, or a part of it, may be another and the prompt stays the same."""
+    shown, function = offer([tool]), tool["function"]
+    if shown is None:
+        return []
+    parameters = function["parameters"]
+    untold = {
+        name: None
+        for name, path in _types(parameters, (), "", parameters, set())
+        if shown == offer([{**tool, "function": {**function, "parameters": _changed(parameters, path)}}])
+    }
+    return list(untold)
+
+
+def _types(schema: Any, path: Path, name: str, root: Any, seen: set[str]) -> Iterator[tuple[str, Path]]:
+    """(name of the parameter, path from the root) of each keyword that says what a value may be. `seen`: the references
+    that were followed; each is followed once, since what it names is changed for all who refer to it."""
+    if not isinstance(schema, dict):
+        return
+    for keyword in ("enum", "const"):
+        if keyword in schema:
+            yield name, (*path, keyword)
+            return
+    inner = [(name, (*path, keyword), schema.get(keyword)) for keyword in ("items", "additionalProperties")]
+    for field, value in (schema.get("properties") or {}).items():
+        inner.append((f"{name}.{field}".lstrip("."), (*path, "properties", field), value))
+    for keyword in CHOICES:
+        inner += [(name, (*path, keyword, place), choice) for place, choice in enumerate(schema.get(keyword) or ())]
+    if isinstance(pointer := schema.get("$ref"), str) and pointer not in seen:
+        seen.add(pointer)
+        inner.append((name, steps(pointer), resolved(pointer, root)))
+    found = [type_ for called, where, value in inner for type_ in _types(value, where, called, root, seen)]
+    if not found and name and schema.get("type", "null") != "null":
+        found = [(name, (*path, "type"))]
+    yield from found
+
+
+def _changed(schema: Any, path: Path) -> Any:
+    """The schema with another value for the keyword at the path."""
+    key, *rest = path
+    copy = schema.copy()
+    copy[key] = _changed(schema[key], tuple(rest)) if rest else _other(key, schema[key])
+    return copy
+
+
+def _other(keyword: str | int, value: Any) -> Any:
+    if keyword == "type":
+        other = "string" if "boolean" in value else "boolean"
+        return other if isinstance(value, str) else [one if one == "null" else other for one in value]
+    other = "another" if value in ("other", ["other"]) else "other"
+    return [other] if keyword == "enum" else other
