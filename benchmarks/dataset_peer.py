@@ -33,6 +33,8 @@ from datatrove.pipeline.filters import LambdaFilter
 from datatrove.pipeline.readers import JsonlReader
 from datatrove.pipeline.writers import JsonlWriter
 
+from distill.records.types import Message, Row
+
 MOST_ERRORS, MOST_REPEATS, GRAM = 3, 2, 8
 SECRET = re.compile(
     r"\bsk-[A-Za-z0-9_-]{20,}|gh[pousr]_[A-Za-z0-9]{36,}|\bhf_[A-Za-z0-9]{30,}|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"
@@ -51,7 +53,7 @@ ADDRESS = re.compile(r"https?://[^\s\"'<>)\]]+|[\w.+-]+@[\w-]+\.[\w.-]+\w")
 WORD = re.compile(r"\w+")
 
 
-def document(self: JsonlReader, row: dict[str, Any], path: str, number: int) -> dict[str, Any]:
+def document(self: JsonlReader, row: Row, path: str, number: int) -> dict[str, Any]:
     """A row as datatrove holds it."""
     text = "\n".join(message.get("content") or "" for message in row["messages"])
     return {"text": text, "id": row["rollout_id"], "metadata": row}
@@ -154,7 +156,7 @@ def not_held_out(prompts: Path) -> Callable[[Document], bool]:
     return lambda doc: held_out.isdisjoint(grams(doc.metadata["messages"]))
 
 
-def grams(messages: list[dict[str, Any]]) -> set[tuple[str, ...]]:
+def grams(messages: list[Message]) -> set[tuple[str, ...]]:
     """All sequences of GRAM words of what the user says."""
     asked = " ".join(message["content"] for message in messages if message["role"] == "user")
     words = WORD.findall(asked.lower())

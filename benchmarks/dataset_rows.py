@@ -14,6 +14,8 @@ from typing import Any
 
 import orjson
 
+from distill.records.types import Message, Row
+
 MODULES = ("argparse", "asyncio", "collections", "configparser", "datetime", "decimal", "email.message", "ftplib",
            "heapq", "http.client", "inspect", "json", "logging", "mailbox", "optparse", "os", "pathlib", "pickle",
            "random", "re", "shutil", "smtplib", "socket", "sqlite3", "statistics", "string", "subprocess", "tarfile",
@@ -34,7 +36,7 @@ def write(path: Path, count: int, seed: int = 0) -> None:
 def rows(count: int, seed: int) -> Any:
     dice = random.Random(seed)
     talk = _Talk(dice)
-    earlier: list[dict[str, Any]] = []
+    earlier: list[Message] = []
     for number in range(count):
         luck = dice.random()
         if luck < 0.02 and earlier:
@@ -78,7 +80,7 @@ class _Talk:
     def row(self) -> dict[str, Any]:
         dice, tools = self._dice, self._dice.sample(self._tools, 3)
         rounds, answer = dice.randint(1, 3), dice.randrange(10_000)
-        messages: list[dict[str, Any]] = [
+        messages: list[Message] = [
             {"role": "system", "content": "You are a careful assistant. " + self._text(150)},
             {"role": "user", "content": self._text(dice.randint(150, 500))},
         ]
@@ -129,7 +131,7 @@ def _sentences() -> list[str]:
     return sorted(found)
 
 
-def _plant(row: dict[str, Any], fault: str, dice: random.Random) -> None:
+def _plant(row: Row, fault: str, dice: random.Random) -> None:
     messages, outcome = row["messages"], row["outcome"]
     call = messages[2]["tool_calls"][0]
     if fault == "unfinished":

@@ -12,6 +12,8 @@ from typing import Any
 
 import orjson
 
+from distill.records.types import Message
+
 NUMBERS = itertools.count()
 STATS: dict[str, Any] = {"first": 0.0, "count": 0, "in_flight": 0, "most_in_flight": 0, "sent": {}}
 ARGUMENTS = '{"a": 1, "b": %d}'
@@ -50,7 +52,7 @@ def answer(path: bytes, body: bytes, turns: int) -> dict[str, Any]:
             "usage": {"input_tokens": 100, "output_tokens": 20, "total_tokens": 120},
         }
     told = body.count(b'"role":"tool"') + body.count(b'"role": "tool"')
-    message: dict[str, Any] = {"role": "assistant", "content": "Answer: 1"}
+    message: Message = {"role": "assistant", "content": "Answer: 1"}
     if told < turns - 1:
         function = {"name": "add", "arguments": ARGUMENTS % told}
         message = {

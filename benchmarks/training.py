@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from distill.records.types import Params
 from distill.student.base import Base, find
 from distill.student.render import IGNORED, TokenSequence
 from distill.student.tokenizer import load_tokenizer
@@ -97,7 +98,7 @@ def random_base(folder: Path, shape: dict[str, Any]) -> Base:
     return Base("random", folder, "random", None)
 
 
-def ours(examples: Examples, base: Base, params: dict[str, Any]) -> dict[str, Any]:
+def ours(examples: Examples, base: Base, params: Params) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         trained = train.train(examples, base, params, Path(folder))
     log = trained.log
@@ -108,7 +109,7 @@ def ours(examples: Examples, base: Base, params: dict[str, Any]) -> dict[str, An
     }  # fmt: skip
 
 
-def plain_trl(examples: Examples, base: Base, params: dict[str, Any], packed: bool) -> dict[str, Any]:
+def plain_trl(examples: Examples, base: Base, params: Params, packed: bool) -> dict[str, Any]:
     """SFTTrainer as a user would set it up: per-device batch 1 with accumulation on a CPU (its fastest there), packing
     on a card; gradient checkpointing as TRL has it by default on a card, none on a CPU (slower)."""
     import torch
@@ -150,7 +151,7 @@ def plain_trl(examples: Examples, base: Base, params: dict[str, Any], packed: bo
     }  # fmt: skip
 
 
-def compare(examples: Examples, base: Base, params: dict[str, Any], packed: bool, same: float, title: str) -> None:
+def compare(examples: Examples, base: Base, params: Params, packed: bool, same: float, title: str) -> None:
     rounds: dict[str, list[dict[str, Any]]] = {"plain TRL": [], "here": []}
     for _ in range(ROUNDS):  # by turns, so that what else the machine does hits both
         rounds["plain TRL"].append(plain_trl(examples, base, params, packed))

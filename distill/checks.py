@@ -11,13 +11,14 @@ from typing import Any
 from distill.dataset.checks.fault import Fault
 from distill.records import user_code
 from distill.records.faults import InputError
+from distill.records.types import Row
 
 __all__ = ["Fault", "check", "load"]
 
-Check = Callable[[dict[str, Any]], Fault | None]
+Check = Callable[[Row], Fault | None]
 
 
-def check(function: Callable[[dict[str, Any]], str | Fault | None]) -> Callable[[dict[str, Any]], str | Fault | None]:
+def check(function: Callable[[Row], str | Fault | None]) -> Callable[[Row], str | Fault | None]:
     """Marks a check: it gets a row and returns what is wrong with it, or None. It must not change the row.
 
     A `Fault` has JSON pointers beside the words; in mode `mask` the assistant turns that they point at are masked.
@@ -44,7 +45,7 @@ def load(path: Path | str) -> dict[str, Check]:
 
 
 def _asking(path: Path, name: str, function: Callable[..., Any]) -> Check:
-    def ask(row: dict[str, Any]) -> Fault | None:
+    def ask(row: Row) -> Fault | None:
         try:
             said = function(row)
         except Exception as error:

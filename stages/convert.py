@@ -9,17 +9,17 @@ import argparse
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from distill.dataset import convert, rollouts
 from distill.records import jsonl, stage
+from distill.records.types import Params, ToolSchema
 from distill.tools import python_source
 
 ROLLOUTS, IMPORTED = "rollouts", "data/imported"
 CONVERTED = "data/converted.jsonl"
 
 
-def main(params: dict[str, Any], arguments: Sequence[str] | None = None) -> None:
+def main(params: Params, arguments: Sequence[str] | None = None) -> None:
     options = _options(arguments)
     include_failed = options.include_failed or params["convert"]["include_failed"]
     folders = [ROLLOUTS, *([IMPORTED] if Path(IMPORTED).is_dir() else [])]
@@ -33,7 +33,7 @@ def main(params: dict[str, Any], arguments: Sequence[str] | None = None) -> None
 
 
 @cache
-def _own_tools() -> list[dict[str, Any]]:
+def _own_tools() -> list[ToolSchema]:
     return [tool.schema for tool in python_source.load("tools.py").tools.values()]
 
 

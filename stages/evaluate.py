@@ -14,6 +14,7 @@ from distill.agent.selection import held_out
 from distill.agent.tools_version import tools_version
 from distill.dataset import rollouts as rollout_records
 from distill.records import jsonl, stage
+from distill.records.types import Params, Prompt
 from distill.student.evaluation import exam, held_out_loss, score
 from distill.student.evaluation.table import table
 from distill.student.serving.open_student import greedy, open_student
@@ -24,7 +25,7 @@ from distill.tools.tool_lists import ToolLists, committed_lists
 ADAPTER = Path("models/adapter")
 
 
-def main(params: dict[str, Any]) -> None:
+def main(params: Params) -> None:
     exam_prompts = held_out(list(jsonl.read("data/prompts.jsonl", "prepared_prompt")), params["evaluate"]["n"])
     all_rollouts = rollout_records.read("rollouts")
     rollouts = {rollout["prompt_id"]: rollout for rollout in all_rollouts if rollout["split"] == "eval"}
@@ -55,7 +56,7 @@ def main(params: dict[str, Any]) -> None:
     print(table(evaluation))
 
 
-async def _evaluate(prompts: list[dict[str, Any]], params: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+async def _evaluate(prompts: list[Prompt], params: Params) -> dict[str, list[dict[str, Any]]]:
     exams = {}
     lists = ToolLists(Store().root, tools_version(params), committed_lists())
     async with toolbox.opened(params, prompts, lists) as tools:

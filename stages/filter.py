@@ -5,14 +5,13 @@ Reads data/converted.jsonl, and data/prompts.jsonl for the held-out prompts. Wri
 Refuses held-out rows; ends with an error when nothing is kept, and then writes no data/train.jsonl.
 """
 
-from typing import Any
-
 from distill.answers import judge
 from distill.dataset import filter, funnel, kept_and_rejected, shard_rows
 from distill.records import jsonl, pool, shards, stage
 from distill.records.atomic import replacing
 from distill.records.cores import cores
 from distill.records.faults import InputError
+from distill.records.types import Params
 
 CONVERTED = "data/converted.jsonl"
 TRAIN = "data/train.jsonl"
@@ -21,7 +20,7 @@ REPORT = "reports/filter.json"
 LENGTHS, TURNS = "reports/lengths.csv", "reports/turns.csv"
 
 
-def main(params: dict[str, Any]) -> None:
+def main(params: Params) -> None:
     modes, rulings = params["filter"], _rulings(params)
     workers = params["runtime"]["workers"] or cores()
     parts = list(shards.split(CONVERTED))
@@ -43,7 +42,7 @@ def main(params: dict[str, Any]) -> None:
     )
 
 
-def _rulings(params: dict[str, Any]) -> dict[judge.Question, bool]:
+def _rulings(params: Params) -> dict[judge.Question, bool]:
     """The judge's rulings on the answers that only a judge can compare."""
     if params["filter"]["answer"] == "off" or params["judge"]["model"] is None:
         return {}

@@ -5,16 +5,16 @@ different answers or splits, answers that need a judge when there is none, and a
 """
 
 from collections import Counter
-from typing import Any
 
 from distill.dataset.prompts import merged, prepare, read_seed, unused_answers
 from distill.records import jsonl, stage
+from distill.records.types import Params
 
 MOST_SHOWN = 3
 """Places that a message names."""
 
 
-def main(params: dict[str, Any]) -> None:
+def main(params: Params) -> None:
     rows = read_seed("data/seed")
     prompts = prepare(rows, params["prompts"]["eval_fraction"], has_judge=params["judge"]["model"] is not None)
     jsonl.write("data/prompts.jsonl", prompts, "prepared_prompt")

@@ -4,9 +4,9 @@ A stage of its own, so that a change to the page does not repeat the evaluation.
 """
 
 from pathlib import Path
-from typing import Any
 
 from distill.records import jsonl, stage
+from distill.records.types import Params
 from distill.report.metrics import metrics
 from distill.report.write import write_report
 
@@ -21,7 +21,7 @@ RESULTS = {
 """What a stage writes when it ends, and its schema. DVC takes it away when the stage begins again."""
 
 
-def main(params: dict[str, Any]) -> None:
+def main(params: Params) -> None:
     write_report(Path("."), PAGE)
     print(f"report: open {PAGE} in a browser")
     missing = [name for name, (path, _) in RESULTS.items() if not path.exists()]

@@ -11,11 +11,11 @@ import io
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from distill.records import cores, jsonl, stage
 from distill.records.atomic import replacing
 from distill.records.ids import file_hash
+from distill.records.types import Params, Row
 from distill.student import adapter, base, device
 from distill.student.tokenizer import load_tokenizer
 from distill.student.training import checkpoints, examples, launch, lineage, train
@@ -24,7 +24,7 @@ ROWS = Path("data/train.jsonl")
 ADAPTER = Path("models/adapter")
 
 
-def main(params: dict[str, Any]) -> None:
+def main(params: Params) -> None:
     student = params["student"]
     if cores.are_shared():
         cores.spin_little()
@@ -56,7 +56,7 @@ def main(params: dict[str, Any]) -> None:
     )
 
 
-def _rows(teachers: set[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+def _rows(teachers: set[str]) -> Iterator[tuple[int, Row]]:
     """The numbered rows; their teachers are added to `teachers`."""
     for line, row in jsonl.read_numbered(ROWS, "row"):
         teachers.add(row["teacher"])

@@ -7,7 +7,6 @@ budget problem stops the run, and the next run goes on where it stopped. Refuses
 """
 
 import argparse
-from typing import Any
 
 import uvloop
 
@@ -19,13 +18,14 @@ from distill.agent.plan import plan
 from distill.agent.selection import wanted
 from distill.agent.summary import Summary, table
 from distill.records import jsonl, stage
+from distill.records.types import Params, Prompt, Rollout
 from distill.teacher.open_model import longest_answer, price_of
 from distill.tools.tool_lists import COMMITTED, ToolLists
 
-Chosen = list[tuple[dict[str, Any], int]]
+Chosen = list[tuple[Prompt, int]]
 
 
-def main(params: dict[str, Any]) -> None:
+def main(params: Params) -> None:
     options = _options()
     params = overridden(params, options.set)
     chosen = wanted(list(jsonl.read("data/prompts.jsonl", "prepared_prompt")), params)
@@ -36,16 +36,16 @@ def main(params: dict[str, Any]) -> None:
         _write(chosen, params, lists)
 
 
-async def _plan(chosen: Chosen, params: dict[str, Any], lists: ToolLists) -> str:
+async def _plan(chosen: Chosen, params: Params, lists: ToolLists) -> str:
     async with setting.opened(chosen, params, lists) as opened:
         return estimate(await plan(chosen, opened), params, price_of(params), longest_answer(params))
 
 
-def _write(chosen: Chosen, params: dict[str, Any], lists: ToolLists) -> None:
+def _write(chosen: Chosen, params: Params, lists: ToolLists) -> None:
     summary = Summary(params["model"])
     with rollout_files.replacing("rollouts", len(chosen)) as folder:
 
-        def done(rollout: dict[str, Any]) -> None:
+        def done(rollout: Rollout) -> None:
             folder.add(rollout)
             summary.add(rollout)
 

@@ -3,7 +3,6 @@
 import asyncio
 import gc
 from collections.abc import Callable
-from typing import Any
 
 from distill.agent.collect import collect
 from distill.agent.plan import plan
@@ -12,6 +11,7 @@ from distill.agent.setting import Setting, opened
 from distill.agent.warm import warm
 from distill.records.faults import InputError
 from distill.records.terminal import say
+from distill.records.types import Params, Prompt, Rollout
 from distill.teacher.errors import KINDS, Fatal
 from distill.teacher.stopping import stopping
 from distill.teacher.teacher import Teacher
@@ -25,10 +25,10 @@ flight, and there is little garbage to find."""
 
 
 async def buy(
-    chosen: list[tuple[dict[str, Any], int]],
-    params: dict[str, Any],
+    chosen: list[tuple[Prompt, int]],
+    params: Params,
     lists: ToolLists,
-    on_done: Callable[[dict[str, Any]], None],
+    on_done: Callable[[Rollout], None],
 ) -> None:
     """Gives the record of every (prompt, sample) to `on_done`, buying what neither the store nor git's history has.
 
@@ -38,9 +38,7 @@ async def buy(
         await _buy(chosen, setting, on_done)
 
 
-async def _buy(
-    chosen: list[tuple[dict[str, Any], int]], setting: Setting, on_done: Callable[[dict[str, Any]], None]
-) -> None:
+async def _buy(chosen: list[tuple[Prompt, int]], setting: Setting, on_done: Callable[[Rollout], None]) -> None:
     gc.set_threshold(GC_THRESHOLD)
     teacher = setting.teacher
     missing = (await plan(chosen, setting)).missing
@@ -53,7 +51,7 @@ async def _buy(
     ready = len(chosen) - len(missing)
     progress = Progress(NAME, len(chosen), lambda: _money(teacher), ready, lambda: teacher.bought_tokens)
 
-    def finish(rollout: dict[str, Any]) -> None:
+    def finish(rollout: Rollout) -> None:
         on_done(rollout)
         progress.add(rollout)
 

@@ -1,14 +1,13 @@
 """Describes a plan: how many rollouts are missing, and what they would cost on each tier."""
 
-from typing import Any
-
 from distill.agent.plan import Plan, expected_usd, worst_usd
+from distill.records.types import Params
 from distill.teacher.prices import FREE, Prices, full_price_flex, is_openai
 
 TIERS = ("standard", "flex", "batch")
 
 
-def estimate(plan: Plan, params: dict[str, Any], prices: Prices | None, max_output_tokens: int) -> str:
+def estimate(plan: Plan, params: Params, prices: Prices | None, max_output_tokens: int) -> str:
     """The lines of `make plan`."""
     wanted = plan.finished + len(plan.missing)
     lines = [
@@ -45,7 +44,7 @@ def estimate(plan: Plan, params: dict[str, Any], prices: Prices | None, max_outp
     return "\n".join(lines)
 
 
-def _tiers(params: dict[str, Any]) -> tuple[str, ...]:
+def _tiers(params: Params) -> tuple[str, ...]:
     """The tiers that a person can choose: other servers than OpenAI's may have none but the one that is set."""
     tier = params["runtime"]["tier"]
     return TIERS if is_openai(params["teacher"]["base_url"] or "openai") else (tier.removesuffix("_or_standard"),)

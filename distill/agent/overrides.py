@@ -9,6 +9,7 @@ import yaml
 from distill.records import params as records
 from distill.records import schema
 from distill.records.faults import Faults
+from distill.records.types import Params
 
 
 def add_option(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +24,7 @@ def add_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def overridden(params: dict[str, Any], settings: list[str]) -> dict[str, Any]:
+def overridden(params: Params, settings: list[str]) -> Params:
     """The parameters with each `group.key=value` set, values read as YAML. Raises InputError with every fault."""
     changed = deepcopy(params)
     faults = Faults()

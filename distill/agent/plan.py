@@ -8,6 +8,7 @@ from distill.agent.finished import Finished
 from distill.agent.rollout import run
 from distill.agent.setting import Setting
 from distill.agent.turns import Turns
+from distill.records.types import Message, Prompt, ToolCall
 from distill.teacher.answer import Answer
 from distill.teacher.endpoint_model import BYTES_PER_TOKEN
 from distill.teacher.prices import Prices
@@ -21,7 +22,7 @@ GUESSED_TURNS, GUESSED_OUTPUT = 3, 600
 class Missing(NamedTuple):
     """A rollout that is not finished: how many of its answers are stored, and the bytes of its first request."""
 
-    prompt: dict[str, Any]
+    prompt: Prompt
     sample: int
     bought: int
     bytes: int
@@ -63,20 +64,20 @@ class _NotStored(Exception):
 class _Replay(Turns):
     """The stored turns of a rollout; asking or calling beyond them raises _NotStored."""
 
-    async def ask(self, messages: list[dict[str, Any]]) -> Answer:
+    async def ask(self, messages: list[Message]) -> Answer:
         if not self.keys:
             self.bytes = len(orjson.dumps(self.request(messages)))
         if self.stored(messages) is None:
             raise _NotStored
         return await super().ask(messages)
 
-    async def call(self, call: dict[str, Any]) -> str:
+    async def call(self, call: ToolCall) -> str:
         if not self.tool_results[-1]:
             raise _NotStored
         return await super().call(call)
 
 
-async def plan(wanted: list[tuple[dict[str, Any], int]], setting: Setting) -> Plan:
+async def plan(wanted: list[tuple[Prompt, int]], setting: Setting) -> Plan:
     """The plan for the wanted (prompt, sample) pairs, from what is in the store."""
     index, store = Finished(setting), setting.teacher.store
     finished: list[list[str]] = []
@@ -138,7 +139,7 @@ def _typical(finished: list[list[str]], missing: list[Missing], setting: Setting
     return Typical(turns, mean["input_tokens"], mean["cached_tokens"], mean["output_tokens"]), len(measured)
 
 
-def _with_tools(wanted: list[tuple[dict[str, Any], int]], setting: Setting) -> bool:
+def _with_tools(wanted: list[tuple[Prompt, int]], setting: Setting) -> bool:
     return any(setting.toolbox.offered(prompt).schemas for prompt, _ in wanted)
 
 

@@ -2,9 +2,9 @@
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 from distill.records import terminal
+from distill.records.types import Rollout
 
 EVERY_S = 10.0
 QUIET_S = 60.0
@@ -38,7 +38,7 @@ class Progress:
         self._printed_done = -1
         self.started = self._printed = time.monotonic()
 
-    def add(self, record: dict[str, Any]) -> None:
+    def add(self, record: Rollout) -> None:
         """Counts one more record of a conversation that has ended."""
         self.done += 1
         self.failed += record["status"] == "failed"

@@ -8,6 +8,7 @@ from distill.agent.rollout import Conversation
 from distill.agent.setting import Setting
 from distill.agent.turns import Turns
 from distill.records.spoken import spoken
+from distill.records.types import Prompt, Rollout
 from distill.teacher.answer import Answer, total
 from distill.teacher.errors import ApiError
 from distill.tools.session import ToolResult
@@ -29,9 +30,7 @@ ANSWER_KEYS = (
 """The keys of an answer that a call of the record has: all but the message, which is in the conversation."""
 
 
-def record(
-    prompt: dict[str, Any], sample: int, setting: Setting, conversation: Conversation, turns: Turns
-) -> dict[str, Any]:
+def record(prompt: Prompt, sample: int, setting: Setting, conversation: Conversation, turns: Turns) -> dict[str, Any]:
     """The rollout record of a conversation (schemas/rollout.schema.json)."""
     key = setting.rollout_key(prompt, sample)
     row = setting.row_id(prompt)
@@ -69,7 +68,7 @@ class Outcome(NamedTuple):
     tool_results: list[ToolResult]
 
 
-def outcomes(rollout: dict[str, Any]) -> Iterator[Outcome]:
+def outcomes(rollout: Rollout) -> Iterator[Outcome]:
     """The outcome of every request of a rollout record, exactly as the store had it."""
     messages, calls = rollout["messages"], rollout["calls"]
     for call, place in zip(calls, spoken(messages, len(calls)), strict=True):
@@ -93,7 +92,7 @@ def _call(key: str, answer: Answer, results: list[ToolResult]) -> dict[str, Any]
     return call | ({"tool_ms": [result.ms for result in results]} if results else {})
 
 
-def _docker(prompt: dict[str, Any], turns: Turns) -> dict[str, Any] | None:
+def _docker(prompt: Prompt, turns: Turns) -> dict[str, Any] | None:
     """The sandbox: the image's name as the row has it, and the id of the image that the tools first ran in."""
     if not prompt.get("docker"):
         return None

@@ -5,12 +5,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from distill.records.types import Message, ToolCall
 from distill.teacher.answer import Answer
 from distill.teacher.errors import KINDS, ApiError, ContextFull, Fatal
 from distill.tools.source import SessionLost
 
-Ask = Callable[[list[dict[str, Any]]], Awaitable[Answer]]
-Call = Callable[[dict[str, Any]], Awaitable[str]]
+Ask = Callable[[list[Message]], Awaitable[Answer]]
+Call = Callable[[ToolCall], Awaitable[str]]
 Extra = TypeVar("Extra")
 
 
@@ -18,14 +19,14 @@ Extra = TypeVar("Extra")
 class Conversation:
     """A conversation: all messages (the prompt's first), the answers among them, and why it stopped."""
 
-    messages: list[dict[str, Any]]
+    messages: list[Message]
     answers: list[Answer] = field(default_factory=list)
     status: str = "failed"
     stop_reason: str = "max_turns"
     error: dict[str, Any] | None = None
 
 
-async def run(messages: list[dict[str, Any]], ask: Ask, call: Call, max_turns: int) -> Conversation:
+async def run(messages: list[Message], ask: Ask, call: Call, max_turns: int) -> Conversation:
     """Alternates between a model and its tools until the model answers without calling a tool, or cannot go on.
 
     `messages` is the prompt; `ask` gets the whole conversation so far and returns the next answer; `call` runs one

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import orjson
 
 from distill.records import atomic, schema
 from distill.records.faults import InputError
+from distill.records.types import Rollout
 
 SHARD_ABOVE = 10_000
 SHARDS = 64
@@ -21,7 +21,7 @@ class Folder:
     def __init__(self, path: Path, sharded: bool):
         self._path, self._sharded = path, sharded
 
-    def add(self, rollout: dict[str, Any]) -> None:
+    def add(self, rollout: Rollout) -> None:
         """Writes one rollout. Raises InputError with every fault."""
         faults = schema.faults("rollout", rollout)
         if faults:
@@ -54,6 +54,6 @@ def replacing(folder: Path | str, count: int) -> Iterator[Folder]:
         writer.finish()
 
 
-def _name(rollout: dict[str, Any]) -> str:
+def _name(rollout: Rollout) -> str:
     time = rollout["created_at"].translate(COMPACT)
     return f"{time}_{rollout['id']}.json"

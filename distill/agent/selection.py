@@ -1,14 +1,14 @@
 """Selects the prompts that the teacher is asked: without replacement, always the same, more prompts including the fewer."""
 
 import re
-from typing import Any
 
 from distill.records.faults import Faults
+from distill.records.types import Params, Prompt
 
 RANGE = re.compile(r"^\s*(\d+)\s*(?:-\s*(\d+)\s*)?$")
 
 
-def wanted(prompts: list[dict[str, Any]], params: dict[str, Any]) -> list[tuple[dict[str, Any], int]]:
+def wanted(prompts: list[Prompt], params: Params) -> list[tuple[Prompt, int]]:
     """The (prompt, sample) pairs to roll out: `teacher.n` or `teacher.entries` of the training prompts with
     `teacher.samples` each, and `evaluate.n` of the held-out ones once (the teacher's own exam).
 
@@ -24,12 +24,12 @@ def wanted(prompts: list[dict[str, Any]], params: dict[str, Any]) -> list[tuple[
     return samples + [(prompt, 0) for prompt in held_out(prompts, params["evaluate"]["n"])]
 
 
-def held_out(prompts: list[dict[str, Any]], n: int | None) -> list[dict[str, Any]]:
+def held_out(prompts: list[Prompt], n: int | None) -> list[Prompt]:
     """The prompts that base, student and teacher are compared on."""
     return first([prompt for prompt in prompts if prompt["split"] == "eval"], n)
 
 
-def first(prompts: list[dict[str, Any]], n: int | None) -> list[dict[str, Any]]:
+def first(prompts: list[Prompt], n: int | None) -> list[Prompt]:
     """The `n` prompts with the smallest ids (None: all), by id."""
     return sorted(prompts, key=lambda prompt: prompt["id"])[:n]
 

@@ -4,11 +4,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 from distill.agent.tool_results import RowResults, ToolResults
 from distill.agent.tools_version import tools_version
 from distill.records.ids import content_id
+from distill.records.types import Params, Prompt, Request
 from distill.teacher.demonstrations import read_demonstrations
 from distill.teacher.halt import Halt
 from distill.teacher.open_model import open_model, sampling
@@ -25,16 +25,16 @@ class Setting:
 
     teacher: Teacher
     toolbox: Toolbox
-    params: dict[str, Any]
+    params: Params
     tools_version: str
     _results: dict[str, ToolResults] = field(default_factory=dict, init=False)
 
-    def version(self, prompt: dict[str, Any]) -> str:
+    def version(self, prompt: Prompt) -> str:
         """The version of the tools of one prompt, for one with a sandbox that of the sandbox included. 12 hex digits."""
         sandbox = self.toolbox.sandbox_version(prompt)
         return content_id([self.tools_version, sandbox], length=12) if sandbox else self.tools_version
 
-    def results(self, prompt: dict[str, Any]) -> RowResults:
+    def results(self, prompt: Prompt) -> RowResults:
         """The stored results of a prompt's tools."""
         version = self.version(prompt)
         if version not in self._results:
@@ -42,7 +42,7 @@ class Setting:
         return self._results[version].of(self.row_id(prompt))
 
     @cached_property
-    def asked(self) -> dict[str, Any]:
+    def asked(self) -> Request:
         """The `teacher` of a rollout record: who is asked, with which settings."""
         shown = self.teacher.shown
         return {
@@ -57,28 +57,26 @@ class Setting:
         """The content id of `asked`."""
         return content_id(self.asked)
 
-    def rollout_key(self, prompt: dict[str, Any], sample: int) -> str:
+    def rollout_key(self, prompt: Prompt, sample: int) -> str:
         """The key of a rollout: its prompt, the tools offered, the teacher, and the sample. 64 hex digits."""
         tools = self.toolbox.offered(prompt).id
         return content_id(
             {"prompt": prompt["id"], "tools": tools, "teacher": self.asked_id, "sample": sample}, length=64
         )
 
-    def index_key(self, prompt: dict[str, Any], sample: int) -> str:
+    def index_key(self, prompt: Prompt, sample: int) -> str:
         """The key of a rollout in the index of finished ones, which exists per version of the tools: it also depends on
         the row that a tool reads, and on the sandbox."""
         key, row, sandbox = self.rollout_key(prompt, sample), self.row_id(prompt), self.toolbox.sandbox_version(prompt)
         return content_id([key, row, sandbox], length=64) if row or sandbox else key
 
-    def row_id(self, prompt: dict[str, Any]) -> str | None:
+    def row_id(self, prompt: Prompt) -> str | None:
         """The content id of the metadata that a tool of the prompt reads unseen by the model; None without such a tool."""
         return content_id(prompt["metadata"]) if self.toolbox.offered(prompt).reads_row else None
 
 
 @asynccontextmanager
-async def opened(
-    chosen: list[tuple[dict[str, Any], int]], params: dict[str, Any], lists: ToolLists
-) -> AsyncIterator[Setting]:
+async def opened(chosen: list[tuple[Prompt, int]], params: Params, lists: ToolLists) -> AsyncIterator[Setting]:
     """The setting that `params` describe, for these (prompt, sample) pairs; its tools are closed at the end.
 
     Raises InputError when prompts name unknown tools, or the parameters of the teacher are invalid.
@@ -92,6 +90,6 @@ async def opened(
         yield Setting(Teacher(model, store, sampling(params), shown, halt), tools, params, tools_version(params))
 
 
-def remembered_lists(params: dict[str, Any]) -> ToolLists:
+def remembered_lists(params: Params) -> ToolLists:
     """The lists of tools that MCP servers offered before, for this version of the tools."""
     return ToolLists(Store().root, tools_version(params), committed_lists())

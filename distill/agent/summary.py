@@ -5,6 +5,7 @@ from collections import Counter
 from typing import Any
 
 from distill.agent import tool_times
+from distill.records.types import Rollout
 from distill.teacher.answer import total
 from distill.teacher.errors import KINDS, is_final
 
@@ -21,7 +22,7 @@ class Summary:
         self._usage = total([])
         self._costs: list[float | None] = []
 
-    def add(self, rollout: dict[str, Any]) -> None:
+    def add(self, rollout: Rollout) -> None:
         """Counts one rollout."""
         self._wanted += 1
         self._stops[rollout["stop_reason"]] += 1

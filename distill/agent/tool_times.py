@@ -7,6 +7,7 @@ from typing import Any
 
 from distill.records.spoken import spoken
 from distill.records.tool_error import TOOL_ERROR
+from distill.records.types import Rollout
 
 
 class ToolTimes:
@@ -17,7 +18,7 @@ class ToolTimes:
         self._tools: dict[str, list[int]] = {}
         self._ms: dict[str, array[float]] = {}
 
-    def add(self, rollout: dict[str, Any]) -> None:
+    def add(self, rollout: Rollout) -> None:
         """Counts one rollout: the tools that it was offered, and its calls."""
         for offered in rollout["tools"]:
             self._tools.setdefault(offered["function"]["name"], [0, 0])
@@ -49,7 +50,7 @@ class ToolTimes:
         return times[ceil(len(times) * percent / 100) - 1] if times else None
 
 
-def tool_calls(rollout: dict[str, Any]) -> Iterator[tuple[str, str | None, float | None]]:
+def tool_calls(rollout: Rollout) -> Iterator[tuple[str, str | None, float | None]]:
     """(name, result, ms) of each tool call of the teacher; calls in the prompt are not the teacher's."""
     messages, turns = rollout["messages"], rollout["calls"]
     for turn, place in zip(turns, spoken(messages, len(turns)), strict=True):

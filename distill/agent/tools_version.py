@@ -4,17 +4,17 @@ import ast
 import hashlib
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from distill.agent import dvc_files
 from distill.records.ids import content_id
+from distill.records.types import Params
 from distill.tools import mcp_server
 
 NOT_READ_BY_TOOLS = ("distill/", "stages/", "schemas/", "data/prompts.jsonl", "Dockerfile.")
 """Dependencies of the stage that tools do not read. A Dockerfile is only part of the version of its own rows' tools."""
 
 
-def tools_version(params: dict[str, Any], root: Path | str = ".") -> str:
+def tools_version(params: Params, root: Path | str = ".") -> str:
     """The hash of everything that tool results depend on: tools.py without its comments, the files that dvc.yaml lists
     for the tools to read, the MCP servers, and the time and output limits of `agent`. 12 hex digits.
     """

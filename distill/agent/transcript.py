@@ -1,13 +1,14 @@
 """Formats a rollout for a terminal: the messages, the tool calls with their arguments, and the results."""
 
 import textwrap
-from typing import Any
+
+from distill.records.types import Rollout
 
 MOST_CHARS = 1500
 WIDTH = 110
 
 
-def transcript(rollout: dict[str, Any]) -> str:
+def transcript(rollout: Rollout) -> str:
     """The conversation as indented text, with a headline; texts of more than 1500 characters are cut."""
     tokens = rollout["usage"]
     cost = "" if rollout["cost_usd"] is None else f", ${rollout['cost_usd']:.4f}"

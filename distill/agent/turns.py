@@ -8,6 +8,7 @@ later answers to be bought again. So results are stored with the answer that cal
 from typing import Any
 
 from distill.agent.setting import Setting
+from distill.records.types import Message, Prompt, Request, ToolCall
 from distill.teacher.answer import Answer
 from distill.teacher.errors import ApiError
 from distill.teacher.request import seed
@@ -20,18 +21,18 @@ class Turns:
     `keys`, `answers` and `tool_results` (those of each answer's calls) grow with the turns.
     """
 
-    def __init__(self, setting: Setting, prompt: dict[str, Any], sample: int, session: Session):
+    def __init__(self, setting: Setting, prompt: Prompt, sample: int, session: Session):
         self._teacher, self._session, self._results = setting.teacher, session, setting.results(prompt)
         self.offered = session.schemas
         self._seed, self._sample = seed(prompt["id"], sample), sample
-        self._replayed: list[dict[str, Any]] = []
+        self._replayed: list[Message] = []
         self._fresh: dict[int, ToolResult] = {}
         self.tool_results: list[list[ToolResult]] = []
         self.keys: list[str] = []
         self.answers: list[Answer] = []
         self.error: ApiError | None = None
 
-    async def ask(self, messages: list[dict[str, Any]]) -> Answer:
+    async def ask(self, messages: list[Message]) -> Answer:
         """The next answer. Raises ApiError."""
         try:
             key, answer = await self._teacher.ask(
@@ -53,11 +54,11 @@ class Turns:
         self._fresh = {}
         return answer
 
-    def request(self, messages: list[dict[str, Any]]) -> dict[str, Any]:
+    def request(self, messages: list[Message]) -> Request:
         """The canonical request for the next answer."""
         return self._teacher.request(messages, self.offered, self._seed, self.answers)
 
-    def stored(self, messages: list[dict[str, Any]]) -> dict[str, Any] | None:
+    def stored(self, messages: list[Message]) -> dict[str, Any] | None:
         """The stored outcome of the next request, None if there is none that would be used."""
         return self._teacher.stored(self.request(messages), self._sample)
 
@@ -66,7 +67,7 @@ class Turns:
         """The keys of all requests, one that failed for good included."""
         return self.keys + ([self.error.request] if self.error and self.error.request else [])
 
-    async def call(self, call: dict[str, Any]) -> str:
+    async def call(self, call: ToolCall) -> str:
         """The tool's result, as stored if there is one. Raises SessionLost."""
         calls = self.answers[-1]["message"]["tool_calls"]
         place = next(place for place, asked in enumerate(calls) if asked is call)

@@ -6,7 +6,6 @@ else has bought.
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import orjson
 
@@ -15,6 +14,7 @@ from distill.agent.record import outcomes
 from distill.agent.tool_results import ToolResults
 from distill.records.committed import of_head
 from distill.records.one_line import one_line
+from distill.records.types import Rollout
 from distill.teacher.store import Store
 
 FOLDER = "rollouts"
@@ -58,7 +58,7 @@ def _versions(root: Path) -> Iterator[tuple[str | None, str]]:
             yield revision, version
 
 
-def _rollouts(root: Path, revision: str | None) -> Iterator[dict[str, Any]]:
+def _rollouts(root: Path, revision: str | None) -> Iterator[Rollout]:
     from dvc.api import DVCFileSystem
 
     files = DVCFileSystem(str(root.resolve()), rev=revision)
@@ -77,7 +77,7 @@ def _unreadable(error: BaseException) -> str:
     return f"cannot be read ({one_line(error)})"
 
 
-def _put(store: Store, results: dict[str, ToolResults], rollout: dict[str, Any]) -> int:
+def _put(store: Store, results: dict[str, ToolResults], rollout: Rollout) -> int:
     """Puts into the store what it lacks of a record; returns how many answers that were."""
     count = 0
     version = rollout["versions"].get("tools", "unknown")

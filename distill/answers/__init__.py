@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from distill.answers import choice, date, exact, final, listing, mathematics, number, regex, rubric
 from distill.records.faults import InputError
+from distill.records.types import Message, Metadata
 
 TYPES: dict[str, Any] = {
     "exact": exact,
@@ -41,7 +42,7 @@ class Grade(NamedTuple):
     """The type of answer that accepted it."""
 
 
-def extract(messages: list[dict[str, Any]], metadata: dict[str, Any]) -> str | None:
+def extract(messages: list[Message], metadata: Metadata) -> str | None:
     """The final answer in the last assistant message; None where it has no text or still calls a tool.
 
     That is the text after the last line that begins with `Answer:`, else what is in the last `\\boxed{}`, else what the
@@ -60,7 +61,7 @@ def extract(messages: list[dict[str, Any]], metadata: dict[str, Any]) -> str | N
     return kind.find(text, metadata) if hasattr(kind, "find") else text
 
 
-def grade(answer: str | None, metadata: dict[str, Any]) -> Grade:
+def grade(answer: str | None, metadata: Metadata) -> Grade:
     """Whether an extracted answer is `metadata.expected_answer`, by `metadata.answer_type`.
 
     The types of the row are tried in their order, `exact` before `judge`. Without a type: `number`
@@ -81,12 +82,12 @@ def grade(answer: str | None, metadata: dict[str, Any]) -> Grade:
     return Grade(False, None)
 
 
-def correct(answer: str | None, metadata: dict[str, Any]) -> bool | None:
+def correct(answer: str | None, metadata: Metadata) -> bool | None:
     """Whether an extracted answer is correct; see `grade`."""
     return grade(answer, metadata).correct
 
 
-def faults(metadata: dict[str, Any]) -> list[str]:
+def faults(metadata: Metadata) -> list[str]:
     """Everything in the metadata that makes every answer wrong or an option useless, as `/metadata/…: message`."""
     misspelled = [f"/metadata/{key}: no such option; did you mean '{near}'?" for key, near in _misspelled(metadata)]
     given = [option for option in OPTIONS if option in metadata]
@@ -112,12 +113,12 @@ def _types_with(option: str) -> str:
     return ", ".join(name for name, kind in TYPES.items() if option in kind.OPTIONS)
 
 
-def needs_judge(metadata: dict[str, Any]) -> bool:
+def needs_judge(metadata: Metadata) -> bool:
     """Whether an answer may stay open until a judge is asked."""
     return metadata.get("expected_answer") is not None and "judge" in types(metadata)
 
 
-def types(metadata: dict[str, Any]) -> tuple[str, ...]:
+def types(metadata: Metadata) -> tuple[str, ...]:
     """The types by which the row's answer is compared. Raises InputError for one that does not exist."""
     given = metadata.get("answer_type")
     if given is None:
@@ -139,7 +140,7 @@ def _is_code(expected: str | int | float) -> bool:
     return isinstance(expected, str) and _CODE.search(expected) is not None
 
 
-def _misspelled(metadata: dict[str, Any]) -> list[tuple[str, str]]:
+def _misspelled(metadata: Metadata) -> list[tuple[str, str]]:
     """(key, the option that was probably meant)"""
     options = [*OPTIONS, "answer_type", "expected_answer"]
     near = [(key, difflib.get_close_matches(key, options, n=1, cutoff=0.85)) for key in metadata if key not in options]

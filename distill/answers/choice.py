@@ -4,10 +4,10 @@ to them; without it any single letter is a label.
 
 import re
 import string
-from typing import Any
 
 from distill.answers import expected
 from distill.answers.exact import fold
+from distill.records.types import Metadata
 
 OPTIONS = ("answer_choices",)
 _LEAD = r"(?:(?:the )?(?:correct |right |best |final )?(?:answer|option|choice)(?: is)?:? )?(?:(?:option|choice) )?"
@@ -25,7 +25,7 @@ _HEDGE = re.compile(r"\b[b-z]\b|\b(?:or|and|not|nor) \(?a\b(?! \w)|\ba\)")
 """Another label in the text behind one; `a` is mostly an article."""
 
 
-def find(text: str, metadata: dict[str, Any]) -> str:
+def find(text: str, metadata: Metadata) -> str:
     """The one letter that a text calls its answer, else the whole text."""
     statements = list(_IN_TEXT.finditer(text))
     letters = {(statement[1] or statement[2]).upper() for statement in statements}
@@ -33,7 +33,7 @@ def find(text: str, metadata: dict[str, Any]) -> str:
     return letters.pop() if len(letters) == 1 and not hedged else text
 
 
-def accepts(answer: str, metadata: dict[str, Any]) -> bool:
+def accepts(answer: str, metadata: Metadata) -> bool:
     """Whether the answer names the expected choice and no other, by its label, its text, or both."""
     texts = _texts(metadata)
     label = _label(expected.text(metadata), texts)
@@ -53,7 +53,7 @@ def accepts(answer: str, metadata: dict[str, Any]) -> bool:
     return rest == text if text is not None else bool(named["mark"]) and not _HEDGE.search(rest)
 
 
-def faults(metadata: dict[str, Any]) -> list[str]:
+def faults(metadata: Metadata) -> list[str]:
     """The faults of an expected answer that is not among the choices, and of choices that are not texts."""
     problems = expected.text_faults(metadata)
     choices = metadata.get("answer_choices")
@@ -76,7 +76,7 @@ def faults(metadata: dict[str, Any]) -> list[str]:
     return problems
 
 
-def _texts(metadata: dict[str, Any]) -> dict[str, str]:
+def _texts(metadata: Metadata) -> dict[str, str]:
     """Label (in lower case) -> text of each choice; empty where they are not given."""
     choices = metadata.get("answer_choices") or {}
     pairs = choices.items() if isinstance(choices, dict) else zip(string.ascii_uppercase, choices, strict=False)

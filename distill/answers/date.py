@@ -5,9 +5,9 @@
 
 import re
 from datetime import date
-from typing import Any
 
 from distill.answers import expected
+from distill.records.types import Metadata
 
 OPTIONS = ("answer_date_order",)
 _NAMES = ("january", "february", "march", "april", "may", "june", "july", "august", "september", "october",
@@ -37,7 +37,7 @@ _SEVERAL = re.compile(
 _NEGATION = re.compile(r"\b(?:not|no|never|neither|nor|unknown)\b|n't\b", re.IGNORECASE)
 
 
-def accepts(answer: str, metadata: dict[str, Any]) -> bool:
+def accepts(answer: str, metadata: Metadata) -> bool:
     """Whether the answer's only date is the expected one, at least as precisely."""
     if _NEGATION.search(answer):
         return False
@@ -46,7 +46,7 @@ def accepts(answer: str, metadata: dict[str, Any]) -> bool:
     return len(dates) == 1 and dates.pop()[: len(wanted)] == wanted
 
 
-def faults(metadata: dict[str, Any]) -> list[str]:
+def faults(metadata: Metadata) -> list[str]:
     """The faults of an expected answer that is not a date, and of an unknown order."""
     wanted = expected.text(metadata).strip()
     problems = []

@@ -2,9 +2,9 @@
 
 import re
 import unicodedata
-from typing import Any
 
 from distill.answers import expected
+from distill.records.types import Metadata
 
 OPTIONS: tuple[str, ...] = ()
 _WRAPPING = ".,;:!?…\"'“”‘’«»()[]{}*_`~ "
@@ -13,7 +13,7 @@ _ARTICLE = re.compile(r"^(?:an?|the) ")
 faults = expected.text_faults
 
 
-def accepts(answer: str, metadata: dict[str, Any]) -> bool:
+def accepts(answer: str, metadata: Metadata) -> bool:
     """Whether both texts are equal once folded."""
     return fold(answer) == fold(expected.text(metadata))
 

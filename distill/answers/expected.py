@@ -1,9 +1,9 @@
 """The expected answer as text, and its faults, alike for all types of answers that take a text."""
 
-from typing import Any
+from distill.records.types import Metadata
 
 
-def text_faults(metadata: dict[str, Any]) -> list[str]:
+def text_faults(metadata: Metadata) -> list[str]:
     """The fault of an expected answer that is neither a text nor a number."""
     value = metadata["expected_answer"]
     if isinstance(value, bool) or not isinstance(value, str | int | float) or not str(value).strip():
@@ -12,6 +12,6 @@ def text_faults(metadata: dict[str, Any]) -> list[str]:
     return []
 
 
-def text(metadata: dict[str, Any]) -> str:
+def text(metadata: Metadata) -> str:
     """The expected answer as text."""
     return str(metadata["expected_answer"])

@@ -7,7 +7,7 @@ runtime.budget_usd holds. The same answer to the same question is asked about on
 import asyncio
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import orjson
@@ -15,6 +15,7 @@ import orjson
 from distill import answers
 from distill.records.faults import InputError
 from distill.records.ids import content_id
+from distill.records.types import Message, Metadata, Params, Row
 from distill.teacher import provider, rules
 from distill.teacher.errors import KINDS, ApiError, Fatal
 from distill.teacher.halt import Halt
@@ -50,7 +51,7 @@ class Question(NamedTuple):
 
 
 def open_question(
-    messages: list[dict[str, Any]], metadata: dict[str, Any], answer: str | None, correct: bool | None
+    messages: list[Message], metadata: Metadata, answer: str | None, correct: bool | None
 ) -> Question | None:
     """What only the judge can say of a conversation; None where the answer is settled or nothing was expected."""
     if correct is not None or answer is None or not answers.needs_judge(metadata):
@@ -58,7 +59,7 @@ def open_question(
     return Question(_asked(messages), str(metadata["expected_answer"]), metadata.get("answer_rubric"), answer)
 
 
-def _asked(messages: list[dict[str, Any]]) -> str:
+def _asked(messages: list[Message]) -> str:
     """What the user said last; with what was said before it, where that was not all."""
     last = max((place for place, message in enumerate(messages) if message["role"] == "user"), default=-1)
     said = [
@@ -69,13 +70,13 @@ def _asked(messages: list[dict[str, Any]]) -> str:
     return "\n\n".join(f"{message['role']}: {message['content']}" for message in said)
 
 
-def open_question_of(row: dict[str, Any]) -> Question | None:
+def open_question_of(row: Row) -> Question | None:
     """`open_question` of a training row."""
     outcome = row["outcome"]
     return open_question(row["messages"], row["metadata"], outcome["answer"], outcome["correct"])
 
 
-def rulings(questions: Iterable[Question | None], params: dict[str, Any], stage: str) -> dict[Question, bool]:
+def rulings(questions: Iterable[Question | None], params: Params, stage: str) -> dict[Question, bool]:
     """Whether each answer is correct, by the judge that `params` name; nothing is opened when there is no question.
 
     Prints one line. Raises InputError when the judge cannot be asked, or could not answer and may on another try: what
@@ -92,7 +93,7 @@ def rulings(questions: Iterable[Question | None], params: dict[str, Any], stage:
     return asyncio.run(_rulings(asked, _as_teacher(params), stage))
 
 
-def ruled(rows: Iterable[dict[str, Any]], found: dict[Question, bool]) -> Iterator[dict[str, Any]]:
+def ruled(rows: Iterable[Row], found: dict[Question, bool]) -> Iterator[Row]:
     """The rows, with the ruling in the outcome of those that had an open question."""
     for row in rows:
         question = open_question_of(row) if found and row["outcome"]["correct"] is None else None
@@ -102,7 +103,7 @@ def ruled(rows: Iterable[dict[str, Any]], found: dict[Question, bool]) -> Iterat
         yield row
 
 
-async def _rulings(asked: list[Question], params: dict[str, Any], stage: str) -> dict[Question, bool]:
+async def _rulings(asked: list[Question], params: Params, stage: str) -> dict[Question, bool]:
     halt, store = Halt(), Store()
     model = open_model(params, halt, store, with_tools=False, optional=frozenset({"temperature"}))
     judge = Teacher(model, store, sampling(params), [], halt)
@@ -152,7 +153,7 @@ def _is_final(error: ApiError, answers_others: bool) -> bool:
     return KINDS[error.kind].fate == "fail" or (error.kind == "all_refused" and answers_others)
 
 
-def _messages(question: Question) -> list[dict[str, Any]]:
+def _messages(question: Question) -> list[Message]:
     told = {key: value for key, value in question._asdict().items() if value is not None}
     return [
         {"role": "system", "content": INSTRUCTIONS},
@@ -166,7 +167,7 @@ def _is_correct(said: str) -> bool:
     return bool(verdicts) and verdicts[-1].casefold() == "correct"
 
 
-def _as_teacher(params: dict[str, Any]) -> dict[str, Any]:
+def _as_teacher(params: Params) -> Params:
     """The params with which the judge is opened as a teacher would be: greedy where the model lets us (some
     refuse any temperature, and are asked again without)."""
     model, base_url = params["judge"]["model"], params["judge"]["base_url"]

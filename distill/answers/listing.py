@@ -12,6 +12,7 @@ import orjson
 
 from distill.answers import number
 from distill.answers.exact import fold
+from distill.records.types import Metadata
 
 _BULLET = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s+")
 _SEPARATORS = [
@@ -26,7 +27,7 @@ _LEADING_AND = re.compile(r"^(?:and|&)\s+", re.IGNORECASE)
 _BRACKETS = {"[": "]", "(": ")", "{": "}"}
 
 
-def faults(metadata: dict[str, Any]) -> list[str]:
+def faults(metadata: Metadata) -> list[str]:
     """The fault of an expected answer that holds no items."""
     wanted = metadata["expected_answer"]
     items = wanted if isinstance(wanted, list) else [wanted] if isinstance(wanted, str) else []
@@ -59,10 +60,10 @@ def items(text: str) -> list[list[str]]:
     return readings
 
 
-def _accepts(key: Callable[[list[str]], Any]) -> Callable[[str, dict[str, Any]], bool]:
+def _accepts(key: Callable[[list[str]], Any]) -> Callable[[str, Metadata], bool]:
     """Makes `accepts` for lists whose order matters (`key` is list) or does not (set)."""
 
-    def accepts(answer: str, metadata: dict[str, Any]) -> bool:
+    def accepts(answer: str, metadata: Metadata) -> bool:
         """Whether some reading of the answer has the expected items."""
         expected = metadata["expected_answer"]
         wanted = [[str(item) for item in expected]] if isinstance(expected, list) else items(expected)

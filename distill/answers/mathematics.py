@@ -17,6 +17,7 @@ import orjson
 
 from distill.answers import expected, math_process, number
 from distill.records.paths import PROJECT
+from distill.records.types import Metadata
 
 OPTIONS: tuple[str, ...] = ()
 SEVERAL_LINES = True
@@ -30,7 +31,7 @@ _SIMPLE_LEFT_SIDE = re.compile(r"\$*\s*(?:\\?[A-Za-z]\w*(?:_\{?\w+\}?)?(?:\([\w\
 _HEDGE = re.compile(r"\b(?:or|not|either|approximately|about)\b", re.IGNORECASE)
 
 
-def accepts(answer: str, metadata: dict[str, Any]) -> bool:
+def accepts(answer: str, metadata: Metadata) -> bool:
     """Whether math-verify finds both equal, and they are of one kind: an equation is not a value, 10 is not 10%."""
     wanted = expected.text(metadata)
     if len(answer) > LONGEST or _DANGLING.search(answer) or ("%" in answer) != ("%" in wanted):
@@ -44,7 +45,7 @@ def accepts(answer: str, metadata: dict[str, Any]) -> bool:
     return _ask(wanted, answer) is True
 
 
-def faults(metadata: dict[str, Any]) -> list[str]:
+def faults(metadata: Metadata) -> list[str]:
     """The fault of an expected answer that math-verify cannot read."""
     problems = expected.text_faults(metadata)
     if not problems and _ask(expected.text(metadata), None) is not True:

@@ -11,6 +11,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from distill.answers import expected, units
+from distill.records.types import Metadata
 
 OPTIONS = ("answer_tolerance", "answer_unit")
 RELATIVE_TOLERANCE = 1e-6
@@ -68,7 +69,7 @@ _MAGNITUDE = _compiled(rf"\d [ ]? {_MAGNITUDES}")  # 5 million
 _CLAUSE = re.compile(r"[^.,;:!?\n]{0,40}")  # the words after a number that may be its unit
 
 
-def find(text: str, metadata: dict[str, Any]) -> str | None:
+def find(text: str, metadata: Metadata) -> str | None:
     """The last number of a text, with what joins it to the one before ("5 or 6"), and its unit where one is asked for."""
     readable = _readable(text)
     last = None
@@ -80,7 +81,7 @@ def find(text: str, metadata: dict[str, Any]) -> str | None:
     return (last.group() + (unit.group() if unit else "")).strip()
 
 
-def accepts(answer: str, metadata: dict[str, Any]) -> bool:
+def accepts(answer: str, metadata: Metadata) -> bool:
     """Whether the answer's one number is the expected one, in the expected unit."""
     wanted, given = _single(expected.text(metadata)), _single(answer)
     if wanted is None or given is None:
@@ -90,7 +91,7 @@ def accepts(answer: str, metadata: dict[str, Any]) -> bool:
     return factor is not None and _equal(_value(wanted), _value(given) * factor, metadata.get("answer_tolerance"))
 
 
-def faults(metadata: dict[str, Any]) -> list[str]:
+def faults(metadata: Metadata) -> list[str]:
     """The faults of an expected answer that is not a single number, and of options that are not valid."""
     problems = expected.text_faults(metadata)
     if not problems and number(expected.text(metadata)) is None:
@@ -151,7 +152,7 @@ def _unit_of(match: re.Match[str]) -> str:
     return match["currency"] or match.string[match.end() :]
 
 
-def _unit(metadata: dict[str, Any]) -> str | None:
+def _unit(metadata: Metadata) -> str | None:
     """The unit that is asked for: `answer_unit`, else the one in the expected answer if it is a known one."""
     if metadata.get("answer_unit"):
         return metadata["answer_unit"]

@@ -4,16 +4,17 @@ from functools import lru_cache
 from typing import Any
 
 from distill.answers import expected
+from distill.records.types import Metadata
 
 OPTIONS: tuple[str, ...] = ()
 
 
-def accepts(answer: str, metadata: dict[str, Any]) -> bool:
+def accepts(answer: str, metadata: Metadata) -> bool:
     """Whether the pattern matches the answer from its first to its last character; `(?i)` in it passes over case."""
     return _pattern(expected.text(metadata)).fullmatch(answer.strip()) is not None
 
 
-def faults(metadata: dict[str, Any]) -> list[str]:
+def faults(metadata: Metadata) -> list[str]:
     """The faults of a pattern that RE2 refuses, or that accepts an empty answer."""
     import re2
 

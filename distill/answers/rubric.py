@@ -3,19 +3,18 @@
 No model is asked here: the answer stays open (None) until a stage that may spend money asks distill/answers/judge.py.
 """
 
-from typing import Any
-
 from distill.answers import expected
+from distill.records.types import Metadata
 
 OPTIONS = ("answer_rubric",)
 
 
-def accepts(answer: str, metadata: dict[str, Any]) -> bool | None:
+def accepts(answer: str, metadata: Metadata) -> bool | None:
     """None: only the judge knows."""
     return None
 
 
-def faults(metadata: dict[str, Any]) -> list[str]:
+def faults(metadata: Metadata) -> list[str]:
     """The fault of a rubric that is not a text."""
     problems = expected.text_faults(metadata)
     rubric = metadata.get("answer_rubric", "-")

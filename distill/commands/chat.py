@@ -12,6 +12,7 @@ from typing import Any
 from distill.agent.rollout import run
 from distill.records import jsonl, params
 from distill.records.faults import InputError
+from distill.records.types import Message, Params, ToolCall
 from distill.student.render import as_said
 from distill.student.serving.open_student import greedy, open_student
 from distill.teacher import request as requests
@@ -23,7 +24,7 @@ ADAPTER = Path("models/adapter")
 PROMPTS = Path("data/prompts.jsonl")
 
 
-def usual_system(prompts: Path) -> list[dict[str, Any]]:
+def usual_system(prompts: Path) -> list[Message]:
     """The system messages that most prompts of the project begin with: what the student is used to."""
     if not prompts.is_file():
         return []
@@ -44,7 +45,7 @@ def usual_sandbox(prompts: Path) -> dict[str, Any]:
     return {key: value for key, value in first.items() if key.startswith("docker")}
 
 
-async def chat(settings: dict[str, Any], base: bool) -> None:
+async def chat(settings: Params, base: bool) -> None:
     """Reads lines until the input ends; prints calls, results and answers. `base`: the student before training.
 
     All lines are one conversation, and one session of the tools.
@@ -64,12 +65,12 @@ async def chat(settings: dict[str, Any], base: bool) -> None:
     try:
         async with toolbox.opened(settings, [prompt]) as tools, tools.open(prompt) as session:
 
-            async def ask(before: list[dict[str, Any]]) -> Answer:
+            async def ask(before: list[Message]) -> Answer:
                 session.start()
                 answer = await model.ask(requests.build(model.identity, before, session.schemas, sampling))
                 return {**answer, "message": as_said(answer["message"])}
 
-            async def call(made: dict[str, Any]) -> str:
+            async def call(made: ToolCall) -> str:
                 return (await session.call(made)).content
 
             while line := await asyncio.to_thread(_line):
@@ -97,7 +98,7 @@ def _line() -> str:
     return ""
 
 
-def _show(message: dict[str, Any]) -> None:
+def _show(message: Message) -> None:
     if message["role"] == "tool":
         print(f"  = {message['content']}", flush=True)
         return

@@ -11,6 +11,7 @@ from distill.dataset.export.card import card
 from distill.records import jsonl, stage
 from distill.records.atomic import replacing
 from distill.records.faults import InputError
+from distill.records.types import Params, Row
 
 TRAIN = Path("data/train.jsonl")
 FOLDER = Path("exports")
@@ -18,7 +19,7 @@ FILES = {"openai": FOLDER / "openai.jsonl", "sharegpt": FOLDER / "sharegpt.jsonl
 FEWEST_FOR_OPENAI = 10
 
 
-def main(params: dict[str, Any]) -> None:
+def main(params: Params) -> None:
     parser = argparse.ArgumentParser(prog="python -m distill.commands.export", description=__doc__)
     parser.add_argument("format", choices=FILES)
     chosen = parser.parse_args().format
@@ -47,7 +48,7 @@ def _export_of(chosen: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
     return {"sharegpt": sharegpt.export, "hf": huggingface.export}[chosen]
 
 
-def _rows() -> Iterator[dict[str, Any]]:
+def _rows() -> Iterator[Row]:
     if not TRAIN.is_file():
         raise InputError(f"{TRAIN}: no such file; `make data` writes it")
     return jsonl.read(TRAIN, "row")
@@ -67,7 +68,7 @@ def _exported(
             told["without the teacher's thoughts, for which there is no place"] += 1
 
 
-def _write(path: Path, rows: Iterator[dict[str, Any]]) -> int:
+def _write(path: Path, rows: Iterator[Row]) -> int:
     count = 0
     with replacing(path) as file:
         for count, row in enumerate(rows, start=1):  # noqa: B007 - how many there were

@@ -1,16 +1,16 @@
 """`make gguf`: the trained student as one file for llama.cpp."""
 
 from pathlib import Path
-from typing import Any
 
 from distill.commands import merge
 from distill.records import stage
+from distill.records.types import Params
 from distill.student.gguf import to_gguf
 
 FILE = Path("models/student.gguf")
 
 
-def main(params: dict[str, Any]) -> None:
+def main(params: Params) -> None:
     """Merges the adapter of the project and writes the file."""
     merge.main(params)
     to_gguf.write(merge.MERGED, FILE)

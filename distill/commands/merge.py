@@ -1,15 +1,15 @@
 """`make merge`: the trained student as a model of its own, which needs no adapter any more."""
 
 from pathlib import Path
-from typing import Any
 
 from distill.records import stage
+from distill.records.types import Params
 from distill.student.merge import merge
 
 ADAPTER, MERGED = Path("models/adapter"), Path("models/merged")
 
 
-def main(params: dict[str, Any]) -> None:
+def main(params: Params) -> None:
     """Merges the adapter of the project."""
     merge(params["student"]["path"], ADAPTER, MERGED)
     size = sum(file.stat().st_size for file in MERGED.iterdir())

@@ -2,20 +2,20 @@
 finds out whether they can be served here."""
 
 import sys
-from typing import Any
 
 from distill.records import stage
+from distill.records.types import Params
 from distill.teacher import llama_server
 from distill.teacher.weights import gguf_path
 
 
-def named(params: dict[str, Any]) -> list[str]:
+def named(params: Params) -> list[str]:
     """The `local/…` models of params.yaml: teacher, judge and student, each once."""
     models = (params["model"], params["judge"]["model"], params["student"]["path"])
     return list(dict.fromkeys(model for model in models if model and model.startswith("local/")))
 
 
-def main(params: dict[str, Any]) -> None:
+def main(params: Params) -> None:
     """Fetches what is not here yet, and prints where each model lies."""
     models = named(params)
     if models:

@@ -3,10 +3,10 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
 from distill.records import jsonl, stage
 from distill.records.faults import InputError
+from distill.records.types import Params
 from distill.student.render import IGNORED, TokenSequence, render
 from distill.student.template import Unrenderable
 from distill.student.tokenizer import Tokenizer, load_tokenizer
@@ -33,7 +33,7 @@ def shown(sequence: TokenSequence, tokenizer: Tokenizer, colour: bool) -> str:
     return "".join(f"{start}{text}{end}" if learned else text for learned, text in parts)
 
 
-def main(params: dict[str, Any]) -> None:
+def main(params: Params) -> None:
     """Prints the row of the number that was asked for, one block per sequence."""
     parser = argparse.ArgumentParser(
         prog="make render ROW=N, which is python -m distill.commands.render", description=__doc__

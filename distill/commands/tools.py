@@ -11,6 +11,7 @@ from typing import Any
 from distill.agent.tools_version import tools_version
 from distill.records import jsonl, stage
 from distill.records.faults import InputError
+from distill.records.types import Params
 from distill.teacher.store import Store
 from distill.tools import toolbox
 from distill.tools.schema_words import kind
@@ -20,7 +21,7 @@ from distill.tools.tool_lists import ToolLists
 PROMPTS = Path("data/prompts.jsonl")
 
 
-async def shown(settings: dict[str, Any]) -> tuple[str, list[str]]:
+async def shown(settings: Params) -> tuple[str, list[str]]:
     """Every tool that some prompt may be offered: name, origin, description, parameters; and the faults of what
     prompts name. Raises InputError where a source of tools is at fault."""
     prompts = list(jsonl.read(PROMPTS, "prepared_prompt")) if PROMPTS.exists() else []
@@ -59,7 +60,7 @@ def _words(schema: Any) -> str:
     return " ".join(str(schema.get("description") or "").split()) if isinstance(schema, dict) else ""
 
 
-def main(params: dict[str, Any]) -> None:
+def main(params: Params) -> None:
     """Prints them. Raises InputError for what prompts name and cannot have."""
     text, faults = asyncio.run(shown(params))
     print(text, flush=True)

@@ -18,6 +18,7 @@ from distill.dataset import convert, filter
 from distill.dataset.checks.context import CheckContext
 from distill.records import jsonl, stage
 from distill.records.terminal import say
+from distill.records.types import Params, Prompt, Rollout
 from distill.teacher.errors import KINDS
 
 TRIED = 2
@@ -28,13 +29,13 @@ ANSWERS = {
 }
 
 
-def main(params: dict[str, Any]) -> None:
+def main(params: Params) -> None:
     """Asks, shows, and says what the filter would do. Raises InputError where the run had to stop."""
     params = overridden(params, _options().set)
     chosen = first(wanted(list(jsonl.read("data/prompts.jsonl", "prepared_prompt")), params))
-    tried: list[dict[str, Any]] = []
+    tried: list[Rollout] = []
 
-    def show(rollout: dict[str, Any]) -> None:
+    def show(rollout: Rollout) -> None:
         say(transcript(rollout))
         tried.append(rollout)
 
@@ -45,13 +46,13 @@ def main(params: dict[str, Any]) -> None:
         print(f"  {rollout['id']}: {outlook(rollout, params, known)}")
 
 
-def first(chosen: list[tuple[dict[str, Any], int]]) -> list[tuple[dict[str, Any], int]]:
+def first(chosen: list[tuple[Prompt, int]]) -> list[tuple[dict[str, Any], int]]:
     """The (prompt, sample) pairs to try: of different prompts, and of held-out ones only where there are no others."""
     once = [pair for pair in chosen if pair[1] == 0]
     return ([pair for pair in once if pair[0]["split"] == "train"] or once)[:TRIED]
 
 
-def outlook(rollout: dict[str, Any], params: dict[str, Any], known: CheckContext) -> str:
+def outlook(rollout: Rollout, params: Params, known: CheckContext) -> str:
     """What becomes of a rollout if nothing but itself decides, in words."""
     fate = convert.fate(rollout, params["convert"]["include_failed"])
     if fate == "failed":

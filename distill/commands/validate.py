@@ -22,6 +22,7 @@ from distill.dataset.held_out import of_files
 from distill.dataset.prompts import prepare, seed_rows, unused_answers
 from distill.records import jsonl, params, schema, stage
 from distill.records.faults import Faults, InputError
+from distill.records.types import Prompt
 from distill.student import base
 from distill.student.tokenizer import template_file
 from distill.teacher.demonstrations import read_demonstrations
@@ -107,7 +108,7 @@ class _Remembered(ToolLists):
         return tools
 
 
-def _check_tools(tools: toolbox.Toolbox, asked: list[dict[str, Any]]) -> None:
+def _check_tools(tools: toolbox.Toolbox, asked: list[Prompt]) -> None:
     """The rows can have their sandboxes and tools. MCP servers are not started: where one was never asked, no name can
     be judged."""
     tools.refuse(asked)
@@ -128,7 +129,7 @@ def _server_files(servers: list[mcp_server.McpServer]) -> list[str]:
     return [str(file) for file in dict.fromkeys(own) if not any(part.startswith(".") for part in file.parts)]
 
 
-def _check_sandbox_deps(prompts: list[dict[str, Any]]) -> None:
+def _check_sandbox_deps(prompts: list[Prompt]) -> None:
     """DVC knows of every file that a sandbox is made of, so that a changed one makes the stages run again."""
     names = {dockerfile_name(prompt["docker"]): None for prompt in prompts if prompt.get("docker")}
     files = {file: None for name in names if name for file in dockerfile.read(name, Path()).files}

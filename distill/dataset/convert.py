@@ -1,15 +1,15 @@
 """Converts rollouts to training rows. Nothing is rejected here: what the filter goes by becomes an outcome column."""
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
 
 from distill import answers
 from distill.records.faults import InputError
 from distill.records.spoken import begin, unlearned
 from distill.records.tool_error import TOOL_ERROR
+from distill.records.types import Rollout, Row, ToolSchema
 
 
-def fate(rollout: dict[str, Any], include_failed: bool) -> str:
+def fate(rollout: Rollout, include_failed: bool) -> str:
     """What becomes of a rollout: `converted`, or left out as `failed` or as `eval` (a held-out prompt makes no row)."""
     if rollout["split"] == "eval":
         return "eval"
@@ -18,7 +18,7 @@ def fate(rollout: dict[str, Any], include_failed: bool) -> str:
     return "converted"
 
 
-def row(rollout: dict[str, Any], own_tools: Callable[[], list[dict[str, Any]]] = list) -> dict[str, Any]:
+def row(rollout: Rollout, own_tools: Callable[[], list[ToolSchema]] = list) -> Row:
     """The training row of a rollout. `tokens` counts what the teacher read and wrote; `answer` is the final answer alone.
     Assistant messages in the prompt are no turns of the teacher, and have `weight: 0`. `own_tools` gives the schemas of
     the project's tools, for conversations from elsewhere that call tools without listing them.
@@ -58,18 +58,18 @@ def row(rollout: dict[str, Any], own_tools: Callable[[], list[dict[str, Any]]] =
     }
 
 
-def _lacks_tools(rollout: dict[str, Any]) -> bool:
+def _lacks_tools(rollout: Rollout) -> bool:
     """Whether the rollout calls tools but lists none, as those of rnow do."""
     is_foreign = not rollout["tools"] and not rollout["versions"]
     return is_foreign and any(message.get("tool_calls") for message in rollout["messages"])
 
 
 def rows(
-    rollouts: Iterable[dict[str, Any]],
+    rollouts: Iterable[Rollout],
     include_failed: bool,
     fates: dict[str, int],
-    own_tools: Callable[[], list[dict[str, Any]]] = list,
-) -> Iterator[dict[str, Any]]:
+    own_tools: Callable[[], list[ToolSchema]] = list,
+) -> Iterator[Row]:
     """The rows of the rollouts that are converted, as `row` makes them; `fates` is counted up for every rollout.
 
     Raises InputError after the last rollout when none was converted, so that no empty file takes a full one's place.

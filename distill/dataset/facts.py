@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from sys import intern
 from typing import Any, NamedTuple
 
+from distill.records.types import Row
+
 
 class Facts(NamedTuple):
     """What contests and the report need to know of a row."""
@@ -35,7 +37,7 @@ class Facts(NamedTuple):
 UNKNOWN = "unknown"
 
 
-def of(row: dict[str, Any], sources: Mapping[str, str], length: int | None, digest: bytes | None = None) -> Facts:
+def of(row: Row, sources: Mapping[str, str], length: int | None, digest: bytes | None = None) -> Facts:
     """The facts of a row; `sources` has the seed file of each prompt."""
     outcome, source = row["outcome"], row["metadata"].get("source")
     return Facts(

@@ -21,6 +21,7 @@ from distill.dataset.verdict import Row, Verdict, rejected
 from distill.records import jsonl
 from distill.records.faults import InputError
 from distill.records.ids import canonical
+from distill.records.types import Params, ToolSchema
 
 if TYPE_CHECKING:
     from distill.student.tokenizer import Tokenizer
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 PROMPTS, CONVERTED = "data/prompts.jsonl", "data/converted.jsonl"
 
 
-def context(params: dict[str, Any]) -> CheckContext:
+def context(params: Params) -> CheckContext:
     """What the checks that are on need beyond a row. Raises InputError where some of it is missing."""
     modes, student = params["filter"], params["student"]
     own = {} if modes["own"] == "off" else checks.load("checks.py")
@@ -56,7 +57,7 @@ def _unseen(tokenizer: "Tokenizer") -> Callable[[list[dict[str, Any]]], list[tup
 
     known: dict[bytes, list[tuple[str, str]]] = {}
 
-    def unseen(tools: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    def unseen(tools: list[ToolSchema]) -> list[tuple[str, str]]:
         key = canonical(tools)
         if key not in known:
             known[key] = tools_shown.unseen(tools, lambda some: offered(some, tokenizer))

@@ -8,6 +8,7 @@ from zlib import crc32
 from distill.dataset.prompt_words import PromptWords, answers_differ, expected, numbers, of_messages, role_text, words
 from distill.records import jsonl
 from distill.records.faults import InputError
+from distill.records.types import Message, Metadata
 
 GRAM = 8
 """Words of a sequence that two prompts share; a shorter prompt is one sequence."""
@@ -59,7 +60,7 @@ class HeldOutIndex:
         }
         self._rare_words = _rare_words(own, self.prompts)
 
-    def overlap(self, messages: Sequence[dict[str, Any]], metadata: dict[str, Any]) -> Overlap | None:
+    def overlap(self, messages: Sequence[Message], metadata: Metadata) -> Overlap | None:
         """The held-out prompt that the prompt of a conversation repeats most of; None where it repeats none."""
         row_words = words(role_text(messages))
         if len(row_words) < SHORT:

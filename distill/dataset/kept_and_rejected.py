@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from typing import Any
 
 import orjson
 
@@ -12,6 +11,7 @@ from distill.dataset.verdict import Verdict, masked
 from distill.records import jsonl, shards
 from distill.records.atomic import replacing
 from distill.records.shards import Shard
+from distill.records.types import Row
 
 
 def write(source: Iterable[Shard], verdicts: Sequence[Verdict], rulings: Rulings, kept: str, rejected: str) -> None:
@@ -35,6 +35,6 @@ def write(source: Iterable[Shard], verdicts: Sequence[Verdict], rulings: Rulings
                 kept_file.write(jsonl.line(masked(_row(text, rulings), verdict.turns), "row", kept))
 
 
-def _row(text: bytes, rulings: Rulings) -> dict[str, Any]:
+def _row(text: bytes, rulings: Rulings) -> Row:
     """The row of a line, with the judge's ruling in its outcome."""
     return next(judge.ruled([orjson.loads(text)], rulings))

@@ -8,6 +8,7 @@ pipeline do name their teacher.
 from typing import Any
 
 from distill.dataset import rnow
+from distill.records.types import Rollout
 
 CONVERSATION_KEYS = {"messages", "tools", "metadata", "parallel_tool_calls"}
 TRAINING_ROW_KEYS = {"prompt_id", "rollout_id", "sample", "split", "teacher", "outcome"}
@@ -25,7 +26,7 @@ def as_rnow(value: dict[str, Any]) -> dict[str, Any]:
     return {"completed": True, "conversation": value["messages"], "metadata": value.get("metadata")}
 
 
-def rollout(value: dict[str, Any], name: str, sample: int) -> dict[str, Any]:
+def rollout(value: dict[str, Any], name: str, sample: int) -> Rollout:
     """The rollout record of a conversation; not validated here. `name` is unique among all files: `<path>:<line>`."""
     record = rnow.rollout(as_rnow(value), name, sample)
     model = value.get("teacher", record["model"])

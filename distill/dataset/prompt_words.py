@@ -7,10 +7,11 @@ program are like that.
 
 import re
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from distill.answers import number
 from distill.answers.exact import fold
+from distill.records.types import Message, Metadata
 
 # Scripts that put no spaces between words are compared character by character.
 _SPACELESS = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
@@ -29,7 +30,7 @@ class PromptWords(NamedTuple):
     """The expected answer, if there is one."""
 
 
-def of_messages(messages: Sequence[dict[str, Any]], metadata: dict[str, Any]) -> PromptWords:
+def of_messages(messages: Sequence[Message], metadata: Metadata) -> PromptWords:
     """The words of the user in a conversation, with the expected answer."""
     return PromptWords(words(role_text(messages)), expected(metadata))
 
@@ -42,7 +43,7 @@ def words(text: str) -> list[str]:
     return _WORD.findall(folded)
 
 
-def role_text(messages: Sequence[dict[str, Any]], role: str = "user") -> str:
+def role_text(messages: Sequence[Message], role: str = "user") -> str:
     """The contents of all messages of one role, as lines of one text."""
     return "\n".join([message.get("content") or "" for message in messages if message["role"] == role])
 
@@ -57,7 +58,7 @@ def answers_differ(first: PromptWords, second: PromptWords) -> bool:
     return first.expected is not None and second.expected is not None and first.expected != second.expected
 
 
-def expected(metadata: dict[str, Any]) -> str | None:
+def expected(metadata: Metadata) -> str | None:
     """The expected answer, if there is one, in a form in which the same answers are equal."""
     answer = metadata.get("expected_answer")
     if answer is None:

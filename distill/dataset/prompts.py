@@ -9,6 +9,7 @@ from distill import answers
 from distill.records import jsonl
 from distill.records.faults import Faults, InputError
 from distill.records.ids import content_id
+from distill.records.types import Message, Prompt, Row
 from distill.tools.sandbox import name
 
 IDENTIFYING = ("messages", "tools", "docker", "docker_env", "docker_network")
@@ -43,7 +44,7 @@ def seed_rows(folder: Path | str, faults: Faults) -> list[tuple[str, dict[str, A
     return rows
 
 
-def merged(rows: list[tuple[str, dict[str, Any]]], prompts: list[dict[str, Any]]) -> list[str]:
+def merged(rows: list[tuple[str, dict[str, Any]]], prompts: list[Prompt]) -> list[str]:
     """The places of the rows that ask the same as an earlier one, as `file:line`; `prompts` is what `prepare` made of them."""
     kept = {prompt["source"] for prompt in prompts}
     return [source for source, _ in rows if source not in kept]
@@ -61,16 +62,14 @@ def unused_answers(rows: list[tuple[str, dict[str, Any]]]) -> list[str]:
     ]
 
 
-def prepare(
-    rows: list[tuple[str, dict[str, Any]]], eval_fraction: float, has_judge: bool = True
-) -> list[dict[str, Any]]:
+def prepare(rows: list[tuple[str, dict[str, Any]]], eval_fraction: float, has_judge: bool = True) -> list[Prompt]:
     """The prepared prompts (schemas/prepared_prompt.schema.json) of seed rows, in their order.
 
     The id is a hash of the content; a row with the same content is merged into the first. A row without a `split` gets
     one by its id, so that it never changes sides. `has_judge`: whether answers may need a judge. Raises InputError with
     every fault.
     """
-    prepared: dict[str, dict[str, Any]] = {}
+    prepared: dict[str, Prompt] = {}
     faults: list[str] = []
     for source, row in rows:
         filled = _filled(row)
@@ -94,7 +93,7 @@ def prepare(
     return list(prepared.values())
 
 
-def _docker_faults(row: dict[str, Any]) -> list[str]:
+def _docker_faults(row: Row) -> list[str]:
     """What is wrong with the name of the sandbox's image; the stage that starts it finds out whether the image exists."""
     problem = name.fault(row["docker"]) if row.get("docker") is not None else None
     return [f"/docker: {problem}"] if problem else []
@@ -105,7 +104,7 @@ def split_of(identity: str, eval_fraction: float) -> str:
     return "eval" if int(identity[:8], 16) / 2**32 < eval_fraction else "train"
 
 
-def _filled(row: dict[str, Any]) -> dict[str, Any]:
+def _filled(row: Row) -> dict[str, Any]:
     """The row with `$name` in its messages replaced by `variables`, then `metadata`; unknown names stay as they are."""
     values = {**(row.get("metadata") or {}), **(row.get("variables") or {})}
     if not row.get("variables"):
@@ -119,7 +118,7 @@ def _filled(row: dict[str, Any]) -> dict[str, Any]:
     return row | {"messages": messages}
 
 
-def _unfilled(row: dict[str, Any]) -> list[str]:
+def _unfilled(row: Row) -> list[str]:
     """A fault for each `$name` without a value in a row with `variables`: the teacher would be asked about the name."""
     values = {**(row.get("metadata") or {}), **(row.get("variables") or {})}
     return [
@@ -130,7 +129,7 @@ def _unfilled(row: dict[str, Any]) -> list[str]:
     ]
 
 
-def _faults(messages: list[dict[str, Any]]) -> list[str]:
+def _faults(messages: list[Message]) -> list[str]:
     """Why a conversation cannot be a prompt, as `/pointer: message`."""
     faults = []
     open_calls: set[str] = set()

@@ -6,6 +6,7 @@ They name neither the model nor the tools that were offered, so `model` is "unkn
 from typing import Any
 
 from distill.records.ids import content_id
+from distill.records.types import Rollout
 
 UNKNOWN_TIME = "1970-01-01T00:00:00Z"
 
@@ -15,7 +16,7 @@ def is_rnow(value: Any) -> bool:
     return isinstance(value, dict) and "conversation" in value and "messages" not in value
 
 
-def rollout(value: dict[str, Any], name: str, sample: int) -> dict[str, Any]:
+def rollout(value: dict[str, Any], name: str, sample: int) -> Rollout:
     """The rollout record of rnow's `value`; not validated here.
 
     `name` is the file's path under the rollouts folder: rnow's own ids (`sample_1`) repeat, so ours hashes both.

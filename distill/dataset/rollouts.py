@@ -20,6 +20,7 @@ from distill.dataset import plain_rows, rnow
 from distill.records import json_text, lines, schema
 from distill.records.faults import InputError
 from distill.records.jsonl import MOST_FAULTS, more_faults
+from distill.records.types import Rollout
 
 SUFFIXES = (".json", ".jsonl", ".jsonl.zst")
 
@@ -36,7 +37,7 @@ class _Place(NamedTuple):
     line: int
 
 
-def read(*folders: Path | str) -> Iterator[dict[str, Any]]:
+def read(*folders: Path | str) -> Iterator[Rollout]:
     """Every rollout under the folders, ordered by (prompt_id, sample, id) whatever the names and the order of the files.
 
     Raises InputError, before the first rollout, with every file that cannot be read, every fault of a record, and

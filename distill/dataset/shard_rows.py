@@ -20,6 +20,7 @@ from distill.dataset.verdict import KEEP, Row, Verdict
 from distill.records import jsonl, shards
 from distill.records.faults import InputError
 from distill.records.shards import Shard
+from distill.records.types import Params
 
 Rulings = dict[judge.Question, bool]
 
@@ -33,7 +34,7 @@ class Judged(NamedTuple):
     """Why rows cannot be read, as `file:line: /pointer: message`."""
 
 
-def prepare(params: dict[str, Any], rulings: Rulings) -> Callable[[Shard], Judged]:
+def prepare(params: Params, rulings: Rulings) -> Callable[[Shard], Judged]:
     """Makes the function that judges a shard. Raises InputError where what the checks need cannot be loaded."""
     modes, context = params["filter"], filter.context(params)
 

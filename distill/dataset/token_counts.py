@@ -8,11 +8,11 @@ import hashlib
 import sqlite3
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import orjson
 
 from distill.records.paths import cache_dir
+from distill.records.types import Row
 from distill.student import base, render, template
 from distill.student import tokenizer as tokenizers
 from distill.student.template import Unrenderable
@@ -38,7 +38,7 @@ class TokenCounts:
         self._new: dict[bytes, int | str] = {}  # counts, and the messages of rows that cannot be rendered
         self._database = _opened(path or cache_dir() / "token_counts.sqlite")
 
-    def __call__(self, row: dict[str, Any]) -> int:
+    def __call__(self, row: Row) -> int:
         """Tokens of the row's longest sequence. Raises Unrenderable."""
         text = orjson.dumps([row["messages"], row["tools"]])
         if minimum := self._minimum_above_limit(row, len(text)):
@@ -57,7 +57,7 @@ class TokenCounts:
             raise Unrenderable(count)
         return count
 
-    def _minimum_above_limit(self, row: dict[str, Any], size: int) -> int:
+    def _minimum_above_limit(self, row: Row, size: int) -> int:
         """A number of tokens above the limit that the row surely has, where an exact count could take minutes; else 0."""
         if size > HUGE and size // LONGEST_TOKEN > self._limit:
             return size // LONGEST_TOKEN

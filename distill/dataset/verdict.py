@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from distill.dataset.checks.fault import Fault
+from distill.records.types import Row
 
-Row = dict[str, Any]
 _TURN = re.compile(r"/messages/(\d+)(?:/|$)")
 
 

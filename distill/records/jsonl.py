@@ -10,6 +10,7 @@ from distill.records import json_text, lines
 from distill.records import schema as schemas
 from distill.records.atomic import replacing
 from distill.records.faults import InputError
+from distill.records.types import Row
 
 MOST_FAULTS = 100
 
@@ -63,7 +64,7 @@ def line(record: dict[str, Any], schema: str, where: str) -> bytes:
     return dumps(record) + b"\n"
 
 
-def write(path: Path | str, rows: Iterable[dict[str, Any]], schema: str) -> int:
+def write(path: Path | str, rows: Iterable[Row], schema: str) -> int:
     """Writes valid rows, one JSON object a line, and returns how many. Raises InputError on the first bad one."""
     count = 0
     with replacing(path) as file:

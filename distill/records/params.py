@@ -8,6 +8,7 @@ import yaml
 
 from distill.records import schema
 from distill.records.faults import InputError
+from distill.records.types import Params
 
 
 class _Yaml12(yaml.SafeLoader):
@@ -38,7 +39,7 @@ def parse(text: str) -> Any:
     return yaml.load(text, Loader=_Yaml12)
 
 
-def load(path: Path | str = "params.yaml") -> dict[str, Any]:
+def load(path: Path | str = "params.yaml") -> Params:
     """The parameters, valid against schemas/params.schema.json. Raises InputError with every fault."""
     try:
         params = parse(Path(path).read_text(encoding="utf-8"))

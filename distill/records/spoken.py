@@ -1,15 +1,15 @@
 """Separates the model's own turns from the prompt, which may contain assistant messages, too."""
 
-from typing import Any
+from distill.records.types import Message, Rollout
 
 
-def spoken(messages: list[dict[str, Any]], count: int) -> list[int]:
+def spoken(messages: list[Message], count: int) -> list[int]:
     """The indices of the last `count` assistant messages, those that answer the prompt."""
     places = [place for place, message in enumerate(messages) if message["role"] == "assistant"]
     return places[len(places) - count :]
 
 
-def begin(rollout: dict[str, Any]) -> int:
+def begin(rollout: Rollout) -> int:
     """The index of the model's first own turn in a rollout record; the number of messages if it failed before any.
 
     Conversations from elsewhere do not record it: there every turn counts as the model's, and the index is 0.
@@ -20,7 +20,7 @@ def begin(rollout: dict[str, Any]) -> int:
     return len(rollout["messages"]) if from_this_project else 0
 
 
-def unlearned(rollout: dict[str, Any]) -> list[dict[str, Any]]:
+def unlearned(rollout: Rollout) -> list[Message]:
     """The messages of a rollout record, with `weight: 0` (not trained on) on the assistant messages of its prompt."""
     first = begin(rollout)
     return [

@@ -6,12 +6,12 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from distill.records.faults import InputError
+from distill.records.types import Params
 
 
-def run(main: Callable[[dict[str, Any]], None]) -> None:
+def run(main: Callable[[Params], None]) -> None:
     """Runs `main(params)` with the content of params.yaml; ends as `ending` does."""
     from distill.records import params
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from distill.records import schema
+from distill.records.types import Params
 
 FATES = {
     "trained": "Used for training",
@@ -96,7 +97,7 @@ def check_rules() -> dict[str, str]:
     return {check: field.get("description", "") for check, field in described.items()}
 
 
-def param_rows(params: dict[str, Any]) -> list[tuple[str, str, str]]:
+def param_rows(params: Params) -> list[tuple[str, str, str]]:
     """Every parameter as (dotted name, value, description), in the order of params.yaml."""
     fields = schema.load("params")["properties"]
     rows = []

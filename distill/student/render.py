@@ -13,6 +13,7 @@ from typing import Any
 
 import jinja2
 
+from distill.records.types import Message, Row, ToolCall, ToolSchema
 from distill.student.template import Unrenderable
 from distill.student.tokenizer import Tokenizer
 
@@ -28,7 +29,7 @@ class TokenSequence:
     labels: list[int]
 
 
-def render(row: dict[str, Any], tokenizer: Tokenizer) -> list[TokenSequence]:
+def render(row: Row, tokenizer: Tokenizer) -> list[TokenSequence]:
     """The sequences of one row: mostly one, more where the template rewrites history.
 
     The student learns the text and calls of assistant turns (not those with `weight: 0`) and the token that ends each
@@ -56,12 +57,12 @@ def render(row: dict[str, Any], tokenizer: Tokenizer) -> list[TokenSequence]:
     return [sequence for sequence in sequences if any(label != IGNORED for label in sequence.labels)] or sequences[:1]
 
 
-def count_tokens(row: dict[str, Any], tokenizer: Tokenizer) -> int:
+def count_tokens(row: Row, tokenizer: Tokenizer) -> int:
     """Tokens of the row's longest sequence: what must fit `student.max_length`. Raises Unrenderable."""
     return max((len(sequence.input_ids) for sequence in render(row, tokenizer)), default=0)
 
 
-def count_last_turn(row: dict[str, Any], tokenizer: Tokenizer) -> int:
+def count_last_turn(row: Row, tokenizer: Tokenizer) -> int:
     """Tokens of the last assistant turn with all that is before it: no more than `count_tokens`, and for a row of n turns
     n times as fast. Raises Unrenderable."""
     messages, tools = list(as_templates_want(row["messages"])), tools_as_served(row.get("tools"))
@@ -69,7 +70,7 @@ def count_last_turn(row: dict[str, Any], tokenizer: Tokenizer) -> int:
     return 0 if last is None else sum(len(tokenizer.encode(text)) for text in _turn(messages, last, tools, tokenizer))
 
 
-def offered(tools: list[dict[str, Any]], tokenizer: Tokenizer) -> str | None:
+def offered(tools: list[ToolSchema], tokenizer: Tokenizer) -> str | None:
     """The prompt of a bare question with these tools; None where the template cannot render it."""
     return _text(tokenizer, [{"role": "user", "content": "-"}], tools, True)
 
@@ -123,7 +124,7 @@ def _end(turn: str, where: str, tokenizer: Tokenizer) -> int:
     return len(text)
 
 
-def as_templates_want(messages: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def as_templates_want(messages: list[Message]) -> Iterator[Message]:
     """Messages of a record as templates take them: arguments as objects, content never null, no `weight` or other key that
     is null, results in the order of their calls (by which templates without ids match them), and turns `as_said`.
 
@@ -140,7 +141,7 @@ def as_templates_want(messages: list[dict[str, Any]]) -> Iterator[dict[str, Any]
         yield kept
 
 
-def as_said(message: dict[str, Any]) -> dict[str, Any]:
+def as_said(message: Message) -> Message:
     """An assistant message without the white space around its parts that belongs to the template: vLLM leaves it there
     when it parses a turn, llama.cpp and we remove it. Other messages unchanged."""
     if message.get("role") != "assistant":
@@ -155,7 +156,7 @@ def as_said(message: dict[str, Any]) -> dict[str, Any]:
     return stripped | ({"content": text} if "content" in message else {})
 
 
-def _results_in_order(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _results_in_order(messages: list[Message]) -> list[Message]:
     """The messages with the results of each turn in the order of its calls."""
     ordered = list(messages)
     for place, message in enumerate(messages):
@@ -167,7 +168,7 @@ def _results_in_order(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return ordered
 
 
-def tools_as_served(tools: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
+def tools_as_served(tools: list[ToolSchema] | None) -> list[ToolSchema] | None:
     """Tool schemas as servers pass them to templates; None for no tools. Each has a description: where it is missing,
     llama.cpp passes an empty one, vLLM a null."""
     return [
@@ -176,7 +177,7 @@ def tools_as_served(tools: list[dict[str, Any]] | None) -> list[dict[str, Any]] 
     ] or None
 
 
-def _arguments(call: dict[str, Any], where: str, number: int) -> dict[str, Any]:
+def _arguments(call: ToolCall, where: str, number: int) -> dict[str, Any]:
     pointer = f"{where}/tool_calls/{number}/function/arguments"
     try:
         arguments = json.loads(

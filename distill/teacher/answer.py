@@ -3,6 +3,8 @@
 from datetime import UTC, datetime
 from typing import Any, NotRequired, TypedDict
 
+from distill.records.types import Message
+
 
 class Usage(TypedDict):
     """Tokens; `output_tokens` includes `reasoning_tokens`, `input_tokens` includes the two kinds of cached ones."""
@@ -18,7 +20,7 @@ class Usage(TypedDict):
 class Answer(TypedDict):
     """`message` is an assistant message in chat form, tool-call arguments exactly as the model wrote them."""
 
-    message: dict[str, Any]
+    message: Message
     finish_reason: str
     usage: Usage
     cost_usd: float | None
@@ -36,9 +38,7 @@ class Answer(TypedDict):
     vLLM and others that name it so, and by call id Gemini's `extra_content` (the signature of a thought)."""
 
 
-def finished(
-    content: dict[str, Any], message: dict[str, Any], finish_reason: str, usage: Usage, latency_ms: float
-) -> Answer:
+def finished(content: dict[str, Any], message: Message, finish_reason: str, usage: Usage, latency_ms: float) -> Answer:
     """The Answer that `content` holds, as either API sends it: model, id and tier have the same names in both."""
     answer = Answer(
         message=message,

@@ -13,6 +13,7 @@ import orjson
 
 from distill.records.ids import content_id
 from distill.records.terminal import say
+from distill.records.types import Message, Request, Sampling, ToolSchema
 from distill.teacher import background, batch_file, errors
 from distill.teacher.answer import Answer
 from distill.teacher.batch_endpoint import BatchEndpoint
@@ -65,15 +66,15 @@ class BatchModel:
 
     def request(
         self,
-        messages: list[dict[str, Any]],
-        tools: list[dict[str, Any]],
-        sampling: dict[str, Any],
+        messages: list[Message],
+        tools: list[ToolSchema],
+        sampling: Sampling,
         earlier: list[Answer],
-    ) -> dict[str, Any]:
+    ) -> Request:
         """The canonical request; the same as that of the other tiers, so their answers serve here, too."""
         return self.adapter.request(self.identity, messages, tools, sampling, earlier)
 
-    async def ask(self, request: dict[str, Any], note: Note | None = None) -> Answer:
+    async def ask(self, request: Request, note: Note | None = None) -> Answer:
         """One answer, when its batch is through. Raises ApiError."""
         assert note is not None, "a batch needs the key of its requests"
         if begun := note.read():
@@ -226,7 +227,7 @@ class BatchModel:
         self._without |= {repair} if repair else set()
         self._questions.failed(key, found, again=bool(repair) or isinstance(found, Transient))
 
-    def _body(self, request: dict[str, Any]) -> bytes:
+    def _body(self, request: Request) -> bytes:
         return orjson.dumps(self.adapter.body(request, self._without))
 
     def _give_up(self) -> None:

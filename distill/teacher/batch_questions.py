@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from distill.records.types import Request
 from distill.teacher.answer import Answer
 from distill.teacher.budget import Bill
 from distill.teacher.errors import ApiError, Fatal
@@ -16,7 +17,7 @@ ATTEMPTS = 6
 class Question(NamedTuple):
     """A question whose asker waits, and the most it may cost, in USD."""
 
-    request: dict[str, Any]
+    request: Request
     worst: float
     answer: "asyncio.Future[Answer]"
     attempts: int = 0
@@ -31,7 +32,7 @@ class Questions:
         self._bills: dict[str, Bill] = {}
         self._came = asyncio.Event()
 
-    def ask(self, key: str, request: dict[str, Any], worst: float) -> "asyncio.Future[Answer]":
+    def ask(self, key: str, request: Request, worst: float) -> "asyncio.Future[Answer]":
         """The answer that will come; the same for all who ask the same."""
         if key in self._waiting:
             return self._waiting[key].answer

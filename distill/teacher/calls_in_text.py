@@ -8,7 +8,8 @@ import json
 import re
 from contextlib import suppress
 from itertools import islice
-from typing import Any
+
+from distill.records.types import Message, ToolSchema
 
 BEGIN = re.compile(r"""(?:```\w*\s*)?(?:\[\s*)?(?=\{\s*["']name["']\s*:)""")
 MOST_BRACES = 50
@@ -27,7 +28,7 @@ ALONE = re.compile(r"\s*(?:\[([\w.-]+)\((?:\w+\s*=.*)?\)\]|([\w.-]+)(?:\[ARGS\])
 """A text that is a call as Llama 4 writes it, or as Mistral does, whose mark many servers drop."""
 
 
-def read(message: dict[str, Any], tools: list[dict[str, Any]]) -> dict[str, Any]:
+def read(message: Message, tools: list[ToolSchema]) -> Message:
     """The assistant message with the calls with which its text ends, their ids empty; as it is where there are none,
     where it has calls already, and where one is of a tool that is not among `tools` or text follows it."""
     text = message.get("content") or ""
@@ -45,7 +46,7 @@ def read(message: dict[str, Any], tools: list[dict[str, Any]]) -> dict[str, Any]
     return message | {"content": text[: begun.start()].rstrip(), "tool_calls": calls}
 
 
-def called(text: str, tools: list[dict[str, Any]]) -> set[str]:
+def called(text: str, tools: list[ToolSchema]) -> set[str]:
     """The names of the `tools` that a text ends in calls of, in any form that is known here; empty where it is an answer,
     also one that speaks of calls and goes on after them."""
     plain = TYPE.sub("", MARKS.sub("", text)).replace('"parameters"', '"arguments"')

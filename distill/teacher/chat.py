@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from distill.records.spoken import spoken
+from distill.records.types import Message, Request, Sampling, ToolCall, ToolSchema
 from distill.teacher import request as requests
 from distill.teacher.answer import Answer, Usage, count, finished, word
 from distill.teacher.errors import Transient
@@ -37,16 +38,16 @@ NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_-]")
 
 def request(
     identity: dict[str, Any],
-    messages: list[dict[str, Any]],
-    tools: list[dict[str, Any]],
-    sampling: dict[str, Any],
+    messages: list[Message],
+    tools: list[ToolSchema],
+    sampling: Sampling,
     earlier: list[Answer],
-) -> dict[str, Any]:
+) -> Request:
     """What is asked, in canonical form; `earlier`: the answers behind the last assistant messages."""
     return requests.build(identity, _with_echoes(messages, earlier), tools, sampling)
 
 
-def body(request: dict[str, Any], without: frozenset[str] = frozenset()) -> dict[str, Any]:
+def body(request: Request, without: frozenset[str] = frozenset()) -> dict[str, Any]:
     """The JSON body of a request: its messages as servers take them back, its sampling, its tools.
 
     Servers parse the calls of earlier turns and refuse broken JSON or names with a 400 or 500, so on the wire (not in
@@ -66,7 +67,7 @@ def body(request: dict[str, Any], without: frozenset[str] = frozenset()) -> dict
     return sent | {key: value for key, value in request["sampling"].items() if value is not None and key not in without}
 
 
-async def ask(http: Http, request: dict[str, Any], **more: Any) -> Answer:
+async def ask(http: Http, request: Request, **more: Any) -> Answer:
     """Sends one request, with `more` in its body. Raises ApiError, or the kind of it that tells its fate."""
     started = perf_counter()
     reply = await http.post(PATH, orjson.dumps(body(request) | more))
@@ -97,7 +98,7 @@ def parse(content: Any, latency_ms: float) -> Answer:
     return answer
 
 
-def _echo(raw: dict[str, Any], calls: list[dict[str, Any]]) -> dict[str, Any]:
+def _echo(raw: dict[str, Any], calls: list[ToolCall]) -> dict[str, Any]:
     """What the provider wants back as it came, see Answer.echo."""
     echo = {}
     if raw.get("reasoning_details"):
@@ -112,7 +113,7 @@ def _echo(raw: dict[str, Any], calls: list[dict[str, Any]]) -> dict[str, Any]:
     return echo | ({"extra_content": extras} if extras else {})
 
 
-def _with_echoes(messages: list[dict[str, Any]], earlier: list[Answer]) -> list[dict[str, Any]]:
+def _with_echoes(messages: list[Message], earlier: list[Answer]) -> list[Message]:
     if not any("echo" in answer for answer in earlier):
         return messages
     said = list(messages)
@@ -167,8 +168,8 @@ def _charged(used: dict[str, Any]) -> float | None:
     return float(said) if isinstance(said, int | float) and not used.get("is_byok") else None
 
 
-def _message(raw: dict[str, Any]) -> dict[str, Any]:
-    message: dict[str, Any] = {"role": "assistant", "content": _plain(raw.get("content"))}
+def _message(raw: dict[str, Any]) -> Message:
+    message: Message = {"role": "assistant", "content": _plain(raw.get("content"))}
     reasoning = raw.get("reasoning_content") or raw.get("reasoning")
     if isinstance(reasoning, str) and reasoning:
         message["reasoning_content"] = reasoning
@@ -191,7 +192,7 @@ def _message(raw: dict[str, Any]) -> dict[str, Any]:
     return message
 
 
-def with_own_ids(calls: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def with_own_ids(calls: list[ToolCall]) -> list[ToolCall]:
     """The calls of one message, each with an id of its own: a missing or a second equal id gets its number."""
     given = {call["id"] for call in calls}
     seen: set[str] = set()
@@ -218,7 +219,7 @@ def arguments_text(arguments: Any) -> str:
     return arguments if isinstance(arguments, str) else orjson.dumps(arguments or {}).decode()
 
 
-def _on_wire(message: dict[str, Any], unsaid: set[str]) -> dict[str, Any]:
+def _on_wire(message: Message, unsaid: set[str]) -> Message:
     sent = {key: value for key, value in message.items() if key not in unsaid and value is not None}
     if message.get("tool_calls"):
         sent["content"] = sent.get("content") or None  # proxies to Anthropic refuse an empty text

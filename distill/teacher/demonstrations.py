@@ -1,11 +1,10 @@
 """Example conversations that only the teacher sees: the student learns the behaviour without them."""
 
-from typing import Any
-
 from distill.records import jsonl
+from distill.records.types import Message
 
 
-def read_demonstrations(path: str | None) -> list[dict[str, Any]]:
+def read_demonstrations(path: str | None) -> list[Message]:
     """The messages of all rows `{"messages": [...]}` of a file, one after the other; none for None.
 
     Raises InputError with every fault of the file.

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from distill.records.terminal import say
+from distill.records.types import Message, Request, Sampling, ToolSchema
 from distill.teacher import errors
 from distill.teacher.answer import Answer
 from distill.teacher.background import Background
@@ -80,15 +81,15 @@ class EndpointModel:
 
     def request(
         self,
-        messages: list[dict[str, Any]],
-        tools: list[dict[str, Any]],
-        sampling: dict[str, Any],
+        messages: list[Message],
+        tools: list[ToolSchema],
+        sampling: Sampling,
         earlier: list[Answer],
-    ) -> dict[str, Any]:
+    ) -> Request:
         """The canonical request."""
         return self.adapter.request(self.identity, messages, tools, sampling, earlier)
 
-    async def ask(self, request: dict[str, Any], note: Note | None = None) -> Answer:
+    async def ask(self, request: Request, note: Note | None = None) -> Answer:
         """One answer, tried again while the failure may pass. Raises ApiError."""
         if self._http is None:
             self._tariff = Tariff(self.identity["provider"], self._find_prices)
@@ -138,7 +139,7 @@ class EndpointModel:
         if warning:
             say(f"warning: {warning}")
 
-    async def _repaired(self, request: dict[str, Any], tier: str, note: Note | None) -> Answer:
+    async def _repaired(self, request: Request, tier: str, note: Note | None) -> Answer:
         for _ in self._repairs:
             try:
                 return await self._once(request, tier, note)
@@ -148,7 +149,7 @@ class EndpointModel:
                 self._without |= {self._repairs[error.kind]}
         return await self._once(request, tier, note)
 
-    async def _once(self, request: dict[str, Any], tier: str, note: Note | None) -> Answer:
+    async def _once(self, request: Request, tier: str, note: Note | None) -> Answer:
         body = self.adapter.body(request, self._without)
         if tier == "flex":
             body["service_tier"] = "flex"

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.records.faults import InputError
+from distill.records.types import Message, Request, Sampling, ToolSchema
 from distill.teacher import calls_in_text, chat
 from distill.teacher.answer import Answer
 from distill.teacher.errors import ApiError, Fatal
@@ -46,15 +47,15 @@ class GgufModel:
 
     def request(
         self,
-        messages: list[dict[str, Any]],
-        tools: list[dict[str, Any]],
-        sampling: dict[str, Any],
+        messages: list[Message],
+        tools: list[ToolSchema],
+        sampling: Sampling,
         earlier: list[Answer],
-    ) -> dict[str, Any]:
+    ) -> Request:
         """The canonical request."""
         return chat.request(self.identity, messages, tools, sampling, earlier)
 
-    async def ask(self, request: dict[str, Any], note: Note | None = None) -> Answer:
+    async def ask(self, request: Request, note: Note | None = None) -> Answer:
         """One answer, free of charge and without what differs between machines: random ids, paths. Raises ApiError."""
         async with self._starting:
             if self._http is None:
@@ -105,7 +106,7 @@ class GgufModel:
         return Http(endpoint.base_url, {"Authorization": f"Bearer {endpoint.api_key}"}, TIMEOUT_S)
 
 
-def with_plain_ids(message: dict[str, Any], before: list[dict[str, Any]]) -> dict[str, Any]:
+def with_plain_ids(message: Message, before: list[Message]) -> Message:
     """The message with its calls numbered through the conversation, in place of a server's random ids."""
     if not message.get("tool_calls"):
         return message

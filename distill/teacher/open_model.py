@@ -7,6 +7,7 @@ from typing import Any
 from distill.records import credentials
 from distill.records.faults import InputError
 from distill.records.ids import content_id
+from distill.records.types import Params, Sampling
 from distill.teacher import chat, prices, provider, responses, rules
 from distill.teacher.batch_model import BatchModel
 from distill.teacher.budget import Budget
@@ -30,7 +31,7 @@ FILES_BESIDE = 600
 
 
 def open_model(
-    params: dict[str, Any], halt: Halt, store: Store, with_tools: bool, optional: frozenset[str] = frozenset()
+    params: Params, halt: Halt, store: Store, with_tools: bool, optional: frozenset[str] = frozenset()
 ) -> StoredModel:
     """The model that `params` names; nothing is contacted or started until the first question. `optional`: settings of
     its sampling that it may refuse.
@@ -84,7 +85,7 @@ def open_model(
     )
 
 
-def api_of(params: dict[str, Any]) -> str:
+def api_of(params: Params) -> str:
     """`responses` or `chat`: as `teacher.api` says; `auto` is responses at OpenAI itself, else chat.
 
     Raises InputError for a model that nobody serves.
@@ -103,12 +104,12 @@ def api_of(params: dict[str, Any]) -> str:
     return "chat" if teacher["base_url"] else "responses"
 
 
-def _identity(params: dict[str, Any]) -> dict[str, Any]:
+def _identity(params: Params) -> dict[str, Any]:
     base_url = params["teacher"]["base_url"] or "openai"
     return {"provider": base_url.rstrip("/"), "api": api_of(params), "model": params["model"]}
 
 
-def sampling(params: dict[str, Any]) -> dict[str, Any]:
+def sampling(params: Params) -> Sampling:
     """The sampling settings in the words of the API that is asked."""
     model, teacher = params["model"], params["teacher"]
     temperature, longest, effort = teacher["temperature"], teacher["max_output_tokens"], teacher["reasoning_effort"]
@@ -127,7 +128,7 @@ def sampling(params: dict[str, Any]) -> dict[str, Any]:
     return {"temperature": temperature, limit: longest} | ({"reasoning_effort": effort} if effort else {})
 
 
-def connect(params: dict[str, Any]) -> Http:
+def connect(params: Params) -> Http:
     """The connection to the endpoint, with the key. Raises Fatal when OpenAI is asked without one."""
     base_url = params["teacher"]["base_url"]
     names = params["teacher"].get("keys", ["TEACHER_API_KEY"]) if base_url else ["OPENAI_API_KEY"]
@@ -154,20 +155,20 @@ def connect(params: dict[str, Any]) -> Http:
     return Http(base_url or prices.OPENAI_URL, headers, timeout_s, keyless)
 
 
-def longest_answer(params: dict[str, Any]) -> int:
+def longest_answer(params: Params) -> int:
     """Tokens that one answer may be charged for."""
     limit = limit_of(sampling(params))
     return limit if provider.is_local(params["model"]) else longest_charged(_identity(params), limit)
 
 
-def price_of(params: dict[str, Any]) -> prices.Prices | None:
+def price_of(params: Params) -> prices.Prices | None:
     """The prices of the model, None when nobody knows them."""
     if provider.is_local(params["model"]):
         return prices.FREE
     return prices.find(params["model"], params["teacher"]["base_url"], params["runtime"]["prices"])
 
 
-def find_prices(params: dict[str, Any]) -> prices.Prices | None:
+def find_prices(params: Params) -> prices.Prices | None:
     """The prices of the model. Raises Fatal when nobody knows them and the user has not said yes to that."""
     found = price_of(params)
     if found is None and params["runtime"]["unknown_price"] == "refuse":

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from distill.records.faults import InputError
 from distill.records.ids import file_hash
+from distill.records.types import Message, Request, Sampling, ToolSchema
 from distill.teacher import weights
 from distill.teacher.answer import Answer
 from distill.teacher.gguf_model import GgufModel
@@ -20,7 +21,7 @@ class Model(Protocol):
     places: int
     """Conversations that are worth having at the same time."""
 
-    async def ask(self, request: dict[str, Any], note: Note | None = None) -> Answer:
+    async def ask(self, request: Request, note: Note | None = None) -> Answer:
         """One answer to a canonical request. Raises ApiError."""
 
     async def close(self) -> None:
@@ -37,11 +38,11 @@ class StoredModel(Model, Protocol):
 
     def request(
         self,
-        messages: list[dict[str, Any]],
-        tools: list[dict[str, Any]],
-        sampling: dict[str, Any],
+        messages: list[Message],
+        tools: list[ToolSchema],
+        sampling: Sampling,
         earlier: list[Answer],
-    ) -> dict[str, Any]:
+    ) -> Request:
         """The canonical request; `earlier`: the answers behind the last assistant messages."""
 
 

@@ -3,19 +3,20 @@
 from typing import Any
 
 from distill.records.ids import content_id
+from distill.records.types import Message, Request, Sampling, ToolSchema
 
 
 def build(
     identity: dict[str, Any],
-    messages: list[dict[str, Any]],
-    tools: list[dict[str, Any]],
-    sampling: dict[str, Any],
-) -> dict[str, Any]:
+    messages: list[Message],
+    tools: list[ToolSchema],
+    sampling: Sampling,
+) -> Request:
     """A request: who is asked (`identity`), with which conversation, tools and sampling settings."""
     return {**identity, "messages": messages, "tools": tools, "sampling": sampling}
 
 
-def with_demonstrations(messages: list[dict[str, Any]], shown: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def with_demonstrations(messages: list[Message], shown: list[Message]) -> list[Message]:
     """The prompt with example conversations between its system messages and the rest (they are not recorded)."""
     first = next((place for place, message in enumerate(messages) if message["role"] != "system"), len(messages))
     return messages[:first] + shown + messages[first:]

@@ -6,6 +6,7 @@ is refused or makes the model think again. The items stay with the stored answer
 
 from typing import Any
 
+from distill.records.types import Message, Request, Sampling, ToolSchema
 from distill.teacher import errors
 from distill.teacher.answer import Answer, Usage, count, finished, word
 from distill.teacher.chat import arguments_text, with_own_ids
@@ -21,17 +22,17 @@ PASSING = {"server_error": "server", "cancelled": "server", "rate_limit_exceeded
 
 def request(
     identity: dict[str, Any],
-    messages: list[dict[str, Any]],
-    tools: list[dict[str, Any]],
-    sampling: dict[str, Any],
+    messages: list[Message],
+    tools: list[ToolSchema],
+    sampling: Sampling,
     earlier: list[Answer],
-) -> dict[str, Any]:
+) -> Request:
     """What is asked, in canonical form: `input` holds the items of `earlier`, the answers behind the last assistant
     messages, untouched."""
     return {**identity, "input": _input(messages, earlier), "tools": tools, "sampling": sampling}
 
 
-def body(request: dict[str, Any], without: frozenset[str] = frozenset()) -> dict[str, Any]:
+def body(request: Request, without: frozenset[str] = frozenset()) -> dict[str, Any]:
     """The JSON body of a request; `without` names extras that were refused: "summary", "reasoning", "temperature", and
     "thoughts", the reasoning of earlier turns."""
     sampling = {
@@ -75,7 +76,7 @@ def parse(content: Any, latency_ms: float) -> Answer:
     return answer
 
 
-def _message(items: list[dict[str, Any]]) -> dict[str, Any]:
+def _message(items: list[dict[str, Any]]) -> Message:
     """What the items say, as an assistant message in chat form."""
     texts, refusals, reasons, calls = [], [], [], []
     for item in items:
@@ -93,7 +94,7 @@ def _message(items: list[dict[str, Any]]) -> dict[str, Any]:
             )
         elif kind == "reasoning":
             reasons += [part["text"] for part in item.get("content") or item.get("summary") or []]
-    message: dict[str, Any] = {"role": "assistant", "content": "\n\n".join(texts)}
+    message: Message = {"role": "assistant", "content": "\n\n".join(texts)}
     if reasons:
         message["reasoning_content"] = "\n\n".join(reasons)
     if refusals:
@@ -116,7 +117,7 @@ def _usage(used: dict[str, Any]) -> Usage:
     return usage
 
 
-def _input(messages: list[dict[str, Any]], earlier: list[Answer]) -> list[dict[str, Any]]:
+def _input(messages: list[Message], earlier: list[Answer]) -> list[dict[str, Any]]:
     spoken = sum(message["role"] == "assistant" for message in messages)
     answers = [None] * (spoken - len(earlier)) + list(earlier)
     items: list[dict[str, Any]] = []
@@ -168,7 +169,7 @@ def _as_they_came(answer: Answer) -> list[dict[str, Any]]:
     return [{key: value for key, value in item.items() if value is not None} for item in answer["items"]]
 
 
-def _said(message: dict[str, Any]) -> list[dict[str, Any]]:
+def _said(message: Message) -> list[dict[str, Any]]:
     """An assistant message that no answer stands behind: a demonstration, or a prompt's own few-shot turn."""
     said = [{"role": "assistant", "content": message["content"]}] if message.get("content") else []
     return said + [

@@ -21,6 +21,7 @@ from distill.records.faults import InputError
 from distill.records.ids import content_id
 from distill.records.lease import Lease
 from distill.records.paths import cache_dir
+from distill.records.types import Request
 from distill.teacher import errors
 from distill.teacher.answer import Answer
 from distill.teacher.errors import ApiError
@@ -31,7 +32,7 @@ ROOM = 64 << 20
 """Bytes that have to be free before an answer is bought: what hundreds of requests in flight may bring home."""
 
 
-def request_key(request: dict[str, Any], sample: int) -> str:
+def request_key(request: Request, sample: int) -> str:
     """The key of an answer: SHA-256 of the canonical request (provider, model, messages, tools, sampling) and sample.
 
     Whatever does not change what is bought (concurrency, timeouts, budget, tier) must not be in `request`.
@@ -71,7 +72,7 @@ class Store:
         """The stored answer, or None."""
         return cast("Answer | None", self.entry(key).get("answer"))
 
-    def put(self, key: str, request: dict[str, Any] | None, answer: Answer, durable: bool = True) -> None:
+    def put(self, key: str, request: Request | None, answer: Answer, durable: bool = True) -> None:
         """Writes the answer; `durable`: it is on disk when this returns. Raises OSError when the disk does not take it."""
         self._write(key, ".json", _entry(request, answer), durable)
 
@@ -86,7 +87,7 @@ class Store:
             words = f"fewer than {ROOM >> 20} MB are free, and an answer that is bought now might not be kept"
             raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {words}", str(self.root))
 
-    async def keep(self, key: str, request: dict[str, Any] | None, answer: Answer) -> None:
+    async def keep(self, key: str, request: Request | None, answer: Answer) -> None:
         """As `put`, while the event loop goes on."""
         if self._writer is None or self._writer.lost or self._writer.loop is not asyncio.get_running_loop():
             self._writer = Writer()
@@ -176,7 +177,7 @@ class Note:
         self.on_clear()
 
 
-def _entry(request: dict[str, Any] | None, answer: Answer) -> bytes:
+def _entry(request: Request | None, answer: Answer) -> bytes:
     return orjson.dumps({"request": request, "answer": answer})
 
 

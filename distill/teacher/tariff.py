@@ -5,6 +5,7 @@ from time import perf_counter
 from typing import Any
 from urllib.parse import urlsplit
 
+from distill.records.types import Request, Sampling
 from distill.teacher.answer import Answer
 from distill.teacher.prices import Prices
 
@@ -25,7 +26,7 @@ class Tariff:
         self._says_dollars = (urlsplit(provider).hostname or "") == "openrouter.ai"
         self._longest_seen = 0
 
-    def worst(self, request: dict[str, Any], body_bytes: int, tier: str) -> float:
+    def worst(self, request: Request, body_bytes: int, tier: str) -> float:
         """USD that the answer to a request cannot exceed. No text has more tokens than bytes, and the body holds all of
         the conversation; a server that has passed the limit of an answer once may do so again."""
         if self.prices is None:
@@ -33,7 +34,7 @@ class Tariff:
         longest = max(longest_charged(request, limit_of(request["sampling"])), self._longest_seen)
         return self.prices.worst(body_bytes, longest, tier)
 
-    def charge(self, request: dict[str, Any] | None, answer: Answer, tier: str) -> None:
+    def charge(self, request: Request | None, answer: Answer, tier: str) -> None:
         """Notes in the answer what it cost: what OpenRouter says, else what our prices say, None where nobody knows it.
         `request`: what it answers, if that is known here."""
         if self.prices and self.prices.by_hour and perf_counter() - self._found_at > FOUND_FOR_S:
@@ -45,7 +46,7 @@ class Tariff:
             answer["cost_usd"] = self.prices.charged(answer["usage"], tier) if self.prices else None
 
 
-def limit_of(sampling: dict[str, Any]) -> int:
+def limit_of(sampling: Sampling) -> int:
     """Tokens that an answer may have, as it is asked for."""
     return next(int(value) for name, value in sampling.items() if name.startswith("max_"))
 

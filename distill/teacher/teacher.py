@@ -5,6 +5,7 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any, cast
 
+from distill.records.types import Message, Request, Sampling, ToolSchema
 from distill.teacher import request as requests
 from distill.teacher.answer import Answer
 from distill.teacher.errors import KINDS, ApiError, Fatal, Transient, is_final
@@ -21,8 +22,8 @@ class Teacher:
         self,
         model: StoredModel,
         store: Store,
-        sampling: dict[str, Any],
-        shown: list[dict[str, Any]],
+        sampling: Sampling,
+        shown: list[Message],
         halt: Halt | None = None,
     ):
         self.model, self.store, self.sampling, self.shown = model, store, sampling, shown
@@ -44,22 +45,20 @@ class Teacher:
         await self.model.close()
         await self.store.close()
 
-    def request(
-        self, messages: list[dict[str, Any]], tools: list[dict[str, Any]], seed: int, earlier: list[Answer]
-    ) -> dict[str, Any]:
+    def request(self, messages: list[Message], tools: list[ToolSchema], seed: int, earlier: list[Answer]) -> Request:
         """The canonical request for the next answer; `earlier`: the answers behind the last assistant messages."""
         sampling = self.sampling | ({"seed": seed} if self.model.seeded else {})
         return self.model.request(requests.with_demonstrations(messages, self.shown), tools, sampling, earlier)
 
-    def stored(self, request: dict[str, Any], sample: int) -> dict[str, Any] | None:
+    def stored(self, request: Request, sample: int) -> dict[str, Any] | None:
         """The store's entry for a request, None when there is none or when it is a failure that is worth another try."""
         entry = self.store.entry(request_key(request, sample))
         return entry if "answer" in entry or _refused_for_good(entry) else None
 
     async def ask(
         self,
-        messages: list[dict[str, Any]],
-        tools: list[dict[str, Any]],
+        messages: list[Message],
+        tools: list[ToolSchema],
         *,
         seed: int,
         sample: int,
@@ -84,7 +83,7 @@ class Teacher:
             error.request = key
             raise
 
-    async def _buy(self, key: str, request: dict[str, Any]) -> Answer:
+    async def _buy(self, key: str, request: Request) -> Answer:
         self.halt.check()
         if not self.model.leased:
             return await self._bought(key, request)
@@ -92,7 +91,7 @@ class Teacher:
             # Another process may have bought it while we waited.
             return _known(self.store.entry(key)) or await self._bought(key, request)
 
-    async def _bought(self, key: str, request: dict[str, Any]) -> Answer:
+    async def _bought(self, key: str, request: Request) -> Answer:
         self.store.check_room()
         self._asking += 1
         asked_at = perf_counter()

@@ -4,6 +4,7 @@ no tools, and its first answer is its last."""
 from collections.abc import Callable
 from typing import Any
 
+from distill.records.types import Message, ToolSchema
 from distill.teacher import calls_in_text
 from distill.teacher.errors import Fatal
 
@@ -29,7 +30,7 @@ class UnreadCalls:
         self._reads = False
         self._unread = 0
 
-    def look(self, message: dict[str, Any], tools: list[dict[str, Any]]) -> str | None:
+    def look(self, message: Message, tools: list[ToolSchema]) -> str | None:
         """What there is to say of an answer that calls one of the `tools` in its text, while none of the server's came as
         a call; None of any other. Raises Fatal at the last one that is let pass."""
         if message.get("tool_calls"):

@@ -8,12 +8,13 @@ import orjson
 
 from distill.records.one_line import one_line
 from distill.records.schema import described
+from distill.records.types import ToolCall, ToolSchema
 
 MOST_SHOWN = 3
 """Faults of a call that the model reads."""
 
 
-def parse(call: dict[str, Any], tools: list[dict[str, Any]]) -> tuple[dict[str, Any], str | None]:
+def parse(call: ToolCall, tools: list[ToolSchema]) -> tuple[dict[str, Any], str | None]:
     """The arguments of a tool call as a dict, and what is wrong with the call (None when it is valid).
 
     `call` is OpenAI's form with raw argument text, `tools` the schemas that were offered. The fault is written for

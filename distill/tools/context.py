@@ -1,7 +1,8 @@
 """What a tool can learn about the rollout that calls it, hidden from the model."""
 
 from dataclasses import dataclass
-from typing import Any
+
+from distill.records.types import Metadata
 
 
 @dataclass(frozen=True)
@@ -12,6 +13,6 @@ class ToolContext:
     the student learns. `prompt_id` and `sample` identify the rollout in every run, so they can seed random choices.
     """
 
-    metadata: dict[str, Any]
+    metadata: Metadata
     prompt_id: str
     sample: int

@@ -10,6 +10,7 @@ import re2
 from distill.records import credentials
 from distill.records.faults import Faults
 from distill.records.loopback import LOOPBACK
+from distill.records.types import Params, ToolSchema
 
 QUIET = re2.Options()
 QUIET.log_errors = False
@@ -39,7 +40,7 @@ class McpServer:
             fnmatchcase(tool, pattern) for pattern in self.deny
         )
 
-    def allowed(self, tools: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def allowed(self, tools: list[ToolSchema]) -> list[dict[str, Any]]:
         """Those tools that the model may see."""
         return [tool for tool in tools if self.allows(tool["name"])]
 
@@ -60,7 +61,7 @@ class McpServer:
         return parts.port or (443 if parts.scheme == "https" else 80)
 
 
-def servers(params: dict[str, Any]) -> list[McpServer]:
+def servers(params: Params) -> list[McpServer]:
     """The servers of `tools.mcp`, then those of `mcp_url` (the short form), which are called mcp, mcp_2, ….
 
     Raises InputError with every fault: names that the environment lacks, invalid patterns.
@@ -85,7 +86,7 @@ def servers(params: dict[str, Any]) -> list[McpServer]:
     return named
 
 
-def identity(params: dict[str, Any]) -> list[dict[str, Any]]:
+def identity(params: Params) -> list[dict[str, Any]]:
     """What the results of the servers' tools depend on: neither the port on this machine nor the headers do."""
     identities = []
     for server in servers(params):

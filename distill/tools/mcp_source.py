@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Protocol
 
 from distill.records.faults import InputError
+from distill.records.types import Prompt
 from distill.tools import mcp_tool
 from distill.tools.mcp_connection import connected
 from distill.tools.mcp_server import McpServer
@@ -61,11 +62,11 @@ class McpTools:
         """The tools that the model was offered, in their remembered form."""
         return self._tools or []
 
-    def group(self, prompt: dict[str, Any]) -> Hashable:
+    def group(self, prompt: Prompt) -> Hashable:
         """Whether the prompt uses the server of the same address inside its sandbox (sandbox/mcp.py), not this one."""
         return bool(self.server.on_loopback and prompt.get("docker"))
 
-    async def offers(self, prompt: dict[str, Any]) -> list[Offer]:
+    async def offers(self, prompt: Prompt) -> list[Offer]:
         """The tools by name. Raises InputError when the server cannot be reached, or a tool cannot be offered."""
         return [] if self.group(prompt) else await self.all_offers()
 
@@ -81,7 +82,7 @@ class McpTools:
             Offer(mcp_tool.schema(tool), source_name=tool["name"], one_at_a_time=self.stateful) for tool in self.tools
         ]
 
-    async def ready(self, prompts: list[dict[str, Any]]) -> None:
+    async def ready(self, prompts: list[Prompt]) -> None:
         """As `check`, if one of the prompts uses this server."""
         if not all(self.group(prompt) for prompt in prompts):
             await self.check()
@@ -120,7 +121,7 @@ class McpTools:
             await owner.close()
 
     @asynccontextmanager
-    async def open(self, prompt: dict[str, Any], sandbox: Any) -> AsyncIterator[Caller]:
+    async def open(self, prompt: Prompt, sandbox: Any) -> AsyncIterator[Caller]:
         """A session of the rollout's own, or the one that all share (opened anew when it was lost)."""
         if self.stateful:
             async with self._connector.open(self, sandbox) as session:

@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 from distill.records import credentials
+from distill.records.types import ToolSchema
 from distill.tools import arguments
 
 KNOWN_DIALECTS = ("draft-07/schema", "2020-12/schema")
@@ -21,7 +22,7 @@ def remembered(tool: Any) -> dict[str, Any]:
     }
 
 
-def schema(tool: dict[str, Any]) -> dict[str, Any]:
+def schema(tool: dict[str, Any]) -> ToolSchema:
     """A remembered tool in OpenAI's form. Its name is one that a model can call: dots and slashes become `_`."""
     parameters = {"type": "object", "properties": {}, **tool["parameters"]}
     if str(parameters.get("$schema", "")).rstrip("#").endswith(KNOWN_DIALECTS):

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from distill.records import user_code
 from distill.records.faults import Faults
+from distill.records.types import Prompt
 from distill.tools import rnow
 from distill.tools.context import ToolContext
 from distill.tools.python_tool import MARKED, Marked, Tool, bare, build, is_function, place
@@ -29,21 +30,21 @@ class PythonTools:
         self.origin, self.tools = origin, tools
         self._loop = LoopThread()
 
-    def group(self, prompt: dict[str, Any]) -> None:
+    def group(self, prompt: Prompt) -> None:
         """All prompts are offered the same."""
 
-    async def offers(self, prompt: dict[str, Any]) -> list[Offer]:
+    async def offers(self, prompt: Prompt) -> list[Offer]:
         """The tools in the order of the file."""
         return [
             Offer(tool.schema, tool.timeout_s, reads_row=bool(tool.parameters.context)) for tool in self.tools.values()
         ]
 
     @asynccontextmanager
-    async def open(self, prompt: dict[str, Any], sandbox: Any) -> AsyncIterator[Caller]:
+    async def open(self, prompt: Prompt, sandbox: Any) -> AsyncIterator[Caller]:
         """The tools, with the prompt as their context."""
         yield _Calls(self.tools, prompt, self._loop)
 
-    async def ready(self, prompts: list[dict[str, Any]]) -> None:
+    async def ready(self, prompts: list[Prompt]) -> None:
         """The tools are always available."""
 
     async def close(self) -> None:
@@ -54,7 +55,7 @@ class PythonTools:
 class _Calls:
     """The tools as one rollout calls them."""
 
-    def __init__(self, tools: dict[str, Tool], prompt: dict[str, Any], loop: LoopThread):
+    def __init__(self, tools: dict[str, Tool], prompt: Prompt, loop: LoopThread):
         self._tools, self._prompt, self._loop = tools, prompt, loop
 
     async def call(self, name: str, arguments: dict[str, Any]) -> Any:

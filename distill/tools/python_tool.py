@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import docstring_parser
 
 from distill.records.faults import Faults
+from distill.records.types import ToolSchema
 from distill.tools.json_schema import plain
 from distill.tools.python_parameters import Parameters, parameters
 
@@ -24,7 +25,7 @@ class Tool:
     """A tool: what the model is offered (`schema`, OpenAI's form) and what runs (`function`)."""
 
     name: str
-    schema: dict[str, Any]
+    schema: ToolSchema
     function: Callable[..., Any]
     parameters: Parameters
     timeout_s: float | None

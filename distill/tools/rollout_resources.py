@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Any, TypeVar
 
+from distill.records.types import Prompt
 from distill.tools.resource import Lazy, TaskOwned
 from distill.tools.sandbox.sandboxes import Sandboxes
 from distill.tools.source import Caller, Source
@@ -21,7 +22,7 @@ class RolloutResources:
 
     def __init__(
         self,
-        prompt: dict[str, Any],
+        prompt: Prompt,
         sources: Iterable[Source],
         sandboxes: Sandboxes | None,
         places: asyncio.Semaphore,

@@ -12,6 +12,7 @@ import orjson
 
 from distill.records import credentials
 from distill.records.tool_error import TOOL_ERROR
+from distill.records.types import Message, Prompt, ToolCall
 from distill.tools.arguments import parse
 from distill.tools.resource import explain
 from distill.tools.rollout_resources import RolloutResources
@@ -43,7 +44,7 @@ class Session:
 
     def __init__(
         self,
-        prompt: dict[str, Any],
+        prompt: Prompt,
         offered: list[tuple[Source, Offer]],
         limits: CallLimits,
         sandboxes: Sandboxes | None,
@@ -60,7 +61,7 @@ class Session:
         """Begins to open what the tools need, so that it is ready by the time of the model's first answer."""
         self._resources.start()
 
-    async def call(self, call: dict[str, Any], earlier: Sequence[dict[str, Any]] = ()) -> ToolResult:
+    async def call(self, call: ToolCall, earlier: Sequence[Message] = ()) -> ToolResult:
         """Runs one tool call of the model, in OpenAI's form.
 
         `earlier`: calls of this rollout whose results are stored from an earlier run. Tools with state make them again
@@ -104,7 +105,7 @@ class Session:
                 content = self._cut(f"{TOOL_ERROR}{explain(error)}")
             return ToolResult(content, round((time.perf_counter() - started) * 1000, 1), image)
 
-    async def _restore(self, earlier: Sequence[dict[str, Any]]) -> None:
+    async def _restore(self, earlier: Sequence[Message]) -> None:
         for call in earlier:
             arguments, fault = parse(call, self.schemas)
             if not fault and self._offered[call["function"]["name"]][0].stateful:

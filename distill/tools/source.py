@@ -5,6 +5,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from distill.records.types import Prompt, ToolSchema
+
 
 class SessionLost(Exception):
     """The tools of this rollout are gone (a server died, a container was killed): the rollout ends, the run continues."""
@@ -18,7 +20,7 @@ class ToolError(Exception):
 class Offer:
     """A tool that a source offers: its schema for the model (OpenAI's form) and its own time limit, if it has one."""
 
-    schema: dict[str, Any]
+    schema: ToolSchema
     timeout_s: float | None = None
     source_name: str = ""
     """The source's name for it, if that differs from the model's."""
@@ -63,14 +65,14 @@ class Source(Protocol):
     def prefix(self) -> str | None:
         """The prefix of its tools' names when another source has the same ones; None: they keep their names."""
 
-    def group(self, prompt: dict[str, Any]) -> Hashable:
+    def group(self, prompt: Prompt) -> Hashable:
         """The group of a prompt: all prompts of a group are offered the same tools. Usually None."""
 
-    async def offers(self, prompt: dict[str, Any]) -> list[Offer]:
+    async def offers(self, prompt: Prompt) -> list[Offer]:
         """The tools that a (prepared) prompt is offered; called once per group, before the teacher is asked. Raises
         InputError."""
 
-    def open(self, prompt: dict[str, Any], sandbox: Any) -> AbstractAsyncContextManager[Caller]:
+    def open(self, prompt: Prompt, sandbox: Any) -> AbstractAsyncContextManager[Caller]:
         """The tools, ready to be called in one rollout of this prompt (`sample` says which); `sandbox` is the rollout's,
         None without one.
 
@@ -78,7 +80,7 @@ class Source(Protocol):
         left. Raises SessionLost when it cannot be opened.
         """
 
-    async def ready(self, prompts: list[dict[str, Any]]) -> None:
+    async def ready(self, prompts: list[Prompt]) -> None:
         """Checks that the tools of these prompts are available, before the teacher is asked. Raises InputError."""
 
     async def close(self) -> None:

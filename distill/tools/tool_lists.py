@@ -14,6 +14,7 @@ from distill.records import schema
 from distill.records.atomic import replacing
 from distill.records.committed import of_head
 from distill.records.ids import content_id
+from distill.records.types import ToolSchema
 
 COMMITTED = "reports/tool_lists.json"
 
@@ -40,7 +41,7 @@ class ToolLists:
             self.used[path.stem] = tools
         return tools
 
-    def put(self, origin: str, group: Any, tools: list[dict[str, Any]]) -> None:
+    def put(self, origin: str, group: Any, tools: list[ToolSchema]) -> None:
         """Remembers a list."""
         path = self._path(origin, group)
         self.used[path.stem] = tools

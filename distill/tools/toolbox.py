@@ -5,10 +5,11 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Hashable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from distill.records.faults import Faults
 from distill.records.ids import content_id
+from distill.records.types import Params, Prompt, ToolSchema
 from distill.tools import python_source
 from distill.tools.mcp_server import servers
 from distill.tools.mcp_source import McpTools
@@ -30,7 +31,7 @@ class Offered(NamedTuple):
     one depend on the row's metadata."""
 
     tools: list[tuple[Source, Offer]]
-    schemas: list[dict[str, Any]]
+    schemas: list[ToolSchema]
     id: str
     reads_row: bool
 
@@ -54,7 +55,7 @@ class Toolbox:
         self._tools_by_groups: dict[Hashable, list[tuple[Source, Offer]]] = {}
         self._offered: dict[Hashable, Offered] = {}
 
-    async def prepare(self, prompts: list[dict[str, Any]]) -> None:
+    async def prepare(self, prompts: list[Prompt]) -> None:
         """Asks the sources for the tools of these prompts. Raises InputError with every fault, also for a row that names
         an unknown tool."""
         self.refuse(prompts)
@@ -76,16 +77,16 @@ class Toolbox:
                     faults.add(f"{prompt['source']}: /tools: there is no tool '{name}'; there are: {there_are}")
         faults.check()
 
-    def refuse(self, prompts: list[dict[str, Any]]) -> None:
+    def refuse(self, prompts: list[Prompt]) -> None:
         """Raises InputError for rows whose sandbox is invalid, whatever is installed here."""
         if self._sandboxes:
             self._sandboxes.check(prompts)
 
-    def sandbox_version(self, prompt: dict[str, Any]) -> str | None:
+    def sandbox_version(self, prompt: Prompt) -> str | None:
         """As Sandboxes.version."""
         return self._sandboxes.version(prompt) if self._sandboxes else None
 
-    async def ready(self, prompts: list[dict[str, Any]]) -> None:
+    async def ready(self, prompts: list[Prompt]) -> None:
         """Checks that the tools of these prompts are available, before anything is bought. Raises InputError."""
         if self._sandboxes:
             await self._sandboxes.ready(prompts)
@@ -98,11 +99,11 @@ class Toolbox:
         if self._sandboxes:
             await self._sandboxes.close()
 
-    def names(self, prompt: dict[str, Any]) -> list[str]:
+    def names(self, prompt: Prompt) -> list[str]:
         """The names of all tools that a row like this may ask for."""
         return [offer.name for _, offer in self._tools(self._groups(prompt))]
 
-    def offered(self, prompt: dict[str, Any]) -> Offered:
+    def offered(self, prompt: Prompt) -> Offered:
         """The tools that a prompt is offered: all, or those that its row names."""
         names, groups = prompt.get("tools"), self._groups(prompt)
         key = None if names is None else tuple(names), groups
@@ -115,7 +116,7 @@ class Toolbox:
         return self._offered[key]
 
     @asynccontextmanager
-    async def open(self, prompt: dict[str, Any], sample: int = 0) -> AsyncIterator[Session]:
+    async def open(self, prompt: Prompt, sample: int = 0) -> AsyncIterator[Session]:
         """The tools for one rollout of a prompt. Each is opened when it is first needed, and all are closed at the end."""
         offered = self.offered(prompt).tools
         session = Session(prompt | {"sample": sample}, offered, self._limits, self._sandboxes, self._places)
@@ -124,10 +125,10 @@ class Toolbox:
         finally:
             await session.close()
 
-    async def _ask(self, group: tuple[int, Hashable], source: Source, prompt: dict[str, Any]) -> None:
+    async def _ask(self, group: tuple[int, Hashable], source: Source, prompt: Prompt) -> None:
         self._offers[group] = await source.offers(prompt)
 
-    def _groups(self, prompt: dict[str, Any]) -> tuple[Hashable, ...]:
+    def _groups(self, prompt: Prompt) -> tuple[Hashable, ...]:
         return tuple(source.group(prompt) for source in self._sources)
 
     def _tools(self, groups: tuple[Hashable, ...]) -> list[tuple[Source, Offer]]:
@@ -146,9 +147,7 @@ class Toolbox:
 
 
 @asynccontextmanager
-async def opened(
-    params: dict[str, Any], prompts: list[dict[str, Any]], lists: ToolLists | None = None
-) -> AsyncIterator[Toolbox]:
+async def opened(params: Params, prompts: list[Prompt], lists: ToolLists | None = None) -> AsyncIterator[Toolbox]:
     """The toolbox that params.yaml describes, prepared for these prompts; `lists` remembers what servers offer."""
     toolbox = load(params, lists=lists)
     try:
@@ -158,7 +157,7 @@ async def opened(
         await toolbox.close()
 
 
-def load(params: dict[str, Any], tools_file: Path | str = "tools.py", lists: ToolLists | None = None) -> Toolbox:
+def load(params: Params, tools_file: Path | str = "tools.py", lists: ToolLists | None = None) -> Toolbox:
     """The toolbox that params.yaml describes. Raises InputError with every fault of every tool, as `tools.py:line: …`."""
     agent = params["agent"]
     functions = python_source.load(tools_file)

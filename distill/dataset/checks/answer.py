@@ -1,9 +1,8 @@
 """The answer is the expected one, where one is expected."""
 
-from typing import Any
-
 from distill.dataset.checks.context import CheckContext
 from distill.dataset.checks.fault import Fault
+from distill.records.types import Row
 
 ADVICE = (
     "the teacher answers wrongly, or in another form than 'Answer: ...': see outcome.answer; show it how"
@@ -11,7 +10,7 @@ ADVICE = (
 )
 
 
-def check(row: dict[str, Any], context: CheckContext) -> Fault | None:
+def check(row: Row, context: CheckContext) -> Fault | None:
     expected, correct = row["metadata"].get("expected_answer"), row["outcome"]["correct"]
     if correct or expected is None:
         return None

@@ -5,13 +5,15 @@ from typing import Any
 
 import re2
 
+from distill.records.types import Row
+
 
 def pattern(*alternatives: str) -> Any:
     """One case-insensitive RE2 alternation: linear in the text, however many alternatives there are."""
     return re2.compile("(?i)" + "|".join(f"(?:{alternative})" for alternative in alternatives))
 
 
-def turns(row: dict[str, Any], key: str = "content") -> Iterator[tuple[int, str]]:
+def turns(row: Row, key: str = "content") -> Iterator[tuple[int, str]]:
     """(place, text) of the assistant's messages that have text, or of their `reasoning_content`; curly apostrophes made
     straight."""
     for place, message in enumerate(row["messages"]):

@@ -1,16 +1,15 @@
 """Every tool call is one that its tool can take: the tool is known and the arguments satisfy its schema."""
 
-from typing import Any
-
 from distill.dataset.checks.context import CheckContext
 from distill.dataset.checks.fault import Fault, listed
+from distill.records.types import Row
 from distill.tools import arguments
 
 ADVICE = "the teacher calls tools wrongly: see the details, improve the tools' descriptions, or take a stronger model"
 MASKS = True
 
 
-def check(row: dict[str, Any], context: CheckContext) -> Fault | None:
+def check(row: Row, context: CheckContext) -> Fault | None:
     faults = []
     for place, message in enumerate(row["messages"]):
         for number, call in enumerate(message.get("tool_calls", ())):

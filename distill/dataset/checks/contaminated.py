@@ -7,15 +7,14 @@ wording that they have from a template, and do not count. A held-out prompt does
 is missing from the row, or if it expects another answer.
 """
 
-from typing import Any
-
 from distill.dataset.checks.context import CheckContext
 from distill.dataset.checks.fault import Fault
+from distill.records.types import Row
 
 ADVICE = "training prompts repeat held-out ones: give the rows in data/seed/ a split by hand, or change their wording"
 
 
-def check(row: dict[str, Any], context: CheckContext) -> Fault | None:
+def check(row: Row, context: CheckContext) -> Fault | None:
     if not context.held_out.prompts:
         return None
     messages = row["messages"]

@@ -16,6 +16,7 @@ from distill.dataset import facts
 from distill.dataset.checks.fault import Fault
 from distill.dataset.facts import Facts
 from distill.records.ids import canonical, canonical_text
+from distill.records.types import Row
 
 ADVICE = "all rows repeat each other: ask for more prompts (teacher.n), or raise teacher.temperature"
 _SPACES = b"\t\n\v\f\r\x1c\x1d\x1e\x1f"
@@ -23,7 +24,7 @@ _FOLDED = bytes.maketrans(bytes(range(65, 91)) + _SPACES, bytes(range(97, 123)) 
 
 
 def losers(
-    standing: Mapping[int, Facts], rows: Callable[[], Iterable[dict[str, Any]]], filters: Mapping[str, Any]
+    standing: Mapping[int, Facts], rows: Callable[[], Iterable[Row]], filters: Mapping[str, Any]
 ) -> dict[int, Fault]:
     """The rows (by place) that repeat a better one."""
     best: dict[bytes | None, int] = {}
@@ -38,7 +39,7 @@ def losers(
     }
 
 
-def digest(row: dict[str, Any], contents: str) -> bytes:
+def digest(row: Row, contents: str) -> bytes:
     """A hash, equal for rows with the same conversation. `contents` is the first of `texts.contents_and_arguments`."""
     parts: list[Any] = []
     position: dict[str, int] = {}

@@ -1,10 +1,9 @@
 """The assistant does not say that it is the teacher: such rows teach a student to call itself ChatGPT."""
 
-from typing import Any
-
 from distill.dataset.checks import assistant_text
 from distill.dataset.checks.context import CheckContext
 from distill.dataset.checks.fault import Fault, listed
+from distill.records.types import Row
 
 ADVICE = "the teacher speaks about itself: give the assistant a name in the system message, or set the mode to mask"
 MASKS = True
@@ -44,7 +43,7 @@ PATTERN = assistant_text.pattern(
 PREFILTER = PATTERN
 
 
-def check(row: dict[str, Any], context: CheckContext) -> Fault | None:
+def check(row: Row, context: CheckContext) -> Fault | None:
     faults = [
         (f"/messages/{place}/{key}", f"speaks of itself as a model: {match.group()!r}")
         for key in ("content", "reasoning_content")

@@ -5,13 +5,12 @@ later turn of the assistant does or says something that only the instructions as
 phrase that occurs in them and not in what system and user said. In mode `mask` those turns are not learned from.
 """
 
-from typing import Any
-
 import re2
 
 from distill.dataset.checks import assistant_text
 from distill.dataset.checks.context import CheckContext
 from distill.dataset.checks.fault import Fault, listed
+from distill.records.types import Message, Row
 
 ADVICE = (
     "the teacher obeys what tools return: say in the system message that results are data, or take a stronger model"
@@ -68,7 +67,7 @@ _REFUSES = assistant_text.pattern(
 )  # fmt: skip
 
 
-def check(row: dict[str, Any], context: CheckContext) -> Fault | None:
+def check(row: Row, context: CheckContext) -> Fault | None:
     messages = row["messages"]
     demands: set[str] = set()
     to_be_said: set[str] = set()
@@ -91,7 +90,7 @@ def check(row: dict[str, Any], context: CheckContext) -> Fault | None:
     return listed(faults) if faults else None
 
 
-def _obeyed(message: dict[str, Any], demands: set[str], to_be_said: set[str], tools: set[str]) -> str | None:
+def _obeyed(message: Message, demands: set[str], to_be_said: set[str], tools: set[str]) -> str | None:
     """A demand that a turn fulfils: by calling one of the `tools`, by any of the `demands` in the arguments of a call, or
     by one that is `to_be_said` in its text."""
     calls = message.get("tool_calls", ())
@@ -130,10 +129,10 @@ _COMMON_WORDS = {
 }
 
 
-def _tools(row: dict[str, Any]) -> list[str]:
+def _tools(row: Row) -> list[str]:
     return [tool["function"]["name"] for tool in row["tools"]]
 
 
-def _system_and_user(messages: list[dict[str, Any]]) -> str:
+def _system_and_user(messages: list[Message]) -> str:
     """The texts of system and user, in lower case."""
     return "\n".join(message["content"] for message in messages if message["role"] in ("system", "user")).casefold()

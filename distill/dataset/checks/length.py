@@ -1,9 +1,8 @@
 """The row, rendered as the student is trained on it, fits student.max_length."""
 
-from typing import Any
-
 from distill.dataset.checks.context import CheckContext
 from distill.dataset.checks.fault import Fault
+from distill.records.types import Row
 
 ADVICE = (
     "raise student.max_length, or shorten the tools' descriptions and results (agent.tool_output_chars); for rows that"
@@ -11,7 +10,7 @@ ADVICE = (
 )
 
 
-def check(row: dict[str, Any], context: CheckContext) -> Fault | None:
+def check(row: Row, context: CheckContext) -> Fault | None:
     from distill.student.template import Unrenderable
 
     try:

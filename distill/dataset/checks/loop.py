@@ -4,11 +4,11 @@ Polling is no loop, since the result changes. In mode `mask` the turns from the 
 """
 
 from collections import defaultdict
-from typing import Any
 
 from distill.dataset.checks.context import CheckContext
 from distill.dataset.checks.fault import Fault, listed
 from distill.records.ids import canonical_text
+from distill.records.types import Message, Row
 
 ADVICE = "the teacher repeats its calls: say in the tools' results what to do next, or take a stronger model"
 MASKS = True
@@ -16,7 +16,7 @@ MOST = 2
 """Times that the same call may give the same result."""
 
 
-def check(row: dict[str, Any], context: CheckContext) -> Fault | None:
+def check(row: Row, context: CheckContext) -> Fault | None:
     if row["outcome"]["tool_calls"] <= MOST or not _repeats(row["messages"]):
         return None
     seen: dict[tuple[str, str, str], list[int]] = defaultdict(list)
@@ -37,7 +37,7 @@ def check(row: dict[str, Any], context: CheckContext) -> Fault | None:
     return listed(faults) if faults else None
 
 
-def _repeats(messages: list[dict[str, Any]]) -> bool:
+def _repeats(messages: list[Message]) -> bool:
     """Whether any tool is called more than MOST times: a cheap test that most rows fail."""
     names = [call["function"]["name"] for message in messages for call in message.get("tool_calls", ())]
     return len(names) - len(set(names)) >= MOST and any(names.count(name) > MOST for name in set(names))

@@ -8,12 +8,13 @@ from typing import Any
 from distill.dataset import facts
 from distill.dataset.checks.fault import Fault
 from distill.dataset.facts import Facts
+from distill.records.types import Row
 
 ADVICE = "raise filter.max_per_prompt"
 
 
 def losers(
-    standing: Mapping[int, Facts], rows: Callable[[], Iterable[dict[str, Any]]], filters: Mapping[str, Any]
+    standing: Mapping[int, Facts], rows: Callable[[], Iterable[Row]], filters: Mapping[str, Any]
 ) -> dict[int, Fault]:
     """The rows (by place) that are not among the best of their prompt."""
     most = filters["max_per_prompt"]

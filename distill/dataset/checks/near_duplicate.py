@@ -22,6 +22,7 @@ from distill.dataset.checks.fault import Fault
 from distill.dataset.facts import Facts
 from distill.dataset.prompt_words import PromptWords, answers_differ, numbers, of_messages, role_text
 from distill.records.ids import canonical
+from distill.records.types import Row
 
 ADVICE = "all prompts are nearly the same: write others, or keep them all with filter.near_duplicate: off"
 ALIKE = 0.7
@@ -29,7 +30,6 @@ ALIKE = 0.7
 CHUNK = 2_000
 """Prompts that are hashed at once."""
 
-Row = dict[str, Any]
 Text = tuple[PromptWords, np.ndarray[Any, Any]]
 """The words of a prompt, and the hashes of its word sequences, sorted, each once."""
 

@@ -1,15 +1,14 @@
 """The checks of `checks.py`: the user's own functions under `@check`."""
 
-from typing import Any
-
 from distill.dataset.checks.context import CheckContext
 from distill.dataset.checks.fault import Fault, listed
+from distill.records.types import Row
 
 ADVICE = "your own checks in checks.py say why"
 MASKS = True
 
 
-def check(row: dict[str, Any], context: CheckContext) -> Fault | None:
+def check(row: Row, context: CheckContext) -> Fault | None:
     faults = [(name, fault) for name, check in context.own.items() if (fault := check(row)) is not None]
     if not faults:
         return None

@@ -1,14 +1,13 @@
 """Every tool call has exactly one result, right after it."""
 
-from typing import Any
-
 from distill.dataset.checks.context import CheckContext
 from distill.dataset.checks.fault import Fault, listed
+from distill.records.types import Row
 
 ADVICE = "tool calls and results do not belong together: rollouts from elsewhere may need their ids repaired"
 
 
-def check(row: dict[str, Any], context: CheckContext) -> Fault | None:
+def check(row: Row, context: CheckContext) -> Fault | None:
     """Finds calls without a result, results without a call, and ids that repeat within a turn."""
     faults: list[tuple[str, str]] = []
     waiting: dict[str, int] = {}

@@ -5,13 +5,12 @@ Off by default: many prompts are about such data. What is found is never shown. 
 do not count; cards and IBANs only with the right check digits.
 """
 
-from typing import Any
-
 import re2
 
 from distill.dataset.checks.context import CheckContext
 from distill.dataset.checks.fault import Fault, listed
 from distill.dataset.checks.texts import texts
+from distill.records.types import Row
 
 ADVICE = "personal data is in the prompts or in what the tools return: make it up instead"
 PATTERN = re2.compile(
@@ -29,7 +28,7 @@ NAMES = {"email": "an e-mail address", "iban": "an IBAN", "card": "the number of
          "ssn": "a social security number", "telephone": "a telephone number"}  # fmt: skip
 
 
-def check(row: dict[str, Any], context: CheckContext) -> Fault | None:
+def check(row: Row, context: CheckContext) -> Fault | None:
     faults = [(pointer, f"holds {NAMES[kind]}") for pointer, text in texts(row) for kind in sorted(_kinds(text))]
     return listed(faults) if faults else None
 

@@ -3,11 +3,10 @@
 Off by default: refusals of harmful requests may be what the student is to keep.
 """
 
-from typing import Any
-
 from distill.dataset.checks import assistant_text
 from distill.dataset.checks.context import CheckContext
 from distill.dataset.checks.fault import Fault, listed
+from distill.records.types import Row
 
 ADVICE = "the teacher refuses: say in the system message what is allowed, or change the prompts"
 MASKS = True
@@ -38,7 +37,7 @@ PATTERN = assistant_text.pattern(
 _IDIOM = assistant_text.pattern(r"\b(?:can't|cannot) help (?:but\b|\w+ing\b)")
 
 
-def check(row: dict[str, Any], context: CheckContext) -> Fault | None:
+def check(row: Row, context: CheckContext) -> Fault | None:
     faults = []
     for place, text in assistant_text.turns(row):
         if match := PATTERN.search(_IDIOM.sub("", text[:OPENING])):

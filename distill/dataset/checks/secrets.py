@@ -4,18 +4,17 @@ What is found is never shown. A credential stays in the data when its turn is ma
 out of the prompts or tools, and revoke it.
 """
 
-from typing import Any
-
 from distill.dataset.checks.context import CheckContext
 from distill.dataset.checks.fault import Fault, listed
 from distill.dataset.checks.texts import texts
 from distill.records.credentials import KNOWN
+from distill.records.types import Row
 
 ADVICE = "credentials are in the prompts or in what the tools return: see the pointers, take them out, and revoke them"
 PREFILTER = KNOWN
 
 
-def check(row: dict[str, Any], context: CheckContext) -> Fault | None:
+def check(row: Row, context: CheckContext) -> Fault | None:
     faults = [
         (pointer, f"holds a credential ({match.lastgroup})")
         for pointer, text in texts(row)

@@ -1,13 +1,14 @@
 """Every text of a row that a person, a model or a tool wrote, with its pointer."""
 
 from collections.abc import Iterator
-from typing import Any
+
+from distill.records.types import Row
 
 APART = "\n\0\n"
 """Between two texts: no pattern goes across it, and it ends a line, a word and a run of spaces as the end of a text does."""
 
 
-def texts(row: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def texts(row: Row) -> Iterator[tuple[str, str]]:
     """(pointer, text) of all contents, reasoning and arguments."""
     for place, message in enumerate(row["messages"]):
         for key in ("content", "reasoning_content"):
@@ -18,7 +19,7 @@ def texts(row: dict[str, Any]) -> Iterator[tuple[str, str]]:
                 yield f"/messages/{place}/tool_calls/{number}/function/arguments", text
 
 
-def contents_and_arguments(row: dict[str, Any]) -> tuple[str, str]:
+def contents_and_arguments(row: Row) -> tuple[str, str]:
     """All contents and reasoning as one text, and the arguments of all calls as another."""
     contents, arguments = [], []
     for message in row["messages"]:

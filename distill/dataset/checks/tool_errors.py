@@ -3,24 +3,23 @@
 In mode `mask` the turns whose calls all failed are not learned from.
 """
 
-from typing import Any
-
 from distill.dataset.checks.context import CheckContext
 from distill.dataset.checks.fault import Fault
 from distill.records.tool_error import TOOL_ERROR
+from distill.records.types import Row
 
 ADVICE = "the tools fail often: read the results in rollouts/, repair the tools, or raise filter.max_tool_errors"
 MASKS = True
 
 
-def check(row: dict[str, Any], context: CheckContext) -> Fault | None:
+def check(row: Row, context: CheckContext) -> Fault | None:
     count = row["outcome"]["tool_errors"]
     if count <= context.max_tool_errors:
         return None
     return Fault(f"{count} tool calls failed, filter.max_tool_errors is {context.max_tool_errors}", _turns(row))
 
 
-def _turns(row: dict[str, Any]) -> tuple[str, ...]:
+def _turns(row: Row) -> tuple[str, ...]:
     """The turns all of whose calls failed."""
     any_succeeded: dict[int, bool] = {}
     turn = 0

@@ -11,6 +11,7 @@ from typing import Any
 
 from distill.dataset.checks.context import CheckContext
 from distill.dataset.checks.fault import Fault, listed
+from distill.records.types import Row, ToolSchema
 from distill.tools.schema_words import resolved, steps
 
 ADVICE = (
@@ -24,12 +25,12 @@ Offer = Callable[[list[dict[str, Any]]], str | None]
 Path = tuple[str | int, ...]
 
 
-def check(row: dict[str, Any], context: CheckContext) -> Fault | None:
+def check(row: Row, context: CheckContext) -> Fault | None:
     faults = context.unseen(row["tools"]) if row["tools"] else []
     return listed(faults) if faults else None
 
 
-def unseen(tools: list[dict[str, Any]], offer: Offer) -> list[tuple[str, str]]:
+def unseen(tools: list[ToolSchema], offer: Offer) -> list[tuple[str, str]]:
     """What the prompt lacks of each tool that it does not show whole, with the JSON pointer of the tool."""
     text = offer(tools)
     if text is None:  # where the template cannot render the row at all, the check `length` reports it

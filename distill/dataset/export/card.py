@@ -4,7 +4,6 @@ import subprocess
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -12,6 +11,7 @@ from distill.dataset.export.huggingface import FEATURES
 from distill.records import jsonl
 from distill.records.faults import InputError
 from distill.records.ids import file_hash
+from distill.records.types import Params, Row
 
 REPORT = Path("reports/filter.json")
 SIZES = [
@@ -26,7 +26,7 @@ MOST_TOOLS = 20
 """Tools that the card lists."""
 
 
-def card(train: Path, rows: Iterable[dict[str, Any]], params: dict[str, Any]) -> str:
+def card(train: Path, rows: Iterable[Row], params: Params) -> str:
     """The text of README.md for the rows of `train`; the same rows, params and commit give the same card."""
     teachers: Counter[str] = Counter()
     tools: Counter[str] = Counter()

@@ -7,6 +7,7 @@ Arrow would give every row the keys of all others. TRL parses `tools` itself.
 from typing import Any
 
 from distill.records import jsonl
+from distill.records.types import Row
 
 AS_TEXT = ("tools", "metadata", "outcome")
 COLUMNS = {"prompt_id": "string", "rollout_id": "string", "sample": "int64", "split": "string", "teacher": "string"}
@@ -40,6 +41,6 @@ FEATURES: list[dict[str, Any]] = [
 the first time (a call, a thought) makes `load_dataset` fail."""
 
 
-def export(row: dict[str, Any]) -> dict[str, Any]:
+def export(row: Row) -> dict[str, Any]:
     """The row as columns of plain types."""
     return {key: jsonl.dumps(value).decode() if key in AS_TEXT else value for key, value in row.items()}

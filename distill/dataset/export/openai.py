@@ -7,6 +7,7 @@ assistant's, no key but the documented ones. The model learns from every assista
 from typing import Any
 
 from distill.dataset.export import NotRepresentable
+from distill.records.types import Row
 
 COMMON_KEYS = ("role", "content", "name")
 KEYS = {
@@ -18,7 +19,7 @@ KEYS = {
 TOOL_KEYS = ("name", "description", "parameters", "strict")
 
 
-def export(row: dict[str, Any], parallel: bool) -> dict[str, Any]:
+def export(row: Row, parallel: bool) -> dict[str, Any]:
     """The row for OpenAI. `parallel`: whether any row of the dataset calls several tools in one turn.
 
     It goes into every row with tools, because it is part of what the model reads: train and serve with the same value.
@@ -36,7 +37,7 @@ def export(row: dict[str, Any], parallel: bool) -> dict[str, Any]:
     return {"messages": messages} | ({"tools": tools, "parallel_tool_calls": parallel} if tools else {})
 
 
-def calls_in_parallel(row: dict[str, Any]) -> bool:
+def calls_in_parallel(row: Row) -> bool:
     """Whether a turn of the row calls more than one tool."""
     return any(len(message.get("tool_calls", [])) > 1 for message in row["messages"])
 

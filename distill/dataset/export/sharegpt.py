@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from distill.dataset.export import NotRepresentable
+from distill.records.types import Message, Row
 
 DATASET_INFO = {
     "distill": {
@@ -22,7 +23,7 @@ DATASET_INFO = {
 BETWEEN_RESULTS = "\n</tool_response>\n<tool_response>\n"
 
 
-def export(row: dict[str, Any]) -> dict[str, Any]:
+def export(row: Row) -> dict[str, Any]:
     """The row as `conversations` and `tools`. Raises NotRepresentable."""
     turns: list[dict[str, str]] = []
     for message in row["messages"]:
@@ -36,7 +37,7 @@ def export(row: dict[str, Any]) -> dict[str, Any]:
     return {"conversations": turns, "tools": orjson.dumps(tools).decode() if tools else ""}
 
 
-def _turn(message: dict[str, Any]) -> tuple[str, str]:
+def _turn(message: Message) -> tuple[str, str]:
     """The `from` and `value` of a message. Raises NotRepresentable."""
     role, content = message["role"], message.get("content") or ""
     if role != "assistant":

@@ -8,6 +8,7 @@ from distill.agent.rollout import Conversation, retry_if_tools_lost, run
 from distill.answers import correct, extract, judge
 from distill.records.faults import InputError
 from distill.records.spoken import begin
+from distill.records.types import Message, Metadata, Params, Prompt, Rollout, Sampling, ToolCall, ToolSchema
 from distill.student import hub
 from distill.student.render import as_said
 from distill.teacher import request as requests
@@ -20,11 +21,11 @@ from distill.tools.toolbox import Toolbox
 
 async def evaluate(
     who: str,
-    prompts: list[dict[str, Any]],
+    prompts: list[Prompt],
     model: Model,
-    sampling: dict[str, Any],
+    sampling: Sampling,
     toolbox: Toolbox,
-    params: dict[str, Any],
+    params: Params,
     on_done: Callable[[dict[str, Any]], None],
 ) -> list[dict[str, Any]]:
     """One conversation per prompt (schemas/evaluated.schema.json), in the order of the prompts.
@@ -36,22 +37,22 @@ async def evaluate(
     places = asyncio.Semaphore(model.places)
     any_answer = False
 
-    async def converse(prompt: dict[str, Any]) -> tuple[Conversation, list[dict[str, Any]]]:
+    async def converse(prompt: Prompt) -> tuple[Conversation, list[ToolSchema]]:
         async with toolbox.open(prompt) as session:
 
-            async def ask(messages: list[dict[str, Any]]) -> Answer:
+            async def ask(messages: list[Message]) -> Answer:
                 nonlocal any_answer
                 session.start()
                 answer = await model.ask(requests.build(model.identity, messages, session.schemas, sampling))
                 any_answer = True
                 return {**answer, "message": as_said(answer["message"])}
 
-            async def call(tool_call: dict[str, Any]) -> str:
+            async def call(tool_call: ToolCall) -> str:
                 return (await session.call(tool_call)).content
 
             return await run(prompt["messages"], ask, call, params["agent"]["max_turns"]), session.schemas
 
-    async def evaluate_prompt(prompt: dict[str, Any]) -> dict[str, Any]:
+    async def evaluate_prompt(prompt: Prompt) -> dict[str, Any]:
         async with places:
             conversation, offered = await retry_if_tools_lost(lambda: converse(prompt))
         record = from_conversation(who, prompt, conversation, offered)
@@ -73,7 +74,7 @@ async def evaluate(
     return records
 
 
-def _unreachable(who: str, reason: str, params: dict[str, Any]) -> InputError:
+def _unreachable(who: str, reason: str, params: Params) -> InputError:
     path, url = params["student"]["path"], params["runtime"]["student_url"]
     name = hub.without_revision(path)
     needed = f"; runtime.student_url ({url}) has to serve the base as {name} and the adapter as student"
@@ -81,7 +82,7 @@ def _unreachable(who: str, reason: str, params: dict[str, Any]) -> InputError:
 
 
 def from_conversation(
-    who: str, prompt: dict[str, Any], conversation: Conversation, offered: list[dict[str, Any]]
+    who: str, prompt: Prompt, conversation: Conversation, offered: list[ToolSchema]
 ) -> dict[str, Any]:
     """The exam record of a conversation with the tools `offered`."""
     return {
@@ -95,7 +96,7 @@ def from_conversation(
     }
 
 
-def from_rollout(rollout: dict[str, Any]) -> dict[str, Any]:
+def from_rollout(rollout: Rollout) -> dict[str, Any]:
     """The exam record of a teacher's rollout on a held-out prompt."""
     return {
         "who": "teacher",
@@ -116,7 +117,7 @@ def _error(who: str, error: dict[str, Any] | None) -> dict[str, Any] | None:
     return {"kind": error["kind"], "where": where, "message": error["message"]}
 
 
-def settle(exams: dict[str, list[dict[str, Any]]], prompts: list[dict[str, Any]], params: dict[str, Any]) -> None:
+def settle(exams: dict[str, list[dict[str, Any]]], prompts: list[Prompt], params: Params) -> None:
     """Asks the judge about every answer that is still open (`answer_type: judge`), and writes its rulings into the exam
     records. Raises InputError as `judge.rulings`.
     """
@@ -133,7 +134,7 @@ def settle(exams: dict[str, list[dict[str, Any]]], prompts: list[dict[str, Any]]
 
 
 def judged(
-    messages: list[dict[str, Any]], prompt: int, metadata: dict[str, Any], status: str, offered: list[dict[str, Any]]
+    messages: list[Message], prompt: int, metadata: Metadata, status: str, offered: list[ToolSchema]
 ) -> dict[str, Any]:
     """The results of a conversation: its answer, whether that is right (of a completed one only), and its tool calls. The
     first `prompt` messages are the prompt."""

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.records.spoken import unlearned
+from distill.records.types import Rollout
 from distill.student import base
 from distill.student.render import IGNORED, TokenSequence, render
 from distill.student.serving.loaded import Loaded, free_memory
@@ -14,7 +15,7 @@ ROLLOUTS = 16
 """Enough to tell a loss of 0.1 from one of 0.2; each costs a forward pass of base and of student."""
 
 
-def loss(rollouts: list[dict[str, Any]], path: str, adapter: Path) -> dict[str, Any] | None:
+def loss(rollouts: list[Rollout], path: str, adapter: Path) -> dict[str, Any] | None:
     """Nats per learned token of base and student on the first completed rollouts of the teacher, rendered with the
     adapter's template. None where none is completed, can be rendered, and fits the student's context and memory."""
     tokenizer = read_tokenizer(adapter, (adapter / "chat_template.jinja").read_text(encoding="utf-8"))

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from distill.answers import types
+from distill.records.types import Message, Metadata, Prompt, Row
 
 Z95 = 1.959964
 """Quantile of the normal distribution for a 95 % interval."""
@@ -121,7 +122,7 @@ def _interval(drawn: list[float]) -> list[float]:
     return [round(drawn[int(part * (len(drawn) - 1))], 4) for part in (0.025, 0.975)]
 
 
-def by_metadata(prompts: list[dict[str, Any]], exams: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+def by_metadata(prompts: list[Prompt], exams: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     """Accuracy of each model by the type of answer, and by the values of every other metadata key that sorts the
     prompts into two to eight groups, over the prompts whose answers are known."""
     right = {who: {record["prompt_id"]: record["correct"] for record in records} for who, records in exams.items()}
@@ -148,11 +149,11 @@ def by_metadata(prompts: list[dict[str, Any]], exams: dict[str, list[dict[str, A
     return table
 
 
-def _answer_type(metadata: dict[str, Any]) -> dict[str, str]:
+def _answer_type(metadata: Metadata) -> dict[str, str]:
     return {"answer_type": ", ".join(types(metadata))} if metadata.get("expected_answer") is not None else {}
 
 
-def shared_with_training(held_out: list[dict[str, Any]], rows: Iterable[dict[str, Any]]) -> dict[str, float | None]:
+def shared_with_training(held_out: list[Prompt], rows: Iterable[Row]) -> dict[str, float | None]:
     """For each metadata key: the share of held-out prompts with a value that a training row has too.
 
     A list counts as shared when any of its items is. `prompt` is the share of prompts whose messages, word for word, are
@@ -170,7 +171,7 @@ def shared_with_training(held_out: list[dict[str, Any]], rows: Iterable[dict[str
     return shares | {"prompt": _share_seen([{_words(prompt["messages"])} for prompt in held_out], begun)}
 
 
-def _words(messages: list[dict[str, Any]]) -> bytes:
+def _words(messages: list[Message]) -> bytes:
     """The messages as bytes, without `weight`."""
     return orjson.dumps([{key: value for key, value in message.items() if key != "weight"} for message in messages])
 
@@ -179,12 +180,12 @@ def _share_seen(values: list[set[bytes]], seen: set[bytes]) -> float | None:
     return share(sum(bool(value & seen) for value in values), len(values))
 
 
-def _values(prompt: dict[str, Any], key: str) -> set[bytes]:
+def _values(prompt: Prompt, key: str) -> set[bytes]:
     value = prompt["metadata"].get(key)
     return {orjson.dumps(item) for item in (value if isinstance(value, list) else [] if value is None else [value])}
 
 
-def _grouping_keys(prompts: list[dict[str, Any]]) -> list[str]:
+def _grouping_keys(prompts: list[Prompt]) -> list[str]:
     values: dict[str, set[str]] = {}
     for prompt in prompts:
         for key, value in prompt["metadata"].items():

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from distill.records.types import ToolSchema
 from distill.student.serving.calls_as_code import BareCalls, Call, PythonCalls
 
 NAME, KEY, VALUE, OTHER, LAST = (f"Qz{word}" for word in ("name", "key", "value", "other", "last"))
@@ -51,7 +52,7 @@ class JsonCalls:
     close: re.Pattern[str]
     """What follows the arguments."""
 
-    def read(self, text: str, tools: list[dict[str, Any]]) -> list[Call]:
+    def read(self, text: str, tools: list[ToolSchema]) -> list[Call]:
         """The calls in a text, of whatever tools."""
         calls: list[Call] = []
         place = 0
@@ -77,7 +78,7 @@ class TaggedCalls:
     close: re.Pattern[str]
     """What follows the arguments."""
 
-    def read(self, text: str, tools: list[dict[str, Any]]) -> list[Call]:
+    def read(self, text: str, tools: list[ToolSchema]) -> list[Call]:
         """The calls in a text, values read as the schemas of `tools` say."""
         calls: list[Call] = []
         place = 0
@@ -128,7 +129,7 @@ def _first(text: str) -> str:
     return re.escape(first[1]) if first else r"\Z"
 
 
-def properties(name: str, tools: list[dict[str, Any]]) -> dict[str, Any]:
+def properties(name: str, tools: list[ToolSchema]) -> dict[str, Any]:
     """The schemas of the parameters of the tool `name`, by their names."""
     named = (tool["function"] for tool in tools if tool["function"]["name"] == name)
     return next(((function.get("parameters") or {}).get("properties", {}) for function in named), {})

@@ -11,6 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from distill.records.types import ToolSchema
+
 Call = tuple[str, str]
 """A tool's name and its arguments: JSON, or the student's text where it cannot be read."""
 NOTHING = re.compile(r"\s*\)")
@@ -34,7 +36,7 @@ class PythonCalls:
     escaped: bool
     """Whether quotes, line breaks and backslashes in a text are escaped as Python has it."""
 
-    def read(self, text: str, tools: list[dict[str, Any]]) -> list[Call]:
+    def read(self, text: str, tools: list[ToolSchema]) -> list[Call]:
         """The calls in a text, of whatever tools."""
         calls: list[Call] = []
         begun = self.begin.search(text)
@@ -79,7 +81,7 @@ class BareCalls:
     quote: str
     """What is before and after a text."""
 
-    def read(self, text: str, tools: list[dict[str, Any]]) -> list[Call]:
+    def read(self, text: str, tools: list[ToolSchema]) -> list[Call]:
         """The calls in a text, of whatever tools."""
         calls: list[Call] = []
         place = 0

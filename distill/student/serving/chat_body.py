@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from distill.records.types import Message
+
 UNSUPPORTED = ("logprobs", "functions", "function_call")
 NUMBERS = {"temperature": (int, float), "top_p": (int, float), "max_tokens": (int,), "max_completion_tokens": (int,)}
 
@@ -51,7 +53,7 @@ def _forced(body: dict[str, Any]) -> list[str]:
     return forced
 
 
-def _message(place: int, message: Any) -> dict[str, Any]:
+def _message(place: int, message: Any) -> Message:
     if not isinstance(message, dict) or not isinstance(message.get("role"), str):
         raise ValueError(f"messages/{place}: an object with a role is needed")
     role = "system" if message["role"] == "developer" else message["role"]

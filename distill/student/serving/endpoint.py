@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from distill.records.types import Message
 from distill.student.serving.chat_body import plain
 from distill.student.serving.in_process import InProcess
 from distill.student.serving.remote import STUDENT, key_to_ask_for
@@ -103,7 +104,7 @@ async def _events(model: InProcess, body: dict[str, Any], named: dict[str, Any])
         answering.cancel()  # the client may have gone
 
 
-def _delta(sent: dict[str, Any], message: dict[str, Any]) -> dict[str, Any]:
+def _delta(sent: dict[str, Any], message: Message) -> dict[str, Any]:
     """The part of a message that was not sent before; empty while it is shorter, since an answer may be generated again."""
     texts = {name: text[len(sent.get(name, "")) :] for name, text in message.items() if isinstance(text, str)}
     calls = [{"index": n, **call} for n, call in enumerate(message.get("tool_calls", []))]

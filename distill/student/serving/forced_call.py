@@ -3,12 +3,13 @@
 from itertools import takewhile
 from typing import Any
 
+from distill.records.types import Message, ToolSchema
 from distill.student.serving.calls import KEY, VALUE, properties
 from distill.student.tokenizer import Tokenizer
 
 
 def openings(
-    tokenizer: Tokenizer, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None, names: list[str]
+    tokenizer: Tokenizer, messages: list[Message], tools: list[ToolSchema] | None, names: list[str]
 ) -> list[list[int]]:
     """For each of the tools `names` the tokens with which every turn begins that calls it after `messages`: up to where
     the arguments differ.

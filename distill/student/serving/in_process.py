@@ -11,6 +11,7 @@ from typing import Any
 
 import jinja2
 
+from distill.records.types import Message, Request
 from distill.student.render import as_templates_want, tools_as_served
 from distill.student.serving.forced_call import openings
 from distill.student.serving.loaded import Loaded, Over
@@ -64,7 +65,7 @@ class InProcess:
         self._arrived = asyncio.Event()
         self._work: asyncio.Task[None] | None = None
 
-    async def ask(self, request: dict[str, Any], note: Note | None = None) -> Answer:
+    async def ask(self, request: Request, note: Note | None = None) -> Answer:
         """One answer, free of charge. Raises ApiError."""
         answer = chat.parse(await self.complete(chat.body(request)), latency_ms=0.0)
         return {**answer, "response_id": None, "cost_usd": 0.0}
@@ -121,7 +122,7 @@ class InProcess:
 
         return over
 
-    def _message(self, ids: list[int], body: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+    def _message(self, ids: list[int], body: dict[str, Any]) -> tuple[Message, bool]:
         """The message that the tokens of an answer are, and whether the answer ended by itself or at a text of `stop`."""
         stopped = bool(ids) and ids[-1] in self.tokenizer.stops
         text = self.tokenizer.decode(ids[:-1] if stopped else ids)
@@ -194,7 +195,7 @@ class InProcess:
         return [answers.get(id(pending), full) for pending in batch]
 
 
-def _reason(message: dict[str, Any], stopped: bool) -> str:
+def _reason(message: Message, stopped: bool) -> str:
     if not stopped:
         return "length"
     return "tool_calls" if message.get("tool_calls") else "stop"

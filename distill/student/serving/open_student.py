@@ -6,10 +6,10 @@ where it is installed beside a CUDA device, else transformers in this process.
 
 import importlib.util
 from pathlib import Path
-from typing import Any
 
 from distill.records.faults import InputError
 from distill.records.terminal import say
+from distill.records.types import Params, Sampling, ToolSchema
 from distill.student import base, hub
 from distill.student.serving.in_process import InProcess
 from distill.student.serving.loaded import Loaded
@@ -28,7 +28,7 @@ UNREAD = 3
 NEEDED = ("adapter_config.json", TEMPLATE, "tokenizer.json")
 
 
-def open_student(params: dict[str, Any], adapter: Path, slots: int = 1) -> Model:
+def open_student(params: Params, adapter: Path, slots: int = 1) -> Model:
     """The student of `student.path` with its adapter; `lora` in the sampling turns it on (scale 1) or off (0).
 
     `slots`: conversations that llama.cpp has side by side. One is as fast on two cores as four, and gives the same answers
@@ -69,12 +69,12 @@ def _unread_calls(tokenizer: Tokenizer) -> UnreadCalls | None:
     except InputError:  # only the server knows the form of the calls
         return None
 
-    def called(text: str, tools: list[dict[str, Any]]) -> set[str]:
+    def called(text: str, tools: list[ToolSchema]) -> set[str]:
         return {call["function"]["name"] for call in known_form.read(text, tools).get("tool_calls", [])}
 
     return UnreadCalls(UNREAD, called, call_parser(tokenizer))
 
 
-def greedy(max_output_tokens: int, adapter_scale: float) -> dict[str, Any]:
+def greedy(max_output_tokens: int, adapter_scale: float) -> Sampling:
     """Sampling settings that always take the likeliest token, with the adapter on (1.0) or off (0.0)."""
     return {"temperature": 0, "max_tokens": max_output_tokens, "lora": [{"id": 0, "scale": adapter_scale}]}

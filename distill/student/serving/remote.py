@@ -6,9 +6,9 @@ import secrets
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from typing import Any
 
 from distill.records import credentials
+from distill.records.types import Message, Request
 from distill.student.render import tools_as_served
 from distill.student.serving import model_names
 from distill.student.serving.in_process import PLACES
@@ -64,7 +64,7 @@ class Served:
         """The student at a URL, with the key STUDENT_API_KEY where it asks for one."""
         return cls(lambda *_: nullcontext(Endpoint(url, credentials.get(KEY) or NO_KEY)), base, unread)
 
-    async def ask(self, request: dict[str, Any], note: Note | None = None) -> Answer:
+    async def ask(self, request: Request, note: Note | None = None) -> Answer:
         """One answer of base or student, as `lora` in the sampling says, free of charge. Raises ApiError; Fatal
         where the server has not both of them."""
         if self._started is None:
@@ -97,7 +97,7 @@ class Served:
                 await model_names.check(self._http, unknown, self._ask_with_retries)
                 self._known |= unknown
 
-    async def _ask_with_retries(self, request: dict[str, Any]) -> Answer:
+    async def _ask_with_retries(self, request: Request) -> Answer:
         """The answer, after retries where they may help: an error of a busy server says nothing about the student."""
         http = self._http
         assert http is not None
@@ -131,7 +131,7 @@ class Served:
         self._http = self._started = None
 
 
-def _under_both_names(message: dict[str, Any]) -> dict[str, Any]:
+def _under_both_names(message: Message) -> Message:
     """A message with its thoughts as `reasoning`, too: vLLM drops `reasoning_content`, which it once used itself."""
     thought = message.get("reasoning_content")
     return message | {"reasoning": thought} if thought else message

@@ -6,11 +6,11 @@ call), and the text that it puts around them is how the student marks them.
 
 import re
 from dataclasses import dataclass
-from typing import Any
 
 import jinja2
 
 from distill.records.faults import InputError
+from distill.records.types import Message, ToolSchema
 from distill.student.serving import calls
 from distill.student.tokenizer import Tokenizer
 
@@ -29,12 +29,12 @@ class Form:
     special: re.Pattern[str]
     """Special tokens, which are removed from the text."""
 
-    def read(self, text: str, tools: list[dict[str, Any]]) -> dict[str, Any]:
+    def read(self, text: str, tools: list[ToolSchema]) -> Message:
         """The assistant message in `text`, a turn without its end: content, thoughts, and calls with ids from call_1.
 
         `tools` are those that the student was offered. The arguments of a call are JSON, or as the student wrote them.
         """
-        message: dict[str, Any] = {"role": "assistant", "content": ""}
+        message: Message = {"role": "assistant", "content": ""}
         if self.thought and (thought := self.thought.match(text)):
             text = text[thought.end() :]
             if thought[1].strip():
@@ -84,7 +84,7 @@ def _form(tokenizer: Tokenizer) -> Form | None:
     return Form(thought=thought, calls=written, special=special) if written else None
 
 
-def rendered_turn(tokenizer: Tokenizer, message: dict[str, Any]) -> str:
+def rendered_turn(tokenizer: Tokenizer, message: Message) -> str:
     """An assistant turn after a question as the template renders it, with the token that ends it."""
     question = [{"role": "user", "content": "?"}]
     prompt = tokenizer.text(question, [calls.TOOL], True)

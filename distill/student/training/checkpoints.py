@@ -17,6 +17,7 @@ from typing import Any
 from distill.records.faults import InputError
 from distill.records.ids import content_id
 from distill.records.paths import cache_dir
+from distill.records.types import Params
 from distill.student.training.examples import Examples
 
 MARKER = "complete"
@@ -25,7 +26,7 @@ UNWRITTEN = ("inline_container.cc", "PytorchStreamWriter", "iostream error", "(o
 LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes", "flash-attn")
 
 
-def run_id(examples: Examples, params: dict[str, Any], fingerprint: str, template: str, machine: list[Any]) -> str:
+def run_id(examples: Examples, params: Params, fingerprint: str, template: str, machine: list[Any]) -> str:
     """A hash, equal for two runs that would give the same bytes: same tokens, parameters, base, libraries, code and
     `machine` (the device, and the number of processes)."""
     digest = hashlib.sha256()

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from distill.records.faults import InputError
+from distill.records.types import Row
 from distill.student.render import IGNORED, TokenSequence, render
 from distill.student.template import Unrenderable
 from distill.student.tokenizer import Tokenizer
@@ -31,7 +31,7 @@ class Examples:
         return sum(label != IGNORED for sequence in self.train for label in sequence.labels)
 
 
-def prepare(rows: Iterable[tuple[int, dict[str, Any]]], source: str, tokenizer: Tokenizer, max_length: int) -> Examples:
+def prepare(rows: Iterable[tuple[int, Row]], source: str, tokenizer: Tokenizer, max_length: int) -> Examples:
     """Renders the numbered rows of the file `source` and holds out validation prompts.
 
     No row is ever cut. Raises InputError with every fault: no rows, a row that cannot be rendered, that holds

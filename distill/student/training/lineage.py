@@ -3,6 +3,7 @@
 from importlib.metadata import version
 from typing import Any
 
+from distill.records.types import Params
 from distill.student.base import Base
 from distill.student.training.examples import Examples
 from distill.student.training.train import Trained
@@ -59,7 +60,7 @@ def report(examples: Examples, trained: Trained, base: Base, teachers: list[str]
     }
 
 
-def card(record: dict[str, Any], params: dict[str, Any]) -> str:
+def card(record: dict[str, Any], params: Params) -> str:
     """README.md of the adapter's folder, from reports/training.json and the parameters `student:`."""
     left_out = {"path", "template"} | ({"lora_rank"} if params["qlora_rank"] else set())
     shown = {name: value for name, value in params.items() if name not in left_out and value is not None}

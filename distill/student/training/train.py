@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.records.faults import InputError
+from distill.records.types import Params
 from distill.student import base_weights
 from distill.student.base import Base
 from distill.student.device import find_device
@@ -52,7 +53,7 @@ class Trained:
     speed: Speed
 
 
-def train(examples: Examples, base: Base, params: dict[str, Any], folder: Path) -> Trained:
+def train(examples: Examples, base: Base, params: Params, folder: Path) -> Trained:
     """Trains an adapter with the parameters `student:`; resumes from a checkpoint in `folder`, where there is one.
 
     In a launched process it does that process's share, and every process returns. Prints lines of progress.
@@ -94,9 +95,7 @@ def train(examples: Examples, base: Base, params: dict[str, Any], folder: Path) 
         _free(device)
 
 
-def _train(
-    examples: Examples, base: Base, params: dict[str, Any], folder: Path, device: str, fit: Fit, share: int
-) -> Trained:
+def _train(examples: Examples, base: Base, params: Params, folder: Path, device: str, fit: Fit, share: int) -> Trained:
     quiet()
     from accelerate import PartialState
     from peft import LoraConfig
@@ -161,7 +160,7 @@ def _by_step(history: list[dict[str, Any]]) -> list[dict[str, float | None]]:
     ]
 
 
-def _arguments(examples: Examples, params: dict[str, Any], folder: Path, device: str, fit: Fit, share: int) -> Any:
+def _arguments(examples: Examples, params: Params, folder: Path, device: str, fit: Fit, share: int) -> Any:
     from trl import SFTConfig
 
     steps = math.ceil(math.ceil(len(examples.train) / params["batch_size"]) * params["num_epochs"])

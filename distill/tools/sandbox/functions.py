@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.records.faults import Faults
+from distill.records.types import Prompt
 from distill.tools.python_source import PythonTools
 from distill.tools.python_tool import Tool
 from distill.tools.sandbox import runner
@@ -44,20 +45,20 @@ class SandboxTools:
         self._plain, self._sandboxes = PythonTools(file.name, tools), sandboxes
         self._source = file.read_text(encoding="utf-8") if tools else ""
 
-    def group(self, prompt: dict[str, Any]) -> bool:
+    def group(self, prompt: Prompt) -> bool:
         """Whether the row has a sandbox: only such rows are offered these tools."""
         return bool(prompt.get("docker"))
 
-    async def offers(self, prompt: dict[str, Any]) -> list[Offer]:
+    async def offers(self, prompt: Prompt) -> list[Offer]:
         """The tools in the order of the file."""
         return await self._plain.offers(prompt) if prompt.get("docker") else []
 
     @asynccontextmanager
-    async def open(self, prompt: dict[str, Any], sandbox: Sandbox) -> AsyncIterator[Caller]:
+    async def open(self, prompt: Prompt, sandbox: Sandbox) -> AsyncIterator[Caller]:
         """The tools in the rollout's sandbox."""
         yield _Calls(self, prompt, sandbox)
 
-    async def ready(self, prompts: list[dict[str, Any]]) -> None:
+    async def ready(self, prompts: list[Prompt]) -> None:
         """Loads the file in a sandbox of each image. Raises InputError where that fails."""
         faults = Faults()
         for prompt in self._sandboxes.first_of_each_image(prompts) if self.tools else []:
@@ -71,7 +72,7 @@ class SandboxTools:
     async def close(self) -> None:
         """There is nothing to close."""
 
-    async def run(self, sandbox: Sandbox, prompt: dict[str, Any], name: str | None, arguments: dict[str, Any]) -> Any:
+    async def run(self, sandbox: Sandbox, prompt: Prompt, name: str | None, arguments: dict[str, Any]) -> Any:
         """The result of a function; without a name, the names of all. Raises ToolError and SessionLost."""
         limit = LOADING_S if name is None else self.tools[name].timeout_s or self._timeout_s
         job = {
@@ -101,7 +102,7 @@ class SandboxTools:
 class _Calls:
     """The tools as one rollout calls them."""
 
-    def __init__(self, source: SandboxTools, prompt: dict[str, Any], sandbox: Sandbox):
+    def __init__(self, source: SandboxTools, prompt: Prompt, sandbox: Sandbox):
         self._source, self._prompt, self._sandbox = source, prompt, sandbox
 
     async def call(self, name: str, arguments: dict[str, Any]) -> Any:

@@ -2,9 +2,9 @@
 
 from collections.abc import AsyncIterator, Hashable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
 
 from distill.records.faults import Faults
+from distill.records.types import Prompt
 from distill.tools.mcp_connection import connected
 from distill.tools.mcp_server import McpServer
 from distill.tools.mcp_session import McpSession, Promised
@@ -30,19 +30,19 @@ class SandboxMcp:
         self._server, self._lists, self._sandboxes = server, lists, sandboxes
         self._images: dict[Hashable, McpTools] = {}
 
-    def group(self, prompt: dict[str, Any]) -> str | None:
+    def group(self, prompt: Prompt) -> str | None:
         """The version of the row's sandbox; None for a row without one, which gets no tools from here."""
         return self._sandboxes.version(prompt)
 
-    async def offers(self, prompt: dict[str, Any]) -> list[Offer]:
+    async def offers(self, prompt: Prompt) -> list[Offer]:
         """As McpTools."""
         return await self._image(prompt).all_offers() if prompt.get("docker") else []
 
-    def open(self, prompt: dict[str, Any], sandbox: Sandbox) -> AbstractAsyncContextManager[Caller]:
+    def open(self, prompt: Prompt, sandbox: Sandbox) -> AbstractAsyncContextManager[Caller]:
         """A session with the server in the rollout's sandbox."""
         return self._image(prompt).open(prompt, sandbox)
 
-    async def ready(self, prompts: list[dict[str, Any]]) -> None:
+    async def ready(self, prompts: list[Prompt]) -> None:
         """As McpTools, for each image."""
         faults = Faults()
         for prompt in {self.group(prompt): prompt for prompt in reversed(prompts) if prompt.get("docker")}.values():
@@ -53,7 +53,7 @@ class SandboxMcp:
     async def close(self) -> None:
         """There is nothing to close."""
 
-    def _image(self, prompt: dict[str, Any]) -> McpTools:
+    def _image(self, prompt: Prompt) -> McpTools:
         group = self.group(prompt)
         if group not in self._images:
             inside = Inside(self._server, self._sandboxes, prompt)
@@ -64,7 +64,7 @@ class SandboxMcp:
 class Inside:
     """Reaches the server in a container of one image; without a rollout's own, in one that is opened for `prompt`."""
 
-    def __init__(self, server: McpServer, sandboxes: Sandboxes, prompt: dict[str, Any]):
+    def __init__(self, server: McpServer, sandboxes: Sandboxes, prompt: Prompt):
         self._server, self._sandboxes, self._prompt = server, sandboxes, prompt
 
     @asynccontextmanager

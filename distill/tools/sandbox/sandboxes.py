@@ -17,6 +17,7 @@ from distill.records.faults import Faults, InputError
 from distill.records.ids import content_id
 from distill.records.lease import Lease
 from distill.records.paths import cache_dir
+from distill.records.types import Prompt
 from distill.tools.sandbox import engine, image, name, owner
 from distill.tools.sandbox.container import ContainerLimits, Sandbox
 from distill.tools.source import SessionLost
@@ -40,17 +41,17 @@ class Sandboxes:
             self._contents[docker] = image.content(docker, self._root)
         return self._contents[docker]
 
-    def version(self, prompt: dict[str, Any]) -> str | None:
+    def version(self, prompt: Prompt) -> str | None:
         """A hash of everything about a row's sandbox that its tools' results depend on; None without one."""
         if not prompt.get("docker"):
             return None
         return content_id([self.content(prompt["docker"]), asdict(self._limits), prompt.get("docker_network")])
 
-    def first_of_each_image(self, prompts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def first_of_each_image(self, prompts: list[Prompt]) -> list[Prompt]:
         """The first prompt of each image."""
         return list({prompt["docker"]: prompt for prompt in reversed(prompts) if prompt.get("docker")}.values())[::-1]
 
-    def check(self, prompts: list[dict[str, Any]]) -> None:
+    def check(self, prompts: list[Prompt]) -> None:
         """Raises InputError with every fault of the rows' `docker`, as `file:line: /docker: …`; the engine is not asked."""
         faults = Faults()
         for prompt in prompts:
@@ -69,7 +70,7 @@ class Sandboxes:
                     self.content(docker)
         faults.check()
 
-    async def ready(self, prompts: list[dict[str, Any]]) -> None:
+    async def ready(self, prompts: list[Prompt]) -> None:
         """Builds or fetches the images of these prompts. Raises InputError with every fault."""
         faults = Faults()
         for prompt in self.first_of_each_image(prompts):
@@ -78,7 +79,7 @@ class Sandboxes:
         faults.check()
 
     @asynccontextmanager
-    async def open(self, prompt: dict[str, Any]) -> AsyncIterator[Sandbox]:
+    async def open(self, prompt: Prompt) -> AsyncIterator[Sandbox]:
         """The sandbox of one rollout of this prompt. Raises SessionLost when it cannot be made."""
         try:
             image_id = await self._image(prompt["docker"])
