@@ -19,7 +19,7 @@ from distill.agent.selection import wanted
 from distill.agent.summary import Summary, table
 from distill.records import jsonl, stage
 from distill.records.types import Params, Prompt, Rollout
-from distill.teacher.open_model import longest_answer, price_of
+from distill.teacher.open_model import most_answer_tokens, price_of
 from distill.tools.tool_lists import COMMITTED, ToolLists
 
 Chosen = list[tuple[Prompt, int]]
@@ -38,7 +38,7 @@ def main(params: Params) -> None:
 
 async def _plan(chosen: Chosen, params: Params, lists: ToolLists) -> str:
     async with setting.opened(chosen, params, lists) as opened:
-        return estimate(await plan(chosen, opened), params, price_of(params), longest_answer(params))
+        return estimate(await plan(chosen, opened), params, price_of(params), most_answer_tokens(params))
 
 
 def _write(chosen: Chosen, params: Params, lists: ToolLists) -> None:

@@ -18,7 +18,7 @@ from distill.records import jsonl, params
 from distill.records.ids import content_id
 from distill.teacher import batch_endpoint, batch_file, batch_model, chat
 from distill.teacher.batch_model import BatchModel
-from distill.teacher.batch_questions import Questions
+from distill.teacher.batch_queue import BatchQueue
 from distill.teacher.budget import Budget
 from distill.teacher.errors import Transient
 from distill.teacher.halt import Halt
@@ -222,7 +222,7 @@ def test_what_is_too_much_for_the_providers_line_is_ordered_in_parts(
     ready: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An account's limit of tokens in line: the first order is above it, and waiting alone would never help."""
-    monkeypatch.setattr(batch_model, "FULL_QUEUE_S", 0.01)
+    monkeypatch.setattr(batch_model, "QUEUE_FULL_WAIT_S", 0.01)
     monkeypatch.setenv("TEACHER_API_KEY", "")
     monkeypatch.setattr(sys, "argv", ["teacher_rollouts"])
     monkeypatch.chdir(ready)
@@ -388,20 +388,18 @@ def test_what_another_run_has_bought_meanwhile_is_not_ordered(tmp_path: Path) ->
 
 
 def test_the_money_for_a_batch_is_gone_only_where_it_may_have_been_billed() -> None:
-    async def spent(end: Callable[[Questions], None]) -> float:
-        budget, questions = Budget(10), Questions()
-        questions.ask("key", {}, 3.0)
-        questions.set_aside("key", await budget.reserve(3.0))
-        end(questions)
+    async def spent(end: Callable[[BatchQueue], None]) -> float:
+        budget, queue = Budget(10), BatchQueue()
+        queue.add("key", {}, 3.0)
+        queue.set_reservation("key", await budget.reserve(3.0))
+        end(queue)
         assert budget.reserved == 0
         return budget.spent
 
-    assert asyncio.run(spent(lambda questions: questions.refused_together(["key"]))) == 0
+    assert asyncio.run(spent(lambda queue: queue.release_reservations(["key"]))) == 0
     for billed in (True, False):
         error = Transient("server", "no", maybe_billed=billed)
-        assert (
-            asyncio.run(spent(lambda questions, error=error: questions.failed("key", error, again=True))) == 3 * billed
-        )
+        assert asyncio.run(spent(lambda queue, error=error: queue.fail("key", error, retry=True))) == 3 * billed
 
 
 def test_a_batch_that_was_cancelled_is_not_ordered_again(ready: Path) -> None:

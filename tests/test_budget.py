@@ -23,7 +23,7 @@ from distill.teacher.errors import Fatal
 from distill.teacher.halt import Halt
 from distill.teacher.http import Http
 from distill.teacher.prices import Prices, find, full_price_flex, is_openai
-from distill.teacher.tariff import Tariff, longest_charged
+from distill.teacher.tariff import Tariff, max_charged_tokens
 from distill.teacher.throttle import Throttle
 
 PRICE = {"scripted": {"input": 100, "output": 1000}}
@@ -61,7 +61,7 @@ def test_every_kind_of_token_has_its_price() -> None:
     assert price.cost(usage(input_tokens=million, cache_write_tokens=million), "standard") == 2.5
     assert price.cost(usage(output_tokens=million, reasoning_tokens=million), "standard") == 10
     assert price.cost(usage(input_tokens=million, output_tokens=million), "flex") == 6
-    assert price.worst(million, million, "standard") == 12.5 and price.worst(million, million, "batch") == 6.25
+    assert price.max_cost(million, million, "standard") == 12.5 and price.max_cost(million, million, "batch") == 6.25
 
 
 def test_the_list_knows_openais_models_and_long_prompts() -> None:
@@ -161,10 +161,10 @@ def test_a_server_that_charges_for_more_than_was_asked_for_ends_the_run(asks: Ca
 
 def test_where_reasoning_comes_on_top_the_worst_case_has_it() -> None:
     grok, other = ({"provider": f"https://api.{host}/v1", "api": "chat"} for host in ("x.ai", "xx.ai"))
-    assert longest_charged(grok, 1000) == 131_072 and longest_charged(other, 1000) == 1000
-    assert longest_charged(grok | {"api": "responses"}, 1000) == 1000
+    assert max_charged_tokens(grok, 1000) == 131_072 and max_charged_tokens(other, 1000) == 1000
+    assert max_charged_tokens(grok | {"api": "responses"}, 1000) == 1000
     beyond = Tariff("https://api.x.ai/v1", lambda: Prices(3, 3, 3, 15))
-    assert beyond.worst(grok | {"sampling": {"max_tokens": 1000}}, 100, "standard") == pytest.approx(1.96638)
+    assert beyond.max_cost(grok | {"sampling": {"max_tokens": 1000}}, 100, "standard") == pytest.approx(1.96638)
 
 
 def test_a_price_that_changes_with_the_hour_is_looked_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,13 +176,13 @@ def test_a_price_that_changes_with_the_hour_is_looked_up_again(monkeypatch: pyte
             return datetime(2026, 11, 30, cls.hour_now, 30, tzinfo=tz)
 
     monkeypatch.setattr(prices, "datetime", Clock)
-    monkeypatch.setattr(tariff, "FOUND_FOR_S", 0.0)
+    monkeypatch.setattr(tariff, "PRICES_VALID_S", 0.0)
     bought = Tariff("https://api.deepseek.com", lambda: find("deepseek-v4-pro", "https://api.deepseek.com", {}))
     costs, asked = [], {"provider": "", "api": "chat", "sampling": {"max_tokens": 1000}}
     for Clock.hour_now in (0, 2):
         answer = chat.parse(says("2") | {"usage": {"prompt_tokens": 1000, "completion_tokens": 100}}, 1.0)
-        assert bought.worst(asked, 1000, "standard") == pytest.approx((1000 * 1.32 + 1000 * 3.96) / 1e6)
-        bought.charge(None, answer, "standard")
+        assert bought.max_cost(asked, 1000, "standard") == pytest.approx((1000 * 1.32 + 1000 * 3.96) / 1e6)
+        bought.set_cost(None, answer, "standard")
         costs.append(answer["cost_usd"])
     assert costs[1] == pytest.approx(2 * costs[0])
 
@@ -190,7 +190,7 @@ def test_a_price_that_changes_with_the_hour_is_looked_up_again(monkeypatch: pyte
 def test_what_openrouter_says_it_charged_is_what_was_charged() -> None:
     def cost(provider: str, **said: Any) -> float | None:
         answer = chat.parse(says("2") | {"usage": {"prompt_tokens": 1000, "completion_tokens": 100, **said}}, 1.0)
-        Tariff(provider, lambda: Prices(3, 3, 3, 15)).charge(None, answer, "standard")
+        Tariff(provider, lambda: Prices(3, 3, 3, 15)).set_cost(None, answer, "standard")
         return answer["cost_usd"]
 
     router = "https://openrouter.ai/api/v1"
@@ -447,7 +447,7 @@ def test_nothing_is_bought_that_a_full_disk_could_not_keep(tmp_path: Path, monke
     with serving(sums.adds) as books:
         asyncio.run(ask(books.base_url))
         assert len(books.posts) == 1
-        monkeypatch.setattr(store, "ROOM", 1 << 60)
+        monkeypatch.setattr(store, "MIN_FREE_BYTES", 1 << 60)
         asyncio.run(ask(books.base_url))
         shutil.rmtree(tmp_path / "here")
         with pytest.raises(OSError, match=r"No space left on device: fewer than \d+ MB are free"):

@@ -96,7 +96,7 @@ async def first_token(student: str) -> str:
     """What `make serve` gives a client."""
     settings = {"student": {"path": student}, "runtime": {"student_url": None, "concurrency": 4}}
     model = open_student(settings, Path("models/adapter"))
-    assert model.places == 1  # what llama.cpp has side by side is rounded otherwise each time
+    assert model.max_concurrent == 1  # what llama.cpp has side by side is rounded otherwise each time
     async with endpoint(model, 0) as served:
         body = {"model": "student", "messages": QUESTION, "max_tokens": 1}
         answer = await asyncio.to_thread(post, served, "/v1/chat/completions", **body)

@@ -17,9 +17,9 @@ from stage_process import Running
 
 from distill.records.faults import InputError
 from distill.student.tokenizer import load_tokenizer
+from distill.teacher.error_response import error_from_response
 from distill.teacher.llama_server import healthy, serve
 from distill.teacher.provider import local_model
-from distill.teacher.refusal import refused
 from distill.teacher.weights import chat_template, gguf_path
 from distill.tools.python_source import load
 
@@ -168,7 +168,7 @@ def test_what_llama_cpp_cannot_read_as_a_call_is_what_the_model_said():
             try:
                 post(endpoint, messages=asked, tools=tools, max_tokens=64)
             except urllib.error.HTTPError as error:
-                assert refused(error.code, {}, error.read()).kind == "call_unreadable"
+                assert error_from_response(error.code, {}, error.read()).kind == "call_unreadable"
                 unread.append(asked)
                 break
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from distill.teacher.error_response import error_from_response
 from distill.teacher.errors import KINDS, Fatal, Transient, error
-from distill.teacher.refusal import refused as classified
-from distill.teacher.waits import duration_s, retry_after_s, used_up_s
+from distill.teacher.rate_limit_headers import duration_s, retry_after_s, used_up_s
 
 TOO_LONG = '{"error": {"message": "This model\'s maximum context length is 131072 tokens. You requested 140000"}}'
 
@@ -125,7 +125,7 @@ TOO_LONG = '{"error": {"message": "This model\'s maximum context length is 13107
 )
 def test_refusals_are_told_apart(status: int, content: Any, kind: str) -> None:
     data = content if isinstance(content, bytes) else json.dumps(content).encode()
-    found = classified(status, {}, data)
+    found = error_from_response(status, {}, data)
     assert found.kind == kind and found.kind in KINDS and found.http_status == status
 
 
@@ -152,5 +152,5 @@ def test_a_refusal_without_retry_after_waits_for_what_is_used_up() -> None:
     assert retry_after_s(reset | {"x-ratelimit-remaining-tokens": "0", "retry-after": "2"}) == 2
     assert retry_after_s(reset) is None and used_up_s(reset) == 0
     day = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "23h59m"}
-    assert classified(429, day, b"{}").kind == "long_wait"
-    assert classified(500, {"retry-after": "86400"}, b"{}").kind == "long_wait"
+    assert error_from_response(429, day, b"{}").kind == "long_wait"
+    assert error_from_response(500, {"retry-after": "86400"}, b"{}").kind == "long_wait"

@@ -15,8 +15,8 @@ from teacher_server import STALL, Asked, Books, Cut, calls, completion, refused,
 
 from distill.records import jsonl
 from distill.teacher.errors import KINDS, error
+from distill.teacher.failure_streak import FailureStreak
 from distill.teacher.http import Http
-from distill.teacher.refusals import Refusals
 
 
 @pytest.fixture
@@ -160,9 +160,11 @@ def test_an_outage_in_mid_run_ends_it(asks: Callable[..., Done], project: Path) 
 
 
 def test_what_was_tried_in_vain_before_says_nothing_of_the_server() -> None:
-    refusals, slow = Refusals(), error("timeout", "no answer")
-    assert all(refusals.lost(slow, again=True) is slow for _ in range(100))
-    assert [refusals.lost(slow, again=False).kind for _ in range(20)] == ["timeout"] * 19 + ["outage"]
+    failures, slow = FailureStreak(), error("timeout", "no answer")
+    assert all(failures.count_exhausted(slow, failed_before=True) is slow for _ in range(100))
+    assert [failures.count_exhausted(slow, failed_before=False).kind for _ in range(20)] == ["timeout"] * 19 + [
+        "outage"
+    ]
 
 
 def test_a_400_is_never_asked_again(asks: Callable[..., Done], project: Path) -> None:

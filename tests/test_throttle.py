@@ -33,7 +33,7 @@ def simulated(
             nonlocal refusals
             while True:
                 try:
-                    async with throttle.place(1000):
+                    async with throttle.slot(1000):
                         if limits(throttle.in_flight):
                             refusals += 1
                             raise error("rate_limit", "slow down", retry_after_s=0.01)
@@ -66,11 +66,11 @@ def test_a_refusal_stops_everyone_until_the_server_says() -> None:
         loop = asyncio.get_running_loop()
         started = loop.time()
         try:
-            async with throttle.place(1):
+            async with throttle.slot(1):
                 raise error("rate_limit", "wait", retry_after_s=0.2)
         except Transient:
             pass
-        async with throttle.place(1):
+        async with throttle.slot(1):
             return loop.time() - started
 
     assert 0.19 < asyncio.run(main()) < 20
@@ -81,8 +81,8 @@ def test_nothing_is_sent_when_the_headers_say_that_nothing_remains() -> None:
         throttle = Throttle(8, Halt())
         loop = asyncio.get_running_loop()
         started = loop.time()
-        throttle.seen({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "150ms"})
-        async with throttle.place(1):
+        throttle.read_headers({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "150ms"})
+        async with throttle.slot(1):
             return loop.time() - started
 
     assert 0.14 < asyncio.run(main()) < 20
@@ -101,7 +101,7 @@ def test_a_stopped_run_lets_nobody_wait() -> None:
         throttle = Throttle(1, halt)
 
         async def hold() -> None:
-            async with throttle.place(1):
+            async with throttle.slot(1):
                 await asyncio.sleep(0.1)
 
         waiting = [asyncio.create_task(hold()) for _ in range(50)]
@@ -140,13 +140,13 @@ def test_a_full_flex_tier_slows_nobody_down_who_may_pay_the_standard_price() -> 
     for tier in ("flex", "flex_or_standard"):
         params["runtime"]["tier"] = tier
         limits[tier] = asyncio.run(_refused_thrice(params))
-    assert limits["flex"] < throttle.START == limits["flex_or_standard"]
+    assert limits["flex"] < throttle.FIRST_LIMIT == limits["flex_or_standard"]
 
 
 async def _refused_thrice(params: dict[str, Any]) -> float:
     model: Any = open_model(params, Halt(), Store(), with_tools=True)
     for _ in range(3):
         with contextlib.suppress(Transient):
-            async with model.throttle.place(1):
+            async with model.throttle.slot(1):
                 raise error("flex_busy", "Resource Unavailable")
     return float(model.throttle.limit)

@@ -12,7 +12,7 @@ from distill.commands.models import named
 from distill.records.faults import InputError
 from distill.records.params import load as load_params
 from distill.records.paths import PROJECT
-from distill.teacher.weights import Weights, chat_template, fetch, gguf_path, known
+from distill.teacher.weights import Weights, chat_template, embedded, fetch, gguf_path
 
 BYTES = b"GGUF" + bytes(range(256)) * 64
 
@@ -157,7 +157,7 @@ def test_any_gguf_file_will_do(tmp_path, monkeypatch):
 
 
 def test_each_known_model_has_its_files():
-    for name, weights in known().items():
+    for name, weights in embedded().items():
         lines = weights.requirements.read_text().splitlines()
         numbers = [int(line.split("part")[1].split("=")[0]) for line in lines if "part" in line]
         assert all("==" in line and "--hash=sha256:" in line for line in lines), name

@@ -121,7 +121,7 @@ def worst_usd(plan: Plan, prices: Prices, tier: str, agent: dict[str, Any], max_
         has_tools = rollout.prompt.get("tools") != []
         growth = max_output_tokens + (agent["tool_output_chars"] // BYTES_PER_TOKEN if has_tools else 0)
         for turn in range(rollout.bought, agent["max_turns"]):
-            total += prices.worst(rollout.bytes // BYTES_PER_TOKEN + turn * growth, max_output_tokens, tier)
+            total += prices.max_cost(rollout.bytes // BYTES_PER_TOKEN + turn * growth, max_output_tokens, tier)
     return total
 
 

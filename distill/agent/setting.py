@@ -44,7 +44,7 @@ class Setting:
     @cached_property
     def asked(self) -> Request:
         """The `teacher` of a rollout record: who is asked, with which settings."""
-        shown = self.teacher.shown
+        shown = self.teacher.demonstrations
         return {
             **self.teacher.model.identity,
             "sampling": self.teacher.sampling,

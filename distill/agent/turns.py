@@ -41,7 +41,7 @@ class Turns:
                 seed=self._seed,
                 sample=self._sample,
                 earlier=self.answers,
-                meanwhile=self._session.start,
+                before_sending=self._session.start,
             )
         except ApiError as error:
             self.error = error
@@ -60,7 +60,7 @@ class Turns:
 
     def stored(self, messages: list[Message]) -> dict[str, Any] | None:
         """The stored outcome of the next request, None if there is none that would be used."""
-        return self._teacher.stored(self.request(messages), self._sample)
+        return self._teacher.stored_entry(self.request(messages), self._sample)
 
     @property
     def all_keys(self) -> list[str]:

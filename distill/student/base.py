@@ -63,9 +63,9 @@ def find(path: str, weights: bool = True) -> Base:
 def check(path: str) -> None:
     """Raises InputError for a name that `find` would refuse, without fetching or converting anything."""
     if path.startswith(LOCAL):
-        from distill.teacher.weights import gguf_path, known
+        from distill.teacher.weights import embedded, gguf_path
 
-        if path.removeprefix(LOCAL) not in known():
+        if path.removeprefix(LOCAL) not in embedded():
             gguf_path(path)
     elif not (path.endswith(".gguf") and Path(path).is_file()) and not hub.names(path):
         find(path, weights=False)

@@ -1,4 +1,4 @@
-"""One answer of a model, as the store keeps it and the agent loop reads it."""
+"""One answer of a model, as it is stored and as the agent loop reads it."""
 
 from datetime import UTC, datetime
 from typing import Any, NotRequired, TypedDict
@@ -14,7 +14,7 @@ class Usage(TypedDict):
     cached_tokens: int
     reasoning_tokens: int
     cache_write_tokens: NotRequired[int]
-    """Only where the server counts them: written to its prompt cache, which some models charge extra for."""
+    """Tokens written to the server's prompt cache, which some models charge extra for; only where the server counts them."""
 
 
 class Answer(TypedDict):
@@ -30,23 +30,25 @@ class Answer(TypedDict):
     latency_ms: float
     attempts: int
     tier: NotRequired[str]
-    """The service tier that the server says it charged."""
+    """The service tier that the server reports."""
     items: NotRequired[list[dict[str, Any]]]
-    """Responses API only: the output items as they came, encrypted reasoning included, to be sent back untouched."""
+    """Responses API only: the output items as received, encrypted reasoning included, to be sent back unchanged."""
     echo: NotRequired[dict[str, Any]]
-    """Chat only: what a provider wants back with the message, untouched: OpenRouter's `reasoning_details`, `reasoning` of
+    """Chat only: fields that a provider wants back with the message, unchanged: OpenRouter's `reasoning_details`, `reasoning` of
     vLLM and others that name it so, and by call id Gemini's `extra_content` (the signature of a thought)."""
 
 
-def finished(content: dict[str, Any], message: Message, finish_reason: str, usage: Usage, latency_ms: float) -> Answer:
-    """The Answer that `content` holds, as either API sends it: model, id and tier have the same names in both."""
+def build_answer(
+    content: dict[str, Any], message: Message, finish_reason: str, usage: Usage, latency_ms: float
+) -> Answer:
+    """The Answer of a response body of either API: model, id and tier have the same names in both."""
     answer = Answer(
         message=message,
         finish_reason=finish_reason,
         usage=usage,
         cost_usd=None,
-        model=word(content.get("model")),
-        response_id=word(content.get("id")) or None,
+        model=as_text(content.get("model")),
+        response_id=as_text(content.get("id")) or None,
         created_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         latency_ms=round(latency_ms, 1),
         attempts=1,
@@ -56,12 +58,12 @@ def finished(content: dict[str, Any], message: Message, finish_reason: str, usag
     return answer
 
 
-def word(value: Any) -> str:
-    """A name, an id or a reason as text, whatever JSON a server made it; empty for null."""
+def as_text(value: Any) -> str:
+    """A name, an id or a reason as text, even where a server sends other JSON; empty for null."""
     return value if isinstance(value, str) else "" if value is None else str(value)
 
 
-def count(value: Any) -> int:
+def token_count(value: Any) -> int:
     """A number of tokens, 0 for null. Raises ValueError or TypeError when it is no number."""
     return max(0, int(value or 0))
 

@@ -1,6 +1,7 @@
-"""Answers that take longer than a connection should be held open: ordered, noted on disk, and polled for.
+"""OpenAI's background mode, for answers that take longer than a connection should be held open: the request is ordered, the
+id of its response noted on disk, and the response polled for.
 
-A run that is killed or stopped leaves them in the making; the next one collects them by their notes.
+The server goes on with it when the run is killed or stopped; the next run collects it by the note.
 """
 
 import asyncio
@@ -14,90 +15,103 @@ from distill.teacher.http import Http, Reply
 from distill.teacher.store import Note
 
 FIRST_POLL_S, LONGEST_POLL_S = 0.2, 10.0
+"""Pauses between two polls: they grow from the first to the longest."""
 POLL_FAILURES = 20
-"""Failed looks at an answer in the making after which the rollout gives up; the note lets a later run look again."""
+"""Polls that may fail in a row before the rollout fails; the note lets a later run collect the response."""
 LONGEST_ANSWER_S = 6 * 3600.0
-"""An answer in the making that takes longer is left to a later run."""
+"""A response that takes longer is left to a later run."""
 KEPT_S = 29 * 86400.0
-"""OpenAI drops finished answers after 30 days."""
-FORGET_S = 10.0
+"""OpenAI deletes finished responses after 30 days. A younger one that is missing was ordered with another key."""
+DELETE_S = 10.0
+"""How long `close` waits for deletions at the server."""
 
 
 class Background:
-    """Answers at `path` of the Responses API."""
+    """Background responses at `path` of the Responses API."""
 
     def __init__(self, http: Http, path: str, halt: Halt):
         self._http, self._path, self._halt = http, path, halt
-        self._forgetting: set[asyncio.Task[None]] = set()
+        self._deletions: set[asyncio.Task[None]] = set()
 
     async def post(self, data: bytes, note: Note | None) -> Reply:
-        """The finished response to a request; one that an earlier run began is not begun again. Raises ApiError.
+        """The finished response to a request; one that an earlier run has ordered is polled for, not ordered again.
 
-        The note stays until the answer is stored; then the server may forget it.
+        The note stays until the answer is stored; clearing it deletes the response at the server. Raises ApiError.
         """
-        begun = note.read() if note else None
-        reply, ours = Reply({"status": "queued"}, {}), begun is None
-        if begun is None:
-            reply = _response(await self._http.post(self._path, data))
-            begun = str(reply.content["id"])
+        noted_id = note.read() if note else None
+        ordered_now = noted_id is None
+        if noted_id is None:
+            reply = _checked(await self._http.post(self._path, data))
+            response_id = str(reply.content["id"])
             if note:
-                note.write(begun)
+                note.write(response_id)
+        else:
+            reply, response_id = Reply({"status": "queued"}, {}), noted_id
         if note:
-            note.on_clear = lambda: self._forget(begun)
-        pause, failures, over = FIRST_POLL_S, 0, perf_counter() + LONGEST_ANSWER_S
+            note.on_clear = lambda: self._start_deletion(response_id)
+        pause_s, failures, give_up_at = FIRST_POLL_S, 0, perf_counter() + LONGEST_ANSWER_S
         while reply.content.get("status") in responses.PENDING:
-            if perf_counter() > over:
-                raise ApiError("timeout", f"no answer in {LONGEST_ANSWER_S / 3600:.0f} hours", maybe_billed=ours)
-            await (self._halt.sleep(pause) if note else asyncio.sleep(pause))
-            pause = min(pause * 1.5, LONGEST_POLL_S)
+            if perf_counter() > give_up_at:
+                raise ApiError("timeout", f"no answer in {LONGEST_ANSWER_S / 3600:.0f} hours", maybe_billed=ordered_now)
+            await (self._halt.sleep(pause_s) if note else asyncio.sleep(pause_s))
+            pause_s = min(pause_s * 1.5, LONGEST_POLL_S)
             try:
-                reply = _response(await self._http.get(f"{self._path}/{begun}?include[]=reasoning.encrypted_content"))
+                reply = await self._poll(response_id)
                 failures = 0
             except Transient as error:
                 failures += 1
                 if failures == POLL_FAILURES:
-                    raise ApiError(error.kind, error.message, error.http_status, maybe_billed=ours) from None
+                    raise ApiError(error.kind, error.message, error.http_status, maybe_billed=ordered_now) from None
             except Fatal as error:
                 if error.kind != "not_found" or note is None:
                     raise
-                if not ours and note.age_s() < KEPT_S:
-                    raise Fatal("ordered", _lost(begun, note), 404) from None
-                note.clear()
-                raise Transient("server", "the server no longer has the answer", 404, maybe_billed=ours) from None
+                raise _missing(response_id, note, ordered_now) from None
         return reply
 
     async def close(self) -> None:
-        """Lets the server be told what it may forget, for a while."""
-        if self._forgetting:
-            await asyncio.wait(self._forgetting, timeout=FORGET_S)
+        """Waits a moment for the deletions that are under way."""
+        if self._deletions:
+            await asyncio.wait(self._deletions, timeout=DELETE_S)
 
-    def _forget(self, begun: str) -> None:
-        task = asyncio.create_task(self._deleted(begun))
-        self._forgetting.add(task)
-        task.add_done_callback(self._forgetting.discard)
+    async def _poll(self, response_id: str) -> Reply:
+        return _checked(await self._http.get(f"{self._path}/{response_id}?include[]=reasoning.encrypted_content"))
 
-    async def _deleted(self, begun: str) -> None:
-        with suppress(ApiError):  # a copy that OpenAI drops after 30 days
-            await self._http.delete(f"{self._path}/{begun}")
+    def _start_deletion(self, response_id: str) -> None:
+        task = asyncio.create_task(self._delete(response_id))
+        self._deletions.add(task)
+        task.add_done_callback(self._deletions.discard)
+
+    async def _delete(self, response_id: str) -> None:
+        with suppress(ApiError):  # OpenAI deletes it itself after 30 days
+            await self._http.delete(f"{self._path}/{response_id}")
 
 
-def _response(reply: Reply) -> Reply:
-    """A reply that is a response with an id. Raises Transient when it is something else."""
+def _checked(reply: Reply) -> Reply:
+    """The reply, if it is a response with an id. Raises Transient if it is anything else."""
     if not isinstance(reply.content, dict) or not reply.content.get("id"):
         raise Transient("broken_answer", f"the answer is not a response: {reply.content}", maybe_billed=True)
     return reply
 
 
-def making(begun: str, note: Note) -> str:
-    """What a person is told who asks in another way for an answer that is in the making here."""
+def _missing(response_id: str, note: Note, ordered_now: bool) -> ApiError:
+    """The error for a response that the server does not have: Fatal if it should have it; else the note is cleared and
+    the request may be sent again."""
+    if not ordered_now and note.age_s() < KEPT_S:
+        return Fatal("ordered", _lost_message(response_id, note), 404)
+    note.clear()
+    return Transient("server", "the server no longer has the answer", 404, maybe_billed=ordered_now)
+
+
+def ordered_message(response_id: str, note: Note) -> str:
+    """The error message for a run that would send a request another way while its background response is noted here."""
     return (
-        f"answer {begun} was ordered in the background, and would be paid as well: collect it with runtime.tier: standard, "
-        f"or delete {note.path} to order (and pay) again"
+        f"answer {response_id} was ordered in the background, and would be paid as well: collect it with runtime.tier: "
+        f"standard, or delete {note.path} to order (and pay) again"
     )
 
 
-def _lost(begun: str, note: Note) -> str:
+def _lost_message(response_id: str, note: Note) -> str:
     return (
-        f"answer {begun} was ordered, and the server does not know it: use the key it was ordered with, or delete "
+        f"answer {response_id} was ordered, and the server does not know it: use the key it was ordered with, or delete "
         f"{note.path} to order (and pay) again"
     )

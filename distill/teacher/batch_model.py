@@ -1,7 +1,7 @@
-"""A model asked through OpenAI's Batch API: half the price, within 24 hours, many requests in a file.
+"""A model that is asked through OpenAI's Batch API: half the price, answers within 24 hours, many requests in a file.
 
-All questions that wait at the same moment go out together. What was ordered is noted on disk before and after, so a
-killed run finds its batch again, and what a batch did not get to is ordered anew, and nothing else.
+All requests that wait at the same moment go into one batch. Each batch is noted on disk before and after it is created, so
+a run that was killed finds it again. Requests that a batch ended without answering go into a new one.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from distill.records.types import Message, Request, Sampling, ToolSchema
 from distill.teacher import background, batch_file, errors
 from distill.teacher.answer import Answer
 from distill.teacher.batch_endpoint import BatchEndpoint
-from distill.teacher.batch_questions import Questions
+from distill.teacher.batch_queue import BatchQueue
 from distill.teacher.batch_results import BatchResults
 from distill.teacher.budget import Budget
 from distill.teacher.errors import ApiError, Fatal, Transient
@@ -28,16 +28,18 @@ from distill.teacher.prices import Prices
 from distill.teacher.store import Note, Store
 from distill.teacher.tariff import Tariff
 
-FULL_QUEUE_S = 300.0
-PLACES = 100_000
+QUEUE_FULL_WAIT_S = 300.0
+"""Pause before another try when the provider's limit of enqueued tokens is reached."""
+MAX_CONCURRENT = 100_000
+"""Conversations at the same time: as many as there may be, since each waits for the same few batches."""
 
 
 class BatchModel:
     """Asks through `adapter` (the module chat or responses), as EndpointModel does, but in batches."""
 
-    seeded = False
-    leased = False  # the notes about open batches keep two processes from ordering the same
-    places = PLACES
+    takes_seed = False
+    needs_lease = False  # the notes of open batches keep two processes from sending the same request
+    max_concurrent = MAX_CONCURRENT
 
     def __init__(
         self,
@@ -54,15 +56,15 @@ class BatchModel:
         self.adapter, self.identity = adapter, identity
         self.budget, self.halt, self.store = budget, halt, store
         self._connect, self._find_prices = connect, find_prices
-        self._open = OpenBatches(store, content_id(identity))
+        self._open_batches = OpenBatches(store, content_id(identity))
         self._http: Http | None = None
         self._tariff: Tariff
         self._results: BatchResults
-        self._questions = Questions()
+        self._queue = BatchQueue()
         self._without: frozenset[str] = frozenset()
         self._repairs = errors.repairs(optional)
-        self._working: asyncio.Task[None] | None = None
-        self._most = batch_file.MOST_REQUESTS
+        self._worker: asyncio.Task[None] | None = None
+        self._max_requests = batch_file.MOST_REQUESTS
 
     def request(
         self,
@@ -71,164 +73,172 @@ class BatchModel:
         sampling: Sampling,
         earlier: list[Answer],
     ) -> Request:
-        """The canonical request; the same as that of the other tiers, so their answers serve here, too."""
+        """The canonical request; the same as in the other tiers, so that all tiers share their stored answers."""
         return self.adapter.request(self.identity, messages, tools, sampling, earlier)
 
     async def ask(self, request: Request, note: Note | None = None) -> Answer:
-        """One answer, when its batch is through. Raises ApiError."""
+        """One answer, once its batch has ended. Raises ApiError."""
         assert note is not None, "a batch needs the key of its requests"
-        if begun := note.read():
-            raise Fatal("ordered", background.making(begun, note))
+        if response_id := note.read():
+            raise Fatal("ordered", background.ordered_message(response_id, note))
         if self._http is None:
             self._tariff = Tariff(self.identity["provider"], self._find_prices)
             self._results = BatchResults(self.adapter, self.store, self._tariff)
             self.budget.unpriced = self._tariff.prices is None
             self._http = self._connect()
-            self.halt.on_stop(self._give_up)
-        answer = self._questions.ask(note.key, request, self._tariff.worst(request, len(self._body(request)), "batch"))
-        if self._working is None:
-            self._working = asyncio.create_task(self._work(BatchEndpoint(self._http, self.adapter.PATH, self.halt)))
+            self.halt.on_stop(self._fail_queue)
+        max_cost = self._tariff.max_cost(request, len(self._body(request)), "batch")
+        answer = self._queue.add(note.key, request, max_cost)
+        if self._worker is None:
+            self._worker = asyncio.create_task(self._work(BatchEndpoint(self._http, self.adapter.PATH, self.halt)))
         return await asyncio.shield(answer)  # another rollout may wait for the same
 
     async def close(self) -> None:
         """Closes the connections; open batches go on at the server."""
-        if self._working is not None:
-            self._working.cancel()
-            await asyncio.gather(self._working, return_exceptions=True)
+        if self._worker is not None:
+            self._worker.cancel()
+            await asyncio.gather(self._worker, return_exceptions=True)
         if self._http is not None:
             await self._http.close()
 
     async def _work(self, server: BatchEndpoint) -> None:
+        """Creates batches of what is queued and collects their results, until it is cancelled or the run must stop."""
         try:
             while True:
-                await self._questions.all_came()
-                async with self._open.ordering():
-                    await self._adopt(server)
-                    await self._order(server)
-                for batch in self._open.all():
-                    await self._fetch(server, batch)
+                await self._queue.wait_until_quiet()
+                async with self._open_batches.lease():
+                    await self._recover_ids(server)
+                    await self._create_batches(server)
+                for batch in self._open_batches.all():
+                    await self._collect(server, batch)
         except Fatal as error:
             self.halt.stop(error)
         except ApiError as error:
             self.halt.stop(Fatal(error.kind, error.message, error.http_status))
-        except Exception as error:  # a full disk, a fault of ours: nobody awaits this task
+        except Exception as error:  # a full disk, a bug of ours: nobody awaits this task
             self.halt.stop(Fatal("interrupted", f"stopped by an error: {error!r}"))
         finally:
-            self._give_up()
+            self._fail_queue()
 
-    async def _adopt(self, server: BatchEndpoint) -> None:
-        """Finds the ids of batches that a killed run ordered without living to see the answer. What it did not come to
-        order waits for the budget like everything else."""
-        for batch in [batch for batch in self._open.all() if batch.id is None]:
-            if found := await server.find(batch):
-                self._placed(batch, found)
+    async def _recover_ids(self, server: BatchEndpoint) -> None:
+        """Finds the ids of batches whose creation a killed run did not see confirmed. Those that the server does not have
+        are forgotten: their requests go into a new batch, within the budget like all others."""
+        for batch in [batch for batch in self._open_batches.all() if batch.id is None]:
+            if batch_id := await server.find(batch):
+                self._record_id(batch, batch_id)
             else:
-                self._open.close(batch)
-                await server.forget(batch, {})
+                self._open_batches.remove(batch)
+                await server.delete_files(batch, {})
 
-    async def _order(self, server: BatchEndpoint) -> None:
-        """Orders what waits and is not ordered, as far as the budget reaches. What another process had ordered may be
-        here by now, and is not bought again."""
-        ordered = {key for batch in self._open.all() for key in batch.keys}
-        for key in self._questions.besides(ordered):
-            if known := self.store.get(key):
-                self._questions.answered(key, known)
-        todo, coming = self._questions.besides(ordered), self._questions.any_of(ordered)
-        if todo and not coming and not any(self.budget.fits(question.worst) for question in todo.values()):
-            await self.budget.reserve(min(question.worst for question in todo.values()))  # says so
-        chosen: list[tuple[str, bytes]] = []
-        for key, question in todo.items():
-            if self.budget.fits(question.worst):
-                self._questions.set_aside(key, await self.budget.reserve(question.worst))
-                chosen.append((key, self._body(question.request)))
-        for file in batch_file.files(self.adapter.PATH, chosen, self._most):
+    async def _create_batches(self, server: BatchEndpoint) -> None:
+        """Creates batches of the queued requests that are in none yet, as far as the budget reaches."""
+        ordered = {key for batch in self._open_batches.all() for key in batch.keys}
+        for key in self._queue.except_for(ordered):
+            if stored_answer := self.store.get(key):  # from a batch of another process
+                self._queue.resolve(key, stored_answer)
+        chosen = await self._reserve_money(ordered)
+        for file in batch_file.split(self.adapter.PATH, chosen, self._max_requests):
             self.halt.check()
-            batch = self._open.new(await server.upload(file.content), file.keys)
-            self._placed(batch, await server.order(batch))
+            batch = self._open_batches.add(await server.upload(file.content), file.keys)
+            self._record_id(batch, await server.create(batch))
 
-    def _placed(self, batch: Batch, known: str) -> None:
-        batch.id = known
-        self._open.write(batch)
+    async def _reserve_money(self, ordered: set[str]) -> list[tuple[str, bytes]]:
+        """The keys and bodies of the queued requests that fit the budget; their money is reserved. Raises Fatal when none
+        fits and no queued request is `ordered` already."""
+        unordered = self._queue.except_for(ordered)
+        fitting = any(self.budget.fits(queued.max_cost) for queued in unordered.values())
+        if unordered and not fitting and not self._queue.has_any(ordered):
+            await self.budget.reserve(min(queued.max_cost for queued in unordered.values()))  # raises Fatal
+        chosen: list[tuple[str, bytes]] = []
+        for key, queued in unordered.items():
+            if self.budget.fits(queued.max_cost):
+                self._queue.set_reservation(key, await self.budget.reserve(queued.max_cost))
+                chosen.append((key, self._body(queued.request)))
+        return chosen
+
+    def _record_id(self, batch: Batch, batch_id: str) -> None:
+        batch.id = batch_id
+        self._open_batches.write(batch)
         say(f"batch {batch.id}: {len(batch.keys)} requests ordered; it goes on if this run is stopped")
 
-    async def _fetch(self, server: BatchEndpoint, batch: Batch) -> None:
-        """Stores what a batch brought, once it is over; nobody waits for one that an earlier run ordered in vain."""
-        wanted = self._questions.any_of(batch.keys)
+    async def _collect(self, server: BatchEndpoint, batch: Batch) -> None:
+        """Stores the results of a batch that has ended. Waits for its end only if one of its requests is queued here."""
+        queued = self._queue.has_any(batch.keys)
         try:
-            now = await server.ended(batch, wait=wanted)
-        except Fatal as unknown:
-            if unknown.kind != "not_found":
+            batch_status = await server.ended(batch, wait=queued)
+        except Fatal as error:
+            if error.kind != "not_found":
                 raise
-            if wanted:
-                raise Fatal("batch_failed", self._open.lost(batch), unknown.http_status) from None
+            if queued:
+                raise Fatal("batch_failed", self._open_batches.lost_message(batch), error.http_status) from None
             return
-        if now is None:
+        if batch_status is None:
             return
-        if now["status"] == "failed" and not now.get("output_file_id"):
-            await self._failed(server, batch, now)
+        if batch_status["status"] == "failed" and not batch_status.get("output_file_id"):
+            await self._handle_rejected(server, batch, batch_status)
             return
-        found = await self._stored(server, batch, now)
-        if found is None:
+        results = await self._store_results(server, batch, batch_status)
+        if results is None:
             return
-        self._open.close(batch)
-        await server.forget(batch, now)
-        for key in batch.keys:  # only now: the run may end as soon as the askers know
-            lost = Transient("server", f"batch {batch.id} is {now['status']} without this answer")
-            self._tell(key, found.get(key, lost))
-        if passed := self.budget.passed():
-            raise passed
-        if now["status"] == "cancelled":  # by a person, at the provider: that is no reason to order it again
+        self._open_batches.remove(batch)
+        await server.delete_files(batch, batch_status)
+        for key in batch.keys:  # only now: the run may end as soon as the answers are given out
+            unanswered = Transient("server", f"batch {batch.id} is {batch_status['status']} without this answer")
+            self._end_request(key, results.get(key, unanswered))
+        if overspent := self.budget.overspent():
+            raise overspent
+        if batch_status["status"] == "cancelled":  # by a person, at the provider: that is no reason to order it again
             raise errors.error("batch_failed", f"batch {batch.id} was cancelled; what it had answered is kept")
 
-    async def _failed(self, server: BatchEndpoint, batch: Batch, now: dict[str, Any]) -> None:
-        found = (now.get("errors") or {}).get("data") or [{}]
-        self._open.close(batch)
-        self._questions.refused_together(batch.keys)
-        await server.forget(batch, now)
-        alone = not self._open.all()
-        if found[0].get("code") == "token_limit_exceeded" and (len(batch.keys) > 1 or not alone):
+    async def _handle_rejected(self, server: BatchEndpoint, batch: Batch, batch_status: dict[str, Any]) -> None:
+        """Forgets a batch that the provider refused to begin, and waits if it had too many tokens for the provider's queue.
+        If no other batch is in that queue, the next ones are half as large. Raises ApiError for any other reason."""
+        error = ((batch_status.get("errors") or {}).get("data") or [{}])[0]
+        self._open_batches.remove(batch)
+        self._queue.release_reservations(batch.keys)
+        await server.delete_files(batch, batch_status)
+        alone = not self._open_batches.all()
+        if error.get("code") == "token_limit_exceeded" and (len(batch.keys) > 1 or not alone):
             if alone:
-                self._most = -(-len(batch.keys) // 2)
+                self._max_requests = -(-len(batch.keys) // 2)
             say(
                 f"batch {batch.id}: {len(batch.keys)} requests are more than the provider's limit of tokens in line lets "
-                f"in; trying again in {FULL_QUEUE_S / 60:.0f} minutes, with at most {self._most} in a batch"
+                f"in; trying again in {QUEUE_FULL_WAIT_S / 60:.0f} minutes, with at most {self._max_requests} in a batch"
             )
-            await self.halt.sleep(FULL_QUEUE_S)
+            await self.halt.sleep(QUEUE_FULL_WAIT_S)
             return
-        raise errors.error(
-            "batch_failed", f"batch {batch.id} failed ({found[0].get('code')}): {found[0].get('message')}"
-        )
+        raise errors.error("batch_failed", f"batch {batch.id} failed ({error.get('code')}): {error.get('message')}")
 
-    async def _stored(
-        self, server: BatchEndpoint, batch: Batch, now: dict[str, Any]
+    async def _store_results(
+        self, server: BatchEndpoint, batch: Batch, batch_status: dict[str, Any]
     ) -> dict[str, Answer | ApiError] | None:
-        """What a batch brought, by its keys, with every answer in the store; None of one whose files are gone and that
-        nobody waits for."""
-        found: dict[str, Answer | ApiError] = {}
+        """The results of a batch by key, after its answers are stored; None if its files are gone and nobody here needs
+        them. Raises Fatal if they are gone and needed."""
+        results: dict[str, Answer | ApiError] = {}
         try:
-            async for part in self._results.stored(server, now):
-                found |= part
-        except Fatal as gone:
-            if gone.kind != "not_found":
+            async for part in self._results.store_all(server, batch_status):
+                results |= part
+        except Fatal as error:
+            if error.kind != "not_found":
                 raise
-            found |= {key: known for key in batch.keys if (known := self.store.get(key))}
-            if self._open.has(batch):  # else another run that waited for it has stored what it brought
-                if self._questions.any_of(set(batch.keys) - found.keys()):
-                    raise Fatal("batch_failed", self._open.lost(batch), gone.http_status) from None
+            results |= {key: answer for key in batch.keys if (answer := self.store.get(key))}
+            if self._open_batches.has(batch):  # else another run has stored the results and deleted the files
+                if self._queue.has_any(set(batch.keys) - results.keys()):
+                    raise Fatal("batch_failed", self._open_batches.lost_message(batch), error.http_status) from None
                 return None
-        return found
+        return results
 
-    def _tell(self, key: str, found: Answer | ApiError) -> None:
-        """Tells the asker, if there is one here."""
-        if not isinstance(found, ApiError):
-            self._questions.answered(key, found)
+    def _end_request(self, key: str, result: Answer | ApiError) -> None:
+        """Gives out an answer or an error, or queues the request again where another batch may do better."""
+        if not isinstance(result, ApiError):
+            self._queue.resolve(key, result)
             return
-        repair = self._repairs.get(found.kind)
+        repair = self._repairs.get(result.kind)
         self._without |= {repair} if repair else set()
-        self._questions.failed(key, found, again=bool(repair) or isinstance(found, Transient))
+        self._queue.fail(key, result, retry=bool(repair) or isinstance(result, Transient))
 
     def _body(self, request: Request) -> bytes:
         return orjson.dumps(self.adapter.body(request, self._without))
 
-    def _give_up(self) -> None:
-        self._questions.give_up(self.halt.reason or Fatal("interrupted", "stopped"))
+    def _fail_queue(self) -> None:
+        self._queue.fail_all(self.halt.reason or Fatal("interrupted", "stopped"))

@@ -1,60 +1,61 @@
-"""The money of one run: the worst case of a request is set aside before it is sent, so the limit cannot be passed."""
+"""The budget of one run: the most a request can cost is reserved before it is sent, so that the limit is never exceeded."""
 
 import asyncio
 
 from distill.teacher.errors import Fatal
 
-TINY = 1e-9
-"""Rounding of sums of dollars."""
+ROUNDING_USD = 1e-9
+"""Sums of dollars are compared with this tolerance, since they are floats."""
 
 
-class Bill:
-    """What is set aside for one request; exactly one of `settle` and `release` ends it."""
+class Reservation:
+    """Money that is reserved for one request; exactly one of `settle` and `release` ends it."""
 
-    def __init__(self, budget: "Budget", worst: float):
-        self._budget, self._worst = budget, worst
+    def __init__(self, budget: "Budget", max_cost: float):
+        self._budget, self._max_cost = budget, max_cost
 
     def settle(self, cost: float | None) -> None:
-        """The request was answered, for `cost` USD (None: nobody knows, so its worst case counts as spent)."""
-        self._budget._end(self._worst, self._worst if cost is None else cost)
+        """The request was answered for `cost` USD (None: unknown, so the whole reservation counts as spent)."""
+        self._budget._end(self._max_cost, self._max_cost if cost is None else cost)
 
     def release(self, maybe_billed: bool) -> None:
-        """The request failed. When the server may have charged it all the same, its worst case counts as spent."""
-        self._budget._end(self._worst, self._worst if maybe_billed else 0.0)
+        """The request failed. If the server may have charged for it all the same, the whole reservation counts as spent."""
+        self._budget._end(self._max_cost, self._max_cost if maybe_billed else 0.0)
 
 
 class Budget:
-    """USD that one run may spend (None: no limit). `spent` is what is known to be gone, `reserved` what may go."""
+    """USD that one run may spend (None: no limit). `spent` is what was charged, `reserved` what requests in flight may
+    cost."""
 
     def __init__(self, limit_usd: float | None):
         self.limit_usd = limit_usd
         self.unpriced = False
-        """Nobody knows what the model costs, and the user has said yes to that."""
+        """The price of the model is unknown, and the user allowed that."""
         self.spent = 0.0
         self.reserved = 0.0
         self._changed = asyncio.Event()
 
-    def fits(self, worst: float) -> bool:
-        """Whether `worst` USD can be set aside now."""
-        return self.limit_usd is None or self.spent + self.reserved + worst <= self.limit_usd + TINY
+    def fits(self, max_cost: float) -> bool:
+        """Whether `max_cost` USD can be reserved now."""
+        return self.limit_usd is None or self.spent + self.reserved + max_cost <= self.limit_usd + ROUNDING_USD
 
-    async def reserve(self, worst: float) -> Bill:
-        """Sets `worst` USD aside; waits while requests in flight may leave enough. Raises Fatal when they do not."""
-        while not self.fits(worst):
-            if self.reserved <= TINY:
+    async def reserve(self, max_cost: float) -> Reservation:
+        """Reserves `max_cost` USD. While requests in flight may leave enough, waits for them; else raises Fatal."""
+        while not self.fits(max_cost):
+            if self.reserved <= ROUNDING_USD:
                 raise Fatal(
                     "budget",
                     f"${self.spent:.4f} of runtime.budget_usd ${self.limit_usd:g} are spent, and the next answer may cost up "
-                    f"to ${worst:.4f}; another run goes on here, with the whole budget again (docs/teacher.md)",
+                    f"to ${max_cost:.4f}; another run goes on here, with the whole budget again (docs/teacher.md)",
                 )
             self._changed.clear()
             await self._changed.wait()
-        self.reserved += worst
-        return Bill(self, worst)
+        self.reserved += max_cost
+        return Reservation(self, max_cost)
 
-    def passed(self) -> Fatal | None:
-        """Why the run must end, when answers have cost more than the limit all the same; else None."""
-        if self.limit_usd is None or self.spent <= self.limit_usd + TINY:
+    def overspent(self) -> Fatal | None:
+        """The error that ends the run if answers have cost more than the limit all the same; else None."""
+        if self.limit_usd is None or self.spent <= self.limit_usd + ROUNDING_USD:
             return None
         return Fatal(
             "budget",
@@ -62,7 +63,7 @@ class Budget:
             "tokens than teacher.max_output_tokens allows (docs/teacher.md)",
         )
 
-    def _end(self, worst: float, cost: float) -> None:
-        self.reserved = max(0.0, self.reserved - worst)
+    def _end(self, reserved: float, cost: float) -> None:
+        self.reserved = max(0.0, self.reserved - reserved)
         self.spent += cost
         self._changed.set()

@@ -1,6 +1,7 @@
-"""A model behind an API, asked with a key, within a budget, as fast as the API allows."""
+"""A model behind an API: requests are sent with a key, within a budget, as fast as the API allows."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from time import perf_counter
 from types import ModuleType
@@ -15,10 +16,10 @@ from distill.teacher.answer import Answer
 from distill.teacher.background import Background
 from distill.teacher.budget import Budget
 from distill.teacher.errors import ApiError, Fatal
+from distill.teacher.failure_streak import REFUSALS_IN_A_ROW
 from distill.teacher.halt import Halt
 from distill.teacher.http import Http
 from distill.teacher.prices import Prices, full_price_flex, is_openai
-from distill.teacher.refusals import IN_A_ROW
 from distill.teacher.retirement import shutdown_warning
 from distill.teacher.retry import until_answered
 from distill.teacher.store import Note
@@ -27,25 +28,28 @@ from distill.teacher.throttle import Throttle
 from distill.teacher.unread_calls import UnreadCalls
 
 FLEX_TRIES = 3
-"""Refusals of flex capacity after which `flex_or_standard` pays the standard price."""
+"""Refusals for lack of flex capacity after which `flex_or_standard` sends a request at the standard price."""
 FLEX_PAUSE_S = 300.0
-"""How long it then pays that for all requests, before one asks for flex again."""
+"""How long it then sends all requests at the standard price, before one tries flex again."""
 CONNECTION_TRIES = 3
-"""Failures to connect, with a server that has never said a word, after which the run ends."""
-USUAL_ANSWER = 500
-"""Output tokens that an answer is taken to have before any was seen, for runtime.tokens_per_minute."""
+"""Failures to connect to a server that has never responded, after which the run ends."""
+ASSUMED_ANSWER_TOKENS = 500
+"""Output tokens that a request is counted with before any answer has come, for runtime.tokens_per_minute."""
 BYTES_PER_TOKEN = 4
+"""An estimate for English text and JSON."""
 
 
 class EndpointModel:
-    """Asks through `adapter` (the module chat or responses). `connect` and `find_prices` run at the first question:
-    stored answers need neither key nor price. `background`: answers are polled for instead of waited for. `promised`:
-    the keys that open batches will answer, with words for who asks for one of them here.
-    `optional`: settings that requests go without where they are refused.
+    """Asks through `adapter` (the module chat or responses).
+
+    `connect` and `find_prices` are called at the first request: stored answers need neither key nor price.
+    `background`: responses are polled for instead of waited for. `find_batched`: gives the keys of the requests that open
+    batches will answer, each with the error message for a run that asks for one here. `optional`: settings that are left
+    out of requests where the server refuses them.
     """
 
-    seeded = False  # few servers take `seed`, some refuse it, and OpenAI promises nothing for it
-    leased = True
+    takes_seed = False  # few servers take `seed`, some refuse it, and OpenAI promises nothing for it
+    needs_lease = True
 
     def __init__(
         self,
@@ -59,23 +63,23 @@ class EndpointModel:
         halt: Halt,
         tier: str = "standard",
         background: bool = False,
-        promised: Callable[[], dict[str, str]] = dict,
+        find_batched: Callable[[], dict[str, str]] = dict,
         optional: frozenset[str] = frozenset(),
     ):
         self.adapter, self.identity = adapter, identity
         self.throttle, self.budget, self.halt = throttle, budget, halt
         self.tier, self.background = tier, background
-        self.places = throttle.ceiling
+        self.max_concurrent = throttle.ceiling
         self._provider, self._at_openai = identity["provider"], is_openai(identity["provider"])
-        self._connect, self._find_prices, self._find_promised = connect, find_prices, promised
-        self._promised: dict[str, str] = {}
+        self._connect, self._find_prices, self._find_batched = connect, find_prices, find_batched
+        self._batched: dict[str, str] = {}
         self._http: Http | None = None
         self._tariff: Tariff
         self._without: frozenset[str] = frozenset()
         self._repairs = errors.repairs(optional)
         self._in_background: Background | None = None
-        # OpenAI reads the calls of its models, and an answer of its that is refused here would be paid in vain.
-        self._unread = None if self._at_openai else UnreadCalls(IN_A_ROW, parser="hermes, or another")
+        # Not at OpenAI, which parses the calls of its models: an answer that is refused here would be paid in vain.
+        self._unread = None if self._at_openai else UnreadCalls(REFUSALS_IN_A_ROW, parser="hermes, or another")
         self._answers = self._answer_tokens = 0
         self._flex_full_until = 0.0
 
@@ -90,38 +94,29 @@ class EndpointModel:
         return self.adapter.request(self.identity, messages, tools, sampling, earlier)
 
     async def ask(self, request: Request, note: Note | None = None) -> Answer:
-        """One answer, tried again while the failure may pass. Raises ApiError."""
+        """One answer; failures that may pass are retried. Raises ApiError."""
         if self._http is None:
-            self._tariff = Tariff(self.identity["provider"], self._find_prices)
-            self.budget.unpriced = self._tariff.prices is None
-            self._promised = self._find_promised()
-            self._http = self._connect()
-            self._in_background = Background(self._http, self.adapter.PATH, self.halt) if self.background else None
-            self._warning = asyncio.create_task(self._warn())
-        if note and note.key in self._promised:
-            raise Fatal("ordered", self._promised[note.key])
-        refused = unheard = 0
+            self._http = self._start()
+        if note and note.key in self._batched:
+            raise Fatal("ordered", self._batched[note.key])
+        failures: Counter[str] = Counter()
 
-        async def once() -> Answer:
-            nonlocal refused, unheard
-            tier = self.tier
-            if tier == "flex_or_standard":
-                tier = "flex" if refused < FLEX_TRIES and perf_counter() > self._flex_full_until else "standard"
+        async def attempt() -> Answer:
             try:
-                return await self._repaired(request, tier, note)
+                return await self._ask_with_repairs(request, self._tier_after(failures), note)
             except ApiError as error:
-                refused += error.kind == "flex_busy"
-                if refused == FLEX_TRIES:
+                failures[error.kind] += 1
+                if failures["flex_busy"] == FLEX_TRIES:
                     self._flex_full_until = perf_counter() + FLEX_PAUSE_S
-                unheard += error.kind == "connection"
-                if unheard == CONNECTION_TRIES and self._http and not self._http.heard:
+                if failures["connection"] == CONNECTION_TRIES and self._http and not self._http.has_responded:
                     raise Fatal("unreachable", error.message) from None
                 raise
 
-        answer = await until_answered(once, self.halt)
-        watched = self._unread if answer["finish_reason"] in ("stop", "tool_calls") else None
-        if watched and (words := watched.look(answer["message"], request["tools"])):
-            raise errors.error("calls_as_text", words)
+        answer = await until_answered(attempt, self.halt)
+        if self._unread and answer["finish_reason"] in ("stop", "tool_calls"):
+            problem = self._unread.check(answer["message"], request["tools"])
+            if problem:
+                raise errors.error("calls_as_text", problem)
         return answer
 
     async def close(self) -> None:
@@ -133,60 +128,84 @@ class EndpointModel:
             await self._http.close()
             self._http = None
 
-    async def _warn(self) -> None:
-        assert self._http is not None
-        warning = await shutdown_warning(self._http, self.identity["model"])
+    def _start(self) -> Http:
+        """Finds the prices and the open batches, and connects. Raises Fatal."""
+        self._tariff = Tariff(self.identity["provider"], self._find_prices)
+        self.budget.unpriced = self._tariff.prices is None
+        self._batched = self._find_batched()
+        http = self._connect()
+        self._in_background = Background(http, self.adapter.PATH, self.halt) if self.background else None
+        self._warning = asyncio.create_task(self._warn_of_shutdown(http))
+        return http
+
+    async def _warn_of_shutdown(self, http: Http) -> None:
+        warning = await shutdown_warning(http, self.identity["model"])
         if warning:
             say(f"warning: {warning}")
 
-    async def _repaired(self, request: Request, tier: str, note: Note | None) -> Answer:
+    def _tier_after(self, failures: Counter[str]) -> str:
+        """The service tier for the next attempt at a request that has failed so far as `failures` counts."""
+        if self.tier != "flex_or_standard":
+            return self.tier
+        try_flex = failures["flex_busy"] < FLEX_TRIES and perf_counter() > self._flex_full_until
+        return "flex" if try_flex else "standard"
+
+    async def _ask_with_repairs(self, request: Request, tier: str, note: Note | None) -> Answer:
+        """One answer; a request with an extra that the server refuses is sent again without it, as all later ones are."""
         for _ in self._repairs:
             try:
-                return await self._once(request, tier, note)
+                return await self._ask_within_limits(request, tier, note)
             except ApiError as error:
                 if error.kind not in self._repairs:
                     raise
                 self._without |= {self._repairs[error.kind]}
-        return await self._once(request, tier, note)
+        return await self._ask_within_limits(request, tier, note)
 
-    async def _once(self, request: Request, tier: str, note: Note | None) -> Answer:
+    async def _ask_within_limits(self, request: Request, tier: str, note: Note | None) -> Answer:
+        """Sends a request once, when the throttle has a slot for it and the budget has room."""
+        data = orjson.dumps(self._body(request, tier))
+        async with self.throttle.slot(len(data) // BYTES_PER_TOKEN + self._expected_answer_tokens()):
+            # At the standard price: a server may have no flex tier, and not say so before it has answered.
+            reservation = await self.budget.reserve(self._tariff.max_cost(request, len(data), "standard"))
+            try:
+                self.halt.check()
+                answer = await self._send(data, note)
+            except ApiError as error:
+                reservation.release(error.maybe_billed)
+                raise
+            except BaseException:
+                reservation.release(maybe_billed=True)
+                raise
+            half_price = answer.get("tier") == "flex" and not full_price_flex(self._provider)
+            self._tariff.set_cost(request, answer, "flex" if half_price else "standard")
+            reservation.settle(answer["cost_usd"])
+            if overspent := self.budget.overspent():
+                self.halt.stop(overspent)
+        self._answers += 1
+        self._answer_tokens += answer["usage"]["output_tokens"]
+        return answer
+
+    def _body(self, request: Request, tier: str) -> dict[str, Any]:
         body = self.adapter.body(request, self._without)
         if tier == "flex":
             body["service_tier"] = "flex"
         elif self._at_openai:
             body["service_tier"] = "default"  # else the project's own setting decides, and it may be a dearer one
         if self.background:
-            body |= {"background": True, "store": True}  # else it is gone ten minutes after it is finished
-        data = orjson.dumps(body)
-        async with self.throttle.place(len(data) // BYTES_PER_TOKEN + self._usual_answer()):
-            # At the standard price: a server may have no flex tier, and not say so before it has answered.
-            bill = await self.budget.reserve(self._tariff.worst(request, len(data), "standard"))
-            try:
-                self.halt.check()
-                answer = await self._sent(data, note)
-            except ApiError as error:
-                bill.release(error.maybe_billed)
-                raise
-            except BaseException:
-                bill.release(maybe_billed=True)
-                raise
-            charged = "flex" if answer.get("tier") == "flex" and not full_price_flex(self._provider) else "standard"
-            self._tariff.charge(request, answer, charged)
-            bill.settle(answer["cost_usd"])
-            if passed := self.budget.passed():
-                self.halt.stop(passed)
-        self._answers += 1
-        self._answer_tokens += answer["usage"]["output_tokens"]
-        return answer
+            body |= {
+                "background": True,
+                "store": True,
+            }  # without `store` it is deleted ten minutes after it is finished
+        return body
 
-    async def _sent(self, data: bytes, note: Note | None) -> Answer:
+    async def _send(self, data: bytes, note: Note | None) -> Answer:
         assert self._http is not None
         started = perf_counter()
         if self._in_background:
             reply = await self._in_background.post(data, note)
         else:
             reply = await self._http.post(self.adapter.PATH, data)
-        self.throttle.seen(reply.headers)
+        self.throttle.read_headers(reply.headers)
         try:
             return self.adapter.parse(reply.content, latency_ms=(perf_counter() - started) * 1000)
         except ApiError:
@@ -194,5 +213,5 @@ class EndpointModel:
                 note.clear()
             raise
 
-    def _usual_answer(self) -> int:
-        return self._answer_tokens // self._answers if self._answers else USUAL_ANSWER
+    def _expected_answer_tokens(self) -> int:
+        return self._answer_tokens // self._answers if self._answers else ASSUMED_ANSWER_TOKENS

@@ -1,20 +1,21 @@
 """What can go wrong with a request: a closed list of kinds, each with one of four fates and advice for a person.
 
-retry: asked again, as often as distill/teacher/retry.py allows, and then the rollout fails. repair: asked again without
-what was refused. fail: this rollout ends here, the run goes on, and no later one asks again, unless it depends on how
-the server is set up (SET_UP). stop: no other request can do better, the run ends.
+retry: the request is sent again, as often as distill/teacher/retry.py allows; then the rollout fails. repair: it is sent
+again without what the server refused. fail: the rollout ends and the run goes on; later runs do not send the request
+again, unless the failure depends on how the server is set up (SET_UP). stop: the run ends, since every other request
+would fail, too.
 """
 
 from typing import Literal, NamedTuple
 
 from distill.records import credentials
 
-SHOWN = 1000
-"""Characters of a server's words that are kept."""
+MESSAGE_CHARS = 1000
+"""Longer messages are cut: a server's may be a whole page."""
 
 
 class Kind(NamedTuple):
-    """The fate of an error, and what a person can do about it."""
+    """What happens after an error of this kind, and what a person can do about it."""
 
     fate: Literal["retry", "repair", "fail", "stop"]
     advice: str
@@ -79,17 +80,17 @@ REPAIRS = {
     "echo_missed": "silence",
     "thoughts_refused": "thoughts",
 }
-"""What a request goes without after a refusal of fate repair."""
+"""What requests leave out after a refusal of fate repair, in the words of the adapters' `body`."""
 OPTIONAL = {"temperature_refused": "temperature"}
-"""The same, where whoever asks can do without the setting."""
+"""The same, for settings that only some callers can do without."""
 SET_UP = {"context_full", "request_too_large", "calls_as_text", "call_unreadable"}
-"""What is true of the server or the account as it is set up today, and asked again by the next run."""
+"""Failures that a change to the server or the account may end, so the next run sends the request again."""
 
 
 class ApiError(Exception):
     """A request that got no usable answer. `maybe_billed`: the server may have finished and charged it.
 
-    `message` may quote a server: credentials in it are replaced here, before it is cut, so that no part of one is left.
+    `message` may quote a server: credentials in it are replaced here, before it is cut, so that no part of one remains.
     """
 
     def __init__(
@@ -100,7 +101,7 @@ class ApiError(Exception):
         retry_after_s: float | None = None,
         maybe_billed: bool = False,
     ):
-        self.message = credentials.redact(message)[:SHOWN]
+        self.message = credentials.redact(message)[:MESSAGE_CHARS]
         super().__init__(self.message)
         self.kind = kind
         self.http_status = http_status
@@ -114,7 +115,7 @@ class Transient(ApiError):
 
 
 class Repairable(ApiError):
-    """Fate repair: an extra that this model or organisation does not have."""
+    """Fate repair: an extra that this model or organisation does not support."""
 
 
 class ContextFull(ApiError):
@@ -122,23 +123,23 @@ class ContextFull(ApiError):
 
 
 class Fatal(ApiError):
-    """Fate stop: what was paid for is kept."""
+    """Fate stop: the run ends; the answers that it has are stored."""
 
 
 FATES: dict[str, type[ApiError]] = {"retry": Transient, "repair": Repairable, "fail": ApiError, "stop": Fatal}
 
 
 def repairs(optional: frozenset[str]) -> dict[str, str]:
-    """What requests go without, by the kind of the refusal, for one who can do without the `optional` settings."""
+    """What requests leave out, by the kind of the refusal, for a caller that can do without the `optional` settings."""
     return REPAIRS | {kind: setting for kind, setting in OPTIONAL.items() if setting in optional}
 
 
 def is_final(kind: str) -> bool:
-    """Whether a conversation that ended so need never be asked again."""
+    """Whether a conversation that ended with this kind need not be tried again in later runs."""
     return KINDS[kind].fate == "fail" and kind not in SET_UP
 
 
 def error(kind: str, message: str, **details: object) -> ApiError:
-    """The exception of a kind, of the type that tells its fate."""
-    chosen = ContextFull if kind == "context_full" else FATES[KINDS[kind].fate]
-    return chosen(kind, message, **details)  # type: ignore[arg-type]
+    """The exception of a kind; its class is that of the kind's fate."""
+    exception = ContextFull if kind == "context_full" else FATES[KINDS[kind].fate]
+    return exception(kind, message, **details)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""A GGUF model on this machine, behind llama.cpp's own OpenAI-compatible server, which the first question starts."""
+"""A GGUF model on this machine, behind llama.cpp's own OpenAI-compatible server, which the first request starts."""
 
 import asyncio
 from contextlib import ExitStack
@@ -14,20 +14,22 @@ from distill.teacher.http import Http
 from distill.teacher.store import Note
 
 CONTEXT_TOKENS = 8192
-"""Of one conversation: a few tool results as long as `agent.tool_output_chars` allows, such as web pages. A token takes
-12 kB of memory in the 0.5B teacher and 28 kB in the 1.5B one, in each slot, whether it is used or not."""
+"""Of one conversation: room for a few tool results as long as `agent.tool_output_chars` allows, such as web pages. A token
+takes 12 kB of memory in the 0.5B teacher and 28 kB in the 1.5B one, in each slot, whether it is used or not."""
 TIMEOUT_S = 900.0
+"""Of one answer: on a slow machine, a long one takes minutes."""
 
 
 class GgufModel:
     """Asks a local model with `slots` answers in flight.
 
-    `identity` goes into every request's key: what runs here, by hash. `adapter` is a LoRA in GGUF form. `lenient`: calls
-    in the text count, too (calls_in_text.py); a student is examined as it is served, so for it they do not.
+    `identity` is part of every request's key and names what runs here by its hash. `adapter` is a LoRA in GGUF form.
+    `lenient`: calls in the text are read as calls (calls_in_text.py), but not those of a student, which is evaluated as it
+    is served.
     """
 
-    seeded = True
-    leased = True
+    takes_seed = True
+    needs_lease = True
 
     def __init__(
         self,
@@ -39,7 +41,7 @@ class GgufModel:
         lenient: bool = False,
     ):
         self.gguf, self.template, self.identity = gguf, template, identity
-        self.slots = self.places = slots
+        self.slots = self.max_concurrent = slots
         self.adapter, self.lenient = adapter, lenient
         self._server = ExitStack()
         self._http: Http | None = None
@@ -56,7 +58,7 @@ class GgufModel:
         return chat.request(self.identity, messages, tools, sampling, earlier)
 
     async def ask(self, request: Request, note: Note | None = None) -> Answer:
-        """One answer, free of charge and without what differs between machines: random ids, paths. Raises ApiError."""
+        """One answer, free of charge, without random ids and paths, so that it is the same on every machine. Raises ApiError."""
         async with self._starting:
             if self._http is None:
                 self._http = await asyncio.to_thread(self._start)
@@ -65,24 +67,25 @@ class GgufModel:
         except ApiError as error:
             if error.kind != "call_unreadable":
                 raise
-            # llama.cpp withholds the text. The same prompt and seed, and what comes is not read as calls: the text is the
-            # answer.
+            # llama.cpp does not give the text of the call that it cannot parse. With the same prompt and seed, and without
+            # parsing, it gives the same text, as the answer.
             answer = await chat.ask(self._http, request, tool_choice="none")
-        message = calls_in_text.read(answer["message"], request["tools"]) if self.lenient else answer["message"]
-        reason = (
-            "tool_calls" if message.get("tool_calls") and answer["finish_reason"] == "stop" else answer["finish_reason"]
-        )
+        message, finish_reason = answer["message"], answer["finish_reason"]
+        if self.lenient:
+            message = calls_in_text.read(message, request["tools"])
+        if message.get("tool_calls") and finish_reason == "stop":
+            finish_reason = "tool_calls"
         return {
             **answer,
             "message": with_plain_ids(message, request["messages"]),
-            "finish_reason": reason,
+            "finish_reason": finish_reason,
             "model": self.identity["model"],
             "response_id": None,
             "cost_usd": 0.0,
         }
 
     async def close(self) -> None:
-        """Stops the server if it runs."""
+        """Stops the server if it is running."""
         if self._http is not None:
             await self._http.close()
             await asyncio.to_thread(self._server.close)
@@ -106,10 +109,10 @@ class GgufModel:
         return Http(endpoint.base_url, {"Authorization": f"Bearer {endpoint.api_key}"}, TIMEOUT_S)
 
 
-def with_plain_ids(message: Message, before: list[Message]) -> Message:
-    """The message with its calls numbered through the conversation, in place of a server's random ids."""
+def with_plain_ids(message: Message, earlier: list[Message]) -> Message:
+    """The message with calls numbered on from those of `earlier` messages, in place of a server's random ids."""
     if not message.get("tool_calls"):
         return message
-    earlier = sum(len(told.get("tool_calls") or []) for told in before)
-    calls = [call | {"id": f"call_{earlier + place}"} for place, call in enumerate(message["tool_calls"], start=1)]
+    first = 1 + sum(len(turn.get("tool_calls") or []) for turn in earlier)
+    calls = [call | {"id": f"call_{number}"} for number, call in enumerate(message["tool_calls"], start=first)]
     return message | {"tool_calls": calls}

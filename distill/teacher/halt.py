@@ -1,4 +1,4 @@
-"""One switch that stops a run: whoever sets it, nothing more is bought, and what is in flight may still arrive."""
+"""One switch that stops a run: once it is set, no request is sent any more, and those in flight may still be answered."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from distill.teacher.errors import Fatal
 
 
 class Halt:
-    """`stop` sets the reason, once; everyone who is about to spend asks `check`, everyone who waits uses `sleep`."""
+    """`stop` sets the reason, once. Code that is about to send a request calls `check` first; code that waits uses `sleep`."""
 
     def __init__(self) -> None:
         self.reason: Fatal | None = None

@@ -16,17 +16,20 @@ from typing import NamedTuple
 from distill.records.cores import cores, spin_little
 from distill.records.faults import InputError
 
-DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Opens URLs of this machine directly, whatever proxy the environment names."""
 READY_S = 120.0
 """Seconds a loaded model may take to answer /health."""
 
 ERROR_LINE = re.compile(r"(?m)^[\d.]+ E \w+: (.*)$")
-LOG_S = 5.0
-MOST_SAID = 1 << 20
+LOG_WAIT_S = 5.0
+"""How long the log may take to show why the server has not started."""
+LOG_BYTES = 1 << 20
+"""The part of the log that is read."""
 
 
 class Endpoint(NamedTuple):
-    """Where a server listens, and the key without which it refuses."""
+    """Where a server listens, and the key that it demands."""
 
     base_url: str
     api_key: str
@@ -60,10 +63,9 @@ def serve(
     `slots` requests are decoded at the same time, each with room for `context` tokens (prompt and answer). `template`
     replaces the chat template of the GGUF. Each of `adapters` is a LoRA in GGUF form, on unless a request says
     otherwise: one with `"lora": [{"id": 0, "scale": 0.0}]` in its body is answered by the base model, so one server
-    is base and student. `threads`: default, the physical cores that this process may use. `name` is the model's in the list
-    of models, which gives the file's path otherwise; requests may name any.
-    The server asks for `key`, or a random one, so that other users of the machine are refused. Raises InputError, with what
-    llama.cpp said, when it cannot load a file, and as `load`.
+    is base and student. `threads`: default, the physical cores that this process may use. `name` is the model's name in the
+    list of models (default: the file's path); requests may name any. The server demands `key`, or a random one, so that it
+    refuses other users of the machine. Raises InputError, with llama.cpp's message, when it cannot load a file, and as `load`.
     """
     for path in (gguf, template, *adapters):
         if path is not None and not Path(path).is_file():
@@ -90,7 +92,7 @@ def serve(
         params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(path), 1.0) for path in adapters]
     server = _start(xllamacpp, params)
     try:
-        _wait(server.listening_address, params.api_keys[0])
+        _wait_until_ready(server.listening_address, params.api_keys[0])
         yield Endpoint(f"{server.listening_address}/v1", params.api_keys[0])
     finally:
         del server  # its destructor stops the threads and frees the model
@@ -101,56 +103,56 @@ def _start(xllamacpp, params):
         return xllamacpp.Server(params)
     except RuntimeError:
         params.verbosity = 1
-        with _stderr() as said:
+        with _captured_stderr() as read_log:
             try:
                 return xllamacpp.Server(params)
             except RuntimeError:
-                reasons = _reasons(said)
+                reasons = _reasons(read_log)
         raise InputError(
             f"{params.model.path}: llama.cpp cannot serve it: " + ("; ".join(reasons[:3]) or "it gives no reason")
         ) from None
 
 
 @contextmanager
-def _stderr() -> Iterator[Callable[[], str]]:
-    """Gives what native code has written to stderr inside of the block so far."""
-    with tempfile.TemporaryFile() as caught:
-        kept = os.dup(2)
-        os.dup2(caught.fileno(), 2)
+def _captured_stderr() -> Iterator[Callable[[], str]]:
+    """Captures stderr, also that of native code, during the block; gives a function that reads what there is so far."""
+    with tempfile.TemporaryFile() as captured:
+        stderr = os.dup(2)
+        os.dup2(captured.fileno(), 2)
         try:
-            yield lambda: os.pread(caught.fileno(), MOST_SAID, 0).decode("utf-8", "replace")
+            yield lambda: os.pread(captured.fileno(), LOG_BYTES, 0).decode("utf-8", "replace")
         finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+            os.dup2(stderr, 2)
+            os.close(stderr)
 
 
-def _reasons(said: Callable[[], str]) -> list[str]:
-    """The errors that were logged, each once; llama.cpp writes its log in a thread of its own, so they may be late."""
-    give_up = time.monotonic() + LOG_S
-    known, found = "", said()
-    while (not ERROR_LINE.search(found) or found != known) and time.monotonic() < give_up:
+def _reasons(read_log: Callable[[], str]) -> list[str]:
+    """The errors in the log, each once. llama.cpp writes its log in a thread of its own, so they may be late."""
+    give_up_at = time.monotonic() + LOG_WAIT_S
+    previous, log = "", read_log()
+    while (not ERROR_LINE.search(log) or log != previous) and time.monotonic() < give_up_at:
         time.sleep(0.1)
-        known, found = found, said()
-    return list(dict.fromkeys(ERROR_LINE.findall(found)))
+        previous, log = log, read_log()
+    return list(dict.fromkeys(ERROR_LINE.findall(log)))
 
 
 def healthy(address: str) -> bool:
-    """Whether a server of this machine is ready; asked directly, whatever proxy the environment names."""
+    """Whether a server of this machine says that it is ready."""
     try:
-        with DIRECTLY.open(f"{address}/health", timeout=5) as answer:
-            return answer.status == 200
+        with NO_PROXY.open(f"{address}/health", timeout=5) as response:
+            return response.status == 200
     except OSError:
         return False
 
 
-def _wait(address: str, key: str) -> None:
-    """Returns once the server takes questions. It says that it is healthy a moment earlier, and one that is stopped in
-    that moment never ends; its list of adapters comes from the loop that questions wait for."""
-    asked = urllib.request.Request(f"{address}/lora-adapters", headers={"Authorization": f"Bearer {key}"})
-    give_up = time.monotonic() + READY_S
-    while time.monotonic() < give_up:
+def _wait_until_ready(address: str, key: str) -> None:
+    """Returns once the server answers requests. It is healthy a moment before that, and if it is stopped in that moment it
+    never ends. Its list of adapters comes from the same loop as its answers, so it shows when that loop runs."""
+    adapters = urllib.request.Request(f"{address}/lora-adapters", headers={"Authorization": f"Bearer {key}"})
+    give_up_at = time.monotonic() + READY_S
+    while time.monotonic() < give_up_at:
         if healthy(address):
-            with DIRECTLY.open(asked, timeout=READY_S):
+            with NO_PROXY.open(adapters, timeout=READY_S):
                 return
         time.sleep(0.05)
     raise InputError(f"the embedded server at {address} was not ready after {READY_S:.0f} s")

@@ -1,4 +1,4 @@
-"""Who answers: what a model is to the rest of the code, and the models that run on this machine."""
+"""What a model is to the rest of the code, and the models that run on this machine."""
 
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,24 +17,24 @@ class Model(Protocol):
     """Answers requests."""
 
     identity: dict[str, Any]
-    """The part of every request that says who is asked."""
-    places: int
-    """Conversations that are worth having at the same time."""
+    """The part of every request that says which model is asked, and where."""
+    max_concurrent: int
+    """Conversations that may be held at the same time; more would only wait."""
 
     async def ask(self, request: Request, note: Note | None = None) -> Answer:
         """One answer to a canonical request. Raises ApiError."""
 
     async def close(self) -> None:
-        """Lets go of connections and processes."""
+        """Closes connections and ends processes."""
 
 
 class StoredModel(Model, Protocol):
-    """One whose answers the store keeps, and so finds again by the request."""
+    """A model whose answers are stored, and found again by the request."""
 
-    seeded: bool
-    """Whether it takes a seed."""
-    leased: bool
-    """Whether a question must be leased, so that no other process asks it, too."""
+    takes_seed: bool
+    """Whether requests have a sampling seed."""
+    needs_lease: bool
+    """Whether the caller must hold the lease of a request, so that no other process sends it, too."""
 
     def request(
         self,
@@ -66,12 +66,12 @@ def local_model(
     """A GGUF model, with its own template unless one is given."""
     gguf = weights.gguf_path(model)
     template = template or weights.chat_template(model)
-    known = weights.known().get(model.removeprefix("local/"))
+    embedded = weights.embedded().get(model.removeprefix("local/"))
     identity = {
         "provider": "llama.cpp",
         "api": "chat",
-        "model": known.name if known else gguf.stem,
-        "weights": known.sha256 if known else file_hash(gguf),
+        "model": embedded.name if embedded else gguf.stem,
+        "weights": embedded.sha256 if embedded else file_hash(gguf),
         "template": file_hash(template) if template else None,
     }
     return GgufModel(gguf, template, identity, slots, adapter, lenient)

@@ -1,4 +1,4 @@
-"""What is asked of a model, in canonical form: the whole of it, and nothing else, is the key of the answer."""
+"""A request to a model in canonical form. All of it, with the number of the sample, makes the key of the answer."""
 
 from typing import Any
 
@@ -16,12 +16,12 @@ def build(
     return {**identity, "messages": messages, "tools": tools, "sampling": sampling}
 
 
-def with_demonstrations(messages: list[Message], shown: list[Message]) -> list[Message]:
-    """The prompt with example conversations between its system messages and the rest (they are not recorded)."""
-    first = next((place for place, message in enumerate(messages) if message["role"] != "system"), len(messages))
-    return messages[:first] + shown + messages[first:]
+def with_demonstrations(messages: list[Message], demonstrations: list[Message]) -> list[Message]:
+    """The messages with example conversations after the system messages of the prompt; the record has none of these."""
+    first = next((index for index, message in enumerate(messages) if message["role"] != "system"), len(messages))
+    return messages[:first] + demonstrations + messages[first:]
 
 
 def seed(prompt_id: str, sample: int) -> int:
-    """A sampling seed that belongs to the prompt and the sample: 31 bits, the same on every machine."""
+    """The sampling seed of a prompt's sample: 31 bits, the same on every machine."""
     return int(content_id([prompt_id, sample]), 16) % 2**31

@@ -1,23 +1,23 @@
-"""OpenAI's Responses API, without state on the server: every request carries the whole conversation.
+"""OpenAI's Responses API, without state on the server: every request holds the whole conversation.
 
-Reasoning comes encrypted and goes back as it came, item by item, in the place where it stood; a changed or missing item
-is refused or makes the model think again. The items stay with the stored answer, the messages hold only what is said.
+Reasoning is received encrypted and sent back unchanged, each item in its place: if one is changed or missing, the server
+refuses the request or the model reasons again. The stored answer keeps the items; the messages hold the visible text.
 """
 
 from typing import Any
 
 from distill.records.types import Message, Request, Sampling, ToolSchema
 from distill.teacher import errors
-from distill.teacher.answer import Answer, Usage, count, finished, word
-from distill.teacher.chat import arguments_text, with_own_ids
+from distill.teacher.answer import Answer, Usage, as_text, build_answer, token_count
+from distill.teacher.chat import arguments_text, with_unique_ids
+from distill.teacher.error_response import BY_CODE
 from distill.teacher.errors import Transient
-from distill.teacher.refusal import BY_CODE
 from distill.teacher.strict import strict
 
 PATH = "/responses"
 PENDING = ("queued", "in_progress")
-OVER = ("completed", "incomplete")
-PASSING = {"server_error": "server", "cancelled": "server", "rate_limit_exceeded": "rate_limit"}
+FINISHED = ("completed", "incomplete")
+KIND_BY_CODE = BY_CODE | {"server_error": "server", "cancelled": "server", "rate_limit_exceeded": "rate_limit"}
 
 
 def request(
@@ -27,14 +27,14 @@ def request(
     sampling: Sampling,
     earlier: list[Answer],
 ) -> Request:
-    """What is asked, in canonical form: `input` holds the items of `earlier`, the answers behind the last assistant
-    messages, untouched."""
+    """The canonical request: `input` holds the items of `earlier`, the answers behind the last assistant messages,
+    unchanged."""
     return {**identity, "input": _input(messages, earlier), "tools": tools, "sampling": sampling}
 
 
 def body(request: Request, without: frozenset[str] = frozenset()) -> dict[str, Any]:
-    """The JSON body of a request; `without` names extras that were refused: "summary", "reasoning", "temperature", and
-    "thoughts", the reasoning of earlier turns."""
+    """The JSON body of a request. `without` names extras that the server refused: "temperature", the "summary" of
+    reasoning, encrypted "reasoning" in the answer, and "thoughts", the reasoning of earlier turns."""
     sampling = {
         key: value
         for key, value in request["sampling"].items()
@@ -42,23 +42,25 @@ def body(request: Request, without: frozenset[str] = frozenset()) -> dict[str, A
     }
     if "summary" in without and "reasoning" in sampling:
         sampling["reasoning"] = {key: value for key, value in sampling["reasoning"].items() if key != "summary"}
-    items = _thoughtless(request["input"]) if "thoughts" in without else request["input"]
-    sent = {"model": request["model"], "input": _on_wire(items), "store": False, **sampling}
+    items = _without_reasoning(request["input"]) if "thoughts" in without else request["input"]
+    content = {"model": request["model"], "input": _with_types(items), "store": False, **sampling}
     may_reason = "reasoning" in sampling or request["provider"] != "openai"
     if request["tools"]:
         functions = [tool["function"] for tool in request["tools"]]
-        sent["tools"] = [{"type": "function", "strict": strict(one["parameters"]), **one} for one in functions]
+        content["tools"] = [
+            {"type": "function", "strict": strict(function["parameters"]), **function} for function in functions
+        ]
     if may_reason and "reasoning" not in without:
-        sent["include"] = ["reasoning.encrypted_content"]
-    return sent
+        content["include"] = ["reasoning.encrypted_content"]
+    return content
 
 
 def parse(content: Any, latency_ms: float) -> Answer:
-    """The Answer in a finished response. Raises the ApiError of a failed one, Transient when it is no response."""
+    """The Answer in a finished response. Raises ApiError for a failed one, Transient when it is not a response."""
     try:
         if content["status"] in ("failed", "cancelled"):
-            raise _failure(content)
-        if content["status"] not in OVER or not isinstance(content["output"], list):
+            raise _error_of(content)
+        if content["status"] not in FINISHED or not isinstance(content["output"], list):
             raise ValueError("not finished")
         items = content["output"]
         message = _message(items)
@@ -71,117 +73,116 @@ def parse(content: Any, latency_ms: float) -> Answer:
     finish_reason = "tool_calls" if message.get("tool_calls") else "stop"
     if content["status"] == "incomplete":
         finish_reason = "content_filter" if reason == "content_filter" else "length"
-    answer = finished(content, message, finish_reason, usage, latency_ms)
+    answer = build_answer(content, message, finish_reason, usage, latency_ms)
     answer["items"] = items
     return answer
 
 
 def _message(items: list[dict[str, Any]]) -> Message:
-    """What the items say, as an assistant message in chat form."""
-    texts, refusals, reasons, calls = [], [], [], []
+    """The text, refusals, reasoning and calls of the items, as an assistant message in chat form."""
+    texts, refusals, thoughts, calls = [], [], [], []
     for item in items:
         kind = item["type"]
         if kind == "message":
             texts += [part["text"] for part in item["content"] if part["type"] == "output_text"]
-            refusals += [word(part["refusal"]) for part in item["content"] if part["type"] == "refusal"]
+            refusals += [as_text(part["refusal"]) for part in item["content"] if part["type"] == "refusal"]
         elif kind == "function_call":
             calls.append(
                 {
-                    "id": word(item["call_id"]),
+                    "id": as_text(item["call_id"]),
                     "type": "function",
-                    "function": {"name": word(item["name"]), "arguments": arguments_text(item["arguments"])},
+                    "function": {"name": as_text(item["name"]), "arguments": arguments_text(item["arguments"])},
                 }
             )
         elif kind == "reasoning":
-            reasons += [part["text"] for part in item.get("content") or item.get("summary") or []]
+            thoughts += [part["text"] for part in item.get("content") or item.get("summary") or []]
     message: Message = {"role": "assistant", "content": "\n\n".join(texts)}
-    if reasons:
-        message["reasoning_content"] = "\n\n".join(reasons)
+    if thoughts:
+        message["reasoning_content"] = "\n\n".join(thoughts)
     if refusals:
         message["refusal"] = "\n\n".join(refusals)
     if calls:
-        message["tool_calls"] = with_own_ids(calls)
+        message["tool_calls"] = with_unique_ids(calls)
     return message
 
 
-def _usage(used: dict[str, Any]) -> Usage:
-    asked = used.get("input_tokens_details") or {}
+def _usage(raw: dict[str, Any]) -> Usage:
+    input_details, output_details = raw.get("input_tokens_details") or {}, raw.get("output_tokens_details") or {}
     usage = Usage(
-        input_tokens=count(used.get("input_tokens")),
-        output_tokens=count(used.get("output_tokens")),
-        cached_tokens=count(asked.get("cached_tokens")),
-        reasoning_tokens=count((used.get("output_tokens_details") or {}).get("reasoning_tokens")),
+        input_tokens=token_count(raw.get("input_tokens")),
+        output_tokens=token_count(raw.get("output_tokens")),
+        cached_tokens=token_count(input_details.get("cached_tokens")),
+        reasoning_tokens=token_count(output_details.get("reasoning_tokens")),
     )
-    if asked.get("cache_write_tokens"):
-        usage["cache_write_tokens"] = count(asked["cache_write_tokens"])
+    if input_details.get("cache_write_tokens"):
+        usage["cache_write_tokens"] = token_count(input_details["cache_write_tokens"])
     return usage
 
 
 def _input(messages: list[Message], earlier: list[Answer]) -> list[dict[str, Any]]:
-    spoken = sum(message["role"] == "assistant" for message in messages)
-    answers = [None] * (spoken - len(earlier)) + list(earlier)
+    """The conversation as items: the original ones where an answer stands behind an assistant message."""
+    turns = sum(message["role"] == "assistant" for message in messages)
+    answers = [None] * (turns - len(earlier)) + list(earlier)
     items: list[dict[str, Any]] = []
     raw_ids: dict[str, str] = {}
     for message in messages:
         if message["role"] == "assistant":
             answer = answers.pop(0)
-            items += _said(message) if answer is None else _as_they_came(answer)
+            items += _items_of(message) if answer is None else _original_items(answer)
             raw_ids = {} if answer is None else _raw_ids(answer)
         elif message["role"] == "tool":
-            call = message["tool_call_id"]
+            call_id = message["tool_call_id"]
             items.append(
-                {"type": "function_call_output", "call_id": raw_ids.get(call, call), "output": message["content"]}
+                {"type": "function_call_output", "call_id": raw_ids.get(call_id, call_id), "output": message["content"]}
             )
         else:
             items.append({"role": message["role"], "content": message["content"]})
     return items
 
 
-def _on_wire(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Every item with its type: OpenAI takes a message without one, llama.cpp refuses it. Not part of the canonical
-    request, or answers bought before would no longer be found."""
+def _with_types(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The items, each with its type: OpenAI accepts a message without one, llama.cpp refuses it. The canonical request has
+    no such types, since with them the answers that were stored before would no longer be found."""
     return [item if "type" in item else {"type": "message", **item} for item in items]
 
 
-def _thoughtless(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The items without reasoning, and without ids: by its id, an item is known to belong to the reasoning before it."""
-    left = []
+def _without_reasoning(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The items without reasoning, and without ids, by which the server knows that an item needs the reasoning before it."""
+    kept = []
     for item in items:
         if "id" not in item:
-            left.append(item)
+            kept.append(item)
         elif item["type"] == "function_call":
-            left.append({key: value for key, value in item.items() if key != "id"})
+            kept.append({key: value for key, value in item.items() if key != "id"})
         elif item["type"] == "message":
-            left += _said(_message([item]))
-    return left
+            kept += _items_of(_message([item]))
+    return kept
 
 
 def _raw_ids(answer: Answer) -> dict[str, str]:
-    """The ids of an answer's calls as the server wrote them; ours differ where it gave two calls the same."""
-    ours = [call["id"] for call in answer["message"].get("tool_calls", [])]
+    """The server's id of each call, by ours, which differs where the server gave two calls the same id."""
+    own_ids = [call["id"] for call in answer["message"].get("tool_calls", [])]
     return dict(
-        zip(ours, (item["call_id"] for item in answer["items"] if item["type"] == "function_call"), strict=True)
+        zip(own_ids, (item["call_id"] for item in answer["items"] if item["type"] == "function_call"), strict=True)
     )
 
 
-def _as_they_came(answer: Answer) -> list[dict[str, Any]]:
-    """The items of an answer, less the nulls that say nothing and are refused as unknown parameters."""
+def _original_items(answer: Answer) -> list[dict[str, Any]]:
+    """The items of an answer as received, but for nulls, which the server would refuse as unknown parameters."""
     return [{key: value for key, value in item.items() if value is not None} for item in answer["items"]]
 
 
-def _said(message: Message) -> list[dict[str, Any]]:
-    """An assistant message that no answer stands behind: a demonstration, or a prompt's own few-shot turn."""
-    said = [{"role": "assistant", "content": message["content"]}] if message.get("content") else []
-    return said + [
+def _items_of(message: Message) -> list[dict[str, Any]]:
+    """The items of an assistant message without an answer: of a demonstration, or of a prompt's own few-shot turn."""
+    items = [{"role": "assistant", "content": message["content"]}] if message.get("content") else []
+    return items + [
         {"type": "function_call", "call_id": call["id"], **call["function"]} for call in message.get("tool_calls", [])
     ]
 
 
-def _failure(content: dict[str, Any]) -> errors.ApiError:
-    """A failed response is billed if tokens were counted."""
-    found = content.get("error") or {}
-    code, words = str(found.get("code") or content["status"]), found.get("message") or "no reason given"
-    kind = (PASSING | BY_CODE).get("cancelled" if content["status"] == "cancelled" else code, "bad_request")
-    return errors.error(
-        kind, f"the response {content['status']} ({code}): {words}", maybe_billed=bool(content.get("usage"))
-    )
+def _error_of(content: dict[str, Any]) -> errors.ApiError:
+    """The error of a failed response, which is billed if tokens were counted."""
+    status, details = content["status"], content.get("error") or {}
+    code, message = str(details.get("code") or status), details.get("message") or "no reason given"
+    kind = KIND_BY_CODE.get("cancelled" if status == "cancelled" else code, "bad_request")
+    return errors.error(kind, f"the response {status} ({code}): {message}", maybe_billed=bool(content.get("usage")))

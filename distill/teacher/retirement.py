@@ -1,4 +1,4 @@
-"""A word in time: models are switched off, and the list of models says when."""
+"""Warns of models that the provider will soon switch off, by the dates in its list of models."""
 
 from datetime import UTC, date, datetime
 
@@ -6,19 +6,18 @@ from distill.teacher.errors import ApiError
 from distill.teacher.http import Http
 
 WITHIN_DAYS = 120
+"""A later shutdown is not mentioned."""
 
 
 async def shutdown_warning(http: Http, model: str) -> str | None:
-    """A line about the day on which the server will switch `model` off; None if that is far off, unknown or not told."""
+    """A warning with the day on which the server will switch `model` off; None if that is far off or unknown."""
     try:
         listed = (await http.get("/models")).content["data"]
-        days = {entry["id"]: entry.get("shutdown_date") for entry in listed}
-        last = date.fromisoformat(str(days.get(model))[:10])
+        dates = {entry["id"]: entry.get("shutdown_date") for entry in listed}
+        shutdown = date.fromisoformat(str(dates.get(model))[:10])
     except (ApiError, KeyError, TypeError, ValueError):
         return None
-    left = (last - datetime.now(UTC).date()).days
-    return (
-        f"{model} shuts down on {last.isoformat()}, in {left} days: choose its successor"
-        if left <= WITHIN_DAYS
-        else None
-    )
+    days_left = (shutdown - datetime.now(UTC).date()).days
+    if days_left > WITHIN_DAYS:
+        return None
+    return f"{model} shuts down on {shutdown.isoformat()}, in {days_left} days: choose its successor"

@@ -1,15 +1,16 @@
-"""What OpenAI's models are known to refuse, told before anything is sent. Unknown models are let through: the server
-knows best. Sources: the model pages and error messages of the API, November 2026.
+"""Settings that OpenAI's models are known to refuse, reported before anything is sent. Models that are not listed here are
+not checked: the server does that. Sources: the model pages and error messages of the API, November 2026.
 """
 
 import re
 from typing import Any, Literal, NamedTuple
 
-SHORTEST_ANSWER = 16
+LEAST_OUTPUT_TOKENS = 16
+"""The least max_output_tokens of the Responses API."""
 
 
 class Family(NamedTuple):
-    """`efforts`: what reasoning_effort may be (None: not known); `temperature`: when another one than the default is taken."""
+    """`efforts`: the allowed values of reasoning_effort (None: not known); `temperature`: when it may differ from the default."""
 
     efforts: tuple[str, ...] | None
     temperature: Literal["never", "effort none or null", "effort none"]
@@ -28,24 +29,24 @@ FAMILIES: list[tuple[re.Pattern[str], Family]] = [
     (re.compile(r"^gpt-6\.1-sol"), Family((*TO_HIGH, "xhigh", "max"), "never")),
     (re.compile(r"^gpt-6-astra"), Family(None, "never")),
 ]
-REASONS = re.compile(r"^(o\d|codex-|gpt-([5-9]|\d{2,})(?!.*-chat))")
+REASONING = re.compile(r"^(o\d|codex-|gpt-([5-9]|\d{2,})(?!.*-chat))")
 ONLY_RESPONSES = re.compile(r"-pro\b|-codex|-deep-research|^computer-use|^gpt-6\.1-(sol|terra)")
 TOOLS_ONLY_IN_RESPONSES = re.compile(r"^gpt-(5\.[4-9]|[6-9]|\d{2,})")
 IN_BACKGROUND = re.compile(r"-pro\b|-deep-research")
 
 
 def base(model: str) -> str:
-    """The model that a fine-tuned one (`ft:<base>:…`) was made of; any other name as it is."""
+    """The base model of a fine-tuned one (`ft:<base>:…`); any other name unchanged."""
     return model.split(":")[1] if model.startswith("ft:") else model
 
 
 def reasons(model: str) -> bool:
-    """Whether the model thinks before it answers (by its name)."""
-    return bool(REASONS.match(base(model)))
+    """Whether the model reasons before it answers, by its name."""
+    return bool(REASONING.match(base(model)))
 
 
 def in_background(model: str) -> bool:
-    """Whether its answers take longer than a connection should be held open."""
+    """Whether the model's answers take longer than a connection should be held open, by its name."""
     return bool(IN_BACKGROUND.search(model))
 
 
@@ -53,38 +54,32 @@ def faults(model: str, api: str, teacher: dict[str, Any], with_tools: bool) -> l
     """Every rule of OpenAI's that `model` and the `teacher` group of params.yaml break, one line each."""
     name, effort, temperature = base(model), teacher["reasoning_effort"], teacher["temperature"]
     family = next((family for pattern, family in FAMILIES if pattern.match(name)), None) if reasons(model) else None
-    found = []
+    faults = []
     if not reasons(model) and effort is not None:
-        found.append(f"/teacher/reasoning_effort: {model} does not reason; set it to null")
+        faults.append(f"/teacher/reasoning_effort: {model} does not reason; set it to null")
     if family and effort is not None and family.efforts and effort not in family.efforts:
-        found.append(f"/teacher/reasoning_effort: {model} takes {', '.join(family.efforts)}, not '{effort}'")
+        faults.append(f"/teacher/reasoning_effort: {model} takes {', '.join(family.efforts)}, not '{effort}'")
     if family and temperature is not None and not _takes_temperature(family, effort):
-        found.append(
-            f"/teacher/temperature: {model} takes its own temperature only"
-            + (
-                ""
-                if family.temperature == "never"
-                else f", unless reasoning_effort is {family.temperature.removeprefix('effort ')}"
-            )
-            + "; set it to null"
-        )
-    if api == "responses" and (teacher["max_output_tokens"] or SHORTEST_ANSWER) < SHORTEST_ANSWER:
-        found.append(f"/teacher/max_output_tokens: the Responses API takes {SHORTEST_ANSWER} or more")
+        exception = f", unless reasoning_effort is {family.temperature.removeprefix('effort ')}"
+        exception = "" if family.temperature == "never" else exception
+        faults.append(f"/teacher/temperature: {model} takes its own temperature only{exception}; set it to null")
+    if api == "responses" and (teacher["max_output_tokens"] or LEAST_OUTPUT_TOKENS) < LEAST_OUTPUT_TOKENS:
+        faults.append(f"/teacher/max_output_tokens: the Responses API takes {LEAST_OUTPUT_TOKENS} or more")
     if api == "chat" and ONLY_RESPONSES.search(name):
-        found.append(_in_chat(model, "is served by the Responses API only", teacher))
+        faults.append(_not_in_chat(model, "is served by the Responses API only", teacher))
     elif api == "chat" and with_tools and TOOLS_ONLY_IN_RESPONSES.match(name) and effort != "none":
-        found.append(_in_chat(model, "takes tools in chat only with reasoning_effort none", teacher))
-    return [f"params.yaml: {fault}" for fault in found]
+        faults.append(_not_in_chat(model, "takes tools in chat only with reasoning_effort none", teacher))
+    return [f"params.yaml: {fault}" for fault in faults]
 
 
-def _in_chat(model: str, rule: str, teacher: dict[str, Any]) -> str:
-    """A rule that chat breaks, at the parameter by which chat was chosen."""
-    url, whose = teacher["base_url"], "judge" if "keys" in teacher else "teacher"
+def _not_in_chat(model: str, rule: str, teacher: dict[str, Any]) -> str:
+    """The fault of a rule against the chat API, at the parameter that has chosen this API."""
+    url, group = teacher["base_url"], "judge" if "keys" in teacher else "teacher"
     if url is None:
         return f"/teacher/api: {model} {rule}; set it to auto"
-    responses = "" if whose == "judge" else f", or {whose}.api to responses if {url} offers them"
+    responses = "" if group == "judge" else f", or {group}.api to responses if {url} offers them"
     return (
-        f"/{whose}/base_url: {model} {rule}, and {url} is asked in chat; set {whose}.base_url to null to ask OpenAI"
+        f"/{group}/base_url: {model} {rule}, and {url} is asked in chat; set {group}.base_url to null to ask OpenAI"
         f"{responses}"
     )
 

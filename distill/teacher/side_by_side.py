@@ -1,4 +1,4 @@
-"""Many questions at once, and an end at which nothing that was paid for is lost."""
+"""Works on many items at once, and ends so that no answer that was paid for is lost."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
@@ -10,39 +10,41 @@ from distill.teacher.teacher import Teacher
 Item = TypeVar("Item")
 
 
-async def side_by_side(items: Iterable[Item], teacher: Teacher, one: Callable[[Item], Awaitable[None]]) -> None:
-    """Awaits `one(item)` for every item, as many at a time as the model has places for.
+async def side_by_side(items: Iterable[Item], teacher: Teacher, work: Callable[[Item], Awaitable[None]]) -> None:
+    """Awaits `work(item)` for every item, as many at a time as the model allows.
 
-    Raises Fatal when going on is useless or the run was stopped. By then every answer that was on its way has arrived
-    and is in the store; whatever else `one` was waiting for is left behind.
+    Raises Fatal when going on is useless or the run was stopped. By then every request in flight is answered and its
+    answer stored; anything else that `work` was waiting for is cancelled.
     """
-    todo = list(items)
-    waiting = iter(todo)
+    all_items = list(items)
+    remaining = iter(all_items)
 
-    async def work() -> None:
-        for item in waiting:
+    async def worker() -> None:
+        for item in remaining:
             try:
-                await one(item)
+                await work(item)
             except Fatal as error:
                 teacher.halt.stop(error)
                 return
-            except Exception:  # a full disk, a fault of ours: what the others have on their way must not be lost by it
+            except (
+                Exception
+            ):  # a full disk, a bug of ours: the answers to the other requests in flight must not be lost
                 teacher.halt.stop(Fatal("interrupted", "stopped by an error"))
                 raise
 
-    workers = [asyncio.create_task(work()) for _ in range(min(teacher.model.places, len(todo)))]
+    workers = [asyncio.create_task(worker()) for _ in range(min(teacher.model.max_concurrent, len(all_items)))]
     stopped = asyncio.create_task(teacher.halt.wait())
     try:
-        everything: asyncio.Future[Any] = asyncio.gather(*workers, return_exceptions=True)
-        await asyncio.wait([everything, stopped], return_when=asyncio.FIRST_COMPLETED)
-        if not everything.done():
+        all_done: asyncio.Future[Any] = asyncio.gather(*workers, return_exceptions=True)
+        await asyncio.wait([all_done, stopped], return_when=asyncio.FIRST_COMPLETED)
+        if not all_done.done():
             await teacher.idle()
     finally:
         for task in (*workers, stopped):
             task.cancel()
-        ends = await asyncio.gather(*workers, stopped, return_exceptions=True)
-    for end in ends:
-        if isinstance(end, Exception):
-            raise end
+        results = await asyncio.gather(*workers, stopped, return_exceptions=True)
+    for result in results:
+        if isinstance(result, Exception):
+            raise result
     if teacher.halt.reason:
         raise teacher.halt.reason

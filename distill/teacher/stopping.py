@@ -1,6 +1,6 @@
-"""When to stop a run that spends money: Ctrl-C, SIGTERM, a closed terminal, or the end of the process that started it.
+"""Stops a run that spends money: at Ctrl-C, SIGTERM, a closed terminal, or the end of the process that started it.
 
-DVC that is killed leaves its stage behind; without this it would go on buying beside the next run.
+When DVC is killed, its stage keeps running; without this it would go on buying while the next run does the same.
 """
 
 import asyncio
@@ -14,15 +14,15 @@ from distill.records.terminal import say
 from distill.teacher.errors import Fatal
 from distill.teacher.halt import Halt
 
-LOOK_S = 0.5
+PARENT_POLL_S = 0.5
+"""How often to look whether the process that started this one still runs."""
 SHELLS = {"sh", "dash", "bash", "zsh", "fish", "ksh", "busybox"}
 
 
 @asynccontextmanager
 async def stopping(halt: Halt) -> AsyncIterator[None]:
-    """While the block runs, a first signal stops the run through `halt` and a second one ends it at once; so does the
-    death of whoever started us.
-    """
+    """While the block runs, a first signal stops the run through `halt` and a second one ends the process at once. The end
+    of the process that started this one stops the run, too."""
     loop = asyncio.get_running_loop()
     signals = [
         number
@@ -31,31 +31,31 @@ async def stopping(halt: Halt) -> AsyncIterator[None]:
     ]  # nohup ignores SIGHUP, and means it
 
     def stop(number: signal.Signals) -> None:
-        for known in signals:
-            loop.remove_signal_handler(known)
+        for handled in signals:
+            loop.remove_signal_handler(handled)
         say(f"{number.name}: what is already asked for still arrives and is kept; again to give it up")
         halt.stop(Fatal("interrupted", f"stopped by {number.name}"))
 
     for number in signals:
         loop.add_signal_handler(number, stop, number)
-    watching = asyncio.create_task(_watch(halt))
+    watcher = asyncio.create_task(_watch_parents(halt))
     try:
         yield
     finally:
-        watching.cancel()
+        watcher.cancel()
         for number in signals:
             loop.remove_signal_handler(number)
 
 
-async def _watch(halt: Halt) -> None:
-    started_by = _starters()
-    while _starters() == started_by:  # noqa: ASYNC110 - no event tells
-        await asyncio.sleep(LOOK_S)
+async def _watch_parents(halt: Halt) -> None:
+    parents = _parents()
+    while _parents() == parents:  # noqa: ASYNC110 - there is no event for it
+        await asyncio.sleep(PARENT_POLL_S)
     halt.stop(Fatal("orphaned", "the process that started this run is gone"))
 
 
-def _starters() -> tuple[int, ...]:
-    """The parent's id; when that is the shell in which DVC runs a command, also its parent's."""
+def _parents() -> tuple[int, ...]:
+    """The id of the parent process; if that is the shell in which DVC runs a command, also the id of its parent, DVC."""
     parent = os.getppid()
     try:
         # /proc/<pid>/stat: pid (name) state ppid …; a name may hold spaces and brackets.

@@ -1,5 +1,5 @@
-"""As many requests in flight as the API takes: the number doubles until a first refusal, then grows slowly and is cut
-by each one, and nothing is sent while the server asks to wait. Optional ceilings space the requests out.
+"""Limits the requests in flight to what the API takes: the limit doubles until the first rate limit or overload, then grows
+slowly and is cut by each one, and nothing is sent while the server asks to wait. Optional rates space the requests out.
 """
 
 import asyncio
@@ -8,96 +8,100 @@ from collections.abc import Mapping
 
 from distill.teacher.errors import ApiError
 from distill.teacher.halt import Halt
-from distill.teacher.waits import DAILY_LIMIT_S, used_up_s
+from distill.teacher.rate_limit_headers import DAILY_LIMIT_S, used_up_s
 
-START = 64
-"""Requests in flight before anything is known."""
-CUT = 0.75
+FIRST_LIMIT = 64
+"""Requests in flight before anything is known about the server."""
+CUT_FACTOR = 0.75
+"""What the limit is multiplied with when the server is congested."""
 SUCCESSES_PER_STEP = 25
+"""After a first cut, the limit grows by one for so many good answers."""
 CONGESTION = frozenset({"rate_limit", "overloaded", "flex_busy", "timeout", "connection"})
 
 
 class Throttle:
-    """Hands out places for requests. `limit` is the number of places now, `ceiling` the most there may be, `congestion`
-    the kinds of errors that cut it."""
+    """Gives out slots for requests. `limit` is the number of slots now, `ceiling` the most there may be, `congestion` the
+    kinds of errors that cut the limit."""
 
     def __init__(self, ceiling: int, halt: Halt, per_minute: int | None = None, tokens_per_minute: int | None = None):
         self.ceiling, self.halt = ceiling, halt
         self.congestion = CONGESTION
-        self.limit = float(min(START, ceiling))
+        self.limit = float(min(FIRST_LIMIT, ceiling))
         self.in_flight = 0
         self._interval_s = 60 / per_minute if per_minute else 0.0
         self._token_s = 60 / tokens_per_minute if tokens_per_minute else 0.0
-        self._free_at = 0.0
+        self._blocked_until = 0.0
         self._cut_at = 0.0
-        self._growing = True
+        self._doubling = True
         self._waiting: deque[tuple[asyncio.Future[None], int]] = deque()
-        self._alarm: asyncio.TimerHandle | None = None
-        halt.on_stop(self._let_go)
+        self._timer: asyncio.TimerHandle | None = None
+        halt.on_stop(self._wake_all)
 
-    def place(self, tokens: int) -> "Place":
-        """A place for one request of about `tokens` tokens, to be used in `async with`.
+    def slot(self, tokens: int) -> "Slot":
+        """A slot for one request of about `tokens` tokens, to be used in `async with`.
 
-        Entering raises Fatal when the run is stopped meanwhile. What the block raises tells the throttle how it went;
-        report the headers of good answers with `seen`.
+        Entering raises Fatal when the run is stopped meanwhile. The exception of the block, or that there is none, adjusts
+        the limit; give the headers of good answers to `read_headers`.
         """
-        return Place(self, tokens)
+        return Slot(self, tokens)
 
-    def seen(self, headers: Mapping[str, str]) -> None:
+    def read_headers(self, headers: Mapping[str, str]) -> None:
         """Reads `x-ratelimit-*`: when nothing remains, nothing is sent until the reset.
 
-        A reset that is hours away belongs to a daily limit and is passed over; the next refusal says how long to wait.
+        A reset that is hours away belongs to a daily limit and is ignored; the next refusal says how long to wait.
         """
-        wait = used_up_s(headers)
-        if 0 < wait <= DAILY_LIMIT_S:
-            self._block(wait)
+        wait_s = used_up_s(headers)
+        if 0 < wait_s <= DAILY_LIMIT_S:
+            self._block(wait_s)
 
     @property
     def pause_s(self) -> float:
         """Seconds until the next request may be sent, 0.0 if one may be sent now."""
-        return max(0.0, self._free_at - asyncio.get_running_loop().time())
+        return max(0.0, self._blocked_until - asyncio.get_running_loop().time())
 
-    def _leave(self) -> None:
+    def _release(self) -> None:
         self.in_flight -= 1
-        self._wake()
+        self._fill_slots()
 
-    def _wake(self) -> None:
+    def _fill_slots(self) -> None:
+        """Lets as many waiting requests go on as there are free slots; while sending is blocked, sets a timer."""
         now = asyncio.get_running_loop().time()
-        while self._waiting and self.in_flight < int(self.limit) and self._free_at <= now:
+        while self._waiting and self.in_flight < int(self.limit) and self._blocked_until <= now:
             turn, tokens = self._waiting.popleft()
             if turn.done():
                 continue
             self.in_flight += 1
             pause = max(self._interval_s, tokens * self._token_s)
             if pause:
-                self._free_at = max(self._free_at, now - pause) + pause
+                self._blocked_until = max(self._blocked_until, now - pause) + pause
             turn.set_result(None)
-        if self._waiting and self._free_at > now and self._alarm is None:
-            self._alarm = asyncio.get_running_loop().call_at(self._free_at, self._ring)
+        if self._waiting and self._blocked_until > now and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_at(self._blocked_until, self._timer_ended)
 
-    def _ring(self) -> None:
-        self._alarm = None
-        self._wake()
+    def _timer_ended(self) -> None:
+        self._timer = None
+        self._fill_slots()
 
-    def _succeeded(self) -> None:
+    def _grow(self) -> None:
         if self.in_flight >= int(self.limit):  # a limit that is not reached says nothing about the server
-            self.limit = min(self.ceiling, self.limit + (1 if self._growing else 1 / SUCCESSES_PER_STEP))
+            self.limit = min(self.ceiling, self.limit + (1 if self._doubling else 1 / SUCCESSES_PER_STEP))
 
-    def _refused(self, error: ApiError, started: float) -> None:
+    def _cut(self, error: ApiError, sent_at: float) -> None:
+        """Cuts the limit if `error` is a kind of congestion, and blocks as long as the server asks to wait."""
         if error.kind not in self.congestion:
             return
-        self._growing = False
-        if started >= self._cut_at:  # those sent before the last cut know nothing of it
-            self.limit = max(1.0, self.limit * CUT)
+        self._doubling = False
+        if sent_at >= self._cut_at:  # requests that were sent before the last cut say nothing about the limit since
+            self.limit = max(1.0, self.limit * CUT_FACTOR)
             self._cut_at = asyncio.get_running_loop().time()
         if error.kind != "connection" and error.retry_after_s:
             self._block(error.retry_after_s)
 
     def _block(self, seconds: float) -> None:
-        self._free_at = max(self._free_at, asyncio.get_running_loop().time() + seconds)
+        self._blocked_until = max(self._blocked_until, asyncio.get_running_loop().time() + seconds)
 
-    def _let_go(self) -> None:
-        """Lets everyone who waits go on, to find that the run has been stopped."""
+    def _wake_all(self) -> None:
+        """Wakes all that wait, so that they see that the run has been stopped."""
         while self._waiting:
             turn, _ = self._waiting.popleft()
             if not turn.done():
@@ -105,7 +109,7 @@ class Throttle:
                 turn.set_result(None)
 
 
-class Place:
+class Slot:
     """The time that one request spends at the server."""
 
     def __init__(self, throttle: Throttle, tokens: int):
@@ -116,22 +120,22 @@ class Place:
         throttle.halt.check()
         turn = asyncio.get_running_loop().create_future()
         throttle._waiting.append((turn, self._tokens))
-        throttle._wake()
+        throttle._fill_slots()
         if not turn.done():
             try:
                 await turn
             except asyncio.CancelledError:
                 if turn.done() and not turn.cancelled():
-                    throttle._leave()
+                    throttle._release()
                 raise
         if throttle.halt.reason:
-            throttle._leave()
+            throttle._release()
             throttle.halt.check()
-        self._started = asyncio.get_running_loop().time()
+        self._sent_at = asyncio.get_running_loop().time()
 
     async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
         if error is None:
-            self._throttle._succeeded()
+            self._throttle._grow()
         elif isinstance(error, ApiError):
-            self._throttle._refused(error, self._started)
-        self._throttle._leave()
+            self._throttle._cut(error, self._sent_at)
+        self._throttle._release()

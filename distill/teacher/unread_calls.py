@@ -1,5 +1,5 @@
-"""Detects a server that returns tool calls as text, since it lacks the right parser: to the agent loop, such a model calls
-no tools, and its first answer is its last."""
+"""Detects a server that returns tool calls as text, since it has not the right parser for its model. To the agent loop, such
+a model calls no tools, and its first answer would be its last."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,15 +8,15 @@ from distill.records.types import Message, ToolSchema
 from distill.teacher import calls_in_text
 from distill.teacher.errors import Fatal
 
-SHOWN = 60
-"""Characters of a call that are shown."""
+SHOWN_CHARS = 60
+"""Of an unread call, in the error message."""
 
 
 class UnreadCalls:
-    """Watches a server's answers. `most`: calls in the text of one that has parsed none, after which the run ends: a few
-    may be the model's fault, a broken call that can be read here and not there.
+    """Checks the answers of one server. `most`: answers with calls in their text, from a server that has parsed no call
+    yet, after which the run ends. A few may be the model's fault: broken calls that can be read here and not there.
 
-    `called` gives the names of the tools that a text calls; `parser` is vLLM's name for the form of the calls, if any.
+    `called` gives the names of the tools that a text calls; `parser` is the name of vLLM's parser for them, if any.
     """
 
     def __init__(
@@ -26,22 +26,22 @@ class UnreadCalls:
         parser: str | None = None,
     ):
         self._most, self._called = most, called
-        self._how = f" (vLLM: --enable-auto-tool-choice --tool-call-parser {parser})" if parser else ""
-        self._reads = False
-        self._unread = 0
+        self._hint = f" (vLLM: --enable-auto-tool-choice --tool-call-parser {parser})" if parser else ""
+        self._has_parsed_calls = False
+        self._unread_answers = 0
 
-    def look(self, message: Message, tools: list[ToolSchema]) -> str | None:
-        """What there is to say of an answer that calls one of the `tools` in its text, while none of the server's came as
-        a call; None of any other. Raises Fatal at the last one that is let pass."""
+    def check(self, message: Message, tools: list[ToolSchema]) -> str | None:
+        """The error message for an answer that calls one of the `tools` in its text, if the server has parsed no call yet;
+        else None. Raises Fatal for the last of `most` such answers."""
         if message.get("tool_calls"):
-            self._reads = True
-        if self._reads or not tools:
+            self._has_parsed_calls = True
+        if self._has_parsed_calls or not tools:
             return None
         names = {tool["function"]["name"] for tool in tools}
         if not names & self._called(message["content"], tools):
             return None
-        self._unread += 1
-        words = f"its server gives tool calls as text, such as {message['content'][:SHOWN]!r}"
-        if self._unread == self._most:
-            raise Fatal("parameter_refused", f"{words}; start it with a parser for them{self._how}")
-        return words
+        self._unread_answers += 1
+        problem = f"its server gives tool calls as text, such as {message['content'][:SHOWN_CHARS]!r}"
+        if self._unread_answers == self._most:
+            raise Fatal("parameter_refused", f"{problem}; start it with a parser for them{self._hint}")
+        return problem

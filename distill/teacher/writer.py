@@ -1,7 +1,7 @@
-"""Files that are written while the event loop goes on, by a process of its own.
+"""Writes files in a process of its own, so that the event loop is not blocked.
 
-In a thread, every system call hands the interpreter's lock to the loop and takes it back: with 512 rollouts in flight that
-took three tenths of all time (benchmarks/README.md).
+A thread would pass the interpreter's lock to the loop and back at every system call: with 512 rollouts in flight that took
+three tenths of all time (benchmarks/README.md).
 """
 
 import asyncio
@@ -17,11 +17,11 @@ from distill.teacher.writer_process import HEAD, REPLY
 
 
 class WriterLost(Exception):
-    """The process has ended; what it was given may not be on disk."""
+    """The process has ended, and the file may not be on disk."""
 
 
 class Writer(asyncio.SubprocessProtocol):
-    """The process, for one event loop; it starts with the first file."""
+    """The process, for one event loop. It starts at once; `write` waits for that."""
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
@@ -31,7 +31,7 @@ class Writer(asyncio.SubprocessProtocol):
         self._replies = bytearray()
 
     async def write(self, path: str, content: bytes) -> None:
-        """Returns when the file has its name and is on disk. Raises OSError when it does not get there, and WriterLost."""
+        """Returns when the file has its name and is on disk. Raises OSError when it cannot be written, and WriterLost."""
         try:
             transport = self._starting.result() if self._starting.done() else await asyncio.shield(self._starting)
         except OSError:  # no more processes, or memory
@@ -62,15 +62,15 @@ class Writer(asyncio.SubprocessProtocol):
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,  # a Ctrl-C is for us; the end of its input ends it
+            start_new_session=True,  # so that Ctrl-C does not reach it; it ends when its input ends
         )
         return transport
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
-        """The next replies."""
+        """Resolves the writes that the process has replied to."""
         self._replies += data
-        whole = len(self._replies) // REPLY.size * REPLY.size
-        for (code,) in REPLY.iter_unpack(bytes(self._replies[:whole])):
+        complete = len(self._replies) // REPLY.size * REPLY.size
+        for (code,) in REPLY.iter_unpack(bytes(self._replies[:complete])):
             done, path = self._waiting.popleft()
             if done.done():  # nobody waits for it any more
                 continue
@@ -78,10 +78,10 @@ class Writer(asyncio.SubprocessProtocol):
                 done.set_exception(OSError(code, os.strerror(code), path))
             else:
                 done.set_result(None)
-        del self._replies[:whole]
+        del self._replies[:complete]
 
     def process_exited(self) -> None:
-        """Nobody writes any more."""
+        """Raises WriterLost in all writes that still wait."""
         self.lost = True
         for done, _ in self._waiting:
             if not done.done():

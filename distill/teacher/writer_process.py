@@ -1,8 +1,8 @@
-"""The program behind distill/teacher/writer.py: writes the files that come through standard input, in the order in which
-they come, and says of each on standard output when it is on disk, or why it is not.
+"""The program behind distill/teacher/writer.py: reads files from standard input, writes each in its turn, and replies on
+standard output when it is on disk, or with the error.
 
-Python's own library only, so that it starts at once. It ends with its input, after the last file: who is killed need not
-wait for what was handed over.
+It imports only Python's own library, so that it starts at once. It ends with its input, after the last file, so that files
+that were handed over are written even if the run is killed.
 """
 
 import os
@@ -10,17 +10,18 @@ import struct
 from contextlib import suppress
 
 HEAD = struct.Struct("<IQ")
-"""Before each file: the bytes of its path and of its content."""
+"""Before each file: the lengths of its path and of its content, in bytes."""
 REPLY = struct.Struct("<i")
-"""0, or the errno of what went wrong."""
-AT_ONCE = 1 << 20
-TOGETHER = 16
-"""Files that share a wait for the disk: many hardly take longer than one, but all of them wait for the last."""
+"""0, or the errno of the error."""
+READ_BYTES = 1 << 20
+"""The most that is read at once."""
+FILES_PER_SYNC = 16
+"""Files that are synced and replied to together: that hardly takes longer than for one, but all wait for the last."""
 
 
-def place(path: str, content: bytes | memoryview) -> int:
-    """Puts a file in its place, whole, and returns its handle: what is left is `os.fsync`, which makes the name durable,
-    too, and `os.close`. Raises OSError, and leaves nothing, where it cannot."""
+def write_file(path: str, content: bytes | memoryview) -> int:
+    """Writes a file, which gets its name when it is complete, and returns its handle. The caller makes content and name
+    durable with `os.fsync`, and closes the handle. Raises OSError, and leaves nothing behind, if that fails."""
     folder, _, name = path.rpartition("/")
     temporary = f"{folder}/.{name}.{os.getpid()}.tmp"
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
@@ -45,41 +46,44 @@ def main() -> None:
     """Writes until the input ends."""
     pending = bytearray()
     files: list[int] = []
-    while chunk := os.read(0, AT_ONCE):
+    while chunk := os.read(0, READ_BYTES):
         pending += chunk
-        begin = 0
-        while len(pending) >= begin + HEAD.size:
-            path_bytes, content_bytes = HEAD.unpack_from(pending, begin)
-            middle = begin + HEAD.size + path_bytes
+        start = 0
+        while len(pending) >= start + HEAD.size:
+            path_bytes, content_bytes = HEAD.unpack_from(pending, start)
+            middle = start + HEAD.size + path_bytes
             end = middle + content_bytes
             if len(pending) < end:
                 break
-            files.append(_placed(os.fsdecode(bytes(pending[begin + HEAD.size : middle])), bytes(pending[middle:end])))
-            begin = end
-            if len(files) == TOGETHER:
-                _settle(files)
-        del pending[:begin]
-        _settle(files)
+            files.append(
+                _try_to_write(os.fsdecode(bytes(pending[start + HEAD.size : middle])), bytes(pending[middle:end]))
+            )
+            start = end
+            if len(files) == FILES_PER_SYNC:
+                _sync_and_reply(files)
+        del pending[:start]
+        _sync_and_reply(files)
 
 
-def _placed(path: str, content: bytes) -> int:
-    """The handle of a file, or its errno below zero."""
+def _try_to_write(path: str, content: bytes) -> int:
+    """The handle of the file that is written, or a negative errno."""
     try:
-        return place(path, content)
+        return write_file(path, content)
     except OSError as error:
         return -(error.errno or 5)
 
 
-def _settle(files: list[int]) -> None:
-    """Waits for the disk, says how it went, and empties the list."""
-    replies = b"".join(REPLY.pack(_on_disk(file)) for file in files)
+def _sync_and_reply(files: list[int]) -> None:
+    """Makes the files durable, sends a reply for each, and empties the list."""
+    replies = b"".join(REPLY.pack(_sync(file)) for file in files)
     files.clear()
-    with suppress(BrokenPipeError):  # who asked is gone; the rest of what it said is still to be written
+    with suppress(BrokenPipeError):  # the run is gone; the files that it handed over are still written
         while replies:
             replies = replies[os.write(1, replies) :]
 
 
-def _on_disk(file: int) -> int:
+def _sync(file: int) -> int:
+    """Makes a file durable and closes it; 0 or the errno, also for what is an errno already."""
     if file < 0:
         return -file
     try:

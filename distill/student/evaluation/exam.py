@@ -34,7 +34,7 @@ async def evaluate(
     conversation that fails is recorded with its error; raises InputError where the model answers nothing at all, since
     such an exam would say nothing about a student.
     """
-    places = asyncio.Semaphore(model.places)
+    places = asyncio.Semaphore(model.max_concurrent)
     any_answer = False
 
     async def converse(prompt: Prompt) -> tuple[Conversation, list[ToolSchema]]:

@@ -53,7 +53,7 @@ class _Pending:
 class InProcess:
     """The student that `load` gives, which is called at the first request, in a thread of its own."""
 
-    places = PLACES
+    max_concurrent = PLACES
 
     def __init__(self, name: str, tokenizer: Tokenizer, load: Callable[[], Loaded]):
         self.identity = {"provider": "transformers", "api": "chat", "model": name}

@@ -42,7 +42,7 @@ class Served:
     is set if it is not ready by then. `unread` looks at the student's answers.
     """
 
-    places = PLACES
+    max_concurrent = PLACES
 
     def __init__(
         self,
@@ -72,8 +72,8 @@ class Served:
             self._started = asyncio.ensure_future(starting)
         endpoint = await asyncio.shield(self._started)  # cancelling one request must not cancel the start
         if self._http is None:
-            key, keyless = endpoint.api_key, None if endpoint.api_key != NO_KEY else KEY
-            self._http = Http(endpoint.base_url, {"Authorization": f"Bearer {key}"}, TIMEOUT_S, keyless)
+            key, missing_key = endpoint.api_key, None if endpoint.api_key != NO_KEY else KEY
+            self._http = Http(endpoint.base_url, {"Authorization": f"Bearer {key}"}, TIMEOUT_S, missing_key)
         sampling = {name: value for name, value in request["sampling"].items() if name != "lora"}
         adapted = any(adapter["scale"] for adapter in request["sampling"].get("lora", [{"scale": 1.0}]))
         await self._check({STUDENT, self._models[adapted]})
@@ -85,7 +85,7 @@ class Served:
         }
         answer = await self._ask_with_retries(request | changes)
         if self._unread and adapted:
-            self._unread.look(answer["message"], request["tools"])
+            self._unread.check(answer["message"], request["tools"])
         message = with_plain_ids(answer["message"], request["messages"])
         return {**answer, "message": message, "response_id": None, "cost_usd": 0.0}
 
@@ -106,7 +106,7 @@ class Served:
             try:
                 return await chat.ask(http, request)
             except Transient as error:
-                if error.kind == "connection" and not http.heard:
+                if error.kind == "connection" and not http.has_responded:
                     raise Fatal("unreachable", error.message) from None
                 if error.kind == "timeout":  # the same question would take as long again
                     raise ApiError(error.kind, error.message) from None

@@ -1,4 +1,4 @@
-"""How long a server asks to wait, by the headers of its answers and refusals."""
+"""How long a server asks to wait: the retry and rate-limit headers of its responses, in the forms of several providers."""
 
 import email.utils
 import re
@@ -6,17 +6,17 @@ import time
 from collections.abc import Mapping
 
 DAILY_LIMIT_S = 600.0
-"""A longer wait is a daily limit: it is not this run's business."""
+"""A longer wait means a daily limit, for which no run waits."""
 EPOCH_S = 1e8
-"""A larger number of seconds is a date, and no two servers count dates alike."""
+"""A larger number of seconds is a timestamp, whose unit and start differ between servers, so it is ignored."""
 DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+")
 PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a refusal asks to wait: `retry-after-ms`, `retry-after` in seconds or as a date, else until what
-    `x-ratelimit-*` says is used up is there again; None when it does not say."""
+    """Seconds to wait before a retry: `retry-after-ms`, or `retry-after` in seconds or as a date, else `used_up_s`; None
+    when the headers have none of these."""
     for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
         try:
             return max(0.0, float(headers.get(name, "")) / unit)
@@ -29,12 +29,12 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
 
 
 def used_up_s(headers: Mapping[str, str]) -> float:
-    """Seconds until `x-ratelimit-reset-*`, if `x-ratelimit-remaining-*` says that nothing is left; else 0.0."""
+    """Seconds until `x-ratelimit-reset-*`, if `x-ratelimit-remaining-*` is 0; else 0.0."""
     return max(
-        duration_s(headers.get(f"x-ratelimit-reset-{what}", ""))
-        if headers.get(f"x-ratelimit-remaining-{what}") == "0"
+        duration_s(headers.get(f"x-ratelimit-reset-{unit}", ""))
+        if headers.get(f"x-ratelimit-remaining-{unit}") == "0"
         else 0.0
-        for what in ("requests", "tokens")
+        for unit in ("requests", "tokens")
     )
 
 

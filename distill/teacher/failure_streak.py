@@ -1,0 +1,61 @@
+"""Failures in a row. When everything fails and nothing is answered, the cause is the server or the account, not the
+conversations: then the run ends, and no conversation is marked as refused."""
+
+from time import perf_counter
+
+from distill.teacher import errors
+from distill.teacher.errors import ApiError
+
+REFUSALS_IN_A_ROW = 10
+"""Refusals of different conversations, with no answer between them, after which the run ends."""
+EXHAUSTED_IN_A_ROW = 20
+"""The same for requests that have used up their retries, which takes each half a minute and more."""
+
+
+class FailureStreak:
+    """The failures of one run since its last answer.
+
+    `has_stored_answers`: earlier runs have answers to some of its requests. `has_answered`: the server has answered in
+    this run. `unconfirmed`: the keys of refused requests, with the time of the refusal, that may be the server's fault:
+    nothing that was sent after them has been answered yet.
+    """
+
+    def __init__(self) -> None:
+        self.has_stored_answers = self.has_answered = False
+        self.unconfirmed: dict[str, float] = {}
+        self._refusals = self._exhausted = 0
+
+    def end(self, sent_at: float) -> None:
+        """The server has answered a request that was sent at `sent_at`: the refusals before that were final."""
+        self.has_answered = True
+        self._refusals = self._exhausted = 0
+        self.unconfirmed = {key: at for key, at in self.unconfirmed.items() if at > sent_at}
+
+    def count_refusal(self, key: str, error: ApiError) -> ApiError:
+        """The error to raise for a refusal: Fatal for the tenth in a row, and one that may be retried while the server has
+        answered nothing.
+
+        A context that is full is the conversation's own fault, unless every conversation is said to be too long: then the
+        server's context is too short.
+        """
+        context_full = error.kind == "context_full"
+        everywhere = not self.has_stored_answers and not self.has_answered
+        if error.kind != "bad_request" and not (context_full and everywhere):
+            return error
+        self.unconfirmed[key] = perf_counter()
+        self._refusals += 1
+        if self._refusals >= REFUSALS_IN_A_ROW:
+            message = f"{self._refusals} conversations were refused one after the other, the last with: {error.message}"
+            return errors.error("parameter_refused", message, http_status=error.http_status)
+        if context_full or self.has_answered:
+            return error
+        return errors.error("all_refused", error.message, http_status=error.http_status)
+
+    def count_exhausted(self, error: ApiError, failed_before: bool) -> ApiError:
+        """The error to raise for a request whose retries are used up: Fatal for the twentieth in a row. One that had
+        `failed_before`, in an earlier run, does not count, since it says more about the request than about the server."""
+        self._exhausted += not failed_before
+        if failed_before or self._exhausted < EXHAUSTED_IN_A_ROW:
+            return error
+        message = f"no answer to {self._exhausted} questions one after the other, to the last: {error.message}"
+        return errors.error("outage", message, http_status=error.http_status)
