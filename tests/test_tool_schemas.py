@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT
 from tools_file import call, load, schema
 
-from distill.commands.tools import said, shown
+from distill.commands.tools import describe, listing
 from distill.records import params
 from distill.teacher.strict import strict
 from distill.tools import python_source
@@ -224,7 +224,7 @@ def test_make_tools_says_what_each_value_may_be(tmp_path: Path, monkeypatch: pyt
     shutil.copy(ROOT / "params.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DISTILL_STORE", str(tmp_path / "store"))
-    text, faults = asyncio.run(shown(params.load()))
+    text, faults = asyncio.run(listing(params.load()))
     assert not faults and text.splitlines() == [
         "fare(legs, [klass], [guests])  from tools.py",
         "    Gives the fare.",
@@ -240,7 +240,7 @@ def test_a_schema_of_a_server_may_say_as_little_as_true() -> None:
         "description": "F.",
         "parameters": {"properties": {"x": True, "y": {"type": ["string", "null"]}}},
     }
-    assert said("there", Offer({"type": "function", "function": function})).splitlines()[2:] == [
+    assert describe("there", Offer({"type": "function", "function": function})).splitlines()[2:] == [
         "      x: anything",
         "      y: string | null",
     ]

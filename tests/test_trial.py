@@ -12,7 +12,7 @@ from rollout_records import call, messages, rollout
 from stage_process import Running
 from teacher_server import serving
 
-from distill.commands.trial import first, outlook
+from distill.commands.trial import outlook, to_try
 from distill.dataset.checks.context import CheckContext
 from distill.records import params
 
@@ -51,12 +51,12 @@ def test_the_outlook_of_a_rollout(changes: dict[str, Any], modes: dict[str, Any]
 
 def test_different_prompts_are_tried_and_held_out_ones_only_where_there_are_no_others() -> None:
     train, held_out = ({"id": split, "split": split} for split in ("train", "eval"))
-    assert first([(train, 0), (train, 1), (held_out, 0)]) == [(train, 0)]
-    assert first([(train, 0), (train | {"id": "b"}, 0), (train | {"id": "c"}, 0)]) == [
+    assert to_try([(train, 0), (train, 1), (held_out, 0)]) == [(train, 0)]
+    assert to_try([(train, 0), (train | {"id": "b"}, 0), (train | {"id": "c"}, 0)]) == [
         (train, 0),
         (train | {"id": "b"}, 0),
     ]
-    assert first([(held_out, 0)]) == [(held_out, 0)]
+    assert to_try([(held_out, 0)]) == [(held_out, 0)]
 
 
 def test_nobody_who_reads_is_no_traceback(tmp_path: Path) -> None:

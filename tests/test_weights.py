@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from distill.commands.models import named
+from distill.commands.models import embedded_models
 from distill.records.faults import InputError
 from distill.records.params import load as load_params
 from distill.records.paths import PROJECT
@@ -169,8 +169,8 @@ def test_each_known_model_has_its_files():
 
 def test_the_models_of_the_params_are_those_that_are_fetched_beforehand() -> None:
     params = load_params(PROJECT / "params.yaml")
-    assert named(params) == ["local/qwen2.5-coder-0.5b-instruct", "local/smollm2-135m-instruct"]
+    assert embedded_models(params) == ["local/qwen2.5-coder-0.5b-instruct", "local/smollm2-135m-instruct"]
     params["model"], params["judge"]["model"] = "gpt-5.2", "local/qwen2.5-coder-1.5b-instruct"
-    assert named(params) == ["local/qwen2.5-coder-1.5b-instruct", "local/smollm2-135m-instruct"]
+    assert embedded_models(params) == ["local/qwen2.5-coder-1.5b-instruct", "local/smollm2-135m-instruct"]
     params["judge"]["model"], params["student"]["path"] = None, "Qwen/Qwen3-8B"
-    assert named(params) == []
+    assert embedded_models(params) == []

@@ -1,9 +1,9 @@
-"""What a check of the filter does for the student: the pipeline with the check and without it, side by side.
+"""Measures what a check of the filter does for the student: runs the pipeline with the check and without it.
 
-`make ablate CHECK=answer`. Both are experiments of DVC's in temporary copies (`dvc exp run --temp`), so the workspace
-stays as it is; what they share (the teacher's answers, stages that the check does not change) is not computed twice.
-Reports that git does not know yet are copied there, too: without its report a stage would run anew.
-They stay under their names: `dvc exp show`, `dvc exp apply answer-off`, `dvc exp remove answer-on answer-off`.
+`make ablate CHECK=answer`. Both runs are DVC experiments in temporary copies (`dvc exp run --temp`), so the workspace does
+not change; what they share (the teacher's answers, stages that the check does not affect) is not computed twice. Reports
+that git does not track yet are copied, too: a stage without its report would run again.
+The experiments keep their names: `dvc exp show`, `dvc exp apply answer-off`, `dvc exp remove answer-on answer-off`.
 """
 
 import json
@@ -20,7 +20,8 @@ OFF = "off"
 
 
 def experiments(check: str, filters: dict[str, Any]) -> dict[str, str]:
-    """Name -> mode of the check: as params.yaml has it (reject, where that is off), and off. Raises InputError."""
+    """The two experiments, name -> mode of the check: that of params.yaml (reject if it is off), and off. Raises
+    InputError for a check that does not exist."""
     modes = {name: mode for name, mode in filters.items() if mode in ("reject", "mask", OFF)}
     if check not in modes:
         raise InputError(f"CHECK: there is no check '{check}' in params.yaml /filter, only {', '.join(modes)}")
@@ -29,11 +30,11 @@ def experiments(check: str, filters: dict[str, Any]) -> dict[str, str]:
 
 
 def run(name: str, setting: str) -> None:
-    """Runs one experiment in a temporary copy. Raises InputError when it fails; dvc has said why."""
+    """Runs one experiment in a temporary copy. Raises InputError when it fails; dvc has printed why."""
     subprocess.run(["dvc", "exp", "remove", "--quiet", name], capture_output=True, check=False)
     command = ["dvc", "exp", "run", "--temp", "--name", name, "--set-param", setting]
-    unknown = ["git", "ls-files", "--others", "--directory", "--exclude-standard", "reports"]
-    for path in subprocess.run(unknown, capture_output=True, text=True, check=False).stdout.splitlines():
+    untracked = ["git", "ls-files", "--others", "--directory", "--exclude-standard", "reports"]
+    for path in subprocess.run(untracked, capture_output=True, text=True, check=False).stdout.splitlines():
         command += ["--copy-paths", path]
     if subprocess.run(command, check=False).returncode:
         raise InputError(f"dvc exp run --temp -S {setting} failed; see above")
@@ -48,10 +49,10 @@ def report(name: str, file: str) -> dict[str, Any]:
 
 def main(check: str) -> None:
     """Runs both and prints their evaluations."""
-    chosen = experiments(check, configuration.load()["filter"])
-    for name, mode in chosen.items():
+    modes = experiments(check, configuration.load()["filter"])
+    for name, mode in modes.items():
         run(name, f"filter.{check}={mode}")
-    for name, mode in chosen.items():
+    for name, mode in modes.items():
         training, evaluation = report(name, "reports/training.json"), report(name, "reports/evaluation.json")
         print(f"\nfilter.{check}: {mode} ({training['rows']} rows trained on, experiment {name})\n{table(evaluation)}")
 

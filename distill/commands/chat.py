@@ -25,22 +25,22 @@ PROMPTS = Path("data/prompts.jsonl")
 
 
 def usual_system(prompts: Path) -> list[Message]:
-    """The system messages that most prompts of the project begin with: what the student is used to."""
+    """The most frequent system message of the project's prompts, which the student is used to; empty if that is none."""
     if not prompts.is_file():
         return []
-    found: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for prompt in jsonl.read(prompts, "prepared_prompt"):
         first = prompt["messages"][0]
-        found[first["content"] if first["role"] == "system" else ""] += 1
-    text = found.most_common(1)[0][0] if found else ""
+        counts[first["content"] if first["role"] == "system" else ""] += 1
+    text = counts.most_common(1)[0][0] if counts else ""
     return [{"role": "system", "content": text}] if text else []
 
 
 def usual_sandbox(prompts: Path) -> dict[str, Any]:
-    """`docker` and what goes with it of most prompts of the project, for tools that run in a sandbox only."""
+    """The `docker…` fields of most of the project's prompts, for tools that run in a sandbox only."""
     rows = list(jsonl.read(prompts, "prepared_prompt")) if prompts.is_file() else []
-    found = Counter(prompt.get("docker") for prompt in rows)
-    usual = found.most_common(1)[0][0] if found else None
+    counts = Counter(prompt.get("docker") for prompt in rows)
+    usual = counts.most_common(1)[0][0] if counts else None
     first = next((prompt for prompt in rows if usual and prompt.get("docker") == usual), {})
     return {key: value for key, value in first.items() if key.startswith("docker")}
 
@@ -50,10 +50,10 @@ async def chat(settings: Params, base: bool) -> None:
 
     All lines are one conversation, and one session of the tools.
     """
-    talking = asyncio.current_task()
-    assert talking
-    # asyncio's own handler does not wake a loop that is just about to sleep: Ctrl-C would wait for the next line.
-    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, talking.cancel)
+    task = asyncio.current_task()
+    assert task
+    # asyncio's own handler does not wake a loop that is about to sleep: Ctrl-C would take effect at the next line.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, task.cancel)
     model = open_student(settings, ADAPTER)
     sampling = greedy(settings["evaluate"]["max_output_tokens"], 0.0 if base else 1.0)
     if sys.stdin.isatty():
@@ -65,29 +65,30 @@ async def chat(settings: Params, base: bool) -> None:
     try:
         async with toolbox.opened(settings, [prompt]) as tools, tools.open(prompt) as session:
 
-            async def ask(before: list[Message]) -> Answer:
+            async def ask(history: list[Message]) -> Answer:
                 session.start()
-                answer = await model.ask(requests.build(model.identity, before, session.schemas, sampling))
+                answer = await model.ask(requests.build(model.identity, history, session.schemas, sampling))
                 return {**answer, "message": as_said(answer["message"])}
 
-            async def call(made: ToolCall) -> str:
-                return (await session.call(made)).content
+            async def call(tool_call: ToolCall) -> str:
+                return (await session.call(tool_call)).content
 
-            while line := await asyncio.to_thread(_line):
-                asked = [*messages, {"role": "user", "content": line}]
-                said = await run(asked, ask, call, settings["agent"]["max_turns"])
-                for message in said.messages[len(asked) :]:
+            while line := await asyncio.to_thread(_read_line):
+                history = [*messages, {"role": "user", "content": line}]
+                conversation = await run(history, ask, call, settings["agent"]["max_turns"])
+                for message in conversation.messages[len(history) :]:
                     _show(message)
-                if said.status == "completed":
-                    messages = said.messages
+                if conversation.status == "completed":
+                    messages = conversation.messages
                     continue
-                reason = said.error["message"] if said.error else said.stop_reason
+                reason = conversation.error["message"] if conversation.error else conversation.stop_reason
                 print(f"[ended: {reason}; the next line starts from before this one]", flush=True)
     finally:
         await model.close()
 
 
-def _line() -> str:
+def _read_line() -> str:
+    """The next line that is not blank; empty at the end of the input."""
     if sys.stdin.isatty():
         print("you: ", end="", flush=True)
     while line := sys.stdin.readline():

@@ -17,16 +17,18 @@ TRAIN = Path("data/train.jsonl")
 FOLDER = Path("exports")
 FILES = {"openai": FOLDER / "openai.jsonl", "sharegpt": FOLDER / "sharegpt.jsonl", "hf": FOLDER / "hf/data/train.jsonl"}
 FEWEST_FOR_OPENAI = 10
+"""OpenAI refuses a file with fewer rows."""
 
 
 def main(params: Params) -> None:
+    """Writes the files of the format, and prints what was left out. Raises InputError when no row fits the format."""
     parser = argparse.ArgumentParser(prog="python -m distill.commands.export", description=__doc__)
     parser.add_argument("format", choices=FILES)
     chosen = parser.parse_args().format
-    told: Counter[str] = Counter()
-    count = _write(FILES[chosen], _exported(_export_of(chosen), told, keeps_thoughts=chosen == "hf"))
-    for what, rows in told.most_common():
-        print(f"export: {rows} rows {what}")
+    losses: Counter[str] = Counter()
+    count = _write(FILES[chosen], _exported(_exporter(chosen), losses, keeps_thoughts=chosen == "hf"))
+    for loss, rows in losses.most_common():
+        print(f"export: {rows} rows {loss}")
     if not count:
         FILES[chosen].unlink()
         raise InputError(f"nothing exported: no row of {TRAIN} can be represented in this format")
@@ -41,11 +43,11 @@ def main(params: Params) -> None:
     print(f"export: {count} rows -> {FOLDER / 'hf' if chosen == 'hf' else FILES[chosen]}")
 
 
-def _export_of(chosen: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    if chosen == "openai":
+def _exporter(format_: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    if format_ == "openai":
         parallel = any(openai.calls_in_parallel(row) for row in _rows())
         return lambda row: openai.export(row, parallel)
-    return {"sharegpt": sharegpt.export, "hf": huggingface.export}[chosen]
+    return {"sharegpt": sharegpt.export, "hf": huggingface.export}[format_]
 
 
 def _rows() -> Iterator[Row]:
@@ -55,23 +57,23 @@ def _rows() -> Iterator[Row]:
 
 
 def _exported(
-    export: Callable[[dict[str, Any]], dict[str, Any]], told: Counter[str], keeps_thoughts: bool
+    export: Callable[[dict[str, Any]], dict[str, Any]], losses: Counter[str], keeps_thoughts: bool
 ) -> Iterator[dict[str, Any]]:
-    """The rows in the format; `told` counts what the format has no words for."""
+    """The rows in the format; `losses` counts the rows of which it cannot represent all, or anything."""
     for row in _rows():
         try:
             yield export(row)
         except NotRepresentable as reason:
-            told[f"left out: {reason}"] += 1
+            losses[f"left out: {reason}"] += 1
             continue
         if not keeps_thoughts and any(message.get("reasoning_content") for message in row["messages"]):
-            told["without the teacher's thoughts, for which there is no place"] += 1
+            losses["without the teacher's thoughts, for which there is no place"] += 1
 
 
 def _write(path: Path, rows: Iterator[Row]) -> int:
     count = 0
     with replacing(path) as file:
-        for count, row in enumerate(rows, start=1):  # noqa: B007 - how many there were
+        for count, row in enumerate(rows, start=1):  # noqa: B007 - the last number is the count
             file.write(jsonl.dumps(row) + b"\n")
     return count
 

@@ -1,4 +1,4 @@
-"""`make gguf`: the trained student as one file for llama.cpp."""
+"""`make gguf`: writes the trained student as one GGUF file for llama.cpp."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ FILE = Path("models/student.gguf")
 
 
 def main(params: Params) -> None:
-    """Merges the adapter of the project and writes the file."""
+    """Merges the project's adapter into its base and writes the file."""
     merge.main(params)
     to_gguf.write(merge.MERGED, FILE)
     print(f"{merge.MERGED} -> {FILE} ({FILE.stat().st_size / 2**20:.0f} MiB)")

@@ -1,4 +1,4 @@
-"""`make merge`: the trained student as a model of its own, which needs no adapter any more."""
+"""`make merge`: writes the trained student as a complete model, its adapter merged into the base."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ ADAPTER, MERGED = Path("models/adapter"), Path("models/merged")
 
 
 def main(params: Params) -> None:
-    """Merges the adapter of the project."""
+    """Merges the project's adapter into its base."""
     merge(params["student"]["path"], ADAPTER, MERGED)
     size = sum(file.stat().st_size for file in MERGED.iterdir())
     print(f"{ADAPTER} and its base -> {MERGED} ({size / 2**20:.0f} MiB)")

@@ -1,5 +1,5 @@
-"""`make models`: fetches the embedded models that params.yaml names, so that no stage has to wait for a download, and
-finds out whether they can be served here."""
+"""`make models`: downloads the embedded models that params.yaml names, so that no stage has to, and tests whether llama.cpp
+can be loaded on this machine."""
 
 import sys
 
@@ -9,15 +9,15 @@ from distill.teacher import llama_server
 from distill.teacher.weights import gguf_path
 
 
-def named(params: Params) -> list[str]:
+def embedded_models(params: Params) -> list[str]:
     """The `local/…` models of params.yaml: teacher, judge and student, each once."""
     models = (params["model"], params["judge"]["model"], params["student"]["path"])
     return list(dict.fromkeys(model for model in models if model and model.startswith("local/")))
 
 
 def main(params: Params) -> None:
-    """Fetches what is not here yet, and prints where each model lies."""
-    models = named(params)
+    """Downloads the models that are not in the cache, and prints the path of each."""
+    models = embedded_models(params)
     if models:
         llama_server.load()
     for model in models:

@@ -1,7 +1,7 @@
-"""`make new DIR=...`: a project of your own, with the code and without the example.
+"""`make new DIR=...`: makes a project of your own, with the code and without the example.
 
-What git knows of this one is copied, but for the example and what develops the code itself; then the files of template/
-are laid over it. The new folder is a git and DVC repository with nothing committed yet.
+Copies what git tracks here, except for the example and what is needed to develop the code itself, and adds the files of
+template/. The new folder is a git and DVC repository with nothing committed yet.
 """
 
 import re
@@ -19,54 +19,56 @@ LEFT_OUT = re.compile(
     r"(data|reports|docs|tests|benchmarks|examples|template|\.ci)/|(README|CONTRIBUTING)\.md$|develop\.mk$|dvc\.lock$|"
     r"tools\.py$|checks\.py$"
 )
-KEPT = re.compile(r"\.ci/lock-is-current$|docs/.*\.md$")
+KEPT_ANYWAY = re.compile(r"\.ci/lock-is-current$|docs/.*\.md$")
 MANUAL = "docs/manual.md"
-MANUALS_WORD = (
+MANUAL_NOTE = (
     "\n\nThe manual of the project that this one was made from. Its example, tests and benchmarks, of which it speaks, are"
     " in that one: `make help` shows what can be made here.\n"
 )
 SETTINGS = {"model": "local/qwen2.5-coder-1.5b-instruct", "teacher.n": "", "teacher.demonstrations": ""}
-"""Params that mean the example's data; the smallest teacher calls tools only where it is shown how."""
+"""Params of the example's data, with their values in a new project. Its teacher is a larger one: the smallest calls tools
+only with demonstrations."""
 
 
 def main(target: Path, source: Path = PROJECT) -> None:
-    """Makes the project. Raises InputError where `target` holds something already."""
+    """Makes the project. Raises InputError if `target` is not an empty or a new folder."""
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise InputError(f"{target}: is not an empty folder; nothing was written")
-    known = subprocess.run(["git", "ls-files"], cwd=source, capture_output=True, text=True, check=True)
-    names = [name for name in known.stdout.splitlines() if (source / name).is_file()]
+    tracked = subprocess.run(["git", "ls-files"], cwd=source, capture_output=True, text=True, check=True)
+    names = [name for name in tracked.stdout.splitlines() if (source / name).is_file()]
     for name in names:
-        if KEPT.match(name) or not LEFT_OUT.match(name):
+        if KEPT_ANYWAY.match(name) or not LEFT_OUT.match(name):
             _copy(source / name, target / name)
         elif name.startswith("template/"):
             _copy(source / name, target / name.removeprefix("template/"))
     _copy(source / "README.md", target / MANUAL)
-    gone = {name for name in names if not (target / name).exists()}
+    not_copied = {name for name in names if not (target / name).exists()}
     _edit(
         target / "dvc.yaml",
-        lambda text: re.sub(r"(?m)^ +- (\S+)\n", lambda dep: "" if dep[1] in gone else dep[0], text),
+        lambda text: re.sub(r"(?m)^ +- (\S+)\n", lambda dep: "" if dep[1] in not_copied else dep[0], text),
     )
-    _edit(target / "params.yaml", _own_params)
+    _edit(target / "params.yaml", _edit_params)
     for page in (target / "docs").glob("*.md"):
-        _edit(page, _own_page)
-    _edit(target / MANUAL, lambda text: text.replace("\n", MANUALS_WORD, 1))
+        _edit(page, _edit_page)
+    _edit(target / MANUAL, lambda text: text.replace("\n", MANUAL_NOTE, 1))
     for command in (["git", "init", "--quiet"], ["git", "add", "--all"]):
         subprocess.run(command, cwd=target, check=True)
     print(f"{target} is ready. README.md there says what to write; `make` there runs it.")
 
 
-def _own_params(text: str) -> str:
+def _edit_params(text: str) -> str:
+    """params.yaml with SETTINGS."""
     for name, value in SETTINGS.items():
         group, _, key = name.rpartition(".")
         line = rf"(?m)(^{group}:\n(?:^[ #].*\n)*?^  {key}:).*$" if group else rf"(?m)(^{key}:).*$"
-        text, found = re.subn(line, rf"\g<1> {value}".rstrip(), text, count=1)
-        if not found:
+        text, replaced = re.subn(line, rf"\g<1> {value}".rstrip(), text, count=1)
+        if not replaced:
             raise AssertionError(f"params.yaml has no {name}")
     return text
 
 
-def _own_page(text: str) -> str:
-    """A page of the manual without pictures, links as docs/ has them, and none to what is left out."""
+def _edit_page(text: str) -> str:
+    """A page of the manual without pictures, with links relative to docs/, and without links to what is left out."""
     text = re.sub(r"(?m)^!\[.*\n\n", "", text).replace("](docs/", "](")
     return re.sub(r"\[([^\]]*)\]\((?:\.\./)?(?:benchmarks/README|CONTRIBUTING)\.md\)", r"\1", text)
 

@@ -1,4 +1,4 @@
-"""`make render`: a row of data/train.jsonl as the student sees it, with what it learns from standing out."""
+"""`make render`: prints a row of data/train.jsonl as the student sees it, and highlights the tokens that it learns."""
 
 import argparse
 import sys
@@ -16,17 +16,17 @@ COLOUR, MARKS = ("\x1b[30;42m", "\x1b[0m"), ("⟦", "⟧")
 
 
 def spans(sequence: TokenSequence) -> list[tuple[bool, list[int]]]:
-    """The sequence cut where learning begins and ends: (learned, ids), in order."""
-    cut: list[tuple[bool, list[int]]] = []
+    """The sequence in spans of learned and not learned tokens: (learned, ids), in order."""
+    parts: list[tuple[bool, list[int]]] = []
     for id_, label in zip(sequence.input_ids, sequence.labels, strict=True):
         learned = label != IGNORED
-        if not cut or cut[-1][0] != learned:
-            cut.append((learned, []))
-        cut[-1][1].append(id_)
-    return cut
+        if not parts or parts[-1][0] != learned:
+            parts.append((learned, []))
+        parts[-1][1].append(id_)
+    return parts
 
 
-def shown(sequence: TokenSequence, tokenizer: Tokenizer, colour: bool) -> str:
+def highlighted(sequence: TokenSequence, tokenizer: Tokenizer, colour: bool) -> str:
     """The text of a sequence; learned tokens on green, or between ⟦ and ⟧."""
     start, end = COLOUR if colour else MARKS
     parts = ((learned, tokenizer.decode(ids)) for learned, ids in spans(sequence))
@@ -34,28 +34,28 @@ def shown(sequence: TokenSequence, tokenizer: Tokenizer, colour: bool) -> str:
 
 
 def main(params: Params) -> None:
-    """Prints the row of the number that was asked for, one block per sequence."""
+    """Prints the row whose line number is given, one block per sequence. Raises InputError if there is none."""
     parser = argparse.ArgumentParser(
         prog="make render ROW=N, which is python -m distill.commands.render", description=__doc__
     )
     parser.add_argument("row", nargs="?", type=int, default=1, help=f"line of {ROWS}; default: the first")
-    wanted = parser.parse_args().row
+    row_line = parser.parse_args().row
     if not ROWS.is_file():
         raise InputError(f"{ROWS}: no such file; run `make data` first")
-    row = next((row for line, row in jsonl.read_numbered(ROWS, "row") if line == wanted), None)
+    row = next((row for line, row in jsonl.read_numbered(ROWS, "row") if line == row_line), None)
     if row is None:
-        raise InputError(f"{ROWS}: there is no line {wanted}")
+        raise InputError(f"{ROWS}: there is no line {row_line}")
     student = params["student"]
     tokenizer = load_tokenizer(student["path"], student["template"])
     try:
         sequences = render(row, tokenizer)
     except Unrenderable as error:
-        raise InputError(f"{ROWS}:{wanted}: {error}") from None
+        raise InputError(f"{ROWS}:{row_line}: {error}") from None
     for number, sequence in enumerate(sequences, start=1):
         learned = sum(label != IGNORED for label in sequence.labels)
         part = f", sequence {number} of {len(sequences)}" if len(sequences) > 1 else ""
-        print(f"{ROWS}:{wanted}{part}: {len(sequence.input_ids)} tokens, {learned} of them learned\n")
-        print(shown(sequence, tokenizer, sys.stdout.isatty()) + "\n")
+        print(f"{ROWS}:{row_line}{part}: {len(sequence.input_ids)} tokens, {learned} of them learned\n")
+        print(highlighted(sequence, tokenizer, sys.stdout.isatty()) + "\n")
 
 
 if __name__ == "__main__":

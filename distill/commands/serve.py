@@ -1,4 +1,4 @@
-"""`make serve`: the trained student at an OpenAI-compatible endpoint of this machine, until Ctrl-C."""
+"""`make serve`: serves the trained student at an OpenAI-compatible endpoint of this machine, until Ctrl-C."""
 
 import argparse
 import asyncio
@@ -31,9 +31,9 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @asynccontextmanager
 async def endpoint(model: Model, port: int) -> AsyncIterator[Endpoint]:
-    """The endpoint of a student that `open_student` gave, on a loopback port (0: a free one), until the block ends.
+    """Serves a student that `open_student` has opened, on a loopback port (0: a free one), until the block ends.
 
-    The embedded llama.cpp finishes what it is answering first. Raises InputError, or Fatal, where it cannot be served.
+    The embedded llama.cpp first finishes the answers that it has begun. Raises InputError, or Fatal, where it cannot be served.
     """
     if isinstance(model, InProcess):
         async with serving(model, port) as served:
@@ -57,7 +57,7 @@ async def endpoint(model: Model, port: int) -> AsyncIterator[Endpoint]:
 
 
 def curl(served: Endpoint) -> str:
-    """A command that asks the student something. A key of the user's own is not printed."""
+    """A curl command that sends the student a message. Names the variable instead of a key of the user's own."""
     key = f"${KEY}" if credentials.get(KEY) else served.api_key
     body = json.dumps({"model": STUDENT, "messages": [{"role": "user", "content": "Hello"}]})
     return (
@@ -66,8 +66,8 @@ def curl(served: Endpoint) -> str:
     )
 
 
-def _refuse_taken(port: int) -> None:
-    """Raises InputError for a port that is none, or that is in use: llama.cpp gives no reason, and wraps numbers."""
+def _check_port(port: int) -> None:
+    """Raises InputError for a number that is no port, or a port in use: llama.cpp gives no reason, and wraps numbers."""
     try:
         socket.create_server(("127.0.0.1", port)).close()
     except (OSError, OverflowError) as error:
@@ -78,15 +78,15 @@ async def _serve(port: int) -> None:
     settings = params.load()
     if url := settings["runtime"]["student_url"]:
         raise InputError(f"params.yaml: /runtime/student_url: the student is served at {url} already")
-    _refuse_taken(port)
+    _check_port(port)
     model = open_student(settings, ADAPTER, slots=settings["runtime"]["concurrency"])
-    alone = not isinstance(model, Served)  # vLLM is a process of its own, which has to be ended, too
-    for sign in SIGNALS:
-        signal.signal(sign, signal.SIG_DFL if alone else _interrupt)  # Python hears of none while llama.cpp loads
+    in_this_process = not isinstance(model, Served)  # vLLM is a process of its own, which has to be ended, too
+    for number in SIGNALS:  # Python handles no signal while llama.cpp loads
+        signal.signal(number, signal.SIG_DFL if in_this_process else _interrupt)
     async with endpoint(model, port) as served:
         stop = asyncio.Event()
-        for sign in SIGNALS:
-            asyncio.get_running_loop().add_signal_handler(sign, _end if alone else stop.set)
+        for number in SIGNALS:
+            asyncio.get_running_loop().add_signal_handler(number, _exit if in_this_process else stop.set)
         print(f"{settings['student']['path']} with {ADAPTER}: {served.base_url} (Ctrl-C ends it)\n\n{curl(served)}\n")
         print(flush=True)
         await stop.wait()
@@ -96,14 +96,14 @@ def _interrupt(*_: Any) -> None:
     raise KeyboardInterrupt
 
 
-def _end() -> NoReturn:
-    """Ends this process, whatever its threads are at: nobody waits for the answers that they compute."""
+def _exit() -> NoReturn:
+    """Ends this process without waiting for its threads: nobody needs the answers that they compute."""
     print("ended", flush=True)
     os._exit(0)
 
 
 def main() -> None:
-    """Serves until Ctrl-C or SIGTERM, whatever is going on then."""
+    """Serves until Ctrl-C or SIGTERM."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="default: a free one")
     try:

@@ -1,7 +1,7 @@
-"""`make tools`: the tools as the teacher is offered them, with what MCP servers offer now.
+"""`make tools`: prints the tools as the teacher is offered them, and updates what MCP servers offer.
 
-What servers offer is remembered with the answers, so that an update of a server does not make every answer be bought
-again unasked; this takes what they offer now in its place.
+The lists of MCP servers are stored with the answers, so that an update of a server does not silently make every answer be
+bought again. This command replaces them with what the servers offer now.
 """
 
 import asyncio
@@ -21,48 +21,48 @@ from distill.tools.tool_lists import ToolLists
 PROMPTS = Path("data/prompts.jsonl")
 
 
-async def shown(settings: Params) -> tuple[str, list[str]]:
-    """Every tool that some prompt may be offered: name, origin, description, parameters; and the faults of what
-    prompts name. Raises InputError where a source of tools is at fault."""
+async def listing(settings: Params) -> tuple[str, list[str]]:
+    """A description of every tool that some prompt may be offered, and the faults of the tools that prompts name. Raises
+    InputError for a source of tools that cannot be read."""
     prompts = list(jsonl.read(PROMPTS, "prepared_prompt")) if PROMPTS.exists() else []
     lists = ToolLists(Store().root, tools_version(settings), anew=True)
-    found: dict[str, str] = {}
+    descriptions: dict[str, str] = {}
     faults: list[str] = []
     naming_none = [{**prompt, "tools": []} for prompt in prompts] or [{"source": "no prompts yet", "tools": []}]
     async with toolbox.opened(settings, naming_none, lists) as tools:
         for prompt in naming_none:
             for source, offer in tools.offered({**prompt, "tools": None}).tools:
-                found.setdefault(offer.name, said(source.origin, offer))
+                descriptions.setdefault(offer.name, describe(source.origin, offer))
         try:
-            await tools.prepare(prompts)  # no source is asked again
+            await tools.prepare(prompts)  # the sources have been read and are not asked again
         except InputError as error:
             faults = error.faults
     none = "no tools: write functions under @tool into tools.py, or name servers in tools.mcp"
-    return "\n".join(found.values()) or none, faults
+    return "\n".join(descriptions.values()) or none, faults
 
 
-def said(origin: str, offer: Offer) -> str:
-    """A tool as lines: its name and parameters, where it is from, what it says of itself, what each value may be."""
+def describe(origin: str, offer: Offer) -> str:
+    """A tool in lines: its name and parameters, its origin, its description, and the type of each parameter."""
     function = offer.schema["function"]
-    asked = function["parameters"]
-    needed = asked.get("required", [])
-    names = ", ".join(name if name in needed else f"[{name}]" for name in asked.get("properties", {}))
-    first = (function.get("description") or "no description").strip().splitlines()[0]
+    parameters = function["parameters"]
+    required = parameters.get("required", [])
+    names = ", ".join(name if name in required else f"[{name}]" for name in parameters.get("properties", {}))
+    summary = (function.get("description") or "no description").strip().splitlines()[0]
     fields = [
-        f"      {name}: {', '.join(filter(None, (kind(field, asked), _words(field))))}"
-        for name, field in asked.get("properties", {}).items()
+        f"      {name}: {', '.join(filter(None, (kind(field, parameters), _description(field))))}"
+        for name, field in parameters.get("properties", {}).items()
     ]
-    return "\n".join([f"{offer.name}({names})  from {origin}", f"    {first}", *fields])
+    return "\n".join([f"{offer.name}({names})  from {origin}", f"    {summary}", *fields])
 
 
-def _words(schema: Any) -> str:
-    """What a schema says of itself, on one line."""
+def _description(schema: Any) -> str:
+    """The description in a schema, on one line."""
     return " ".join(str(schema.get("description") or "").split()) if isinstance(schema, dict) else ""
 
 
 def main(params: Params) -> None:
-    """Prints them. Raises InputError for what prompts name and cannot have."""
-    text, faults = asyncio.run(shown(params))
+    """Prints the tools. Raises InputError for tools that prompts name and cannot have."""
+    text, faults = asyncio.run(listing(params))
     print(text, flush=True)
     if faults:
         raise InputError(faults)

@@ -1,7 +1,7 @@
-"""`make try`: two prompts are asked, and the conversations shown with what the filter would make of them.
+"""`make try`: runs two prompts, and prints the conversations with what the filter would do with them.
 
-The answers are kept for the real run. What other rows decide (duplicates, the best of a prompt) and what only a judge can
-say is left to the filter.
+The answers are stored for the real run. Checks that depend on other rows (duplicates, the best of a prompt) or on a judge
+are left to the filter.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from distill.records.terminal import say
 from distill.records.types import Params, Prompt, Rollout
 from distill.teacher.errors import KINDS
 
-TRIED = 2
+TRIED_PROMPTS = 2
 ANSWERS = {
     True: "its answer is right",
     False: "its answer is wrong",
@@ -30,9 +30,9 @@ ANSWERS = {
 
 
 def main(params: Params) -> None:
-    """Asks, shows, and says what the filter would do. Raises InputError where the run had to stop."""
+    """Runs the prompts, and prints the conversations and their outlook. Raises InputError if the run had to stop."""
     params = overridden(params, _options().set)
-    chosen = first(wanted(list(jsonl.read("data/prompts.jsonl", "prepared_prompt")), params))
+    chosen = to_try(wanted(list(jsonl.read("data/prompts.jsonl", "prepared_prompt")), params))
     tried: list[Rollout] = []
 
     def show(rollout: Rollout) -> None:
@@ -40,20 +40,20 @@ def main(params: Params) -> None:
         tried.append(rollout)
 
     uvloop.run(buy(chosen, params, setting.remembered_lists(params), show))
-    known = filter.context(params)
+    context = filter.context(params)
     print("in the filter")
     for rollout in tried:
-        print(f"  {rollout['id']}: {outlook(rollout, params, known)}")
+        print(f"  {rollout['id']}: {outlook(rollout, params, context)}")
 
 
-def first(chosen: list[tuple[Prompt, int]]) -> list[tuple[dict[str, Any], int]]:
+def to_try(chosen: list[tuple[Prompt, int]]) -> list[tuple[dict[str, Any], int]]:
     """The (prompt, sample) pairs to try: of different prompts, and of held-out ones only where there are no others."""
-    once = [pair for pair in chosen if pair[1] == 0]
-    return ([pair for pair in once if pair[0]["split"] == "train"] or once)[:TRIED]
+    first_samples = [pair for pair in chosen if pair[1] == 0]
+    return ([pair for pair in first_samples if pair[0]["split"] == "train"] or first_samples)[:TRIED_PROMPTS]
 
 
-def outlook(rollout: Rollout, params: Params, known: CheckContext) -> str:
-    """What becomes of a rollout if nothing but itself decides, in words."""
+def outlook(rollout: Rollout, params: Params, context: CheckContext) -> str:
+    """What the filter would do with a rollout, by the checks that depend on nothing else, in words."""
     fate = convert.fate(rollout, params["convert"]["include_failed"])
     if fate == "failed":
         error = rollout["error"]
@@ -64,7 +64,7 @@ def outlook(rollout: Rollout, params: Params, known: CheckContext) -> str:
     answer = ANSWERS[row["outcome"]["correct"]]
     if fate == "eval":
         return f"left out, since its prompt is held out; {answer}"
-    (_, verdict), *_ = filter.judge([row], params["filter"], known)
+    (_, verdict), *_ = filter.judge([row], params["filter"], context)
     if verdict.reasons:
         return "rejected: " + "; ".join(f"{reason['check']}: {reason['detail']}" for reason in verdict.reasons)
     masked = f", but {len(verdict.turns)} of its turns are not learned from ({', '.join(verdict.masks)})"

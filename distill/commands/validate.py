@@ -1,4 +1,4 @@
-"""`make validate`: everything a person writes, checked without running anything. All faults in one go."""
+"""`make validate`: checks everything that a person writes, without running any of it, and reports all faults at once."""
 
 import asyncio
 import subprocess
@@ -35,6 +35,7 @@ from distill.tools.tool_lists import ToolLists, committed_lists
 WITH_TOOLS = ("teacher_rollouts", "evaluate")
 """The stages that call tools."""
 MOST_WARNINGS = 3
+"""About metadata that look like an expected answer; more are not printed."""
 
 
 def check_schemas() -> str:
@@ -61,15 +62,15 @@ def check_prompts() -> str:
     """Every seed row is a prompt, and the tools it names are in tools.py."""
     faults = Faults()
     rows = seed_rows("data/seed", faults)
-    chosen, own = _each(faults, params.load, lambda: python_source.load("tools.py"))
-    lists = _Remembered(Store().root, tools_version(chosen), committed_lists())
-    servers, tools = _each(faults, lambda: mcp_server.servers(chosen), lambda: toolbox.load(chosen, lists=lists))
-    asked = [{**row, "source": source} for source, row in rows]
-    prompts, *_ = _each(
+    settings, own_tools = _all_of(faults, params.load, lambda: python_source.load("tools.py"))
+    lists = _StoredLists(Store().root, tools_version(settings), committed_lists())
+    servers, tools = _all_of(faults, lambda: mcp_server.servers(settings), lambda: toolbox.load(settings, lists=lists))
+    seeds = [{**row, "source": source} for source, row in rows]
+    prompts, *_ = _all_of(
         faults,
-        lambda: prepare(rows, chosen["prompts"]["eval_fraction"], has_judge=chosen["judge"]["model"] is not None),
-        lambda: _check_tools(tools, asked),
-        lambda: _known_to_dvc(_server_files(servers), WITH_TOOLS, "tools.mcp in params.yaml names"),
+        lambda: prepare(rows, settings["prompts"]["eval_fraction"], has_judge=settings["judge"]["model"] is not None),
+        lambda: _check_tools(tools, seeds),
+        lambda: _check_deps(_server_files(servers), WITH_TOOLS, "tools.mcp in params.yaml names"),
     )
     faults.check()
     if all(prompt["split"] == "eval" for prompt in prompts) and not _imported():
@@ -79,46 +80,46 @@ def check_prompts() -> str:
     for warning in unused_answers(rows)[:MOST_WARNINGS]:
         print(f"warning: {warning}")
     if servers:
-        return f"{len(prompts)} prompts, {len(own.tools)} tools, {len(servers)} MCP servers"
+        return f"{len(prompts)} prompts, {len(own_tools.tools)} tools, {len(servers)} MCP servers"
     return f"{len(prompts)} prompts, {len({name for prompt in prompts for name in tools.names(prompt)})} tools"
 
 
-def _each(faults: Faults, *steps: Callable[[], Any]) -> list[Any]:
-    """What the steps give. Raises InputError with `faults` and those of all of them, where one fails."""
-    given = []
+def _all_of(faults: Faults, *steps: Callable[[], Any]) -> list[Any]:
+    """The results of all steps. If one fails, raises InputError with `faults` and the faults of all steps."""
+    results = []
     for step in steps:
         with faults.collect():
-            given.append(step())
-    if len(given) < len(steps):
+            results.append(step())
+    if len(results) < len(steps):
         faults.check()
-    return given
+    return results
 
 
-class _NeverAsked(Exception):
-    """It is not known what an MCP server offers."""
+class _NotListed(Exception):
+    """No list of an MCP server's tools is stored."""
 
 
-class _Remembered(ToolLists):
-    """What MCP servers offered before; for one that was never asked, `get` raises _NeverAsked."""
+class _StoredLists(ToolLists):
+    """The stored lists of MCP servers; for a server without one, `get` raises _NotListed."""
 
     def get(self, origin: str, group: Any) -> list[dict[str, Any]]:
         tools = super().get(origin, group)
         if tools is None:
-            raise _NeverAsked
+            raise _NotListed
         return tools
 
 
-def _check_tools(tools: toolbox.Toolbox, asked: list[Prompt]) -> None:
-    """The rows can have their sandboxes and tools. MCP servers are not started: where one was never asked, no name can
-    be judged."""
-    tools.refuse(asked)
-    _check_sandbox_deps(asked)
-    with suppress(_NeverAsked):
-        asyncio.run(tools.prepare(asked))
+def _check_tools(tools: toolbox.Toolbox, prompts: list[Prompt]) -> None:
+    """The prompts can have their sandboxes and tools. MCP servers are not started: if the list of one is not stored, names of
+    tools are not checked."""
+    tools.refuse(prompts)
+    _check_sandbox_deps(prompts)
+    with suppress(_NotListed):
+        asyncio.run(tools.prepare(prompts))
 
 
 def _server_files(servers: list[mcp_server.McpServer]) -> list[str]:
-    """The files of this project that the commands of servers name, also behind `-m` or `=`; none of hidden folders, where
+    """The files of this project that the commands of servers name, also after `-m` or `=`, except in hidden folders, where
     environments are."""
     files: list[Path] = []
     for server in servers:
@@ -130,13 +131,13 @@ def _server_files(servers: list[mcp_server.McpServer]) -> list[str]:
 
 
 def _check_sandbox_deps(prompts: list[Prompt]) -> None:
-    """DVC knows of every file that a sandbox is made of, so that a changed one makes the stages run again."""
+    """dvc.yaml lists every file that a sandbox is made of, so that a changed one makes the stages run again."""
     names = {dockerfile_name(prompt["docker"]): None for prompt in prompts if prompt.get("docker")}
     files = {file: None for name in names if name for file in dockerfile.read(name, Path()).files}
-    _known_to_dvc(list(files), WITH_TOOLS, "a sandbox is made of")
+    _check_deps(list(files), WITH_TOOLS, "a sandbox is made of")
 
 
-def _known_to_dvc(files: list[str], stages: tuple[str, ...], why: str) -> None:
+def _check_deps(files: list[str], stages: tuple[str, ...], why: str) -> None:
     """Raises InputError where dvc.yaml does not list a file among the deps of a stage: DVC would not see it change."""
     text = Path("dvc.yaml").read_text(encoding="utf-8") if Path("dvc.yaml").is_file() else ""
     faults = [
@@ -155,27 +156,27 @@ def check_own_checks() -> str:
 
 
 def check_demonstrations() -> str:
-    """The teacher's demonstrations are finished conversations, as the filter would have them, and DVC knows of them."""
-    chosen = params.load()
-    name = chosen["teacher"]["demonstrations"]
+    """The teacher's demonstrations are finished conversations that pass the filter's checks, and dvc.yaml lists the file."""
+    settings = params.load()
+    name = settings["teacher"]["demonstrations"]
     count = len(read_demonstrations(name))
     tools = [tool.schema for tool in python_source.load("tools.py").tools.values()]
-    # What MCP servers offer is not known here.
-    known = [paired, final_answer] + ([calls] if tools and not mcp_server.servers(chosen) else [])
+    # The tools of MCP servers are not known here.
+    checks = [paired, final_answer] + ([calls] if tools and not mcp_server.servers(settings) else [])
     faults = Faults()
     for line, row in jsonl.read_numbered(name, "demonstration") if name else ():
-        for check in known:
+        for check in checks:
             if fault := check.check(row | {"tools": tools}, CheckContext()):
                 faults.add(f"{name}:{line}: {fault.detail}")
     with faults.collect():
         why = "teacher.demonstrations in params.yaml names"
-        _known_to_dvc([name] if name else [], ("teacher_rollouts",), why)
+        _check_deps([name] if name else [], ("teacher_rollouts",), why)
     faults.check()
     return f"{count} messages of demonstrations"
 
 
 def check_imported() -> str:
-    """What lies in data/imported/ are conversations."""
+    """The files in data/imported/ hold conversations."""
     return f"{_imported()} imported conversations"
 
 
@@ -185,15 +186,15 @@ def _imported() -> int:
 
 
 def check_benchmarks() -> str:
-    """The files of filter.decontaminate_against hold prompts, and DVC knows that the filter depends on them."""
+    """The files of filter.decontaminate_against hold prompts, and dvc.yaml lists them for the filter."""
     names = params.load()["filter"]["decontaminate_against"]
-    exams = of_files(names)
-    _known_to_dvc(names, ("filter",), "filter.decontaminate_against in params.yaml names")
-    return f"{len(exams)} prompts of benchmarks"
+    benchmark_prompts = of_files(names)
+    _check_deps(names, ("filter",), "filter.decontaminate_against in params.yaml names")
+    return f"{len(benchmark_prompts)} prompts of benchmarks"
 
 
 def check_student() -> str:
-    """`student.path` and `student.template` name something."""
+    """`student.path` and `student.template` name a model and a template that can be read."""
     student = params.load()["student"]
     base.check(student["path"])
     if student["template"]:
@@ -202,17 +203,18 @@ def check_student() -> str:
 
 
 def check_pipeline() -> str:
-    """dvc.yaml is one that DVC accepts, and all that it depends on is there."""
+    """DVC accepts dvc.yaml, and every file that it depends on exists."""
     listed = subprocess.run([sys.executable, "-m", "dvc", "stage", "list"], capture_output=True, text=True, check=False)
     if listed.returncode:
         raise InputError(f"dvc.yaml: {listed.stderr.strip()}")
-    lost = dvc_files.missing(Path("dvc.yaml").read_text(encoding="utf-8"), Path())
-    if lost:
-        raise InputError(f"dvc.yaml: /stages/{stage}/deps: there is no {dep}; {_way_back(dep)}" for stage, dep in lost)
+    missing = dvc_files.missing(Path("dvc.yaml").read_text(encoding="utf-8"), Path())
+    if missing:
+        raise InputError(f"dvc.yaml: /stages/{stage}/deps: there is no {dep}; {_advice(dep)}" for stage, dep in missing)
     return f"dvc.yaml with {len(listed.stdout.splitlines())} stages"
 
 
-def _way_back(dep: str) -> str:
+def _advice(dep: str) -> str:
+    """What to do about a file that is missing."""
     if Path(f"{dep}.dvc").exists():
         return "dvc pull fetches it"
     return "an empty file will do" if dep.endswith(".py") else "add it, or take it off the list"

@@ -13,6 +13,7 @@ from distill.teacher.answer import Answer, Usage, as_text, build_answer, token_c
 from distill.teacher.error_response import error_in_ok_body
 from distill.teacher.errors import Transient
 from distill.teacher.http import Http
+from distill.teacher.tool_calls import acceptable, tool_call, with_unique_ids
 
 PATH = "/chat/completions"
 COMPLETE = {
@@ -31,10 +32,10 @@ COMPLETE = {
     "completed",
 }
 CUT_OFF = {"length", "max_tokens", "model_length", "model_context_window_exceeded"}
-"""The finish reasons of servers that mean `stop` and `length` to us."""
 FILTERED = re.compile("content.?filter|safety|recitation|prohibited|blocklist|refusal")
+"""These three: the finish reasons of various servers that are `stop`, `length` and `content_filter` here."""
 REASONING_FIELDS = ("reasoning_content", "reasoning_details", "reasoning")
-NO_NAME_CHARACTER = re.compile(r"[^A-Za-z0-9_-]")
+"""The names that servers have for the reasoning in a message."""
 
 
 def request(
@@ -185,31 +186,11 @@ def _message(raw: dict[str, Any]) -> Message:
     if raw.get("tool_calls"):
         message["tool_calls"] = with_unique_ids(
             [
-                {
-                    "id": as_text(call.get("id")),
-                    "type": "function",
-                    "function": {
-                        "name": as_text(call["function"]["name"]),
-                        "arguments": arguments_text(call["function"].get("arguments")),
-                    },
-                }
+                tool_call(call.get("id"), call["function"]["name"], call["function"].get("arguments"))
                 for call in raw["tool_calls"]
             ]
         )
     return message
-
-
-def with_unique_ids(calls: list[ToolCall]) -> list[ToolCall]:
-    """The calls of one message with unique ids: a missing id, and one that an earlier call has, gets the call's number."""
-    given = {call["id"] for call in calls}
-    seen: set[str] = set()
-    for number, call in enumerate(calls, start=1):
-        if not call["id"] or call["id"] in seen:
-            call["id"] = f"{call['id'] or 'call'}_{number}"
-            while call["id"] in given | seen:
-                call["id"] += "_"
-        seen.add(call["id"])
-    return calls
 
 
 def _text_of(content: Any) -> str:
@@ -221,32 +202,10 @@ def _text_of(content: Any) -> str:
     return content or ""
 
 
-def arguments_text(arguments: Any) -> str:
-    """The arguments of a call as the model wrote them, or as JSON where the server has parsed them."""
-    return arguments if isinstance(arguments, str) else orjson.dumps(arguments or {}).decode()
-
-
 def _message_body(message: Message, omitted: set[str]) -> Message:
     """A message as servers accept it, see `body`."""
     content = {key: value for key, value in message.items() if key not in omitted and value is not None}
     if message.get("tool_calls"):
         content["content"] = content.get("content") or None  # proxies to Anthropic refuse an empty text
-        content["tool_calls"] = [
-            call | {"function": _function_body(call["function"])} for call in message["tool_calls"]
-        ]
+        content["tool_calls"] = [acceptable(call) for call in message["tool_calls"]]
     return content
-
-
-def _function_body(function: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "name": NO_NAME_CHARACTER.sub("_", function["name"])[:64] or "_",
-        "arguments": object_or_empty(function["arguments"]),
-    }
-
-
-def object_or_empty(arguments: str) -> str:
-    """The arguments when they are a JSON object, else `{}`."""
-    try:
-        return arguments if isinstance(orjson.loads(arguments), dict) else "{}"
-    except orjson.JSONDecodeError:
-        return "{}"

@@ -17,7 +17,7 @@ CONTEXT_TOKENS = 8192
 """Of one conversation: room for a few tool results as long as `agent.tool_output_chars` allows, such as web pages. A token
 takes 12 kB of memory in the 0.5B teacher and 28 kB in the 1.5B one, in each slot, whether it is used or not."""
 TIMEOUT_S = 900.0
-"""Of one answer: on a slow machine, a long one takes minutes."""
+"""Of one answer, as long as a slow machine may take."""
 
 
 class GgufModel:

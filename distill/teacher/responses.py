@@ -9,10 +9,10 @@ from typing import Any
 from distill.records.types import Message, Request, Sampling, ToolSchema
 from distill.teacher import errors
 from distill.teacher.answer import Answer, Usage, as_text, build_answer, token_count
-from distill.teacher.chat import arguments_text, with_unique_ids
 from distill.teacher.error_response import BY_CODE
 from distill.teacher.errors import Transient
 from distill.teacher.strict import strict
+from distill.teacher.tool_calls import tool_call, with_unique_ids
 
 PATH = "/responses"
 PENDING = ("queued", "in_progress")
@@ -87,13 +87,7 @@ def _message(items: list[dict[str, Any]]) -> Message:
             texts += [part["text"] for part in item["content"] if part["type"] == "output_text"]
             refusals += [as_text(part["refusal"]) for part in item["content"] if part["type"] == "refusal"]
         elif kind == "function_call":
-            calls.append(
-                {
-                    "id": as_text(item["call_id"]),
-                    "type": "function",
-                    "function": {"name": as_text(item["name"]), "arguments": arguments_text(item["arguments"])},
-                }
-            )
+            calls.append(tool_call(item["call_id"], item["name"], item["arguments"]))
         elif kind == "reasoning":
             thoughts += [part["text"] for part in item.get("content") or item.get("summary") or []]
     message: Message = {"role": "assistant", "content": "\n\n".join(texts)}
