@@ -42,7 +42,7 @@ def main(params: Params) -> None:
     )
 
 
-def _rulings(params: Params) -> dict[judge.Question, bool]:
+def _rulings(params: Params) -> judge.Rulings:
     """The judge's rulings on the answers that only a judge can compare."""
     if params["filter"]["answer"] == "off" or params["judge"]["model"] is None:
         return {}

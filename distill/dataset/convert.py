@@ -49,6 +49,7 @@ def row(rollout: Rollout, own_tools: Callable[[], list[ToolSchema]] = list) -> R
             "answer": answer,
             "correct": grade.correct,
             "accepted_by": grade.accepted_by,
+            "why": grade.why,
             "turns": len(turns),
             "tool_calls": sum(len(message.get("tool_calls", [])) for message in turns),
             "tool_errors": sum(result.startswith(TOOL_ERROR) for result in results),

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from distill.answers import judge
+from distill.answers.judge import Rulings
 from distill.dataset import filter
 from distill.dataset.facts import Facts
 from distill.dataset.verdict import KEEP, Row, Verdict
@@ -21,8 +22,6 @@ from distill.records import jsonl, shards
 from distill.records.faults import InputError
 from distill.records.shards import Shard
 from distill.records.types import Params
-
-Rulings = dict[judge.Question, bool]
 
 
 class Judged(NamedTuple):

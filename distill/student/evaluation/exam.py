@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from distill.agent.rollout import Conversation, retry_if_tools_lost, run
-from distill.answers import correct, extract, judge
+from distill.answers import extract, grade, judge
 from distill.records.faults import InputError
 from distill.records.spoken import begin
 from distill.records.types import Message, Metadata, Params, Prompt, Rollout, Sampling, ToolCall, ToolSchema
@@ -130,7 +130,7 @@ def settle(exams: dict[str, list[dict[str, Any]]], prompts: list[Prompt], params
     rulings = judge.rulings(questions, params, "evaluate")
     for record, question in zip(all_records, questions, strict=True):
         if question:
-            record["correct"] = rulings[question]
+            record |= {"correct": bool(rulings[question].correct), "why": rulings[question].why}
 
 
 def judged(
@@ -141,9 +141,11 @@ def judged(
     turns = [message for message in messages[prompt:] if message["role"] == "assistant"]
     calls = [call for message in turns for call in message.get("tool_calls", [])]
     answer = extract(messages, metadata) if status == "completed" else None
+    found = grade(answer, metadata)
     return {
         "answer": answer,
-        "correct": correct(answer, metadata),
+        "correct": found.correct,
+        "why": found.why,
         "messages": messages,
         "tool_calls": len(calls),
         "valid_calls": sum(parse(call, offered)[1] is None for call in calls),
