@@ -55,6 +55,7 @@ def test_the_judge_decides_what_is_open_once_and_its_ruling_is_kept(project, run
         judged_by(server)
         done = run_stage("filter")
         assert done.returncode == 0, done.stderr
+        assert "filter judge: 2/2 done, 0 failed" in done.stdout
         assert "filter: 2 answers for the judge some-judge, 2 rulings bought" in done.stdout
         assert len(server.asked) == 2 and server.asked[0]["temperature"] == 0
         kept = list(jsonl.read(project / "data" / "train.jsonl", "row"))
@@ -224,7 +225,7 @@ def test_the_evaluation_settles_open_answers_of_all_three():
     exams = {}
     for who, answer in (("base", WRONG), ("student", RIGHT), ("teacher", "keytruda")):
         talk = [*prompt["messages"], {"role": "assistant", "content": f"Answer: {answer}"}]
-        exams[who] = [{"prompt_id": "p", **exam.judged(talk, 0, METADATA, "completed", [])}]
+        exams[who] = [{"prompt_id": "p", **exam.graded(talk, 0, METADATA, "completed", [])}]
     with serving(ruling_of) as server:
         exam.settle(exams, [prompt], asking(server))
     assert {who: records[0]["correct"] for who, records in exams.items()} == {

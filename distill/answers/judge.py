@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from distill import answers
+from distill.agent.progress import Progress, money, ticking
 from distill.answers.ruling import Ruling, no_answer, ruling
 from distill.records.faults import InputError
 from distill.records.ids import content_id
@@ -111,18 +112,23 @@ async def _rulings(asked: list[Question], params: Params, stage: str) -> Rulings
     judge = Teacher(model, store, sampling(params), [], halt)
     found: Rulings = {}
     failed: dict[Question, ApiError] = {}
+    requests = (judge.request(_messages(question), [], _seed(question), []) for question in asked)
+    ready = sum(judge.stored(request, sample=0) is not None for request in requests)
+    progress = Progress(f"{stage} judge", len(asked), lambda: money(judge), ready, lambda: judge.bought_tokens)
 
     async def one(question: Question) -> None:
         try:
             _, answer = await judge.ask(_messages(question), [], seed=_seed(question), sample=0, earlier=[])
             found[question] = ruling(answer["message"].get("content") or "")
+            progress.add({"status": "completed", "usage": answer["usage"]})
         except Fatal:
             raise
         except ApiError as error:
             failed[question] = error
+            progress.add({"status": "failed", "usage": {"output_tokens": 0}})
 
     try:
-        async with stopping(halt):
+        async with ticking(progress), stopping(halt):
             await side_by_side(asked, judge, one)
     except Fatal as error:
         raise InputError(
