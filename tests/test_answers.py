@@ -9,7 +9,7 @@ from distill.answers.number import number
 from distill.records.faults import InputError
 
 
-def judged(text: str, expected, answer_type: str | None = None, **options) -> bool | None:
+def graded(text: str, expected, answer_type: str | None = None, **options) -> bool | None:
     metadata = {"expected_answer": expected, **options} | ({"answer_type": answer_type} if answer_type else {})
     return correct(extract([{"role": "assistant", "content": text}], metadata), metadata)
 
@@ -51,7 +51,7 @@ def judged(text: str, expected, answer_type: str | None = None, **options) -> bo
     ],
 )
 def test_right_answers_are_accepted(expected, text):
-    assert judged(text, expected) is True
+    assert graded(text, expected) is True
 
 
 @pytest.mark.parametrize(
@@ -95,13 +95,13 @@ def test_right_answers_are_accepted(expected, text):
     ],
 )
 def test_wrong_answers_are_rejected(expected, text):
-    assert judged(text, expected) is False
+    assert graded(text, expected) is False
 
 
 def test_answer_type_decides_over_the_form_of_the_expected_answer():
-    assert judged("Answer: 007", "7", "exact") is False
-    assert judged("Answer: 7.0", "7", "number") is True
-    assert judged("Answer: 44 kg", "44 kg", "number") is True
+    assert graded("Answer: 007", "7", "exact") is False
+    assert graded("Answer: 7.0", "7", "number") is True
+    assert graded("Answer: 44 kg", "44 kg", "number") is True
 
 
 def test_types_are_tried_in_order_and_the_one_that_accepts_is_named():
@@ -119,7 +119,7 @@ def test_a_judge_is_left_to_decide_what_is_not_plainly_right():
     assert grade(None, metadata) == (False, None, None)
 
 
-def test_an_answer_that_keeps_sympy_busy_is_wrong_and_the_next_one_is_judged():
+def test_an_answer_that_keeps_sympy_busy_is_wrong_and_the_next_one_is_graded():
     child = mathematics.Child(cpu_s=0.2)
     try:
         hanging = {
@@ -132,8 +132,8 @@ def test_an_answer_that_keeps_sympy_busy_is_wrong_and_the_next_one_is_judged():
         child.end()
 
 
-def test_without_an_expected_answer_nothing_is_judged():
-    assert judged("Answer: 42", None) is None
+def test_without_an_expected_answer_nothing_is_graded():
+    assert graded("Answer: 42", None) is None
     assert correct(None, {}) is None
     assert correct(None, {"expected_answer": 42}) is False
 
@@ -211,7 +211,7 @@ def test_folding_keeps_what_matters():
 def test_a_long_answer_is_read_in_linear_time():
     for text in ("5 a" * 20_000, "1,111" * 20_000, "-" * 50_000, "5 or " * 10_000, "1" * 50_000):
         number(text)
-        judged(text, 42)
+        graded(text, 42)
 
 
 @pytest.mark.parametrize("kind", RIGHT)
@@ -220,7 +220,7 @@ def test_recall_and_false_positives_on_planted_answers(kind):
 
     def accepted(pair) -> bool:
         expected, options, text = pair
-        return judged(text, expected, kind, **options) is True
+        return graded(text, expected, kind, **options) is True
 
     missed = [pair for pair in RIGHT[kind] if not accepted(pair)]
     false = [pair for pair in WRONG[kind] if accepted(pair)]
@@ -285,4 +285,4 @@ def test_a_judge_reads_all_of_an_answer():
      ("0", "0.0", True), ("3.10", "3.1", True), (2134, "2,134", True)],
 )  # fmt: skip
 def test_a_code_of_digits_is_no_number(expected, answer, right):
-    assert judged(f"Answer: {answer}", expected) is right
+    assert graded(f"Answer: {answer}", expected) is right

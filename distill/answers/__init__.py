@@ -1,4 +1,4 @@
-"""The final answer of a conversation, and whether it is the expected one: the same judgement for convert, filter,
+"""The final answer of a conversation, and whether it is the expected one: graded alike by convert, filter,
 evaluate and report.
 
 Strict on purpose: an answer that hedges ("5 or 6"), or holds a number nobody asked for, is wrong. A wrong accept

@@ -110,7 +110,7 @@ class _Remembered(ToolLists):
 
 def _check_tools(tools: toolbox.Toolbox, asked: list[Prompt]) -> None:
     """The rows can have their sandboxes and tools. MCP servers are not started: where one was never asked, no name can
-    be judged."""
+    be checked."""
     tools.refuse(asked)
     _check_sandbox_deps(asked)
     with suppress(_NeverAsked):

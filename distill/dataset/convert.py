@@ -97,5 +97,5 @@ def _nothing_converted(fates: dict[str, int], stops: dict[str, int]) -> str:
     if stops:
         reasons = ", ".join(f"{count} {stop}" for stop, count in sorted(stops.items()))
         lines.append(f"  {fates['failed']} failed ({reasons}); each one's `error` says why")
-        lines.append("  try --include-failed (convert.include_failed) to keep them for the filter to judge")
+        lines.append("  try --include-failed (convert.include_failed) to keep them for the filter to check")
     return "\n".join(lines)
