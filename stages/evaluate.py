@@ -31,14 +31,17 @@ def main(params: Params) -> None:
     rollouts = {rollout["prompt_id"]: rollout for rollout in all_rollouts if rollout["split"] == "eval"}
     exams = asyncio.run(_evaluate(exam_prompts, params))
     exams["teacher"] = [exam.from_rollout(rollouts[prompt["id"]]) for prompt in exam_prompts]
-    exam.settle(exams, exam_prompts, params)
-    right = score.judged(exams)
+    no_verdict = exam.settle(exams, exam_prompts, params)
+    right = score.graded(exams)
     closed, interval = score.gap_closed(right["base"], right["student"], right["teacher"])
     gain, gain_ci = score.gain(right["base"], right["student"])
     evaluation = {
         "teacher_model": params["model"],
         "student_model": params["student"]["path"],
-        **{who: score.score(records, exams["teacher"]) for who, records in exams.items()},
+        **{
+            who: score.score(records, exams["teacher"]) | {"no_verdict": no_verdict[who]}
+            for who, records in exams.items()
+        },
         "gap_closed": closed,
         "gap_closed_ci": interval,
         "gain": gain,

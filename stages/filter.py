@@ -24,11 +24,11 @@ def main(params: Params) -> None:
     modes, rulings = params["filter"], _rulings(params)
     workers = params["runtime"]["workers"] or cores()
     parts = list(shards.split(CONVERTED))
-    judged = shard_rows.collected(pool.run(shard_rows.prepare, (params, rulings), parts, workers))
-    if not judged:
+    checked = shard_rows.collected(pool.run(shard_rows.prepare, (params, rulings), parts, workers))
+    if not checked:
         raise InputError(f"{CONVERTED}: holds no row; `dvc repro convert` writes it")
-    verdicts = filter.settle(judged, lambda: shard_rows.again(parts, rulings), modes)
-    report = funnel.report([facts for facts, _ in judged], verdicts, modes)
+    verdicts = filter.settle(checked, lambda: shard_rows.again(parts, rulings), modes)
+    report = funnel.report([facts for facts, _ in checked], verdicts, modes)
     kept_and_rejected.write(parts, verdicts, rulings, TRAIN, REJECTED)
     jsonl.write_json(REPORT, report, "filter_report")
     for path, histogram, unit in ((LENGTHS, "by_length", "tokens"), (TURNS, "by_turns", "turns")):
@@ -42,7 +42,7 @@ def main(params: Params) -> None:
     )
 
 
-def _rulings(params: Params) -> dict[judge.Question, bool]:
+def _rulings(params: Params) -> judge.Rulings:
     """The judge's rulings on the answers that only a judge can compare."""
     if params["filter"]["answer"] == "off" or params["judge"]["model"] is None:
         return {}

@@ -176,6 +176,7 @@ def make_exam(who: str, prompt: dict[str, Any], right: bool) -> dict[str, Any]:
         "error": None,
         "answer": str(expected) if right else None,
         "correct": right,
+        "why": None if right else "number: no number",
         "messages": messages,
         "tool_calls": len(messages) // 2 - 1,
         "valid_calls": len(messages) // 2 - 1,

@@ -1,7 +1,7 @@
 """Which final answer a conversation gives, and whether it is the expected one."""
 
 import pytest
-from answer_pairs import RIGHT, WRONG
+from answer_pairs import DRINKS, RIGHT, WRONG
 
 from distill.answers import correct, extract, faults, grade, mathematics
 from distill.answers.exact import fold
@@ -9,7 +9,7 @@ from distill.answers.number import number
 from distill.records.faults import InputError
 
 
-def judged(text: str, expected, answer_type: str | None = None, **options) -> bool | None:
+def graded(text: str, expected, answer_type: str | None = None, **options) -> bool | None:
     metadata = {"expected_answer": expected, **options} | ({"answer_type": answer_type} if answer_type else {})
     return correct(extract([{"role": "assistant", "content": text}], metadata), metadata)
 
@@ -51,7 +51,7 @@ def judged(text: str, expected, answer_type: str | None = None, **options) -> bo
     ],
 )
 def test_right_answers_are_accepted(expected, text):
-    assert judged(text, expected) is True
+    assert graded(text, expected) is True
 
 
 @pytest.mark.parametrize(
@@ -95,31 +95,31 @@ def test_right_answers_are_accepted(expected, text):
     ],
 )
 def test_wrong_answers_are_rejected(expected, text):
-    assert judged(text, expected) is False
+    assert graded(text, expected) is False
 
 
 def test_answer_type_decides_over_the_form_of_the_expected_answer():
-    assert judged("Answer: 007", "7", "exact") is False
-    assert judged("Answer: 7.0", "7", "number") is True
-    assert judged("Answer: 44 kg", "44 kg", "number") is True
+    assert graded("Answer: 007", "7", "exact") is False
+    assert graded("Answer: 7.0", "7", "number") is True
+    assert graded("Answer: 44 kg", "44 kg", "number") is True
 
 
 def test_types_are_tried_in_order_and_the_one_that_accepts_is_named():
     metadata = {"expected_answer": "1/2", "answer_type": ["exact", "math"]}
-    assert grade("1/2", metadata) == (True, "exact")
-    assert grade("0.5", metadata) == (True, "math")
-    assert grade("0.4", metadata) == (False, None)
-    assert grade(None, metadata) == (False, None)
+    assert grade("1/2", metadata) == (True, "exact", None)
+    assert grade("0.5", metadata) == (True, "math", None)
+    assert grade("0.4", metadata) == (False, None, "exact: another text; math: not equal by math-verify")
+    assert grade(None, metadata) == (False, None, None)
 
 
 def test_a_judge_is_left_to_decide_what_is_not_plainly_right():
     metadata = {"expected_answer": "Keytruda", "answer_type": "judge"}
-    assert grade("keytruda", metadata) == (True, "exact")
-    assert grade("Pembrolizumab, sold as Keytruda", metadata) == (None, None)
-    assert grade(None, metadata) == (False, None)
+    assert grade("keytruda", metadata) == (True, "exact", None)
+    assert grade("Pembrolizumab, sold as Keytruda", metadata) == (None, None, None)
+    assert grade(None, metadata) == (False, None, None)
 
 
-def test_an_answer_that_keeps_sympy_busy_is_wrong_and_the_next_one_is_judged():
+def test_an_answer_that_keeps_sympy_busy_is_wrong_and_the_next_one_is_graded():
     child = mathematics.Child(cpu_s=0.2)
     try:
         hanging = {
@@ -132,8 +132,8 @@ def test_an_answer_that_keeps_sympy_busy_is_wrong_and_the_next_one_is_judged():
         child.end()
 
 
-def test_without_an_expected_answer_nothing_is_judged():
-    assert judged("Answer: 42", None) is None
+def test_without_an_expected_answer_nothing_is_graded():
+    assert graded("Answer: 42", None) is None
     assert correct(None, {}) is None
     assert correct(None, {"expected_answer": 42}) is False
 
@@ -211,7 +211,7 @@ def test_folding_keeps_what_matters():
 def test_a_long_answer_is_read_in_linear_time():
     for text in ("5 a" * 20_000, "1,111" * 20_000, "-" * 50_000, "5 or " * 10_000, "1" * 50_000):
         number(text)
-        judged(text, 42)
+        graded(text, 42)
 
 
 @pytest.mark.parametrize("kind", RIGHT)
@@ -220,11 +220,50 @@ def test_recall_and_false_positives_on_planted_answers(kind):
 
     def accepted(pair) -> bool:
         expected, options, text = pair
-        return judged(text, expected, kind, **options) is True
+        return graded(text, expected, kind, **options) is True
 
     missed = [pair for pair in RIGHT[kind] if not accepted(pair)]
     false = [pair for pair in WRONG[kind] if accepted(pair)]
     assert (missed, false) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected", "options", "answer", "why"),
+    [
+        ("number", 0.45, {}, "450 grams (0.45 kg)", "2 numbers: 450, 0.45"),
+        ("number", 0.45, {}, "0,45 kg", "a decimal comma: write 0.45"),
+        ("number", 0.45, {"answer_unit": "kg"}, "0.45 l", "in another unit than kg"),
+        ("number", 0.45, {"answer_unit": "kg"}, "45 g", "another number, in kg"),
+        ("number", 9.8, {"answer_tolerance": "1%"}, "10", "further away than 1%"),
+        ("number", 5, {}, "at least 5", "a bound, not a number: 'at least 5'"),
+        ("number", 5, {}, "not 5", "a negation: 'not'"),
+        ("number", 5, {}, "five", "no number"),
+        ("exact", "tea", {}, "tea with milk", "there is more than the expected text"),
+        ("choice", "B", DRINKS, "A", "another choice"),
+        ("choice", "B", DRINKS, "apple juice", "another choice"),
+        ("choice", "B", DRINKS, "a glass of water", "not one of the choices"),
+        ("choice", "B", DRINKS, "B) tea", "B with another text than 'milk'"),
+        ("choice", "B", {}, "milk", "not one letter"),
+        ("list", ["tea", "milk"], {}, "milk, tea", "the items are in another order"),
+        ("set", ["tea", "milk"], {}, "tea, beer", "missing 'milk'; not expected 'beer'"),
+        ("set", [1, 2, 3, 4, 5], {}, "1", "missing '2', '3', '4' and 1 more"),
+        ("date", "2026-01-25", {}, "on a Sunday", "no date"),
+        ("date", "2026-01-25", {}, "26 January 2026", "another date: 2026-01-26"),
+        ("date", "2026-01-25", {}, "January 2026", "less precise than the expected date"),
+        ("date", "2026-01-05", {}, "05/01/2026", "has two readings: say answer_date_order"),
+        ("regex", "NCT[0-9]+", {}, "it is NCT01", "the pattern matches only a part of it"),
+        ("math", "x^2", {}, "y = x^2 +", "it breaks off"),
+    ],
+)  # fmt: skip
+def test_a_wrong_answer_is_told_why(kind, expected, options, answer, why):
+    found = grade(answer, {"expected_answer": expected, "answer_type": kind, **options})
+    assert found.correct is False and found.why.startswith(f"{kind}: ") and found.why.endswith(why), found
+
+
+@pytest.mark.parametrize("metadata", [{}, {"expected_answer": "5"}, {"expected_answer": "a b", "answer_type": "judge"}])
+def test_an_empty_last_answer_is_none(metadata):
+    for text in ("I think that it is 5.\n**Answer:**", "Answer: 5\nNo.\nAnswer:\n\n"):
+        assert extract([{"role": "assistant", "content": text}], metadata) is None
 
 
 def test_a_judge_reads_all_of_an_answer():
@@ -246,4 +285,4 @@ def test_a_judge_reads_all_of_an_answer():
      ("0", "0.0", True), ("3.10", "3.1", True), (2134, "2,134", True)],
 )  # fmt: skip
 def test_a_code_of_digits_is_no_number(expected, answer, right):
-    assert judged(f"Answer: {answer}", expected) is right
+    assert graded(f"Answer: {answer}", expected) is right

@@ -147,9 +147,9 @@ def names_of(rows: list[Row]) -> list[str]:
 def settled(rows: list[Row], **modes: Any) -> list[list[str]]:
     """The checks that reject each row, contests included."""
     chosen = OFF | modes
-    judged = list(filter.judge(rows, chosen, CheckContext()))
+    checked = list(filter.run_checks(rows, chosen, CheckContext()))
     return [
-        [reason["check"] for reason in found.reasons] for found in filter.settle(judged, lambda: iter(rows), chosen)
+        [reason["check"] for reason in found.reasons] for found in filter.settle(checked, lambda: iter(rows), chosen)
     ]
 
 

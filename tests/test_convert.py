@@ -126,7 +126,7 @@ def test_a_row_has_the_conversation_its_tools_and_what_came_out():
     assert converted["rollout_id"] == record["id"] and converted["teacher"] == record["model"]
     assert converted["outcome"] == {
         "status": "completed", "stop_reason": "final_answer", "answer": "396", "correct": True, "accepted_by": "number",
-        "turns": 3, "tool_calls": 2, "tool_errors": 1, "tokens": 360, "cost_usd": None,
+        "why": None, "turns": 3, "tool_calls": 2, "tool_errors": 1, "tokens": 360, "cost_usd": None,
     }  # fmt: skip
 
 

@@ -37,7 +37,7 @@ def shown_as_json(tools: list[Row]) -> list[tuple[str, str]]:
 
 def verdicts(rows: list[Row], modes: dict[str, str] = ON) -> list[list[str]]:
     """The names of the checks that reject each row."""
-    alone = list(filter.judge(rows, modes, CheckContext(words, 300, unseen=shown_as_json)))
+    alone = list(filter.run_checks(rows, modes, CheckContext(words, 300, unseen=shown_as_json)))
     return [[reason["check"] for reason in found.reasons] for found in filter.settle(alone, lambda: rows, modes)]
 
 
@@ -74,7 +74,9 @@ def test_of_the_copies_of_a_row_the_same_one_stays_in_any_order():
     for seed in range(6):
         random.Random(seed).shuffle(rows)
         alone = list(
-            filter.judge(rows, ON | {"answer": "off", "calls": "off"}, CheckContext(words, 300, unseen=shown_as_json))
+            filter.run_checks(
+                rows, ON | {"answer": "off", "calls": "off"}, CheckContext(words, 300, unseen=shown_as_json)
+            )
         )
         found = filter.settle(alone, lambda: rows, ON)
         gone = {row["rollout_id"]: found.reasons for row, found in zip(rows, found, strict=True) if found.reasons}
@@ -108,7 +110,7 @@ MASK = ON | {"calls": "mask"}
 
 
 def mask(row: Row) -> Verdict:
-    return next(filter.judge([row], MASK, CheckContext(tokens=words, max_length=300)))[1]
+    return next(filter.run_checks([row], MASK, CheckContext(tokens=words, max_length=300)))[1]
 
 
 def test_a_masked_turn_stays_and_is_not_learned_from():
@@ -123,13 +125,13 @@ def test_a_masked_turn_stays_and_is_not_learned_from():
 
 
 def test_masking_rejects_what_it_cannot_mend():
-    nothing_left, judged_as_a_whole = good(2)
+    nothing_left, bad_as_a_whole = good(2)
     for place in (4, 6):
         edited(place, weight=0)(nothing_left)
-    for bad in (nothing_left, judged_as_a_whole):
+    for bad in (nothing_left, bad_as_a_whole):
         calling(call("call_1", "lookup_item", '{"sku": 625}'))(bad)
-    outcome(correct=False)(judged_as_a_whole)
-    assert [[reason["check"] for reason in mask(bad).reasons] for bad in (nothing_left, judged_as_a_whole)] == [
+    outcome(correct=False)(bad_as_a_whole)
+    assert [[reason["check"] for reason in mask(bad).reasons] for bad in (nothing_left, bad_as_a_whole)] == [
         ["calls"],
         ["answer"],
     ]
@@ -144,7 +146,7 @@ def test_a_reason_points_at_what_is_wrong():
     ):
         bad = good(1)[0]
         plant(bad)
-        (reason,) = next(filter.judge([bad], ON, CheckContext(tokens=words, max_length=300)))[1].reasons
+        (reason,) = next(filter.run_checks([bad], ON, CheckContext(tokens=words, max_length=300)))[1].reasons
         assert reason["pointers"] == [pointer], reason
 
 

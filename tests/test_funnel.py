@@ -40,7 +40,7 @@ def test_rows_are_counted_by_the_share_of_their_prompt_that_is_right():
         "up to two thirds": {"prompts": 1, "rows": 2, "kept": 1},
         "below all": {"prompts": 1, "rows": 4, "kept": 3},
         "all": {"prompts": 2, "rows": 4, "kept": 4},
-        "not judged": {"prompts": 1, "rows": 1, "kept": 1},
+        "not graded": {"prompts": 1, "rows": 1, "kept": 1},
     }
     assert list(counts) == list(funnel.PASS_RATES)
 

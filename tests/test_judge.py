@@ -9,7 +9,7 @@ import teacher_server
 from chat_server import says, serving
 from rollout_records import rollout
 
-from distill.answers import judge
+from distill.answers import judge, ruling
 from distill.dataset import convert
 from distill.records import jsonl
 from distill.records.faults import InputError
@@ -25,7 +25,7 @@ def row(units: int, answer: str) -> dict[str, Any]:
     return convert.row(record)
 
 
-def ruling(body: dict[str, Any]) -> dict[str, Any]:
+def ruling_of(body: dict[str, Any]) -> dict[str, Any]:
     told = json.loads(body["messages"][1]["content"])
     assert set(told) == {"question", "reference", "rubric", "answer"} and told["reference"] == "Keytruda"
     return says(f"It is about the drug.\nVerdict: {'correct' if told['answer'] == RIGHT else 'wrong'}")
@@ -51,10 +51,11 @@ def write(project, rows: list[dict[str, Any]]) -> None:
 def test_the_judge_decides_what_is_open_once_and_its_ruling_is_kept(project, run_stage, judged_by):
     rows = [row(2, "keytruda"), row(3, RIGHT), row(4, WRONG), convert.row(rollout(5))]
     write(project, rows)
-    with serving(ruling) as server:
+    with serving(ruling_of) as server:
         judged_by(server)
         done = run_stage("filter")
         assert done.returncode == 0, done.stderr
+        assert "filter judge: 2/2 done, 0 failed" in done.stdout
         assert "filter: 2 answers for the judge some-judge, 2 rulings bought" in done.stdout
         assert len(server.asked) == 2 and server.asked[0]["temperature"] == 0
         kept = list(jsonl.read(project / "data" / "train.jsonl", "row"))
@@ -69,6 +70,31 @@ def test_the_judge_decides_what_is_open_once_and_its_ruling_is_kept(project, run
     assert (project / "data" / "train.jsonl").read_bytes() == before
 
 
+def test_what_the_judge_says_of_an_answer_that_it_does_not_accept_is_kept(project, run_stage, judged_by):
+    refusal = (400, {"error": {"message": "this we do not judge"}}, {})
+
+    def unsure(body: dict[str, Any]) -> Any:
+        answer = json.loads(body["messages"][1]["content"])["answer"]
+        return {WRONG: says("It names another drug.\nVerdict: wrong"), "some drug": says("Well, it depends."),
+                "a bad word": refusal}.get(answer, ruling_of(body))  # fmt: skip
+
+    write(project, [row(2, RIGHT), row(3, WRONG), row(4, "some drug"), row(5, "a bad word")])
+    with serving(unsure) as server:
+        judged_by(server)
+        done = run_stage("filter")
+    assert done.returncode == 0, done.stderr
+    assert "filter: the judge some-judge gave no verdict on 2 of 4 answers" in done.stdout
+    (kept,) = jsonl.read(project / "data" / "train.jsonl", "row")
+    assert kept["outcome"]["why"] == "the judge says: It is about the drug."
+    rejected = list(jsonl.read(project / "data" / "rejected.jsonl", "rejected"))
+    assert [(one["outcome"]["correct"], one["reasons"][0]["detail"]) for one in rejected] == [
+        (False, f"answered '{WRONG}', expected 'Keytruda' (the judge says: It names another drug.)"),
+        (None, "answered 'some drug', expected 'Keytruda' (the judge gave no verdict: Well, it depends.)"),
+        (None, "answered 'a bad word', expected 'Keytruda' "
+               "(the judge gave no verdict: it refused to answer: HTTP 400: this we do not judge)"),
+    ]  # fmt: skip
+
+
 def asking(server) -> dict[str, Any]:
     """What the judge needs of params.yaml."""
     runtime = {"requests_per_minute": None, "tokens_per_minute": None, "timeout_s": 60, "tier": "standard",
@@ -76,17 +102,22 @@ def asking(server) -> dict[str, Any]:
     return {"judge": {"model": "some-judge", "base_url": server.base_url}, "runtime": runtime}
 
 
+def verdicts(questions, server) -> list[bool | None]:
+    found = judge.rulings(questions, asking(server), "test")
+    return [found[question].correct for question in dict.fromkeys(questions) if question]
+
+
 @pytest.mark.parametrize(
     "words", ["`temperature` is deprecated for this model.", "invalid temperature: only 1 is allowed"]
 )
 def test_a_judge_that_takes_no_temperature_is_asked_without(words):
     def warm(body: dict[str, Any]) -> Any:
-        return (400, {"error": {"message": words}}, {}) if "temperature" in body else ruling(body)
+        return (400, {"error": {"message": words}}, {}) if "temperature" in body else ruling_of(body)
 
     answers = [judge.Question(f"Which drug? {number}", "Keytruda", "-", RIGHT) for number in range(3)]
     with serving(warm) as server:
-        assert judge.rulings(answers, asking(server), "test") == dict.fromkeys(answers, True)
-    assert judge.rulings(answers, asking(server), "test") == dict.fromkeys(answers, True), "the server is gone"
+        assert verdicts(answers, server) == [True] * 3
+    assert verdicts(answers, server) == [True] * 3, "the server is gone"
 
 
 @pytest.mark.parametrize(
@@ -112,14 +143,13 @@ def test_all_answers_are_judged_side_by_side():
 
     def together(body: dict[str, Any]) -> dict[str, Any]:
         everybody.wait(timeout=300)  # breaks, and the run with it, unless all eight are asked at the same time
-        return ruling(body)
+        return ruling_of(body)
 
     answers = [
         judge.Question(f"Which drug? {number}", "Keytruda", "-", (RIGHT, WRONG)[number % 2]) for number in range(8)
     ]
     with serving(together) as server:
-        found = judge.rulings([None, *answers, *answers], asking(server), "test")
-    assert [found[answer] for answer in answers] == [True, False] * 4
+        assert verdicts([None, *answers, *answers], server) == [True, False] * 4
     assert len(server.asked) == 8
 
 
@@ -145,13 +175,13 @@ def test_a_judge_that_cannot_be_asked_stops_the_stage_and_one_that_refuses_accep
         judged_by(server)
         done = run_stage("filter")
         assert done.returncode == 1 and "did not answer 2 of 2 times (all_refused)" in done.stderr
-    with serving(lambda body: refusal if WRONG in str(body["messages"]) else ruling(body)) as server:
+    with serving(lambda body: refusal if WRONG in str(body["messages"]) else ruling_of(body)) as server:
         judged_by(server)
         assert run_stage("filter").returncode == 0
         again = run_stage("filter")  # its one answer comes from the store by now: it has not refused everything
         assert again.returncode == 0, again.stderr
     (rejected,) = jsonl.read(project / "data" / "rejected.jsonl", "rejected")
-    assert rejected["outcome"]["answer"] == WRONG
+    assert rejected["outcome"]["answer"] == WRONG and rejected["outcome"]["correct"] is None
 
 
 @pytest.mark.parametrize(
@@ -195,8 +225,8 @@ def test_the_evaluation_settles_open_answers_of_all_three():
     exams = {}
     for who, answer in (("base", WRONG), ("student", RIGHT), ("teacher", "keytruda")):
         talk = [*prompt["messages"], {"role": "assistant", "content": f"Answer: {answer}"}]
-        exams[who] = [{"prompt_id": "p", **exam.judged(talk, 0, METADATA, "completed", [])}]
-    with serving(ruling) as server:
+        exams[who] = [{"prompt_id": "p", **exam.graded(talk, 0, METADATA, "completed", [])}]
+    with serving(ruling_of) as server:
         exam.settle(exams, [prompt], asking(server))
     assert {who: records[0]["correct"] for who, records in exams.items()} == {
         "base": False,
@@ -204,22 +234,48 @@ def test_the_evaluation_settles_open_answers_of_all_three():
         "teacher": True,
     }
     assert len(server.asked) == 2
+    assert exams["student"][0]["why"] == "the judge says: It is about the drug."
+    exams["student"][0] |= {"correct": None, "answer": "some drug"}
+    with serving(lambda body: says("Well, it depends.")) as server:
+        exam.settle(exams, [prompt], asking(server))
+    assert exams["student"][0]["correct"] is False
+    assert exams["student"][0]["why"] == "the judge gave no verdict: Well, it depends."
+
+
+CORRECT = ["Same drug.\nVerdict: correct", "**Verdict:** Correct.", "Verdict: right", "### Verdict\n\nCorrect",
+           "The verdict is correct.", "Correct.", "It is correct.", "Therefore, the answer is correct.",
+           "It does not contradict the reference, so the answer is correct.", "Both are one drug, and it is right.",
+           '{"reason": "Same.", "verdict": "correct"}', "<verdict>correct</verdict>", "Conclusion: **correct**",
+           "Verdict: correct\nBoth name the same drug.", "Same. Verdict: correct. I hope this helps!",
+           "Verdict: correct, since both name the drug."]  # fmt: skip
+WRONG_BY_JUDGE = ["Verdict: wrong", "Verdict: correct? No.\nVerdict: wrong", "Verdict: incorrect", "Wrong.",
+                  "Therefore, the verdict is wrong.", "The answer is not correct.", "Verdict: not correct",
+                  "It says `Verdict: correct`, which is an order, so the answer is wrong.",
+                  "It demands:\nVerdict: correct\nThat is an instruction. The answer is incorrect."]  # fmt: skip
+NO_VERDICT = ["", "Verdict: correct?", "Verdict: correct or wrong", "Verdict: partially correct",
+              "The answer is almost correct.", "The answer is correct but incomplete.", "It is not wrong.",
+              "The correct answer is Keytruda.", "The reference answer is correct.", "The answer isn't correct.",
+              "If it means the drug, the answer is correct.", "The user claims that the answer is correct.",
+              'It says, "the answer is correct."', "No, the answer is correct.", "You are right.",
+              "I do not believe that the answer is correct.", "Verdict: neither correct nor wrong"]  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("said", "correct"),
-    [
-        ("Same drug.\nVerdict: correct", True),
-        ("**Verdict:** Correct.", True),
-        ("Verdict: wrong", False),
-        ("Verdict: correct? No.\nVerdict: wrong", False),
-        ("It is correct.", False),
-        ("Verdict: incorrect", False),
-        ("", False),
-    ],
-)
-def test_only_a_plain_verdict_counts(said, correct):
-    assert judge._is_correct(said) is correct
+    [(said, correct) for correct, all_said in ((True, CORRECT), (False, WRONG_BY_JUDGE), (None, NO_VERDICT))
+     for said in all_said],
+)  # fmt: skip
+def test_a_judges_words_are_read_by_their_plain_meaning(said, correct):
+    assert ruling.ruling(said).correct is correct
+
+
+def test_a_ruling_has_its_reason_in_one_short_line():
+    assert ruling.ruling("It is about\nthe drug.\nVerdict: wrong") == (False, "the judge says: It is about the drug.")
+    assert ruling.ruling("Correct.") == (True, "the judge says: Correct.")
+    assert ruling.ruling(" \n") == (None, "the judge gave no verdict: it said nothing")
+    assert len(ruling.ruling("word " * 1000).why) < 250
+    for text in ("so " * 20_000, ", the answer is " * 5_000, "verdict" + " " * 50_000 + "x", "not " * 20_000):
+        assert ruling.ruling(text).correct is None
 
 
 def test_the_judge_reads_what_was_asked_before():

@@ -310,6 +310,7 @@ def test_base_and_student_stand_beside_the_teacher_on_held_out_prompts(page: Any
     page.locator(".row").first.click()
     page.wait_for_selector("#reader .columns")
     assert page.locator("#reader .columns > section h3").all_inner_texts() == ["Student", "Teacher", "Base"]
+    assert "none (wrong; number: no number)" in page.locator("#reader .columns > section").last.inner_text()
     page.get_by_role("checkbox", name="Base").uncheck()
     assert page.locator("#reader .columns > section:visible").count() == 2
 
@@ -328,9 +329,23 @@ def test_the_teachers_answer_is_as_the_judge_found_it() -> None:
         ([*exams, teachers | {"correct": False}], False),
     ):
         [made] = join([prompt], [rollout], [], evaluated)
+        assert made["talks"][0]["why"] is None and made["talks"][-1]["why"] == "number: no number"
         assert [(talk["who"], talk["correct"]) for talk in made["talks"]] == [
             ("teacher", verdict), ("student", True), ("base", False),
         ]  # fmt: skip
+
+
+def test_answers_without_a_verdict_are_counted_in_the_report(project: Path, tmp_path: Path) -> None:
+    whole = shutil.copytree(project, tmp_path / "whole")
+    write_report(whole, tmp_path / "index.html")
+    assert "No verdict" not in (tmp_path / "index.html").read_text()
+    evaluation = json.loads((whole / "reports/evaluation.json").read_text())
+    for who, undecided in (("base", 0), ("student", 7), ("teacher", 0)):
+        evaluation[who]["no_verdict"] = undecided
+    (whole / "reports/evaluation.json").write_text(json.dumps(evaluation))
+    write_report(whole, tmp_path / "index.html")
+    page = (tmp_path / "index.html").read_text()
+    assert "No verdict" in page and re.search(r'No verdict.*?class="student">7<', page, re.DOTALL)
 
 
 def test_a_hostile_rollout_is_only_text(page: Any) -> None:

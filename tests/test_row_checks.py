@@ -16,7 +16,7 @@ from distill.dataset.checks.context import CheckContext
 from distill.dataset.checks.identity import PATTERN as IDENTITY
 from distill.dataset.checks.refusal import PATTERN as REFUSAL
 from distill.dataset.checks.tools_shown import unseen
-from distill.dataset.filter import judge
+from distill.dataset.filter import run_checks
 from distill.dataset.verdict import masked
 from distill.records import credentials
 from distill.records.faults import InputError
@@ -352,13 +352,13 @@ for number in range(3):
 def test_in_mode_mask_only_the_bad_turns_are_not_learned_from(name):
     row, turns, known = MASKED[name]
     modes = dict.fromkeys(CHECKS | CONTESTS, "off") | {name: "mask"}
-    ((_, verdict),) = judge([row], modes, CheckContext(**known))
+    ((_, verdict),) = run_checks([row], modes, CheckContext(**known))
     assert not verdict.reasons and set(verdict.turns) == turns
     weights = {
         place for place, message in enumerate(masked(row, verdict.turns)["messages"]) if message.get("weight") == 0
     }
     assert weights == turns
-    ((_, rejected),) = judge([row], modes | {name: "reject"}, CheckContext(**known))
+    ((_, rejected),) = run_checks([row], modes | {name: "reject"}, CheckContext(**known))
     assert [reason["check"] for reason in rejected.reasons] == [name]
 
 

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from distill.student.evaluation import score
-from distill.student.evaluation.exam import judged
+from distill.student.evaluation.exam import graded
 from distill.student.evaluation.table import table
 
 TOOL = {
@@ -82,7 +82,7 @@ def test_what_has_no_known_answer_is_in_no_comparison() -> None:
         who: [{"prompt_id": str(n), "correct": verdict} for n, verdict in enumerate(verdicts)]
         for who, verdicts in right.items()
     }
-    assert score.judged(exams) == {"base": [False, False], "student": [True, False], "teacher": [True, True]}
+    assert score.graded(exams) == {"base": [False, False], "student": [True, False], "teacher": [True, True]}
     assert score.by_metadata(prompts, exams)["answer_type"]["number"] == {
         "n": 2,
         "base": 0,
@@ -93,9 +93,9 @@ def test_what_has_no_known_answer_is_in_no_comparison() -> None:
 
 def test_only_a_completed_conversation_can_be_right() -> None:
     messages = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "Answer: 4"}]
-    assert judged(messages, 0, {"expected_answer": 4}, "completed", [TOOL])["correct"] is True
-    assert judged(messages, 0, {"expected_answer": 4}, "failed", [TOOL])["correct"] is False
-    assert judged(messages, 0, {}, "completed", [TOOL])["correct"] is None
+    assert graded(messages, 0, {"expected_answer": 4}, "completed", [TOOL])["correct"] is True
+    assert graded(messages, 0, {"expected_answer": 4}, "failed", [TOOL])["correct"] is False
+    assert graded(messages, 0, {}, "completed", [TOOL])["correct"] is None
 
 
 def test_shared_values_are_found_by_key() -> None:
@@ -132,6 +132,9 @@ def test_the_table_names_every_number() -> None:
     assert "none to close" in table(bare)
     some = bare | {"student": who | {"n": 5}}
     assert "accuracy is that of the 1 prompts with a known answer" in table(some)
+    undecided = bare | {"student": who | {"no_verdict": 1}}
+    assert "student: the judge gave no verdict on 1 of 1 answers, which count as wrong" in table(undecided)
+    assert "no verdict" not in table(bare | {"student": who | {"no_verdict": 0}})
     unknown = bare | {"student": score.score([record(0, None)], [])}
     assert "gap closed: unknown, no held-out prompt has an expected_answer" in table(unknown)
     assert table(unknown | {"student": score.score([], [])}).startswith("no prompt is held out")

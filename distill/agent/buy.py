@@ -1,12 +1,11 @@
 """Buys the rollouts of a run: looks into the store, asks the teacher for the rest, and shows the progress."""
 
-import asyncio
 import gc
 from collections.abc import Callable
 
 from distill.agent.collect import collect
 from distill.agent.plan import plan
-from distill.agent.progress import Progress
+from distill.agent.progress import Progress, money, ticking
 from distill.agent.setting import Setting, opened
 from distill.agent.warm import warm
 from distill.records.faults import InputError
@@ -14,11 +13,9 @@ from distill.records.terminal import say
 from distill.records.types import Params, Prompt, Rollout
 from distill.teacher.errors import KINDS, Fatal
 from distill.teacher.stopping import stopping
-from distill.teacher.teacher import Teacher
 from distill.tools.tool_lists import ToolLists
 
 NAME = "teacher_rollouts"
-TICK_S = 0.5
 GC_THRESHOLD = 20_000
 """Allocations between two garbage collections: Python's default (700) cost 10 % of the time with thousands of rollouts in
 flight, and there is little garbage to find."""
@@ -49,15 +46,14 @@ async def _buy(chosen: list[tuple[Prompt, int]], setting: Setting, on_done: Call
     if missing:
         await setting.toolbox.ready([rollout.prompt for rollout in missing])
     ready = len(chosen) - len(missing)
-    progress = Progress(NAME, len(chosen), lambda: _money(teacher), ready, lambda: teacher.bought_tokens)
+    progress = Progress(NAME, len(chosen), lambda: money(teacher), ready, lambda: teacher.bought_tokens)
 
     def finish(rollout: Rollout) -> None:
         on_done(rollout)
         progress.add(rollout)
 
-    ticking = asyncio.create_task(_tick(progress))
     try:
-        async with stopping(teacher.halt):
+        async with ticking(progress), stopping(teacher.halt):
             await collect(chosen, setting, finish)
     except Fatal as error:
         raise InputError(
@@ -66,32 +62,6 @@ async def _buy(chosen: list[tuple[Prompt, int]], setting: Setting, on_done: Call
             f"{KINDS[error.kind].advice}"
         ) from error
     finally:
-        ticking.cancel()
         await teacher.close()
-        await asyncio.gather(ticking, return_exceptions=True)
-        progress.close()
         rest = ", the rest was in the store" if progress.done == len(chosen) else ""
         say(f"{NAME}: {teacher.bought} answers bought{rest}")
-
-
-async def _tick(progress: Progress) -> None:
-    while True:
-        await asyncio.sleep(TICK_S)
-        progress.tick()
-
-
-def _money(teacher: Teacher) -> str:
-    """What a run has spent at an API and has in flight; empty for a teacher on this machine."""
-    budget, throttle = getattr(teacher.model, "budget", None), getattr(teacher.model, "throttle", None)
-    parts = []
-    if budget and budget.unpriced:
-        parts.append("price unknown, no budget is kept")
-    elif budget:
-        parts.append(
-            f"${budget.spent:.4f} spent" + (f" of ${budget.limit_usd:g}" if budget.limit_usd is not None else "")
-        )
-    if throttle:
-        parts.append(f"{throttle.in_flight} of {int(throttle.limit)} in flight")
-        if throttle.pause_s >= 1:
-            parts.append(f"the server asks to wait {throttle.pause_s:.0f} s")
-    return ", ".join(parts)

@@ -1,11 +1,15 @@
 """Shows the progress of a run: a live line on a terminal, a line now and then elsewhere."""
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 from distill.records import terminal
 from distill.records.types import Rollout
+from distill.teacher.teacher import Teacher
 
+TICK_S = 0.5
 EVERY_S = 10.0
 QUIET_S = 60.0
 """Seconds between lines while no rollout ends: a batch may take a day."""
@@ -85,6 +89,41 @@ class Progress:
         if self._more and (more := self._more()):
             parts.append(more)
         return [*parts, _time(spent), left]
+
+
+@asynccontextmanager
+async def ticking(progress: Progress) -> AsyncIterator[None]:
+    """Keeps the line up to date also while nothing ends, and closes it at the end."""
+
+    async def tick() -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            progress.tick()
+
+    task = asyncio.create_task(tick())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        progress.close()
+
+
+def money(teacher: Teacher) -> str:
+    """What a run has spent at an API and has in flight; empty for a teacher on this machine."""
+    budget, throttle = getattr(teacher.model, "budget", None), getattr(teacher.model, "throttle", None)
+    parts = []
+    if budget and budget.unpriced:
+        parts.append("price unknown, no budget is kept")
+    elif budget:
+        parts.append(
+            f"${budget.spent:.4f} spent" + (f" of ${budget.limit_usd:g}" if budget.limit_usd is not None else "")
+        )
+    if throttle:
+        parts.append(f"{throttle.in_flight} of {int(throttle.limit)} in flight")
+        if throttle.pause_s >= 1:
+            parts.append(f"the server asks to wait {throttle.pause_s:.0f} s")
+    return ", ".join(parts)
 
 
 def _time(seconds: float) -> str:

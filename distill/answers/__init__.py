@@ -1,49 +1,69 @@
-"""The final answer of a conversation, and whether it is the expected one: the same judgement for convert, filter,
+"""The final answer of a conversation, and whether it is the expected one: graded alike by convert, filter,
 evaluate and report.
 
 Strict on purpose: an answer that hedges ("5 or 6"), or holds a number nobody asked for, is wrong. A wrong accept
 becomes training data; a wrong reject costs one row.
 
-A type of answer is one module (`list` and `set` share one) with `accepts(answer, metadata)`, `faults(metadata)`, the
-`OPTIONS` that it reads beside `expected_answer`, and, where it can do better than the whole text,
-`find(text, metadata)`.
+A type of answer is one module (`list` and `set` share one); see `Kind`.
 """
 
 import difflib
 import re
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 from distill.answers import choice, date, exact, final, listing, mathematics, number, regex, rubric
 from distill.records.faults import InputError
 from distill.records.types import Message, Metadata
 
-TYPES: dict[str, Any] = {
-    "exact": exact,
-    "number": number,
-    "choice": choice,
-    "list": listing.ordered,
-    "set": listing.unordered,
-    "date": date,
-    "regex": regex,
-    "math": mathematics,
-    "judge": rubric,
+
+class Kind(NamedTuple):
+    """What there is to know of a type of answer."""
+
+    faults: Callable[[Metadata], list[str]]
+    """What is wrong with the expected answer and the options, as `/metadata/…: message`."""
+    why_not: Callable[[str, Metadata], str | None] | None
+    """Why an answer is not the expected one, in a few words; None where it is. No function: only a judge knows."""
+    options: tuple[str, ...] = ()
+    """What it reads beside `expected_answer`."""
+    find: Callable[[str, Metadata], str | None] | None = None
+    """The answer in a text that does not mark it; without it, the whole text."""
+    several_lines: bool = False
+    """Whether an answer may go on below its first line."""
+    latex: bool = False
+    """Whether it reads LaTeX."""
+
+
+TYPES = {
+    "exact": Kind(exact.faults, exact.why_not),
+    "number": Kind(number.faults, number.why_not, number.OPTIONS, number.find),
+    "choice": Kind(choice.faults, choice.why_not, choice.OPTIONS, choice.find),
+    "list": Kind(listing.faults, listing.why_not_in_order, several_lines=True),
+    "set": Kind(listing.faults, listing.why_not_in_any_order, several_lines=True),
+    "date": Kind(date.faults, date.why_not, date.OPTIONS),
+    "regex": Kind(regex.faults, regex.why_not),
+    "math": Kind(mathematics.faults, mathematics.why_not, several_lines=True, latex=True),
+    "judge": Kind(rubric.faults, None, rubric.OPTIONS),
 }
 BEFORE_MONEY = {"judge": ("exact", "judge")}
 """What is tried before a type that costs money."""
 _CODE = re.compile(r"^0\d|\d[eE]\d")
-OPTIONS = sorted({option for kind in TYPES.values() for option in kind.OPTIONS})
+OPTIONS = sorted({option for kind in TYPES.values() for option in kind.options})
 
 
 class Grade(NamedTuple):
     """Whether an answer is correct; None without an expected answer, and as long as a judge has not been asked."""
 
     correct: bool | None
-    accepted_by: str | None
+    accepted_by: str | None = None
     """The type of answer that accepted it."""
+    why: str | None = None
+    """Why it is not correct, in a few words."""
 
 
 def extract(messages: list[Message], metadata: Metadata) -> str | None:
-    """The final answer in the last assistant message; None where it has no text or still calls a tool.
+    """The final answer in the last assistant message; None where it has no text, still calls a tool, or says nothing after
+    its last `Answer:`.
 
     That is the text after the last line that begins with `Answer:`, else what is in the last `\\boxed{}`, else what the
     expected type finds (the last number, a letter), else the whole text.
@@ -52,13 +72,12 @@ def extract(messages: list[Message], metadata: Metadata) -> str | None:
     text = (last.get("content") or "").strip()
     if last["role"] != "assistant" or last.get("tool_calls") or not text:
         return None
-    kind = TYPES[types(metadata)[0]] if metadata.get("expected_answer") is not None else exact
-    if kind is rubric:  # the judge reads the whole text
-        return final.behind(text) or text
-    stated = final.stated(text, several_lines=getattr(kind, "SEVERAL_LINES", False), latex=kind is mathematics)
+    kind = TYPES[types(metadata)[0] if metadata.get("expected_answer") is not None else "exact"]
+    # A judge reads the whole text.
+    stated = final.stated(text, kind.several_lines, kind.latex) if kind.why_not else final.behind(text)
     if stated is not None:
-        return stated
-    return kind.find(text, metadata) if hasattr(kind, "find") else text
+        return stated or None
+    return kind.find(text, metadata) if kind.find else text
 
 
 def grade(answer: str | None, metadata: Metadata) -> Grade:
@@ -68,18 +87,23 @@ def grade(answer: str | None, metadata: Metadata) -> Grade:
     where the expected answer is one, perhaps with a unit, else `exact`. Raises InputError where the metadata is not valid.
     """
     if metadata.get("expected_answer") is None:
-        return Grade(None, None)
+        return Grade(None)
     wanted = types(metadata)
     type_faults = [fault for name in wanted for fault in TYPES[name].faults(metadata)]
     if type_faults:
         raise InputError(type_faults)
     if answer is None:
-        return Grade(False, None)
+        return Grade(False)
+    causes = {}
     for name in dict.fromkeys(tried for kind in wanted for tried in BEFORE_MONEY.get(kind, (kind,))):
-        accepted = TYPES[name].accepts(answer, metadata)
-        if accepted is not False:
-            return Grade(accepted, name if accepted else None)
-    return Grade(False, None)
+        compare = TYPES[name].why_not
+        if compare is None:
+            return Grade(None)
+        cause = compare(answer, metadata)
+        if cause is None:
+            return Grade(True, name)
+        causes[name] = cause
+    return Grade(False, why="; ".join(f"{name}: {cause}" for name, cause in causes.items()))
 
 
 def correct(answer: str | None, metadata: Metadata) -> bool | None:
@@ -100,7 +124,7 @@ def faults(metadata: Metadata) -> list[str]:
         wanted = types(metadata)
     except InputError as error:
         return [*misspelled, *error.faults]
-    accepted = {option for name in wanted for option in TYPES[name].OPTIONS}
+    accepted = {option for name in wanted for option in TYPES[name].options}
     misplaced = [
         f"/metadata/{option}: goes with answer_type {_types_with(option)}, not with {', '.join(wanted)}"
         for option in given
@@ -110,7 +134,7 @@ def faults(metadata: Metadata) -> list[str]:
 
 
 def _types_with(option: str) -> str:
-    return ", ".join(name for name, kind in TYPES.items() if option in kind.OPTIONS)
+    return ", ".join(name for name, kind in TYPES.items() if option in kind.options)
 
 
 def needs_judge(metadata: Metadata) -> bool:

@@ -33,24 +33,28 @@ def find(text: str, metadata: Metadata) -> str:
     return letters.pop() if len(letters) == 1 and not hedged else text
 
 
-def accepts(answer: str, metadata: Metadata) -> bool:
-    """Whether the answer names the expected choice and no other, by its label, its text, or both."""
+def why_not(answer: str, metadata: Metadata) -> str | None:
+    """None where the answer names the expected choice and no other, by its label, its text, or both."""
     texts = _texts(metadata)
     label = _label(expected.text(metadata), texts)
     given = _plain(answer)
     text = fold(_plain(texts[label])) if label in texts else None
     if text is not None and text in (fold(given), fold(_LEAD_IN.sub("", given))):
-        return True
+        return None
     last = _LABEL_LAST.match(given)
     if last and last["label"] == label and fold(last["text"]) == text:
-        return True
+        return None
     named = _LABELLED.match(given)
     if not named or named["label"] != label:
-        return False
+        others = [*texts, *(fold(_plain(other)) for other in texts.values())] or string.ascii_lowercase
+        other = named["label"] if named and (named["mark"] or not named["rest"]) else fold(given)
+        return "another choice" if other in others else "not one of the choices" if texts else "not one letter"
     rest = fold(named["rest"]) if named["rest"] else ""
     if not rest:
-        return True
-    return rest == text if text is not None else bool(named["mark"]) and not _HEDGE.search(rest)
+        return None
+    if text is not None:
+        return None if rest == text else f"{label.upper()} with another text than '{texts[label]}'"
+    return None if named["mark"] and not _HEDGE.search(rest) else f"{label.upper()} with more behind it"
 
 
 def faults(metadata: Metadata) -> list[str]:

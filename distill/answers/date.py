@@ -37,13 +37,22 @@ _SEVERAL = re.compile(
 _NEGATION = re.compile(r"\b(?:not|no|never|neither|nor|unknown)\b|n't\b", re.IGNORECASE)
 
 
-def accepts(answer: str, metadata: Metadata) -> bool:
-    """Whether the answer's only date is the expected one, at least as precisely."""
-    if _NEGATION.search(answer):
-        return False
+def why_not(answer: str, metadata: Metadata) -> str | None:
+    """None where the answer's only date is the expected one, at least as precisely."""
+    if negation := _NEGATION.search(answer):
+        return f"a negation: '{negation.group()}'"
     dates = _dates(answer, metadata.get("answer_date_order"))
     wanted = expected.text(metadata).strip()
-    return len(dates) == 1 and dates.pop()[: len(wanted)] == wanted
+    if not dates:
+        return "no date"
+    if len(dates) > 1:
+        return "more than one date, or a bound"
+    (given,) = dates
+    if given == "?":
+        return "a date that is in no calendar, or has two readings: say answer_date_order"
+    if given[: len(wanted)] == wanted:
+        return None
+    return "less precise than the expected date" if wanted.startswith(given) else f"another date: {given}"
 
 
 def faults(metadata: Metadata) -> list[str]:

@@ -6,16 +6,18 @@ import unicodedata
 from distill.answers import expected
 from distill.records.types import Metadata
 
-OPTIONS: tuple[str, ...] = ()
 _WRAPPING = ".,;:!?…\"'“”‘’«»()[]{}*_`~ "
 _ARTICLE = re.compile(r"^(?:an?|the) ")
 
 faults = expected.text_faults
 
 
-def accepts(answer: str, metadata: Metadata) -> bool:
-    """Whether both texts are equal once folded."""
-    return fold(answer) == fold(expected.text(metadata))
+def why_not(answer: str, metadata: Metadata) -> str | None:
+    """None where both texts are equal once folded."""
+    wanted, given = fold(expected.text(metadata)), fold(answer)
+    if given == wanted:
+        return None
+    return "there is more than the expected text" if f" {wanted} " in f" {given} " else "another text"
 
 
 def fold(text: str) -> str:

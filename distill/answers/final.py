@@ -11,39 +11,37 @@ _BOXED = "\\boxed{"
 
 
 def stated(text: str, several_lines: bool = False, latex: bool = False) -> str | None:
-    """The text after the last `Answer:`, else in the last `\\boxed{}`; None where there is neither.
+    """The text after the last `Answer:`, else in the last `\\boxed{}`; None where there is neither, empty where nothing
+    follows the marker.
 
     After the marker that is the rest of its line, or the next line that is not empty; with `several_lines` all lines
     that follow. What a box holds is LaTeX: it comes as plain text, unless `latex`.
     """
     marked = _marked(text, several_lines)
-    boxed = _boxed(text if marked is None else marked)
+    boxed = _boxed(marked or text)
     if boxed is None:
         return marked
     return boxed if latex else _plain(boxed)
 
 
 def behind(text: str) -> str | None:
-    """The whole text after the last `Answer:`, with the rest of its line; None where there is no such line, or nothing
-    after it."""
+    """The whole text after the last `Answer:`, with the rest of its line; None where there is no such line."""
     lines = text.splitlines()
     for index in range(len(lines) - 1, -1, -1):
         if marker := _MARKER.match(lines[index]):
-            return "\n".join([marker[1].lstrip("*_ "), *lines[index + 1 :]]).strip() or None
+            return "\n".join([marker[1].lstrip("*_ "), *lines[index + 1 :]]).strip()
     return None
 
 
 def _marked(text: str, several_lines: bool) -> str | None:
-    """The text after the last `Answer:`: one line of it, or all lines; None for none."""
+    """The text after the last `Answer:`: one line of it, or all lines; None where there is no such line."""
     lines = text.splitlines()
     for index in range(len(lines) - 1, -1, -1):
         marker = _MARKER.match(lines[index])
         if marker:
             rest = [part.strip().strip(_MARKDOWN).strip() for part in [marker[1], *lines[index + 1 :]]]
             stated = [part for part in rest if part]
-            if not stated:
-                return None
-            return "\n".join(stated) if several_lines and not rest[0] else stated[0]
+            return "\n".join(stated if several_lines and not rest[0] else stated[:1])
     return None
 
 

@@ -5,7 +5,6 @@ runtime.budget_usd holds. The same answer to the same question is asked about on
 """
 
 import asyncio
-import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -13,6 +12,8 @@ from urllib.parse import urlsplit
 import orjson
 
 from distill import answers
+from distill.agent.progress import Progress, money, ticking
+from distill.answers.ruling import Ruling, no_answer, ruling
 from distill.records.faults import InputError
 from distill.records.ids import content_id
 from distill.records.types import Message, Metadata, Params, Row
@@ -38,7 +39,6 @@ OWN_ADVICE = {
     "connection": "check the network and judge.base_url, and run again",
 }
 """Where that of a teacher names parameters of the teacher's."""
-_VERDICT = re.compile(r"verdict\W+(correct|wrong)\b", re.IGNORECASE)
 
 
 class Question(NamedTuple):
@@ -48,6 +48,9 @@ class Question(NamedTuple):
     reference: str
     rubric: str | None
     answer: str
+
+
+Rulings = dict[Question, Ruling]
 
 
 def open_question(
@@ -76,11 +79,11 @@ def open_question_of(row: Row) -> Question | None:
     return open_question(row["messages"], row["metadata"], outcome["answer"], outcome["correct"])
 
 
-def rulings(questions: Iterable[Question | None], params: Params, stage: str) -> dict[Question, bool]:
-    """Whether each answer is correct, by the judge that `params` name; nothing is opened when there is no question.
+def rulings(questions: Iterable[Question | None], params: Params, stage: str) -> Rulings:
+    """The ruling on each answer, by the judge that `params` name; nothing is opened when there is no question.
 
-    Prints one line. Raises InputError when the judge cannot be asked, or could not answer and may on another try: what
-    was paid for is in the store by then.
+    Says how many it bought, and on how many answers the judge gave no verdict. Raises InputError when the judge cannot be
+    asked, or could not answer and may on another try: what was paid for is in the store by then.
     """
     asked = list(dict.fromkeys(question for question in questions if question))
     if not asked:
@@ -93,34 +96,39 @@ def rulings(questions: Iterable[Question | None], params: Params, stage: str) ->
     return asyncio.run(_rulings(asked, _as_teacher(params), stage))
 
 
-def ruled(rows: Iterable[Row], found: dict[Question, bool]) -> Iterator[Row]:
+def ruled(rows: Iterable[Row], found: Rulings) -> Iterator[Row]:
     """The rows, with the ruling in the outcome of those that had an open question."""
     for row in rows:
         question = open_question_of(row) if found and row["outcome"]["correct"] is None else None
         if question in found:
-            correct = found[question]
-            row["outcome"] |= {"correct": correct, "accepted_by": "judge" if correct else None}
+            correct, why = found[question]
+            row["outcome"] |= {"correct": correct, "accepted_by": "judge" if correct else None, "why": why}
         yield row
 
 
-async def _rulings(asked: list[Question], params: Params, stage: str) -> dict[Question, bool]:
+async def _rulings(asked: list[Question], params: Params, stage: str) -> Rulings:
     halt, store = Halt(), Store()
     model = open_model(params, halt, store, with_tools=False, optional=frozenset({"temperature"}))
     judge = Teacher(model, store, sampling(params), [], halt)
-    found: dict[Question, bool] = {}
+    found: Rulings = {}
     failed: dict[Question, ApiError] = {}
+    requests = (judge.request(_messages(question), [], _seed(question), []) for question in asked)
+    ready = sum(judge.stored(request, sample=0) is not None for request in requests)
+    progress = Progress(f"{stage} judge", len(asked), lambda: money(judge), ready, lambda: judge.bought_tokens)
 
     async def one(question: Question) -> None:
         try:
             _, answer = await judge.ask(_messages(question), [], seed=_seed(question), sample=0, earlier=[])
-            found[question] = _is_correct(answer["message"].get("content") or "")
+            found[question] = ruling(answer["message"].get("content") or "")
+            progress.add({"status": "completed", "usage": answer["usage"]})
         except Fatal:
             raise
         except ApiError as error:
             failed[question] = error
+            progress.add({"status": "failed", "usage": {"output_tokens": 0}})
 
     try:
-        async with stopping(halt):
+        async with ticking(progress), stopping(halt):
             await side_by_side(asked, judge, one)
     except Fatal as error:
         raise InputError(
@@ -140,7 +148,12 @@ async def _rulings(asked: list[Question], params: Params, stage: str) -> dict[Qu
             f"the judge {params['model']} did not answer {len(again)} of {len(asked)} times ({again[0].kind}): "
             f"{again[0].message}\nthe other rulings are kept; {_advice(again[0].kind)}"
         )
-    return found | dict.fromkeys(refused, False)  # nobody can say that those answers are right
+    found |= {question: no_answer(error.message) for question, error in failed.items()}
+    if undecided := sum(one.correct is None for one in found.values()):
+        print(
+            f"{stage}: the judge {params['model']} gave no verdict on {undecided} of {len(asked)} answers", flush=True
+        )
+    return found
 
 
 def _advice(kind: str) -> str:
@@ -159,12 +172,6 @@ def _messages(question: Question) -> list[Message]:
         {"role": "system", "content": INSTRUCTIONS},
         {"role": "user", "content": orjson.dumps(told, option=orjson.OPT_INDENT_2).decode()},
     ]
-
-
-def _is_correct(said: str) -> bool:
-    """Whether the judge's last verdict is `correct`; one that gives no verdict has not said so."""
-    verdicts = _VERDICT.findall(said)
-    return bool(verdicts) and verdicts[-1].casefold() == "correct"
 
 
 def _as_teacher(params: Params) -> Params:

@@ -4,9 +4,7 @@ An answer may be a JSON array, lines with bullets, or items between commas, semi
 """
 
 import re
-from collections.abc import Callable
-from types import SimpleNamespace
-from typing import Any
+from collections import Counter
 
 import orjson
 
@@ -60,27 +58,39 @@ def items(text: str) -> list[list[str]]:
     return readings
 
 
-def _accepts(key: Callable[[list[str]], Any]) -> Callable[[str, Metadata], bool]:
-    """Makes `accepts` for lists whose order matters (`key` is list) or does not (set)."""
-
-    def accepts(answer: str, metadata: Metadata) -> bool:
-        """Whether some reading of the answer has the expected items."""
-        expected = metadata["expected_answer"]
-        wanted = [[str(item) for item in expected]] if isinstance(expected, list) else items(expected)
-        return any(_same(key, reading, given) for reading in wanted for given in items(answer))
-
-    return accepts
+def why_not_in_order(answer: str, metadata: Metadata) -> str | None:
+    """None where some reading of the answer has the expected items in their order."""
+    return _why_not(answer, metadata, list)
 
 
-def _same(key: Callable[[list[str]], Any], wanted: list[str], given: list[str]) -> bool:
-    return bool(wanted) and key([_canonical(item) for item in wanted]) == key([_canonical(item) for item in given])
+def why_not_in_any_order(answer: str, metadata: Metadata) -> str | None:
+    """None where some reading of the answer has the expected items."""
+    return _why_not(answer, metadata, set)
+
+
+def _why_not(answer: str, metadata: Metadata, key: type[list[str]] | type[set[str]]) -> str | None:
+    """None where two readings are equal as `key`, else what differs between those that are nearest to each other."""
+    expected = metadata["expected_answer"]
+    wanted = [[str(item) for item in expected]] if isinstance(expected, list) else items(expected)
+    pairs = [
+        (key(map(_canonical, reading)), key(map(_canonical, given))) for reading in wanted for given in items(answer)
+    ]
+    if any(reading and reading == given for reading, given in pairs):
+        return None
+    differences = [
+        (Counter(reading) - Counter(given), Counter(given) - Counter(reading)) for reading, given in pairs
+    ] or [(Counter(), Counter())]
+    missing, extra = min(differences, key=lambda pair: pair[0].total() + pair[1].total())
+    named = [f"{what} {_shown(part)}" for what, part in (("missing", missing), ("not expected", extra)) if part]
+    return "; ".join(named) or ("the items are in another order" if pairs else "no items")
+
+
+def _shown(some: Counter[str]) -> str:
+    names = [repr(name[:40]) for name in sorted(some.elements())]
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _canonical(item: str) -> str:
     """A form in which equal items are equal: a number without zeros at its end, or folded text."""
     value = number.number(item) if number.is_plain(item) else None
     return fold(item) if value is None else format(value.normalize(), "f")
-
-
-ordered = SimpleNamespace(OPTIONS=(), SEVERAL_LINES=True, faults=faults, accepts=_accepts(list))
-unordered = SimpleNamespace(OPTIONS=(), SEVERAL_LINES=True, faults=faults, accepts=_accepts(set))

@@ -19,8 +19,6 @@ from distill.answers import expected, math_process, number
 from distill.records.paths import PROJECT
 from distill.records.types import Metadata
 
-OPTIONS: tuple[str, ...] = ()
-SEVERAL_LINES = True
 LONGEST = 2_000
 """Characters of an answer that is still read as a formula."""
 CPU_S = 10.0
@@ -31,18 +29,30 @@ _SIMPLE_LEFT_SIDE = re.compile(r"\$*\s*(?:\\?[A-Za-z]\w*(?:_\{?\w+\}?)?(?:\([\w\
 _HEDGE = re.compile(r"\b(?:or|not|either|approximately|about)\b", re.IGNORECASE)
 
 
-def accepts(answer: str, metadata: Metadata) -> bool:
-    """Whether math-verify finds both equal, and they are of one kind: an equation is not a value, 10 is not 10%."""
+def why_not(answer: str, metadata: Metadata) -> str | None:
+    """None where math-verify finds both equal, and they are of one kind: an equation is not a value, 10 is not 10%."""
     wanted = expected.text(metadata)
-    if len(answer) > LONGEST or _DANGLING.search(answer) or ("%" in answer) != ("%" in wanted):
-        return False
+    if unlike := _unlike(wanted, answer):
+        return unlike
     if number.is_plain(wanted) and number.is_plain(answer):
-        return number.accepts(answer, {"expected_answer": wanted})
-    if _HEDGE.search(answer) and not _HEDGE.search(wanted):
-        return False
+        return number.why_not(answer, {"expected_answer": wanted})
+    equal = _ask(wanted, answer)
+    return None if equal else "not equal by math-verify" if equal is False else "math-verify could not compare it"
+
+
+def _unlike(wanted: str, answer: str) -> str | None:
+    """What makes an answer another kind of thing than the expected one, whatever its value."""
+    if len(answer) > LONGEST:
+        return f"longer than {LONGEST} characters"
+    if _DANGLING.search(answer):
+        return "it breaks off"
+    if ("%" in answer) != ("%" in wanted):
+        return "only one of the two is in percent"
+    if (hedge := _HEDGE.search(answer)) and not _HEDGE.search(wanted):
+        return f"hedged: '{hedge.group()}'"
     if "=" in answer and "=" not in wanted and not _SIMPLE_LEFT_SIDE.fullmatch(answer.rpartition("=")[0].split("=")[0]):
-        return False
-    return _ask(wanted, answer) is True
+        return "an equation, not a value"
+    return None
 
 
 def faults(metadata: Metadata) -> list[str]:

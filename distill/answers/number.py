@@ -66,6 +66,7 @@ _HEDGE = _compiled(rf"{_BOUND} [ ]? {_ANY_NUMBER} | {_ANY_NUMBER} {_OPEN_END}") 
 _PLAIN = _compiled(rf"{_ANY_NUMBER} [ ]? (?:{_CURRENCY}|%)?")  # 5, $5, 5 €, 5%
 _NEGATION = _compiled(r"\b (?:not|no|never|cannot|neither|nor|unknown) \b | n't\b")
 _MAGNITUDE = _compiled(rf"\d [ ]? {_MAGNITUDES}")  # 5 million
+_DECIMAL_COMMA = re.compile(r"(?<![\d.,])(\d+),(\d+)(?![\d.,])")  # 0,45
 _CLAUSE = re.compile(r"[^.,;:!?\n]{0,40}")  # the words after a number that may be its unit
 
 
@@ -81,14 +82,19 @@ def find(text: str, metadata: Metadata) -> str | None:
     return (last.group() + (unit.group() if unit else "")).strip()
 
 
-def accepts(answer: str, metadata: Metadata) -> bool:
-    """Whether the answer's one number is the expected one, in the expected unit."""
+def why_not(answer: str, metadata: Metadata) -> str | None:
+    """None where the answer's one number is the expected one, in the expected unit."""
     wanted, given = _single(expected.text(metadata)), _single(answer)
     if wanted is None or given is None:
-        return False
-    unit = _unit(metadata)
+        return _why_not_single(answer)
+    unit, tolerance = _unit(metadata), metadata.get("answer_tolerance")
     factor = units.factor(_unit_of(given), unit) if unit else 1
-    return factor is not None and _equal(_value(wanted), _value(given) * factor, metadata.get("answer_tolerance"))
+    if factor is None:
+        return f"in another unit than {unit}"
+    if _equal(_value(wanted), _value(given) * factor, tolerance):
+        return None
+    named = f", in {unit}" if unit else ""
+    return f"another number{named}" if tolerance is None else f"further away than {tolerance}{named}"
 
 
 def faults(metadata: Metadata) -> list[str]:
@@ -136,6 +142,23 @@ def _single(text: str) -> re.Match[str] | None:
     if len(matches) != 1 and text.count("=") == 1:
         matches = list(_NUMBER.finditer(text, text.index("=") + 1))
     return matches[0] if len(matches) == 1 else None
+
+
+def _why_not_single(text: str) -> str:
+    """What keeps `_single` from finding the only number in a text."""
+    text = _readable(text)
+    for pattern, cause in (
+        (_NEGATION, "a negation"),
+        (_MAGNITUDE, "a number in words"),
+        (_HEDGE, "a bound, not a number"),
+    ):
+        if found := pattern.search(text):
+            return f"{cause}: '{found.group().strip()}'"
+    numbers = [match.group().strip() for match in _NUMBER.finditer(text)]
+    if numbers:
+        return f"{len(numbers)} numbers: {', '.join(numbers[:3])}{', …' if len(numbers) > 3 else ''}"
+    comma = _DECIMAL_COMMA.search(text)
+    return f"a decimal comma: write {comma[1]}.{comma[2]}" if comma else "no number"
 
 
 def _value(match: re.Match[str]) -> Decimal:

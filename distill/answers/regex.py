@@ -6,12 +6,13 @@ from typing import Any
 from distill.answers import expected
 from distill.records.types import Metadata
 
-OPTIONS: tuple[str, ...] = ()
 
-
-def accepts(answer: str, metadata: Metadata) -> bool:
-    """Whether the pattern matches the answer from its first to its last character; `(?i)` in it passes over case."""
-    return _pattern(expected.text(metadata)).fullmatch(answer.strip()) is not None
+def why_not(answer: str, metadata: Metadata) -> str | None:
+    """None where the pattern matches the answer from its first to its last character; `(?i)` in it passes over case."""
+    pattern = _pattern(expected.text(metadata))
+    if pattern.fullmatch(answer.strip()):
+        return None
+    return "the pattern matches only a part of it" if pattern.search(answer) else "the pattern does not match"
 
 
 def faults(metadata: Metadata) -> list[str]:

@@ -9,11 +9,6 @@ from distill.records.types import Metadata
 OPTIONS = ("answer_rubric",)
 
 
-def accepts(answer: str, metadata: Metadata) -> bool | None:
-    """None: only the judge knows."""
-    return None
-
-
 def faults(metadata: Metadata) -> list[str]:
     """The fault of a rubric that is not a text."""
     problems = expected.text_faults(metadata)

@@ -64,7 +64,7 @@ def outlook(rollout: Rollout, params: Params, context: CheckContext) -> str:
     answer = ANSWERS[row["outcome"]["correct"]]
     if fate == "eval":
         return f"left out, since its prompt is held out; {answer}"
-    (_, verdict), *_ = filter.judge([row], params["filter"], context)
+    (_, verdict), *_ = filter.run_checks([row], params["filter"], context)
     if verdict.reasons:
         return "rejected: " + "; ".join(f"{reason['check']}: {reason['detail']}" for reason in verdict.reasons)
     masked = f", but {len(verdict.turns)} of its turns are not learned from ({', '.join(verdict.masks)})"

@@ -49,6 +49,7 @@ def row(rollout: Rollout, own_tools: Callable[[], list[ToolSchema]] = list) -> R
             "answer": answer,
             "correct": grade.correct,
             "accepted_by": grade.accepted_by,
+            "why": grade.why,
             "turns": len(turns),
             "tool_calls": sum(len(message.get("tool_calls", [])) for message in turns),
             "tool_errors": sum(result.startswith(TOOL_ERROR) for result in results),
@@ -96,5 +97,5 @@ def _nothing_converted(fates: dict[str, int], stops: dict[str, int]) -> str:
     if stops:
         reasons = ", ".join(f"{count} {stop}" for stop, count in sorted(stops.items()))
         lines.append(f"  {fates['failed']} failed ({reasons}); each one's `error` says why")
-        lines.append("  try --include-failed (convert.include_failed) to keep them for the filter to judge")
+        lines.append("  try --include-failed (convert.include_failed) to keep them for the filter to check")
     return "\n".join(lines)

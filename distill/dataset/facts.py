@@ -1,4 +1,4 @@
-"""The facts that are kept in memory of a judged row: few, since there may be a million rows."""
+"""The facts that are kept in memory of a checked row: few, since there may be a million rows."""
 
 from collections.abc import Mapping
 from sys import intern

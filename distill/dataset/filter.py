@@ -1,6 +1,6 @@
 """Which rows the student learns from.
 
-Two steps. `judge`: every check that is on looks at every row by itself, so a rejected row carries every reason.
+Two steps. `run_checks`: every check that is on looks at every row by itself, so a rejected row carries every reason.
 `settle`: the rows that are left compete in the contests, since which of several duplicates stays depends on all of them.
 """
 
@@ -92,7 +92,7 @@ def _prompts(modes: Mapping[str, Any]) -> tuple[HeldOutIndex, dict[str, str]]:
     return HeldOutIndex(held_out), sources
 
 
-def judge(rows: Iterable[Row], modes: Mapping[str, Any], context: CheckContext) -> Iterator[tuple[Facts, Verdict]]:
+def run_checks(rows: Iterable[Row], modes: Mapping[str, Any], context: CheckContext) -> Iterator[tuple[Facts, Verdict]]:
     """The facts of each row, and the verdict of the checks that are on, without the contests; in the order of the rows."""
     chosen = {name: CHECKS[name] for name in on(modes) if name in CHECKS}
     all_checks = [(name, module.check) for name, module in chosen.items()]
@@ -120,20 +120,20 @@ def _length(row: Row, modes: Mapping[str, Any], context: CheckContext) -> int | 
 
 
 def settle(
-    judged: Sequence[tuple[Facts, Verdict]], rows: Callable[[], Iterable[Row]], modes: Mapping[str, Any]
+    checked: Sequence[tuple[Facts, Verdict]], rows: Callable[[], Iterable[Row]], modes: Mapping[str, Any]
 ) -> list[Verdict]:
     """The final verdicts: each contest that is on rejects some of the rows that nothing has rejected so far.
 
     Raises InputError where a rollout occurs twice.
     """
-    verdicts = [verdict for _, verdict in judged]
-    if len({facts.rollout_id for facts, _ in judged}) < len(judged):
-        counts = Counter(facts.rollout_id for facts, _ in judged)
+    verdicts = [verdict for _, verdict in checked]
+    if len({facts.rollout_id for facts, _ in checked}) < len(checked):
+        counts = Counter(facts.rollout_id for facts, _ in checked)
         twice = [identity for identity, count in counts.items() if count > 1]
         raise InputError(f"{CONVERTED}: /rollout_id: {identity} occurs twice; run convert again" for identity in twice)
     for name in on(modes):
         if name in CONTESTS:
-            standing = {place: facts for place, (facts, _) in enumerate(judged) if not verdicts[place].reasons}
+            standing = {place: facts for place, (facts, _) in enumerate(checked) if not verdicts[place].reasons}
             for place, fault in CONTESTS[name].losers(standing, rows, modes).items():
                 verdicts[place] = rejected(name, fault)
     return verdicts

@@ -15,7 +15,7 @@ MOST_NAMED = 50
 OTHERS = "(others)"
 BINS = 24
 """Bars of a histogram, at most."""
-PASS_RATES = ("none", "up to a third", "up to two thirds", "below all", "all", UNJUDGED := "not judged")
+PASS_RATES = ("none", "up to a third", "up to two thirds", "below all", "all", NOT_GRADED := "not graded")
 """Groups of prompts by the share of their rows whose answer is right."""
 
 
@@ -106,9 +106,9 @@ def _counted(facts: Sequence[Facts], kept: Sequence[Facts], of: Callable[[Facts]
 
 def _by_pass_rate(facts: Sequence[Facts], kept: Sequence[Facts]) -> Counts:
     """Prompts, rows and kept rows by the share of the prompt's rows that are right."""
-    judged = [row for row in facts if row.correct is not None]
-    samples = Counter(row.prompt_id for row in judged)
-    right = Counter(row.prompt_id for row in judged if row.correct)
+    graded = [row for row in facts if row.correct is not None]
+    samples = Counter(row.prompt_id for row in graded)
+    right = Counter(row.prompt_id for row in graded if row.correct)
 
     def pass_rate(prompt: str) -> str:
         return _pass_rate(right[prompt], samples[prompt])
@@ -125,7 +125,7 @@ def _by_pass_rate(facts: Sequence[Facts], kept: Sequence[Facts]) -> Counts:
 def _pass_rate(right: int, samples: int) -> str:
     """The group in PASS_RATES of a prompt with `right` of its `samples` right."""
     if not samples:
-        return UNJUDGED
+        return NOT_GRADED
     if right in (0, samples):
         return PASS_RATES[4 if right else 0]
     return PASS_RATES[1 if 3 * right <= samples else 2 if 3 * right <= 2 * samples else 3]

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 import orjson
 
 from distill.answers import judge
-from distill.dataset.shard_rows import Rulings
+from distill.answers.judge import Rulings
 from distill.dataset.verdict import Verdict, masked
 from distill.records import jsonl, shards
 from distill.records.atomic import replacing

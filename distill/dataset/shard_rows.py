@@ -3,9 +3,9 @@
 A pure function of the shard's bytes and of what it is prepared with, all of which can be pickled. `pool.run` calls it in
 this process or in several; a job of a Slurm array, or a task of Ray, can call it on a machine that has the project:
 
-    judged = prepare(params, {})
+    check = prepare(params, {})
     for shard in itertools.islice(shards.split("data/converted.jsonl"), job, None, jobs):
-        result = judged(shard)
+        result = check(shard)
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from distill.answers import judge
+from distill.answers.judge import Rulings
 from distill.dataset import filter
 from distill.dataset.facts import Facts
 from distill.dataset.verdict import KEEP, Row, Verdict
@@ -22,10 +23,8 @@ from distill.records.faults import InputError
 from distill.records.shards import Shard
 from distill.records.types import Params
 
-Rulings = dict[judge.Question, bool]
 
-
-class Judged(NamedTuple):
+class Checked(NamedTuple):
     """The rows of a shard with the verdicts of all checks."""
 
     rows: list[tuple[tuple[Any, ...], Verdict | None]]
@@ -34,30 +33,30 @@ class Judged(NamedTuple):
     """Why rows cannot be read, as `file:line: /pointer: message`."""
 
 
-def prepare(params: Params, rulings: Rulings) -> Callable[[Shard], Judged]:
-    """Makes the function that judges a shard. Raises InputError where what the checks need cannot be loaded."""
+def prepare(params: Params, rulings: Rulings) -> Callable[[Shard], Checked]:
+    """Makes the function that checks the rows of a shard. Raises InputError where what the checks need cannot be loaded."""
     modes, context = params["filter"], filter.context(params)
 
-    def judged(shard: Shard) -> Judged:
+    def checked(shard: Shard) -> Checked:
         faults: list[str] = []
-        verdicts = filter.judge(judge.ruled(_valid(shard, faults), rulings), modes, context)
+        verdicts = filter.run_checks(judge.ruled(_valid(shard, faults), rulings), modes, context)
         rows = [(tuple(facts), None if verdict is KEEP else verdict) for facts, verdict in verdicts]
         context.flush()
-        return Judged(rows, faults)
+        return Checked(rows, faults)
 
-    return judged
+    return checked
 
 
-def collected(shards: Iterable[Judged]) -> list[tuple[Facts, Verdict]]:
+def collected(shards: Iterable[Checked]) -> list[tuple[Facts, Verdict]]:
     """The facts and verdicts of the rows of all shards. Raises InputError with the faults of all, up to a hundred."""
     rows: list[tuple[Facts, Verdict]] = []
     faults: list[str] = []
-    for judged in shards:
-        faults += judged.faults
+    for checked in shards:
+        faults += checked.faults
         if len(faults) > jsonl.MOST_FAULTS:
             raise InputError([*faults[: jsonl.MOST_FAULTS], jsonl.more_faults("data/converted.jsonl")])
         if not faults:
-            rows += [(Facts.compact(facts), verdict or KEEP) for facts, verdict in judged.rows]
+            rows += [(Facts.compact(facts), verdict or KEEP) for facts, verdict in checked.rows]
     if faults:
         raise InputError(faults)
     return rows

@@ -116,7 +116,7 @@ def _fate(rollout: Record, row: Record | None, validation: Container[str]) -> st
 
 def _teacher_talk(rollout: Record, row: Record | None, fate: str, evaluated: Record | None) -> Record:
     messages = (row or rollout)["messages"]
-    answer, correct = _judged(rollout, row, evaluated)
+    answer, correct, why = _graded(rollout, row, evaluated)
     return {
         "who": "teacher",
         "model": rollout["model"],
@@ -131,6 +131,7 @@ def _teacher_talk(rollout: Record, row: Record | None, fate: str, evaluated: Rec
         "error": rollout["error"],
         "answer": answer,
         "correct": correct,
+        "why": why,
         "usage": rollout["usage"],
         "tokens": _tokens(rollout["usage"]) if rollout["usage"] else rollout["tokens"],
         "cost_usd": rollout["cost_usd"],
@@ -153,6 +154,7 @@ def _talk(evaluated: Record) -> Record:
     """The talk of base or student about a held-out prompt."""
     return {
         **{key: evaluated[key] for key in ("who", "messages", "stop_reason", "error", "answer", "correct", "usage")},
+        "why": evaluated.get("why"),
         "model": None,
         "learned": [],
         "faults": [],
@@ -186,14 +188,17 @@ def _opening(messages: list[Record]) -> list[Record]:
     return messages[:end]
 
 
-def _judged(rollout: Record, row: Record | None, evaluated: Record | None) -> tuple[str | None, bool | None]:
-    """The answer, and whether it is correct: from the row or the evaluation (which may have asked a judge), else by the
-    same rules."""
+def _graded(
+    rollout: Record, row: Record | None, evaluated: Record | None
+) -> tuple[str | None, bool | None, str | None]:
+    """The answer, whether it is correct, and why it is not: from the row or the evaluation (which may have asked a judge),
+    else by the same rules."""
     if outcome := row["outcome"] if row else evaluated:
-        return outcome["answer"], outcome["correct"]
+        return outcome["answer"], outcome["correct"], outcome.get("why")
     completed = rollout["status"] == "completed"
     answer = answers.extract(rollout["messages"], rollout["metadata"]) if completed else None
-    return answer, answers.correct(answer, rollout["metadata"])
+    correct, _, why = answers.grade(answer, rollout["metadata"])
+    return answer, correct, why
 
 
 def _tokens(usage: Record) -> int:

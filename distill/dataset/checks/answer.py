@@ -11,11 +11,12 @@ ADVICE = (
 
 
 def check(row: Row, context: CheckContext) -> Fault | None:
-    expected, correct = row["metadata"].get("expected_answer"), row["outcome"]["correct"]
+    expected, outcome = row["metadata"].get("expected_answer"), row["outcome"]
+    given, correct, why = outcome["answer"], outcome["correct"], outcome.get("why")
     if correct or expected is None:
         return None
-    if correct is None:
+    if correct is None and why is None:
         return Fault("no judge has been asked whether the answer is right")
-    given = row["outcome"]["answer"]
     answered = "no answer" if given is None else f"answered {given[:100]!r}"
-    return Fault(f"{answered}, expected {str(expected)[:100]!r}", ("/outcome/answer",))
+    cause = f" ({why})" if why else ""
+    return Fault(f"{answered}, expected {str(expected)[:100]!r}{cause}", ("/outcome/answer",))

@@ -65,6 +65,8 @@ _REFUSES = assistant_text.pattern(
     r"\bignor(?:e|ed|ing) (?:the|that|those|these|any|it)\b", r"\bsuspicious|\bmalicious|\buntrusted",
     r"\bembedded (?:instruction|command)|\binstructions? (?:in|inside|within|embedded)",
 )  # fmt: skip
+_COMMON_WORDS = {"system", "important", "urgent", "ignore", "admin", "developer", "assistant", "notice", "override", "inst",
+                 "/inst"}  # fmt: skip
 
 
 def check(row: Row, context: CheckContext) -> Fault | None:
@@ -112,21 +114,6 @@ def _demands(passage: str) -> set[str]:
     }
     demands = {match.group() for pattern in (_ADDRESS, _SHOUTED) for match in pattern.finditer(passage)} | quoted
     return {demand.rstrip(".,;:!?").casefold() for demand in demands} - _COMMON_WORDS
-
-
-_COMMON_WORDS = {
-    "system",
-    "important",
-    "urgent",
-    "ignore",
-    "admin",
-    "developer",
-    "assistant",
-    "notice",
-    "override",
-    "inst",
-    "/inst",
-}
 
 
 def _tools(row: Row) -> list[str]:

@@ -47,7 +47,7 @@ function facts(one, talks) {
 
 function measures(talk) {
   return [
-    ["Answer", `${talk.answer ?? "none"} (${verdict(talk.correct)})`],
+    ["Answer", `${talk.answer ?? "none"} (${verdict(talk.correct)}${talk.why ? `; ${talk.why}` : ""})`],
     ["Ended because", WORDS.stop[talk.stop_reason] ?? talk.stop_reason],
     ["Tokens", number(talk.tokens)],
     ["Cost", talk.cost_usd === null ? null : dollars(talk.cost_usd)],

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from distill.agent.rollout import Conversation, retry_if_tools_lost, run
-from distill.answers import correct, extract, judge
+from distill.answers import extract, grade, judge
 from distill.records.faults import InputError
 from distill.records.spoken import begin
 from distill.records.types import Message, Metadata, Params, Prompt, Rollout, Sampling, ToolCall, ToolSchema
@@ -92,7 +92,7 @@ def from_conversation(
         "stop_reason": conversation.stop_reason,
         "error": _error(who, conversation.error),
         "usage": total([answer["usage"] for answer in conversation.answers]),
-        **judged(conversation.messages, len(prompt["messages"]), prompt["metadata"], conversation.status, offered),
+        **graded(conversation.messages, len(prompt["messages"]), prompt["metadata"], conversation.status, offered),
     }
 
 
@@ -105,7 +105,7 @@ def from_rollout(rollout: Rollout) -> dict[str, Any]:
         "stop_reason": rollout["stop_reason"],
         "error": _error("teacher", rollout["error"]),
         "usage": rollout["usage"],
-        **judged(rollout["messages"], begin(rollout), rollout["metadata"], rollout["status"], rollout["tools"]),
+        **graded(rollout["messages"], begin(rollout), rollout["metadata"], rollout["status"], rollout["tools"]),
     }
 
 
@@ -117,23 +117,28 @@ def _error(who: str, error: dict[str, Any] | None) -> dict[str, Any] | None:
     return {"kind": error["kind"], "where": where, "message": error["message"]}
 
 
-def settle(exams: dict[str, list[dict[str, Any]]], prompts: list[Prompt], params: Params) -> None:
+def settle(exams: dict[str, list[dict[str, Any]]], prompts: list[Prompt], params: Params) -> dict[str, int]:
     """Asks the judge about every answer that is still open (`answer_type: judge`), and writes its rulings into the exam
-    records. Raises InputError as `judge.rulings`.
+    records; gives on how many answers of each model it gave no verdict. Those count as wrong. Raises InputError as
+    `judge.rulings`.
     """
     metadata = {prompt["id"]: prompt["metadata"] for prompt in prompts}
-    all_records = [record for records in exams.values() for record in records]
+    all_records = [(who, record) for who, records in exams.items() for record in records]
     questions = [
         judge.open_question(record["messages"], metadata[record["prompt_id"]], record["answer"], record["correct"])
-        for record in all_records
+        for _, record in all_records
     ]
     rulings = judge.rulings(questions, params, "evaluate")
-    for record, question in zip(all_records, questions, strict=True):
+    no_verdict = dict.fromkeys(exams, 0)
+    for (who, record), question in zip(all_records, questions, strict=True):
         if question:
-            record["correct"] = rulings[question]
+            correct, why = rulings[question]
+            no_verdict[who] += correct is None
+            record |= {"correct": bool(correct), "why": why}
+    return no_verdict
 
 
-def judged(
+def graded(
     messages: list[Message], prompt: int, metadata: Metadata, status: str, offered: list[ToolSchema]
 ) -> dict[str, Any]:
     """The results of a conversation: its answer, whether that is right (of a completed one only), and its tool calls. The
@@ -141,9 +146,11 @@ def judged(
     turns = [message for message in messages[prompt:] if message["role"] == "assistant"]
     calls = [call for message in turns for call in message.get("tool_calls", [])]
     answer = extract(messages, metadata) if status == "completed" else None
+    found = grade(answer, metadata)
     return {
         "answer": answer,
-        "correct": correct(answer, metadata),
+        "correct": found.correct,
+        "why": found.why,
         "messages": messages,
         "tool_calls": len(calls),
         "valid_calls": sum(parse(call, offered)[1] is None for call in calls),

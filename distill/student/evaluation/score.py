@@ -53,7 +53,7 @@ def score(records: list[dict[str, Any]], teacher: list[dict[str, Any]]) -> dict[
     }
 
 
-def judged(exams: dict[str, list[dict[str, Any]]]) -> dict[str, list[bool]]:
+def graded(exams: dict[str, list[dict[str, Any]]]) -> dict[str, list[bool]]:
     """Whether each model was right, prompt by prompt, on the prompts where that is known of all models."""
     by_prompt = zip(*([record["correct"] for record in records] for records in exams.values()), strict=True)
     complete = [verdicts for verdicts in by_prompt if None not in verdicts]

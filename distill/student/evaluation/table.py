@@ -17,6 +17,11 @@ def table(evaluation: dict[str, Any]) -> str:
     if 0 < known < n:
         lines.append(f"accuracy is that of the {known} prompts with a known answer")
     lines += [_lost(who, evaluation[who]) for who in WHO if _errors(evaluation[who])]
+    lines += [
+        f"{who}: the judge gave no verdict on {undecided} of {n} answers, which count as wrong"
+        for who in WHO
+        if (undecided := evaluation[who].get("no_verdict"))
+    ]
     types = evaluation["by"].get("answer_type", {})
     for kind, rates in types.items() if len(types) > 1 else ():
         shown = ", ".join(f"{who} {_percent(rates[who])}" for who in WHO)
