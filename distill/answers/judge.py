@@ -113,7 +113,7 @@ async def _rulings(asked: list[Question], params: Params, stage: str) -> Rulings
     found: Rulings = {}
     failed: dict[Question, ApiError] = {}
     requests = (judge.request(_messages(question), [], _seed(question), []) for question in asked)
-    ready = sum(judge.stored(request, sample=0) is not None for request in requests)
+    ready = sum(judge.stored_entry(request, sample=0) is not None for request in requests)
     progress = Progress(f"{stage} judge", len(asked), lambda: money(judge), ready, lambda: judge.bought_tokens)
 
     async def one(question: Question) -> None:
