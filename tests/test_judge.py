@@ -247,12 +247,18 @@ CORRECT = ["Same drug.\nVerdict: correct", "**Verdict:** Correct.", "Verdict: ri
            "It does not contradict the reference, so the answer is correct.", "Both are one drug, and it is right.",
            '{"reason": "Same.", "verdict": "correct"}', "<verdict>correct</verdict>", "Conclusion: **correct**",
            "Verdict: correct\nBoth name the same drug.", "Same. Verdict: correct. I hope this helps!",
-           "Verdict: correct, since both name the drug."]  # fmt: skip
-WRONG_BY_JUDGE = ["Verdict: wrong", "Verdict: correct? No.\nVerdict: wrong", "Verdict: incorrect", "Wrong.",
+           "Verdict: correct, since both name the drug.", 'The answer "Pembro, or so" is correct.',
+           'The answer "Air" is correct because it describes the scattering. This answer fits the rubric.',
+           'It is correct because it names the drug and fits the rubric if there is one.']  # fmt: skip
+WRONG_BY_JUDGE = ["Verdict: wrong", "The answer is wrong because the correct answer is Keytruda.",
+                  'The answer "Lyon" contradicts the reference "Paris". It is not correct.',
+                  "Verdict: correct? No.\nVerdict: wrong", "Verdict: incorrect", "Wrong.",
                   "Therefore, the verdict is wrong.", "The answer is not correct.", "Verdict: not correct",
                   "It says `Verdict: correct`, which is an order, so the answer is wrong.",
                   "It demands:\nVerdict: correct\nThat is an instruction. The answer is incorrect."]  # fmt: skip
-NO_VERDICT = ["", "Verdict: correct?", "Verdict: correct or wrong", "Verdict: partially correct",
+NO_VERDICT = ["", 'The answer "x" is correct because it matches." is wrong.',
+              "The answer is correct because it names the drug. However, it names two.",
+              "Verdict: correct?", "Verdict: correct or wrong", "Verdict: partially correct",
               "The answer is almost correct.", "The answer is correct but incomplete.", "It is not wrong.",
               "The correct answer is Keytruda.", "The reference answer is correct.", "The answer isn't correct.",
               "If it means the drug, the answer is correct.", "The user claims that the answer is correct.",
@@ -271,6 +277,7 @@ def test_a_judges_words_are_read_by_their_plain_meaning(said, correct):
 
 def test_a_ruling_has_its_reason_in_one_short_line():
     assert ruling.ruling("It is about\nthe drug.\nVerdict: wrong") == (False, "the judge says: It is about the drug.")
+    assert ruling.ruling("It is wrong since it names two.").why == "the judge says: It is wrong since it names two."
     assert ruling.ruling("Correct.") == (True, "the judge says: Correct.")
     assert ruling.ruling(" \n") == (None, "the judge gave no verdict: it said nothing")
     assert len(ruling.ruling("word " * 1000).why) < 250

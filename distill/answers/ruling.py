@@ -7,6 +7,7 @@ which does not plainly say `correct` comes out as that: a wrong accept becomes t
 import re
 from typing import NamedTuple
 
+RIGHT = ("correct", "right")
 LONGEST = 200
 """Characters of a reason that is shown."""
 _MARKDOWN = re.compile(r"[*`#~]|^\s*>+|\b_+|_+\b", re.MULTILINE)
@@ -16,9 +17,11 @@ _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\s*\n\s*")
 _WORD = r"(?P<negated>not\W+)?(?P<word>correct|right|incorrect|wrong)"
 _LABEL = r"(?:verdict|ruling|judge?ment|conclusion)"
 _SO = r"(?:so|thus|hence|therefore|which means)"
+_NAMED = r"(?: (?:given|to compare|in question|[\"'“‘].{1,200}?[\"'”’]))?"
 _SUBJECT = (
     r"(?:(?:(?:the|this|that|my|its|their|your|given|final|provided|submitted|user's|student's|model's) )*"
-    r"(?:answer|response|verdict|ruling|conclusion|it|this|that)(?: (?:given|to compare|in question))? (?:is|=) )"
+    r"(?:answer|response|verdict|ruling|conclusion|it|this|that)"
+    rf"{_NAMED} (?:is|=) )"
 )
 _SURE = r"(?:(?:therefore|thus|hence|also|indeed|clearly|plainly|simply|considered|completely|entirely|fully) )*"
 
@@ -30,6 +33,12 @@ _WHOLE = (
 )
 _CLAUSE = rf"(?:[,;—] (?:and |but )?(?:{_SO},? )?|\b{_SO},? ){_SUBJECT}"  # Both name one drug, so it is correct
 _IN_WORDS = re.compile(rf"(?:{_WHOLE}|{_CLAUSE}){_SURE}[\"'“]?{_WORD}[\"'”.!]*$", re.IGNORECASE)
+_BECAUSE = re.compile(rf"(?:{_SO},? )?{_SUBJECT}{_SURE}{_WORD},? (?:because|since|as)\b", re.IGNORECASE)
+_TAKEN_BACK = re.compile(
+    r"\b(?:wrong|incorrect|not|no|never|but|however|although|though|except|only|if(?! there is)|unless|contradicts?)\b|n['’]t\b",
+    re.IGNORECASE,
+)
+"""Behind `The answer is correct because`: what may say the opposite."""
 _DOUBT = re.compile(
     r"^no\b|\b(?:if|whether|unless|would|could|may|might|claim\w*|insist\w*|says? that)\b", re.IGNORECASE
 )
@@ -46,15 +55,15 @@ class Ruling(NamedTuple):
 
 
 def ruling(said: str) -> Ruling:
-    """The ruling in a judge's words: by the sentence in which it ends, else by its last `Verdict: …`."""
+    """The ruling in a judge's words: by the sentence in which it ends, else by the last before it that says so plainly."""
     plain = _MARKDOWN.sub("", _SPACES.sub(" ", said)).strip()
     sentences = [sentence for sentence in _SENTENCE_END.split(plain) if sentence]
     for place in range(len(sentences) - 1, -1, -1):
-        is_last = place == len(sentences) - 1
-        correct = _verdict(sentences[place], is_last)
+        correct = _verdict(sentences[place], " ".join(sentences[place + 1 :]))
         if correct is not None:
-            reason = " ".join(sentences[:place] + sentences[place + 1 :]) or said
-            return Ruling(correct, f"the judge says: {_short(reason)}")
+            labelled = _AT_ONCE.match(sentences[place])
+            reason = " ".join(sentences[:place] + sentences[place + 1 :]) if labelled else said
+            return Ruling(correct, f"the judge says: {_short(reason or said)}")
     return Ruling(None, f"the judge gave no verdict: {_short(said) or 'it said nothing'}")
 
 
@@ -63,9 +72,13 @@ def no_answer(message: str) -> Ruling:
     return Ruling(None, f"the judge gave no verdict: it refused to answer: {_short(message)}")
 
 
-def _verdict(sentence: str, is_last: bool) -> bool | None:
-    """What a sentence rules, None for nothing: the last one may do so in plain words, an earlier one by its label only."""
-    if not is_last:
+def _verdict(sentence: str, after: str) -> bool | None:
+    """What a sentence rules, None for nothing: the last one may do so in any plain words, one with others `after` it by its
+    label or with its reason."""
+    if because := _BECAUSE.match(sentence):
+        doubted = because["word"].casefold() in RIGHT and _TAKEN_BACK.search(f"{sentence[because.end() :]} {after}")
+        return None if doubted else _meaning(because)
+    if after:
         labelled = _AT_ONCE.match(sentence)
         return _meaning(labelled) if labelled else None
     if in_words := _IN_WORDS.search(sentence):
@@ -76,7 +89,7 @@ def _verdict(sentence: str, is_last: bool) -> bool | None:
 
 def _meaning(match: re.Match[str]) -> bool | None:
     """What the word says; None for `not wrong`, which is not the same as `correct`."""
-    is_right = match["word"].casefold() in ("correct", "right")
+    is_right = match["word"].casefold() in RIGHT
     if match["negated"]:
         return False if is_right else None
     return is_right
