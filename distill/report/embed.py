@@ -23,8 +23,9 @@ _ESCAPES = [
 ]
 
 
-def blocks(conversations: list[dict[str, Any]]) -> dict[str, str]:
-    """Text of data block by element id: `index`, and `chunk-0`, `chunk-1`, ... of CHUNK records."""
+def blocks(conversations: list[dict[str, Any]], thoughts_learned: bool | None = None) -> dict[str, str]:
+    """Text of data block by element id: `index`, and `chunk-0`, `chunk-1`, ... of CHUNK records. `thoughts_learned`:
+    whether the student learns the thoughts of the turns that it learns; None where that is not known."""
     toolsets = _toolsets(conversations)
     records = [{**record, "tools": toolsets[orjson.dumps(record["tools"])]} for record in conversations]
     groups = _groups(conversations)
@@ -32,6 +33,7 @@ def blocks(conversations: list[dict[str, Any]]) -> dict[str, str]:
         "chunk": CHUNK,
         "items": [_item(record, groups) for record in conversations],
         "groups": groups,
+        "thoughts": thoughts_learned,
         "toolsets": [orjson.loads(tools) for tools in toolsets],
         "words": {
             "fate": words.FATES,
