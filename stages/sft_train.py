@@ -26,6 +26,7 @@ ADAPTER = Path("models/adapter")
 
 
 def main(params: Params) -> None:
+    stage.forget_metrics()
     student = params["student"]
     if cores.are_shared():
         cores.spin_little()
