@@ -179,6 +179,29 @@ def test_a_number_in_the_overview_leads_to_its_conversations(page: Any, project:
     assert found(page) == rejected
 
 
+def test_checks_that_found_nothing_are_folded(page: Any, project: Path) -> None:
+    checks = json.loads((project / "reports/filter.json").read_text())["checks"]
+    spoke = [check for check, found in checks.items() if found["rejected"] or found["masked"]]
+    table = page.get_by_role("region", name="Filter checks", exact=True)
+    assert table.locator("tbody tr").count() == len(spoke) < len(checks)
+    silent = page.get_by_role("region", name="Filter checks that found nothing")
+    assert not silent.is_visible()
+    page.get_by_text("Nothing was found").click()
+    assert silent.locator("tbody tr").count() == len(checks) - len(spoke)
+
+
+def test_base_student_and_teacher_are_all_seen_where_they_are_at_one_place(page: Any) -> None:
+    dots = page.locator(".family svg").first.locator("circle")
+    drawn = [(dot.get_attribute("class"), float(dot.get_attribute("r"))) for dot in dots.all()]
+    sizes = [size for _, size in drawn]
+    assert len(drawn) == 3 and sizes == sorted(sizes, reverse=True) and len(set(sizes)) == 3
+
+
+def test_the_head_says_which_run_it_is(page: Any, project: Path) -> None:
+    trained_on = json.loads((project / "reports/training.json").read_text())["data_sha256"]
+    assert page.inner_text(".bar .run") == f"Recorded until 2026-01-01, training rows {trained_on[:8]}"
+
+
 def test_the_rows_are_counted_by_what_they_are(page: Any, project: Path) -> None:
     counted = json.loads((project / "reports/filter.json").read_text())["by_length"]
     page.get_by_text("What the rows are").click()
@@ -381,6 +404,25 @@ def test_imported_conversations_are_not_counted_as_asked_of_the_teacher(tmp_path
     after = summary(gather(tmp_path))["funnel"][:4]
     assert after[:3] == before[:3] and before[1]["label"] == "Asked of the teacher"
     assert [steps[3]["label"] for steps in (before, after)] == ["Turned into rows", "Turned into rows, with 1 imported"]
+
+
+def test_conversations_are_found_by_the_type_of_their_answer(browser: Any, tmp_path: Path) -> None:
+    """Given by the row or, where it names none, by how the answer is compared."""
+    write_project(tmp_path, train=6, held_out=2)
+    expected: list[dict[str, Any]] = [{"expected_answer": "HB-12"}, {"expected_answer": "B", "answer_type": "choice"}]
+    for file, metadata in zip(
+        sorted((tmp_path / "rollouts").iterdir()), [*expected, {"expected_answer": "A7"}], strict=False
+    ):
+        change(file, lambda rollout, metadata=metadata: rollout.update(metadata=metadata))
+    write_report(tmp_path, tmp_path / "index.html")
+    tab = browser.new_page(viewport={"width": 1400, "height": 1000})
+    tab.goto((tmp_path / "index.html").as_uri())
+    browse(tab)
+    offered = tab.locator("select[name='meta.answer_type'] option").all_inner_texts()
+    assert offered == ["Answer type", "Answer type: choice (1)", "Answer type: exact (2)", "Answer type: number (5)"]
+    tab.select_option("select[name='meta.answer_type']", "exact")
+    assert found(tab) == 2
+    tab.close()
 
 
 def change(path: Path, edit: Callable[[dict[str, Any]], None]) -> None:

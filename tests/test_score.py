@@ -189,6 +189,20 @@ def test_equal_tools_are_told_from_equal_calls() -> None:
     assert (scores["tool_agreement"], scores["call_agreement"]) == (1.0, 0.0)
 
 
+def test_how_an_answer_is_compared_is_no_property_of_its_prompt() -> None:
+    options = [{"answer_choices": ["a", "b"]}, {"answer_unit": "kg"}, {"answer_tolerance": 0.1}, {"answer_unit": "m"}]
+    prompts = [
+        {"id": f"{n:016x}", "messages": [], "metadata": {"expected_answer": n, "level": n % 2, **one}}
+        for n, one in enumerate(options)
+    ]
+    exams = {"base": [record(n, True) for n in range(4)]}
+    assert set(score.by_metadata(prompts, exams)) == {"answer_type", "level"}
+    assert set(score.shared_with_training(prompts, prompts)) == {"level", "prompt"}
+    for prompt in prompts:
+        prompt["metadata"]["answer_type"] = "number"
+    assert set(score.shared_with_training(prompts, prompts)) == {"answer_type", "level", "prompt"}
+
+
 def test_accuracy_is_told_by_type_of_answer() -> None:
     metadata = [{"expected_answer": 4}, {"expected_answer": "x", "answer_type": "exact"}, {}]
     prompts = [{"id": f"{n:016x}", "metadata": one} for n, one in enumerate(metadata)]

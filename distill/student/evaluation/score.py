@@ -163,7 +163,7 @@ def shared_with_training(held_out: list[Prompt], rows: Iterable[Row]) -> dict[st
     A list counts as shared when any of its items is. `prompt` is the share of prompts whose messages, word for word, are
     the beginning of a row.
     """
-    keys = sorted({key for prompt in held_out for key in prompt["metadata"]} - {"expected_answer"})
+    keys = sorted({key for prompt in held_out for key in prompt["metadata"] if _is_of_the_task(key)})
     lengths = {len(prompt["messages"]) for prompt in held_out}
     seen: dict[str, set[bytes]] = {key: set() for key in keys}
     begun: set[bytes] = set()
@@ -194,7 +194,12 @@ def _grouping_keys(prompts: list[Prompt]) -> list[str]:
     for prompt in prompts:
         for key, value in prompt["metadata"].items():
             values.setdefault(key, set()).add(str(value))
-    return sorted(key for key, seen in values.items() if 2 <= len(seen) <= MOST_GROUPS and key != "expected_answer")
+    return sorted(key for key, seen in values.items() if 2 <= len(seen) <= MOST_GROUPS and _is_of_the_task(key))
+
+
+def _is_of_the_task(key: str) -> bool:
+    """Whether a metadata key says something about the prompt; the others say what its answer is compared with, and how."""
+    return key == "answer_type" or not key.startswith(("expected_answer", "answer_"))
 
 
 def _calls(record: dict[str, Any]) -> list[tuple[str, Any]]:
