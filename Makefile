@@ -114,7 +114,7 @@ gguf: $(VENV)/.train ## models/student.gguf: the trained student for llama.cpp
 	@python -m distill.commands.gguf
 
 report: $(VENV)/.base ## reports/index.html from whatever there is so far
-	@python -m stages.report
+	@python -m distill.commands.report
 
 # A dependency is a column of its own to DVC: files are dropped, params and metrics stay.
 COMPARE = dvc exp show --only-changed --md --drop '.*/|.*\.py$$|rollouts$$'

@@ -22,6 +22,8 @@ CONVERTED = "data/converted.jsonl"
 def main(params: Params, arguments: Sequence[str] | None = None) -> None:
     options = _options(arguments)
     include_failed = options.include_failed or params["convert"]["include_failed"]
+    if options.output == CONVERTED:
+        stage.forget_metrics()
     folders = [ROLLOUTS, *([IMPORTED] if Path(IMPORTED).is_dir() else [])]
     fates: dict[str, int] = {}
     rows = convert.rows(rollouts.read(*folders), include_failed, fates, _own_tools)

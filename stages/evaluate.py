@@ -26,6 +26,7 @@ ADAPTER = Path("models/adapter")
 
 
 def main(params: Params) -> None:
+    stage.forget_metrics()
     exam_prompts = held_out(list(jsonl.read("data/prompts.jsonl", "prepared_prompt")), params["evaluate"]["n"])
     all_rollouts = rollout_records.read("rollouts")
     rollouts = {rollout["prompt_id"]: rollout for rollout in all_rollouts if rollout["split"] == "eval"}

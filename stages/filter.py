@@ -21,6 +21,7 @@ LENGTHS, TURNS = "reports/lengths.csv", "reports/turns.csv"
 
 
 def main(params: Params) -> None:
+    stage.forget_metrics()
     modes, rulings = params["filter"], _rulings(params)
     workers = params["runtime"]["workers"] or cores()
     parts = list(shards.split(CONVERTED))

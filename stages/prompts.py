@@ -15,6 +15,7 @@ MOST_SHOWN = 3
 
 
 def main(params: Params) -> None:
+    stage.forget_metrics()
     rows = read_seed("data/seed")
     prompts = prepare(rows, params["prompts"]["eval_fraction"], has_judge=params["judge"]["model"] is not None)
     jsonl.write("data/prompts.jsonl", prompts, "prepared_prompt")

@@ -17,6 +17,7 @@ from distill.records.atomic import replacing
 from distill.records.ids import file_hash
 from distill.records.types import Params, Row
 from distill.student import adapter, base, device
+from distill.student.render import has_place_for_thoughts
 from distill.student.tokenizer import load_tokenizer
 from distill.student.training import checkpoints, examples, launch, lineage, train
 
@@ -25,6 +26,7 @@ ADAPTER = Path("models/adapter")
 
 
 def main(params: Params) -> None:
+    stage.forget_metrics()
     student = params["student"]
     if cores.are_shared():
         cores.spin_little()
@@ -45,7 +47,8 @@ def main(params: Params) -> None:
         trained = train.train(prepared, model, student, folder)
         if not launch.is_first():
             return
-        report = lineage.report(prepared, trained, model, sorted(teachers), file_hash(ROWS))
+        thoughts = has_place_for_thoughts(tokenizer)
+        report = lineage.report(prepared, trained, model, sorted(teachers), file_hash(ROWS), thoughts)
         adapter.save(trained.model, model, tokenizer.template, lineage.card(report, student), ADAPTER, trained.state)
         _write_loss(trained.log)
         jsonl.write_json("reports/training.json", report, "training")

@@ -42,6 +42,7 @@ async def _plan(chosen: Chosen, params: Params, lists: ToolLists) -> str:
 
 
 def _write(chosen: Chosen, params: Params, lists: ToolLists) -> None:
+    stage.forget_metrics()
     summary = Summary(params["model"])
     with rollout_files.replacing("rollouts", len(chosen)) as folder:
 

@@ -170,6 +170,7 @@ def _score(right: dict[str, bool], share: float) -> dict[str, Any]:
         "tool_calls": 53 if share else 0,
         "valid_calls": round(0.86 + share / 8, 4) if share else None,
         "tasks_with_call": 0.975 if share else 0.0,
+        "compared": len(right),
         "tool_agreement": round(share * 0.95, 4),
         "call_agreement": round(share * 0.95, 4),
         "turns_mean": 2.33 if share else 1.0,

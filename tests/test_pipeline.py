@@ -243,3 +243,13 @@ def test_an_experiment_changes_one_param_and_keeps_the_rest(repository: Any) -> 
     ran = repository("exp", "run", "-S", "student.num_epochs=1")
     assert ran == ["sft_train", "report"]
     assert "num_epochs: 1" in (repository.folder / "params.yaml").read_text()
+
+
+def test_a_part_of_the_pipeline_is_not_shown_with_the_numbers_of_the_last_whole_run(repository: Any) -> None:
+    repository()
+    metrics = repository.folder / "reports/metrics.json"
+    assert metrics.exists()
+    repository("exp", "run", "-S", "filter.answer=off", "filter")
+    assert not metrics.exists()
+    repository()
+    assert metrics.exists()

@@ -14,7 +14,7 @@ from tiny_rows import SYSTEM, TOOLS, as_row, call, row
 from tiny_student import write_gguf
 
 from distill.records.faults import InputError
-from distill.student.render import IGNORED, as_said, count_tokens, render
+from distill.student.render import IGNORED, as_said, count_tokens, has_place_for_thoughts, render
 from distill.student.template import Unrenderable, compile_template
 from distill.student.tokenizer import TEMPLATES, Tokenizer, load_tokenizer
 from distill.teacher.llama_server import Endpoint, serve
@@ -284,3 +284,15 @@ def test_white_space_around_the_parts_of_a_turn_is_the_templates(tokenizer):
     }
     code = {"role": "assistant", "content": "    return 1\n"}
     assert as_said(code) == code and as_said(raw | {"role": "user"}) == raw | {"role": "user"}
+
+
+@pytest.mark.parametrize(("family", "place"), [("smollm2", False), ("qwen3", True)])
+def test_thoughts_are_learned_where_the_template_has_a_place_for_them(tokenizer, family, place):
+    student = with_template(tokenizer, (TEMPLATES / f"{family}.jinja").read_text())
+    thoughtful = row(3)
+    thoughtful["messages"][-1]["reasoning_content"] = "So I multiply."
+    learned = "".join(
+        student.decode([label for label in sequence.labels if label != IGNORED])
+        for sequence in render(thoughtful, student)
+    )
+    assert has_place_for_thoughts(student) == ("So I multiply." in learned) == place

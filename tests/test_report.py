@@ -4,7 +4,7 @@ import json
 import random
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +177,29 @@ def test_a_number_in_the_overview_leads_to_its_conversations(page: Any, project:
     rejected = json.loads((project / "reports/filter.json").read_text())["checks"]["answer"]["rejected"]
     page.get_by_role("link", name="Wrong answer").click()
     assert found(page) == rejected
+
+
+def test_checks_that_found_nothing_are_folded(page: Any, project: Path) -> None:
+    checks = json.loads((project / "reports/filter.json").read_text())["checks"]
+    spoke = [check for check, found in checks.items() if found["rejected"] or found["masked"]]
+    table = page.get_by_role("region", name="Filter checks", exact=True)
+    assert table.locator("tbody tr").count() == len(spoke) < len(checks)
+    silent = page.get_by_role("region", name="Filter checks that found nothing")
+    assert not silent.is_visible()
+    page.get_by_text("Nothing was found").click()
+    assert silent.locator("tbody tr").count() == len(checks) - len(spoke)
+
+
+def test_base_student_and_teacher_are_all_seen_where_they_are_at_one_place(page: Any) -> None:
+    dots = page.locator(".family svg").first.locator("circle")
+    drawn = [(dot.get_attribute("class"), float(dot.get_attribute("r"))) for dot in dots.all()]
+    sizes = [size for _, size in drawn]
+    assert len(drawn) == 3 and sizes == sorted(sizes, reverse=True) and len(set(sizes)) == 3
+
+
+def test_the_head_says_which_run_it_is(page: Any, project: Path) -> None:
+    trained_on = json.loads((project / "reports/training.json").read_text())["data_sha256"]
+    assert page.inner_text(".bar .run") == f"Recorded until 2026-01-01, training rows {trained_on[:8]}"
 
 
 def test_the_rows_are_counted_by_what_they_are(page: Any, project: Path) -> None:
@@ -396,3 +419,95 @@ def test_imported_conversations_are_not_counted_as_asked_of_the_teacher(tmp_path
     after = summary(gather(tmp_path))["funnel"][:4]
     assert after[:3] == before[:3] and before[1]["label"] == "Asked of the teacher"
     assert [steps[3]["label"] for steps in (before, after)] == ["Turned into rows", "Turned into rows, with 1 imported"]
+
+
+def test_conversations_are_found_by_the_type_of_their_answer(browser: Any, tmp_path: Path) -> None:
+    """Given by the row or, where it names none, by how the answer is compared."""
+    write_project(tmp_path, train=6, held_out=2)
+    expected: list[dict[str, Any]] = [{"expected_answer": "HB-12"}, {"expected_answer": "B", "answer_type": "choice"}]
+    for file, metadata in zip(
+        sorted((tmp_path / "rollouts").iterdir()), [*expected, {"expected_answer": "A7"}], strict=False
+    ):
+        change(file, lambda rollout, metadata=metadata: rollout.update(metadata=metadata))
+    write_report(tmp_path, tmp_path / "index.html")
+    tab = browser.new_page(viewport={"width": 1400, "height": 1000})
+    tab.goto((tmp_path / "index.html").as_uri())
+    browse(tab)
+    offered = tab.locator("select[name='meta.answer_type'] option").all_inner_texts()
+    assert offered == ["Answer type", "Answer type: choice (1)", "Answer type: exact (2)", "Answer type: number (5)"]
+    tab.select_option("select[name='meta.answer_type']", "exact")
+    assert found(tab) == 2
+    tab.close()
+
+
+def change(path: Path, edit: Callable[[dict[str, Any]], None]) -> None:
+    """Edits every record of a file: of JSON lines, or the one of a JSON file."""
+    lines = path.read_text().split("\n") if path.suffix == ".jsonl" else [path.read_text()]
+    records = [json.loads(line) for line in lines if line]
+    for record in records:
+        edit(record)
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+
+
+def test_the_turns_of_a_prompt_are_told_from_the_teachers(browser: Any, tmp_path: Path) -> None:
+    write_project(tmp_path, train=8, held_out=2)
+    greeting = {"role": "user", "content": "Hi, are you open on Sundays?"}
+    reply = {"role": "assistant", "content": "Yes, from ten."}
+
+    def begin_with_talk(record: dict[str, Any]) -> None:
+        weightless = {} if "calls" in record or "who" in record else {"weight": 0}
+        record["messages"][1:1] = [greeting, reply | weightless]
+
+    files = [*(tmp_path / "rollouts").iterdir(), *map(tmp_path.joinpath, ("data/train.jsonl", "data/rejected.jsonl"))]
+    for file in (*files, tmp_path / "reports/evaluation.jsonl"):
+        change(file, begin_with_talk)
+    write_report(tmp_path, tmp_path / "index.html")
+    tab = browser.new_page(viewport={"width": 1400, "height": 1000})
+    tab.goto((tmp_path / "index.html").as_uri())
+    browse(tab)
+    assert greeting["content"] not in tab.inner_text("#list")
+    rows = [json.loads(line) for line in (tmp_path / "data/train.jsonl").read_text().split("\n") if line]
+    for row in rows:
+        masked = sum(message.get("weight") == 0 for message in row["messages"]) - 1
+        tab.goto(tab.url.split("#")[0] + f"#conversations?open={row['rollout_id']}")
+        tab.wait_for_selector(f"#reader dd:text-is('{row['rollout_id']}')")
+        turns = row["outcome"]["turns"]
+        assert f"{turns} turn" in tab.inner_text(".row[aria-selected=true]")
+        assert ("masked" in tab.inner_text("#reader .fate")) == bool(masked)
+        prompt, talk = tab.locator("#reader section[aria-label=Prompt]"), tab.locator("#reader .columns")
+        assert f"Assistant, in the prompt\n\n{reply['content']}" in prompt.inner_text()
+        assert "learned" not in prompt.inner_text() and reply["content"] not in talk.inner_text()
+        assert talk.locator(".message.assistant").count() == turns
+        assert talk.locator(".role").first.inner_text().startswith("Teacher, turn 1")
+    tab.select_option("select[name=split]", "eval")
+    tab.locator(".row").first.click()
+    tab.wait_for_selector("#reader .columns:not(.single)")
+    assert reply["content"] not in tab.inner_text("#reader .columns")
+    tab.close()
+
+
+@pytest.mark.parametrize(
+    ("learned", "said"), [(True, "learned from, too"), (False, "not learned from: the student’s chat"), (None, "")]
+)
+def test_reasoning_is_said_to_be_learned_where_the_template_has_a_place_for_it(
+    browser: Any, tmp_path: Path, learned: bool | None, said: str
+) -> None:
+    write_project(tmp_path, train=8, held_out=2)
+    for name in ("train", "rejected"):
+        change(
+            tmp_path / f"data/{name}.jsonl",
+            lambda row: row["messages"][-1].update(reasoning_content="So I multiply."),
+        )
+    if learned is not None:
+        change(tmp_path / "reports/training.json", lambda training: training.update(thoughts_learned=learned))
+    write_report(tmp_path, tmp_path / "index.html")
+    tab = browser.new_page(viewport={"width": 1400, "height": 1000})
+    tab.goto((tmp_path / "index.html").as_uri())
+    browse(tab)
+    for fate, words in (("trained", said), ("rejected", "")):
+        tab.select_option("select[name=fate]", fate)
+        tab.locator(".row").first.click()
+        tab.wait_for_selector(f"#reader .fate.{fate}")
+        shown = tab.locator("#reader .fold summary", has_text="Reasoning").inner_text()
+        assert shown.removeprefix("Reasoning").strip().startswith(words) and bool(words) == (len(shown) > 9)
+    tab.close()

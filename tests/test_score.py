@@ -49,6 +49,22 @@ def test_rates_are_shares_of_what_they_say() -> None:
     assert scores["call_agreement"] == 0.5  # of the two prompts that the teacher answered
 
 
+def test_doing_nothing_is_not_doing_as_the_teacher() -> None:
+    """Prompts on which neither called a tool say nothing; nor do the calls that a prompt shows."""
+    teacher = [record(n, True, *(['{"a": 1}'] if n < 2 else [])) for n in range(5)]
+    idle, busy = [record(n, False) for n in range(5)], [record(n, True, '{"a": 1}') for n in range(5)]
+    for records, compared, agreement in ((idle, 2, 0.0), (busy, 5, 0.4), (teacher, 2, 1.0)):
+        scores = score.score(records, teacher)
+        assert (scores["compared"], scores["call_agreement"], scores["tool_agreement"]) == (
+            compared,
+            agreement,
+            agreement,
+        )
+    shown = [one | {"messages": [*busy[0]["messages"], *one["messages"]]} for one in idle]
+    nothing = score.score(shown, shown)
+    assert (nothing["compared"], nothing["call_agreement"], nothing["tool_agreement"]) == (0, None, None)
+
+
 def test_no_calls_have_no_valid_share() -> None:
     assert score.score([record(0, False)], [])["valid_calls"] is None
 
@@ -111,7 +127,8 @@ def test_shared_values_are_found_by_key() -> None:
 
 
 def test_the_table_names_every_number() -> None:
-    who = score.score([record(0, True, '{"a": 1}', valid=1)], [])
+    asked = [record(0, True, '{"a": 1}', valid=1)]
+    who = score.score(asked, asked)
     rates = {"n": 1, "base": 0.0, "student": 0.5, "teacher": 1.0}
     evaluation: dict = {
         **dict.fromkeys(("base", "student", "teacher"), who),
@@ -127,7 +144,9 @@ def test_the_table_names_every_number() -> None:
         "share it with training: items 12.5%, prompt 0.0%",
     ):  # fmt: skip
         assert part in shown
-    assert "with a known answer" not in shown
+    assert "with a known answer" not in shown and "called a tool (" not in shown
+    idle = evaluation | {"base": who | {"compared": 0}}
+    assert "on which it or the teacher called a tool (base 0, student 1, teacher 1)" in table(idle)
     bare = evaluation | {"gap_closed": None, "gap_closed_ci": None, "gain": None, "heldout_loss": None, "by": {}}
     assert "none to close" in table(bare)
     some = bare | {"student": who | {"n": 5}}
@@ -170,7 +189,21 @@ def test_the_interval_holds_the_truth(before: float, after: float, n: int, monke
 
 def test_equal_tools_are_told_from_equal_calls() -> None:
     scores = score.score([record(0, True, '{"a": 1}'), record(1, True)], [record(0, True, '{"a": 2}'), record(1, True)])
-    assert (scores["tool_agreement"], scores["call_agreement"]) == (1.0, 0.5)
+    assert (scores["tool_agreement"], scores["call_agreement"]) == (1.0, 0.0)
+
+
+def test_how_an_answer_is_compared_is_no_property_of_its_prompt() -> None:
+    options = [{"answer_choices": ["a", "b"]}, {"answer_unit": "kg"}, {"answer_tolerance": 0.1}, {"answer_unit": "m"}]
+    prompts = [
+        {"id": f"{n:016x}", "messages": [], "metadata": {"expected_answer": n, "level": n % 2, **one}}
+        for n, one in enumerate(options)
+    ]
+    exams = {"base": [record(n, True) for n in range(4)]}
+    assert set(score.by_metadata(prompts, exams)) == {"answer_type", "level"}
+    assert set(score.shared_with_training(prompts, prompts)) == {"level", "prompt"}
+    for prompt in prompts:
+        prompt["metadata"]["answer_type"] = "number"
+    assert set(score.shared_with_training(prompts, prompts)) == {"answer_type", "level", "prompt"}
 
 
 def test_accuracy_is_told_by_type_of_answer() -> None:

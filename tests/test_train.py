@@ -106,6 +106,7 @@ def test_it_learns_and_says_so(run, capsys):
     assert [int(line["step"]) for line in loss] == list(range(1, STEPS + 1))
     assert (report["rows"], report["validation_rows"], report["steps"]) == (16, 1, STEPS)
     assert report["loss_last"] < report["loss_first"] / 2
+    assert report["thoughts_learned"] is False, "the template of this student has no place for them"
     measured = [point["loss"] for point in report["validation"]]
     assert [point["epoch"] for point in report["validation"]] == [step / 4 for step in range(1, STEPS + 1)]
     assert [float(line["validation_loss"]) for line in loss] == measured

@@ -9,13 +9,18 @@ def spoken(messages: list[Message], count: int) -> list[int]:
     return places[len(places) - count :]
 
 
+def first_own(messages: list[Message], turns: int) -> int:
+    """The index of the model's first own turn, of `turns` that it had; the number of messages if it had none."""
+    return spoken(messages, turns)[0] if turns else len(messages)
+
+
 def begin(rollout: Rollout) -> int:
     """The index of the model's first own turn in a rollout record; the number of messages if it failed before any.
 
     Conversations from elsewhere do not record it: there every turn counts as the model's, and the index is 0.
     """
     if rollout["calls"]:
-        return spoken(rollout["messages"], len(rollout["calls"]))[0]
+        return first_own(rollout["messages"], len(rollout["calls"]))
     from_this_project = bool(rollout["versions"])
     return len(rollout["messages"]) if from_this_project else 0
 

@@ -6,9 +6,13 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from distill.records.faults import InputError
 from distill.records.types import Params
+
+METRICS = Path("reports/metrics.json")
+"""The numbers of a whole run, by which DVC compares experiments."""
 
 
 def run(main: Callable[[Params], None]) -> None:
@@ -17,6 +21,12 @@ def run(main: Callable[[Params], None]) -> None:
 
     with ending():
         main(params.load())
+
+
+def forget_metrics() -> None:
+    """Takes away the numbers of the last whole run, which are no longer those of what this stage writes: DVC would show them
+    beside the new parameters. The report stage, which is the last, makes them anew."""
+    METRICS.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from collections.abc import Container, Iterable
 from typing import Any
 
 from distill import answers
+from distill.records.spoken import begin, first_own
 
 Record = dict[str, Any]
 
@@ -17,8 +18,8 @@ def join(
 ) -> list[Record]:
     """One conversation per rollout, and per held-out prompt that only base or student answered.
 
-    In the order of the prompts, then of the samples. Each is {id, prompt_id, sample, split, source, fate,
-    metadata, tools, reasons, prompt, talks}: `prompt` holds the messages that all talks begin with, `talks` how teacher,
+    In the order of the prompts, then of the samples. Each is {id, prompt_id, sample, split, source, fate, metadata, tools,
+    reasons, prompt, talks}: `prompt` holds the messages of the prompt, those of assistants among them, `talks` how teacher,
     student and base went on from there. `rows` are kept and rejected ones; a row stands in for a rollout that is not at
     hand. `validation` are the prompts whose rows were held out of training for the validation loss.
     """
@@ -99,6 +100,7 @@ def _as_rollout(row: Record) -> Record:
         "status": outcome["status"],
         "stop_reason": outcome["stop_reason"],
         "error": None,
+        "turns": outcome["turns"],
         "usage": None,
         "tokens": outcome["tokens"],
         "cost_usd": outcome["cost_usd"],
@@ -121,6 +123,7 @@ def _teacher_talk(rollout: Record, row: Record | None, fate: str, evaluated: Rec
         "who": "teacher",
         "model": rollout["model"],
         "messages": messages,
+        "begin": begin(rollout) if "calls" in rollout else first_own(messages, rollout["turns"]),
         "learned": [
             number
             for number, message in enumerate(messages)
@@ -156,6 +159,7 @@ def _talk(evaluated: Record) -> Record:
         **{key: evaluated[key] for key in ("who", "messages", "stop_reason", "error", "answer", "correct", "usage")},
         "why": evaluated.get("why"),
         "model": None,
+        "begin": first_own(evaluated["messages"], evaluated["turns"]),
         "learned": [],
         "faults": [],
         "tokens": _tokens(evaluated["usage"]),
@@ -164,16 +168,16 @@ def _talk(evaluated: Record) -> Record:
 
 
 def _shared(talks: list[Record]) -> Record:
-    """The talks, and apart from them the system and user messages with which all of them begin."""
-    opening = _opening(talks[0]["messages"])
-    if any(_opening(talk["messages"]) != opening for talk in talks):
-        opening = []
-    length = len(opening)
+    """The talks, and apart from them the prompt with which all of them begin, without `weight`: none of it is learned."""
+    shortest = min(_length(talk) for talk in talks)
+    prompts = [[_weightless(message) for message in talk["messages"][:shortest]] for talk in talks]
+    prompt = prompts[0] if all(other == prompts[0] for other in prompts) else []
+    length = len(prompt)
     return {
-        "prompt": opening,
+        "prompt": prompt,
         "talks": [
             {
-                **talk,
+                **{key: value for key, value in talk.items() if key != "begin"},
                 "messages": talk["messages"][length:],
                 "learned": [place - length for place in talk["learned"]],
                 "faults": [[place - length, check] for place, check in talk["faults"]],
@@ -183,9 +187,17 @@ def _shared(talks: list[Record]) -> Record:
     }
 
 
-def _opening(messages: list[Record]) -> list[Record]:
-    end = next((place for place, message in enumerate(messages) if message["role"] == "assistant"), len(messages))
-    return messages[:end]
+def _length(talk: Record) -> int:
+    """Messages of the prompt: those before the model's first own turn. Conversations from elsewhere do not record where
+    that is (`begin` is 0); there every turn counts as the model's."""
+    if talk["begin"]:
+        return talk["begin"]
+    roles = [message["role"] for message in talk["messages"]]
+    return roles.index("assistant") if "assistant" in roles else len(roles)
+
+
+def _weightless(message: Record) -> Record:
+    return {key: value for key, value in message.items() if key != "weight"}
 
 
 def _graded(

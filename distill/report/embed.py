@@ -5,6 +5,9 @@ from typing import Any
 
 import orjson
 
+from distill import answers
+from distill.records.faults import InputError
+from distill.records.types import Metadata
 from distill.report import words
 
 CHUNK = 200
@@ -23,8 +26,9 @@ _ESCAPES = [
 ]
 
 
-def blocks(conversations: list[dict[str, Any]]) -> dict[str, str]:
-    """Text of data block by element id: `index`, and `chunk-0`, `chunk-1`, ... of CHUNK records."""
+def blocks(conversations: list[dict[str, Any]], thoughts_learned: bool | None = None) -> dict[str, str]:
+    """Text of data block by element id: `index`, and `chunk-0`, `chunk-1`, ... of CHUNK records. `thoughts_learned`:
+    whether the student learns the thoughts of the turns that it learns; None where that is not known."""
     toolsets = _toolsets(conversations)
     records = [{**record, "tools": toolsets[orjson.dumps(record["tools"])]} for record in conversations]
     groups = _groups(conversations)
@@ -32,6 +36,7 @@ def blocks(conversations: list[dict[str, Any]]) -> dict[str, str]:
         "chunk": CHUNK,
         "items": [_item(record, groups) for record in conversations],
         "groups": groups,
+        "thoughts": thoughts_learned,
         "toolsets": [orjson.loads(tools) for tools in toolsets],
         "words": {
             "fate": words.FATES,
@@ -74,7 +79,7 @@ def _item(conversation: dict[str, Any], groups: list[str]) -> dict[str, Any]:
         "cost": first["cost_usd"],
         "tools": list(dict.fromkeys(call["function"]["name"] for call in _calls(first))),
         "why": [reason["check"] for reason in conversation["reasons"]],
-        "meta": [str(conversation["metadata"].get(group, "")) for group in groups],
+        "meta": [str(_properties(conversation["metadata"]).get(group, "")) for group in groups],
     }
 
 
@@ -100,7 +105,17 @@ def _groups(conversations: list[dict[str, Any]]) -> list[str]:
     """Metadata keys that sort the conversations into a few groups, such as a task family."""
     values: dict[str, Counter[str]] = {}
     for conversation in conversations:
-        for key, value in conversation["metadata"].items():
-            if isinstance(value, str) and key != "expected_answer" and not key.startswith("answer_"):
+        for key, value in _properties(conversation["metadata"]).items():
+            if isinstance(value, str):
                 values.setdefault(key, Counter())[value] += 1
     return [key for key, counts in values.items() if 1 < len(counts) <= MOST_VALUES and max(counts.values()) > 1]
+
+
+def _properties(metadata: Metadata) -> Metadata:
+    """The metadata with the type of the answer, and without what its answer is compared with, and how."""
+    own = {key: value for key, value in metadata.items() if not key.startswith(("expected_answer", "answer_"))}
+    try:
+        kinds = answers.types(metadata) if metadata.get("expected_answer") is not None else ()
+    except InputError:  # of a failed rollout from elsewhere, whose answer nobody compares
+        kinds = ()
+    return {"answer_type": ", ".join(kinds), **own} if kinds else own

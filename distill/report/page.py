@@ -30,6 +30,7 @@ def page(report: dict[str, Any]) -> bytes:
         name: getattr(numbers, name) for name in ("percent", "interval", "count", "milliseconds", "usd", "place")
     }
     safe = jinja2.filters.Markup
+    thoughts_learned = (report["training"] or {}).get("thoughts_learned")
     content = environment.get_template("page.html").render(
         report=report,
         **summary(report),
@@ -38,7 +39,7 @@ def page(report: dict[str, Any]) -> bytes:
         style=safe(style),
         script=safe(script),
         policy=policy(style, script),
-        blocks={name: safe(text) for name, text in blocks(report["conversations"]).items()},
+        blocks={name: safe(text) for name, text in blocks(report["conversations"], thoughts_learned).items()},
     )
     return content.encode()
 

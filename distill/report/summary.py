@@ -20,6 +20,7 @@ def summary(report: dict[str, Any]) -> dict[str, Any]:
         "contenders": [(who, *words.WHO[who], evaluation[who]) for who in words.WHO] if evaluation else [],
         "gap": _gap(evaluation),
         "funnel": _funnel(report),
+        **_checks(report["filter"]),
         "rows_by": _rows_by(report["filter"]),
         "curves": _curves(report["loss"], report["training"]),
         "cost_per_row": _cost_per_row(report),
@@ -63,6 +64,13 @@ def _funnel(report: dict[str, Any]) -> list[dict[str, Any]]:
         if before["unit"] == step["unit"] or step["count"] < before["count"]:
             step["lost"] = before["count"] - step["count"]
     return steps
+
+
+def _checks(filtered: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
+    """The checks of the filter: those that `found` something, and the `silent` ones."""
+    checks = filtered["checks"] if filtered else {}
+    found = {check: counts for check, counts in checks.items() if counts["rejected"] or counts["masked"]}
+    return {"found": found, "silent": {check: counts for check, counts in checks.items() if check not in found}}
 
 
 def _rows_by(filtered: dict[str, Any] | None) -> dict[str, dict[str, dict[str, int]]]:

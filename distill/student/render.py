@@ -17,6 +17,7 @@ from distill.records.types import Message, Row, ToolCall, ToolSchema
 from distill.student.template import Unrenderable
 from distill.student.tokenizer import Tokenizer
 
+THOUGHT = "a thought"
 IGNORED = -100  # the label that torch's cross entropy ignores
 WHOLE_BELOW = 1e6  # llama.cpp writes whole numbers below this without a fraction
 
@@ -68,6 +69,12 @@ def count_last_turn(row: Row, tokenizer: Tokenizer) -> int:
     messages, tools = list(as_templates_want(row["messages"])), tools_as_served(row.get("tools"))
     last = max((place for place, message in enumerate(messages) if message["role"] == "assistant"), default=None)
     return 0 if last is None else sum(len(tokenizer.encode(text)) for text in _turn(messages, last, tools, tokenizer))
+
+
+def has_place_for_thoughts(tokenizer: Tokenizer) -> bool:
+    """Whether the template writes the thoughts of a turn (`reasoning_content`), which are then learned like its text."""
+    turn = {"role": "assistant", "content": "-", "reasoning_content": THOUGHT}
+    return THOUGHT in (_text(tokenizer, [{"role": "user", "content": "-"}, turn], None, False) or "")
 
 
 def offered(tools: list[ToolSchema], tokenizer: Tokenizer) -> str | None:

@@ -9,7 +9,7 @@ function read(one, item) {
   return [
     fate(one, item),
     facts(one, talks),
-    one.prompt.length > 0 && make("section", { class: "talk", "aria-label": "Prompt" }, one.prompt.map((message) => said(message, null))),
+    one.prompt.length > 0 && make("section", { class: "talk", "aria-label": "Prompt" }, turns(one.prompt, () => "Assistant, in the prompt")),
     compared && toggles(talks, columns),
     columns,
     offered(INDEX.toolsets[one.tools]),
@@ -70,11 +70,16 @@ function toggles(talks, columns) {
 
 function column(talk, compared) {
   const [name, what] = WORDS.who[talk.who];
-  const results = new Map(talk.messages.filter((message) => message.role === "tool").map((message) => [message.tool_call_id, message.content]));
   return make("section", { class: `talk ${talk.who}`, "data-who": talk.who, "aria-label": name },
     compared && make("header", {}, make("h3", {}, name), make("p", {}, what), definitions(measures(talk))),
-    talk.messages.map((message, place) => message.role === "tool" ? null : said(message, turnName(talk, place, compared), results, talk, place)),
+    turns(talk.messages, (place) => turnName(talk, place, compared), talk),
     talk.error && make("p", { class: "error" }, make("b", {}, `${talk.error.kind} in ${talk.error.where}: `), talk.error.message));
+}
+
+// The messages, each tool's result with its call. `name` names an assistant's turn at a place.
+function turns(messages, name, talk) {
+  const results = new Map(messages.filter((message) => message.role === "tool").map((message) => [message.tool_call_id, message.content]));
+  return messages.map((message, place) => message.role === "tool" ? null : said(message, name(place), results, talk, place));
 }
 
 function turnName(talk, place, compared) {
@@ -91,10 +96,16 @@ function said(message, name, results, talk, place) {
     faults.map((why) => make("span", { class: "tag fault" }, why)),
     message.weight === 0 && make("span", { class: "tag plain" }, "masked: seen, not learned from"));
   return make("div", { class: `message ${message.role}${learned ? " learned" : ""}${message.weight === 0 ? " masked" : ""}${faults.length ? " faulty" : ""}` }, label,
-    message.reasoning_content && fold("Reasoning", "not trained on", make("div", { class: "text", dir: "auto" }, message.reasoning_content)),
+    message.reasoning_content && fold("Reasoning", thoughts(learned), make("div", { class: "text", dir: "auto" }, message.reasoning_content)),
     message.content && make("div", { class: "text", dir: "auto" }, message.content),
     message.refusal && make("div", { class: "text", dir: "auto" }, `Refused: ${message.refusal}`),
     (message.tool_calls ?? []).map((call) => called(call, results?.get(call.id))));
+}
+
+// What became of the reasoning of a turn. Of a turn that is not learned from, the turn says so itself.
+function thoughts(learned) {
+  if (!learned || INDEX.thoughts === null) return "";
+  return INDEX.thoughts ? "learned from, too" : "not learned from: the student’s chat template has no place for it";
 }
 
 // Whether the message at `at` is a tool's result that is shown with the call of the turn at `place`.

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from distill.answers import types
+from distill.records.spoken import spoken
 from distill.records.types import Message, Metadata, Prompt, Row
 
 Z95 = 1.959964
@@ -24,14 +25,16 @@ MOST_GROUPS = 8
 def score(records: list[dict[str, Any]], teacher: list[dict[str, Any]]) -> dict[str, Any]:
     """Rates over exam records of one model; `valid_calls` is of the calls made, null when none was made.
 
-    `call_agreement` is the share of prompts on which the model made the teacher's calls: same tools, same
-    arguments, same order; `tool_agreement` asks only for the same tools in the same order. Records without a known
+    `call_agreement` is the share of prompts on which the model made the teacher's calls: same tools, same arguments, same
+    order; `tool_agreement` asks only for the same tools in the same order. Both are of the `compared` prompts, those on
+    which the model or the teacher called a tool: a model that never calls one agrees with nobody. Records without a known
     answer do not count into the accuracy.
     """
     correct = [record["correct"] for record in records if record["correct"] is not None]
     calls_made = sum(record["tool_calls"] for record in records)
     theirs = {record["prompt_id"]: _calls(record) for record in teacher}
-    pairs = [(_calls(record), theirs[record["prompt_id"]]) for record in records if record["prompt_id"] in theirs]
+    both = [(_calls(record), theirs[record["prompt_id"]]) for record in records if record["prompt_id"] in theirs]
+    pairs = [(calls, teacher_calls) for calls, teacher_calls in both if calls or teacher_calls]
     same_calls = [calls == teacher_calls for calls, teacher_calls in pairs]
     same_tools = [[name for name, _ in calls] == [name for name, _ in teacher_calls] for calls, teacher_calls in pairs]
     return {
@@ -43,6 +46,7 @@ def score(records: list[dict[str, Any]], teacher: list[dict[str, Any]]) -> dict[
         "tool_calls": calls_made,
         "valid_calls": share(sum(record["valid_calls"] for record in records), calls_made),
         "tasks_with_call": share(sum(record["tool_calls"] > 0 for record in records), len(records)),
+        "compared": len(pairs),
         "tool_agreement": share(sum(same_tools), len(same_tools)),
         "call_agreement": share(sum(same_calls), len(same_calls)),
         "turns_mean": round(sum(record["turns"] for record in records) / max(len(records), 1), 2),
@@ -159,7 +163,7 @@ def shared_with_training(held_out: list[Prompt], rows: Iterable[Row]) -> dict[st
     A list counts as shared when any of its items is. `prompt` is the share of prompts whose messages, word for word, are
     the beginning of a row.
     """
-    keys = sorted({key for prompt in held_out for key in prompt["metadata"]} - {"expected_answer"})
+    keys = sorted({key for prompt in held_out for key in prompt["metadata"] if _is_of_the_task(key)})
     lengths = {len(prompt["messages"]) for prompt in held_out}
     seen: dict[str, set[bytes]] = {key: set() for key in keys}
     begun: set[bytes] = set()
@@ -190,14 +194,20 @@ def _grouping_keys(prompts: list[Prompt]) -> list[str]:
     for prompt in prompts:
         for key, value in prompt["metadata"].items():
             values.setdefault(key, set()).add(str(value))
-    return sorted(key for key, seen in values.items() if 2 <= len(seen) <= MOST_GROUPS and key != "expected_answer")
+    return sorted(key for key, seen in values.items() if 2 <= len(seen) <= MOST_GROUPS and _is_of_the_task(key))
+
+
+def _is_of_the_task(key: str) -> bool:
+    """Whether a metadata key says something about the prompt; the others say what its answer is compared with, and how."""
+    return key == "answer_type" or not key.startswith(("expected_answer", "answer_"))
 
 
 def _calls(record: dict[str, Any]) -> list[tuple[str, Any]]:
+    """The tool and the arguments of each call that the model made; those in the prompt are not its own."""
     return [
         (call["function"]["name"], _arguments(call["function"]["arguments"]))
-        for message in record["messages"]
-        for call in message.get("tool_calls", [])
+        for place in spoken(record["messages"], record["turns"])
+        for call in record["messages"][place].get("tool_calls", [])
     ]
 
 

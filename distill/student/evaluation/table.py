@@ -16,6 +16,10 @@ def table(evaluation: dict[str, Any]) -> str:
     n, known = evaluation["student"]["n"], evaluation["student"]["known"]
     if 0 < known < n:
         lines.append(f"accuracy is that of the {known} prompts with a known answer")
+    compared = {who: evaluation[who].get("compared", n) for who in WHO}
+    if set(compared.values()) != {n}:
+        shown = ", ".join(f"{who} {count}" for who, count in compared.items())
+        lines.append(f"as teacher, same tools: of the prompts on which it or the teacher called a tool ({shown})")
     lines += [_lost(who, evaluation[who]) for who in WHO if _errors(evaluation[who])]
     lines += [
         f"{who}: the judge gave no verdict on {undecided} of {n} answers, which count as wrong"

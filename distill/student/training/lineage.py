@@ -37,8 +37,11 @@ MERGED = {
 """What the card of the merged model says in place of the adapter's."""
 
 
-def report(examples: Examples, trained: Trained, base: Base, teachers: list[str], data: str) -> dict[str, Any]:
-    """reports/training.json; `data` is the SHA-256 of the training rows. Token counts are those of one epoch."""
+def report(
+    examples: Examples, trained: Trained, base: Base, teachers: list[str], data: str, thoughts: bool
+) -> dict[str, Any]:
+    """reports/training.json; `data` is the SHA-256 of the training rows, `thoughts` whether those of the teacher are
+    learned. Token counts are those of one epoch."""
     return {
         "base": base.name,
         "base_commit": base.commit,
@@ -55,6 +58,7 @@ def report(examples: Examples, trained: Trained, base: Base, teachers: list[str]
         "trainable": trained.trainable,
         "parameters": trained.parameters,
         "data_sha256": data,
+        "thoughts_learned": thoughts,
         "validation": trained.validation,
         "versions": {name: version(name) for name in ("torch", "transformers", "trl", "peft")},
     }

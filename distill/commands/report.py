@@ -1,0 +1,8 @@
+"""`make report`: reports/index.html of whatever there is so far. The metrics of a whole run are the report stage's."""
+
+from distill.records import stage
+from stages.report import write_page
+
+if __name__ == "__main__":
+    with stage.ending():
+        write_page()
