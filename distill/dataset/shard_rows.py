@@ -16,6 +16,7 @@ import orjson
 from distill.answers import judge
 from distill.dataset import filter
 from distill.dataset.facts import Facts
+from distill.dataset.row_groups import RowGroups
 from distill.dataset.verdict import KEEP, Row, Verdict
 from distill.records import jsonl, shards
 from distill.records.faults import InputError
@@ -30,6 +31,7 @@ class Judged(NamedTuple):
 
     rows: list[tuple[tuple[Any, ...], Verdict | None]]
     """The facts of each row and the verdict of the checks; None for KEEP."""
+    groups: RowGroups
     faults: list[str]
     """Why rows cannot be read, as `file:line: /pointer: message`."""
 
@@ -40,19 +42,23 @@ def prepare(params: Params, rulings: Rulings) -> Callable[[Shard], Judged]:
 
     def judged(shard: Shard) -> Judged:
         faults: list[str] = []
-        verdicts = filter.judge(judge.ruled(_valid(shard, faults), rulings), modes, context)
+        groups = RowGroups()
+        verdicts = filter.judge(judge.ruled(_valid(shard, faults, groups), rulings), modes, context)
         rows = [(tuple(facts), None if verdict is KEEP else verdict) for facts, verdict in verdicts]
         context.flush()
-        return Judged(rows, faults)
+        return Judged(rows, groups, faults)
 
     return judged
 
 
-def collected(shards: Iterable[Judged]) -> list[tuple[Facts, Verdict]]:
-    """The facts and verdicts of the rows of all shards. Raises InputError with the faults of all, up to a hundred."""
+def collected(shards: Iterable[Judged]) -> tuple[list[tuple[Facts, Verdict]], RowGroups]:
+    """The facts and verdicts of the rows of all shards, and their groups. Raises InputError with the faults of all, up
+    to a hundred."""
     rows: list[tuple[Facts, Verdict]] = []
+    groups = RowGroups()
     faults: list[str] = []
     for judged in shards:
+        groups.merge(judged.groups)
         faults += judged.faults
         if len(faults) > jsonl.MOST_FAULTS:
             raise InputError([*faults[: jsonl.MOST_FAULTS], jsonl.more_faults("data/converted.jsonl")])
@@ -60,7 +66,7 @@ def collected(shards: Iterable[Judged]) -> list[tuple[Facts, Verdict]]:
             rows += [(Facts.compact(facts), verdict or KEEP) for facts, verdict in judged.rows]
     if faults:
         raise InputError(faults)
-    return rows
+    return rows, groups
 
 
 def again(source: Iterable[Shard], rulings: Rulings) -> Iterator[Row]:
@@ -69,8 +75,8 @@ def again(source: Iterable[Shard], rulings: Rulings) -> Iterator[Row]:
     return judge.ruled(rows, rulings)
 
 
-def _valid(shard: Shard, faults: list[str]) -> Iterator[Row]:
-    """The valid rows of a shard; the faults of the others are added to `faults`."""
+def _valid(shard: Shard, faults: list[str], groups: RowGroups) -> Iterator[Row]:
+    """The valid rows of a shard, counted in `groups`; the faults of the others are added to `faults`."""
     for number, text in shards.texts(shard):
         row, row_faults = jsonl.parse(text, "row")
         if not row_faults and row["split"] != "train":
@@ -78,4 +84,5 @@ def _valid(shard: Shard, faults: list[str]) -> Iterator[Row]:
         if row_faults:
             faults += [f"{shard.path}:{number}: {fault}" for fault in row_faults]
         else:
+            groups.add(row)
             yield row

@@ -69,6 +69,8 @@ PASSED = {
 ROWS_BY = {
     "by_source": "Source",
     "by_teacher": "Teacher",
+    "by_answer_type": "Type of answer",
+    "by_tool": "Tool called",
     "by_pass_rate": "Share of a prompt’s rows that are right",
     "by_turns": "Turns of the assistant, from",
     "by_length": "Tokens as the student reads them, from",
