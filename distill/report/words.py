@@ -23,6 +23,7 @@ STOPS = {
     "api_error": "The model's API failed",
     "timeout": "Took too long",
     "context_full": "The context was full",
+    "unanswered": "Ends with the user",
 }
 CHECKS = {
     "finished": "Not finished",
