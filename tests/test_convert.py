@@ -245,12 +245,21 @@ def test_training_rows_of_another_project_are_conversations(project, run_stage):
     ("row", "fault"),
     [
         (
-            {"messages": [], "source": "web", "quality": 3},
-            "/: a conversation has the keys messages, tools and metadata, not quality, source: put that into metadata",
+            {"messages": RNOW["conversation"], "source": "web", "quality": 3},
+            "/: a conversation has the keys messages, tools and metadata, not quality, source: leave that out, or put it into "
+            "metadata",
         ),
         (
             {"conversations": [{"from": "human", "value": "hi"}]},
             "/: no messages, so this is no conversation; `conversations` of from and value have to become messages",
+        ),
+        (
+            {"messages": RNOW["conversation"][:1], "rewards": ["x"], "docker": "local/shop", "variables": {"a": 1}},
+            "/messages: no assistant message: prompts belong into data/seed/",
+        ),
+        (
+            {"messages": RNOW["conversation"], "tools": ["price"]},
+            "/tools: names, where a conversation has schemas; without `tools` they are those of tools.py",
         ),
         ({"text": "hi"}, "/: no messages, so this is no conversation"),
     ],
