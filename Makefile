@@ -122,7 +122,7 @@ COMPARE = dvc exp show --only-changed --md --drop '.*/|.*\.py$$|rollouts$$'
 compare: $(VENV)/.base ## The experiments side by side: parameters and numbers that differ
 	@$(COMPARE)
 
-export: $(VENV)/.base ## data/train.jsonl for another trainer, under exports/: make export FORMAT=openai|sharegpt|hf
+export: $(VENV)/.base ## data/train.jsonl for another trainer, under exports/: make export FORMAT=openai|sharegpt|hf|tokens
 	@python -m distill.commands.export $(FORMAT)
 
 sweep: $(VENV)/.train ## One experiment per value: make sweep SET='student.learning_rate=0.0005,0.001,0.002'

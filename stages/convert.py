@@ -25,13 +25,15 @@ def main(params: Params, arguments: Sequence[str] | None = None) -> None:
     if options.output == CONVERTED:
         stage.forget_metrics()
     folders = [ROLLOUTS, *([IMPORTED] if Path(IMPORTED).is_dir() else [])]
-    fates: dict[str, int] = {}
+    fates = convert.Fates()
     rows = convert.rows(rollouts.read(*folders), include_failed, fates, _own_tools)
     count = jsonl.write(options.output, rows, "row")
     print(
-        f"convert: {count} rows of {sum(fates.values())} rollouts -> {options.output}; "
-        f"left out: {fates.get('failed', 0)} failed, {fates.get('eval', 0)} held out for the evaluation"
+        f"convert: {count} rows of {fates.counts.total()} rollouts -> {options.output}; "
+        f"left out: {fates.counts['failed']} failed, {fates.counts['eval']} held out for the evaluation"
     )
+    for line in fates.told():
+        print(line)
 
 
 @cache

@@ -6,7 +6,7 @@ Refuses held-out rows; ends with an error when nothing is kept, and then writes 
 """
 
 from distill.answers import judge
-from distill.dataset import filter, funnel, kept_and_rejected, shard_rows
+from distill.dataset import filter, funnel, kept_and_rejected, row_groups, shard_rows
 from distill.records import jsonl, pool, shards, stage
 from distill.records.atomic import replacing
 from distill.records.cores import cores
@@ -25,17 +25,19 @@ def main(params: Params) -> None:
     modes, rulings = params["filter"], _rulings(params)
     workers = params["runtime"]["workers"] or cores()
     parts = list(shards.split(CONVERTED))
-    checked = shard_rows.collected(pool.run(shard_rows.prepare, (params, rulings), parts, workers))
+    checked, groups = shard_rows.collected(pool.run(shard_rows.prepare, (params, rulings), parts, workers))
     if not checked:
         raise InputError(f"{CONVERTED}: holds no row; `dvc repro convert` writes it")
     verdicts = filter.settle(checked, lambda: shard_rows.again(parts, rulings), modes)
-    report = funnel.report([facts for facts, _ in checked], verdicts, modes)
-    kept_and_rejected.write(parts, verdicts, rulings, TRAIN, REJECTED)
+    lost = kept_and_rejected.write(parts, verdicts, rulings, TRAIN, REJECTED)
+    report = funnel.report([facts for facts, _ in checked], verdicts, modes) | groups.report(lost)
     jsonl.write_json(REPORT, report, "filter_report")
     for path, histogram, unit in ((LENGTHS, "by_length", "tokens"), (TURNS, "by_turns", "turns")):
         with replacing(path) as file:
             file.write(funnel.csv(report[histogram], unit).encode())
     print(funnel.table(report))
+    for group in row_groups.lost(report):
+        print(f"  lost: {group}")
     if not report["kept"]:
         raise InputError(funnel.nothing_kept(report))
     print(

@@ -202,3 +202,26 @@ def test_a_row_of_ten_thousand_messages_is_judged_in_seconds(project: Path, run_
     (rejected,) = jsonl.read(project / "data/rejected.jsonl", "rejected")
     assert rejected["rollout_id"] == long["rollout_id"]
     assert any(reason["check"] == "length" and "tokens" in reason["detail"] for reason in rejected["reasons"])
+
+
+def test_a_fault_that_many_lines_have_is_folded() -> None:
+    faults = [f"data/seed/a.jsonl:{line}: /metadata: odd" for line in range(1, 11)]
+    error = InputError([*faults[:5], "data/seed/b.jsonl:1: /metadata: odd", "params.yaml: /model: odd", *faults[5:]])
+    assert len(error.faults) == 12
+    assert str(error).splitlines() == [
+        *faults[:3],
+        "data/seed/a.jsonl: and 7 more lines: /metadata: odd",
+        "data/seed/b.jsonl:1: /metadata: odd",
+        "params.yaml: /model: odd",
+    ]
+
+
+def test_a_file_of_another_kind_among_the_prompts_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("question,answer\n")
+    (tmp_path / "more").mkdir()
+    with pytest.raises(InputError) as error:
+        read_seed(tmp_path)
+    assert f"{tmp_path}/a.csv: not JSON Lines: prompts are in files of {tmp_path}/ that end in .jsonl" in str(
+        error.value
+    )
+    assert f"{tmp_path}/more: a folder: " in str(error.value)

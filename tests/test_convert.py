@@ -171,6 +171,21 @@ def test_imported_conversations_go_with_the_teachers(project, run_stage, run_mod
     assert "data/imported/twin.json: /id: rollout" in run_stage("convert").stderr
 
 
+def test_imported_conversations_that_are_left_out_are_named(project, run_stage):
+    talk = [{"role": "user", "content": "1 + 1?"}, {"role": "assistant", "content": "2"}]
+    asked = [{"messages": [{"role": "user", "content": f"q{n}"}, *talk[1:], talk[0]]} for n in range(4)]
+    lines = [{"messages": talk}, *asked, {"messages": RNOW["conversation"][:3]}]
+    (project / "rollouts").mkdir()
+    (project / "data/imported/mine.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    done = run_stage("convert")
+    assert done.returncode == 0, done.stderr
+    said = done.stdout.splitlines()
+    assert "convert: 1 rows of 6 rollouts" in said[0] and "5 failed" in said[0]
+    assert said[1].startswith("  5 failed (1 max_turns, 4 unanswered)")
+    assert said[2].startswith("  imported ones: mine.jsonl:") and said[2].endswith(" and 2 more")
+    assert "(unanswered)" in said[2] and "--include-failed" in said[3]
+
+
 def test_what_the_prompt_lets_the_assistant_say_is_no_turn_of_the_teachers():
     record = rollout(9, 0)
     shown = [
@@ -230,12 +245,21 @@ def test_training_rows_of_another_project_are_conversations(project, run_stage):
     ("row", "fault"),
     [
         (
-            {"messages": [], "source": "web", "quality": 3},
-            "/: a conversation has the keys messages, tools and metadata, not quality, source: put that into metadata",
+            {"messages": RNOW["conversation"], "source": "web", "quality": 3},
+            "/: a conversation has the keys messages, tools and metadata, not quality, source: leave that out, or put it into "
+            "metadata",
         ),
         (
             {"conversations": [{"from": "human", "value": "hi"}]},
             "/: no messages, so this is no conversation; `conversations` of from and value have to become messages",
+        ),
+        (
+            {"messages": RNOW["conversation"][:1], "rewards": ["x"], "docker": "local/shop", "variables": {"a": 1}},
+            "/messages: no assistant message: prompts belong into data/seed/",
+        ),
+        (
+            {"messages": RNOW["conversation"], "tools": ["price"]},
+            "/tools: names, where a conversation has schemas; without `tools` they are those of tools.py",
         ),
         ({"text": "hi"}, "/: no messages, so this is no conversation"),
     ],

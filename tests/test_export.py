@@ -13,6 +13,9 @@ from rollout_records import call, rollout
 from distill.dataset import convert
 from distill.dataset.export import NotRepresentable, openai, sharegpt
 from distill.records import jsonl
+from distill.student.render import as_templates_want, render, tools_as_served
+from distill.student.template import compile_template
+from distill.student.tokenizer import load_tokenizer, read_tokenizer, template_file
 from distill.tools import python_source
 
 # Of FineTuneChatRequestInput in OpenAI's API reference: which keys there are, and that nothing else may be there.
@@ -155,7 +158,19 @@ def test_sharegpt_readers_take_every_row_and_what_cannot_be_said_is_counted(expo
     assert len(lines) == 8 and said.count("1 rows left out: ") == 2
     [named] = json.loads((project / "exports/dataset_info.json").read_text()).values()
     assert named["file_name"] == "sharegpt.jsonl" and set(named["columns"].values()) == set(lines[0])
+    assert "warning" not in said, "two of ten are not many"
     assert "weight 0" in said and "beside a tool call" in said and "1 rows without the teacher's thoughts" in said
+
+
+def test_many_rows_that_are_left_out_are_said_loudly(exported):
+    given = rows()
+    for row in given[:4]:
+        row["messages"][2]["weight"] = 0
+    lines, said = exported("sharegpt", given, "sharegpt.jsonl")
+    assert len(lines) == 5 and said.splitlines()[-1] == (
+        "export: warning: 5 of 10 rows are NOT in there, for the reasons above; FORMAT=tokens keeps them for any trainer, "
+        "FORMAT=openai for those that read `weight`"
+    )
 
 
 @pytest.mark.parametrize("change", [
@@ -179,6 +194,9 @@ def test_a_hugging_face_dataset_gives_the_rows_back_and_has_a_card(exported, pro
     loaded = datasets.load_dataset(str(project / "exports" / "hf"), cache_dir=str(project / "cache"), split="train")
     for got, row in zip(loaded, rows(), strict=True):
         said = [{key: value for key, value in message.items() if value is not None} for message in got["messages"]]
+        for message in said:
+            for one in message.get("tool_calls", []):
+                one["function"]["arguments"] = json.dumps(one["function"]["arguments"])
         assert said == row["messages"]
         assert {key: json.loads(got[key]) for key in ("tools", "metadata", "outcome")} == {
             key: row[key] for key in ("tools", "metadata", "outcome")
@@ -216,7 +234,7 @@ def test_trl_prepares_our_rows_and_their_tools(exported, project):
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=plain, eos_token="<end>", pad_token="<end>")
     tokenizer.chat_template = (
         "{{ tools | tojson }}{% for m in messages %}{{ m.role }}:{{ m.content }}"
-        "{% for c in m.tool_calls or [] %}{{ c.function.name }}{{ c.function.arguments }}{% endfor %}<end>{% endfor %}"
+        "{% for c in m.tool_calls or [] %}{{ c.function.name }}{{ c.function.arguments | tojson }}{% endfor %}<end>{% endfor %}"
     )
     sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
     model = LlamaForCausalLM(LlamaConfig(vocab_size=len(letters), **sizes))
@@ -225,6 +243,78 @@ def test_trl_prepares_our_rows_and_their_tools(exported, project):
     assert len(trainer.train_dataset) == 9
     text = "".join(tokenizer.convert_ids_to_tokens(trainer.train_dataset[0]["input_ids"]))
     assert '"name": "calculator"' in text and 'lookup_item{"sku": "D625"}' in text and "Answer: 88<end>" in text
+
+
+@pytest.mark.parametrize("family", ["smollm2", "qwen2.5-coder", "qwen3", "llama3", "gemma3"])
+def test_an_exported_row_is_rendered_as_ours(exported, project, family):
+    """transformers, with a bundled template, makes of a loaded row the very text that our trainer learns."""
+    datasets = pytest.importorskip("datasets")
+    from families import bundled, write_tokenizer
+    from transformers import AutoTokenizer
+
+    given = rows()
+    given[6]["messages"][2]["tool_calls"] = [call("a", "calculator", '{"a":1.5,   "b": 44.0}')]
+    given[7]["messages"][2]["tool_calls"] = [call("a", "lookup_item", '{"sku": "<é \\"D\\">", "of": {"x": [1, null]}}')]
+    given[8]["messages"][2] |= {"reasoning_content": "\nHm.\n", "content": "\nLet me see. "}
+    del given[8]["tools"][0]["function"]["description"]
+    exported("hf", given, "hf/data/train.jsonl")
+    loaded = datasets.load_dataset(str(project / "exports/hf"), cache_dir=str(project / "cache"), split="train")
+    folder = write_tokenizer(project / "student", family)
+    theirs, ours = AutoTokenizer.from_pretrained(folder), read_tokenizer(folder, bundled(family))
+    theirs.chat_template = bundled(family)
+    for got, row in zip(loaded, given, strict=True):
+        text = theirs.apply_chat_template(got["messages"], tools=json.loads(got["tools"]), tokenize=False)
+        assert text == ours.text(list(as_templates_want(row["messages"])), tools_as_served(row["tools"]), False)
+
+
+@pytest.mark.parametrize("family", ["smollm2", "qwen3", "llama3", "gemma3"])
+def test_a_template_takes_arguments_that_are_text(family):
+    """As rows in OpenAI's form have them, where another trainer gives them to the template unread."""
+    written = compile_template(template_file(family).read_text())
+    asked, turn = rows()[0]["messages"][1:3]
+    text = written(messages=[asked, turn], tools=None, add_generation_prompt=False)
+    assert '{"sku": "D625"}' in text and "\\" not in text
+
+
+def test_what_no_dataset_can_hold_is_left_out_of_it(exported):
+    given = rows()
+    given[0]["messages"][2]["tool_calls"][0]["function"]["arguments"] = '{"sku": '
+    given[1]["messages"][2]["tool_calls"][0]["function"]["arguments"] = f'{{"sku": {2**70}}}'
+    lines, said = exported("hf", given, "hf/data/train.jsonl")
+    assert len(lines) == 8
+    assert "not a JSON object" in said and "more than 64 bits" in said and "warning" not in said
+
+
+def test_any_trainer_learns_from_the_tokens_what_ours_learns(exported, project, set_param):
+    """transformers' own Trainer takes the file as it is, and its labels are ours."""
+    datasets = pytest.importorskip("datasets")
+    from tiny_qwen3 import write_base
+    from transformers import AutoModelForCausalLM, AutoTokenizer, DataCollatorForSeq2Seq, Trainer, TrainingArguments
+
+    base = write_base(project / "base")
+    set_param("student.path", str(base))
+    set_param("student.template", "qwen3")
+    set_param("student.max_length", 4000)
+    lines, said = exported("tokens", rows(), "tokens.jsonl")
+    assert "10 sequences -> exports/tokens.jsonl" in said and "thoughts" not in said
+    ours = load_tokenizer(str(base), "qwen3")
+    for line, row in zip(lines, rows(), strict=True):
+        [sequence] = render(row, ours)
+        assert (line["input_ids"], line["labels"]) == (sequence.input_ids, sequence.labels)
+        assert line["attention_mask"] == [1] * len(sequence.input_ids)
+    loaded = datasets.load_dataset(
+        "json", data_files=str(project / "exports/tokens.jsonl"), cache_dir=str(project / "c")
+    )
+    options = TrainingArguments(str(project / "out"), report_to=[], use_cpu=True, max_steps=1, save_strategy="no")
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    collate = DataCollatorForSeq2Seq(tokenizer, padding=True)
+    model = AutoModelForCausalLM.from_pretrained(base)
+    trainer = Trainer(model, options, train_dataset=loaded["train"], data_collator=collate)
+    assert trainer.train().training_loss > 0
+    set_param("student.max_length", len(lines[0]["input_ids"]) - 1)
+    lines, said = exported("tokens", [*rows()[:1], rows()[4]], "tokens.jsonl")
+    assert len(lines) == 1 and "rows are never cut" in said and "warning: 1 of 2 rows are NOT in there" in said
 
 
 def test_nothing_exported_is_an_error(project, run_module):

@@ -24,6 +24,7 @@ def planted(count: int) -> list[dict[str, Any]]:
     """Rows with every kind of verdict: kept, rejected alone and as a copy, masked."""
     rows = [row(rollout(units)) for units in range(2, count + 2)]
     for number, bad in enumerate(rows):
+        bad["metadata"] = bad["metadata"] | {"kind": "abc"[number // 30 % 3], "number": number}
         if number % 7 == 3:
             bad["outcome"] |= {"correct": False, "answer": "41"}
         if number % 11 == 5:

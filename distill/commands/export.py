@@ -1,4 +1,4 @@
-"""`make export FORMAT=openai|sharegpt|hf`: data/train.jsonl for another trainer, under exports/."""
+"""`make export FORMAT=openai|sharegpt|hf|tokens`: data/train.jsonl for another trainer, under exports/."""
 
 import argparse
 from collections import Counter
@@ -6,18 +6,34 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from distill.dataset.export import NotRepresentable, huggingface, openai, sharegpt
+from distill.dataset.export import NotRepresentable, huggingface, openai, sharegpt, tokens
 from distill.dataset.export.card import card
 from distill.records import jsonl, stage
 from distill.records.atomic import replacing
 from distill.records.faults import InputError
 from distill.records.types import Params, Row
+from distill.student.tokenizer import load_tokenizer
 
 TRAIN = Path("data/train.jsonl")
 FOLDER = Path("exports")
-FILES = {"openai": FOLDER / "openai.jsonl", "sharegpt": FOLDER / "sharegpt.jsonl", "hf": FOLDER / "hf/data/train.jsonl"}
+FILES = {
+    "openai": FOLDER / "openai.jsonl",
+    "sharegpt": FOLDER / "sharegpt.jsonl",
+    "hf": FOLDER / "hf/data/train.jsonl",
+    "tokens": FOLDER / "tokens.jsonl",
+}
 FEWEST_FOR_OPENAI = 10
 """OpenAI refuses a file with fewer rows."""
+MOST_LEFT_OUT = 0.2
+"""Share of the rows above which it is said loudly that they are left out."""
+MOST_REASONS = 10
+KEPT_BY = {
+    "sharegpt": "; FORMAT=tokens keeps them for any trainer, FORMAT=openai for those that read `weight`",
+    "openai": "; FORMAT=tokens keeps them for any trainer",
+    "hf": "; FORMAT=openai keeps them as the teacher wrote them",
+}
+"""What holds the rows that a format leaves out."""
+Export = Callable[[Row], list[dict[str, Any]]]
 
 
 def main(params: Params) -> None:
@@ -25,9 +41,10 @@ def main(params: Params) -> None:
     parser = argparse.ArgumentParser(prog="python -m distill.commands.export", description=__doc__)
     parser.add_argument("format", choices=FILES)
     chosen = parser.parse_args().format
-    losses: Counter[str] = Counter()
-    count = _write(FILES[chosen], _exported(_exporter(chosen), losses, keeps_thoughts=chosen == "hf"))
-    for loss, rows in losses.most_common():
+    losses, left_out = Counter[str](), Counter[str]()
+    exported = _exported(_exporter(chosen, params), losses, left_out, keeps_thoughts=chosen in ("hf", "tokens"))
+    count = _write(FILES[chosen], exported)
+    for loss, rows in [*left_out.most_common(MOST_REASONS), *losses.most_common()]:
         print(f"export: {rows} rows {loss}")
     if not count:
         FILES[chosen].unlink()
@@ -40,14 +57,25 @@ def main(params: Params) -> None:
             file.write(jsonl.dumps(sharegpt.DATASET_INFO) + b"\n")
     if chosen == "openai" and count < FEWEST_FOR_OPENAI:
         print(f"export: OpenAI takes files of {FEWEST_FOR_OPENAI} rows or more")
-    print(f"export: {count} rows -> {FOLDER / 'hf' if chosen == 'hf' else FILES[chosen]}")
+    what = "sequences" if chosen == "tokens" else "rows"
+    print(f"export: {count} {what} -> {FOLDER / 'hf' if chosen == 'hf' else FILES[chosen]}")
+    rows, lost = sum(1 for _ in _rows()), left_out.total()
+    if lost > MOST_LEFT_OUT * rows:
+        print(
+            f"export: warning: {lost} of {rows} rows are NOT in there, for the reasons above{KEPT_BY.get(chosen, '')}"
+        )
 
 
-def _exporter(format_: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+def _exporter(format_: str, params: Params) -> Export:
     if format_ == "openai":
         parallel = any(openai.calls_in_parallel(row) for row in _rows())
-        return lambda row: openai.export(row, parallel)
-    return {"sharegpt": sharegpt.export, "hf": huggingface.export}[format_]
+        return lambda row: [openai.export(row, parallel)]
+    if format_ == "tokens":
+        student = params["student"]
+        tokenizer = load_tokenizer(student["path"], student["template"])
+        return lambda row: tokens.export(row, tokenizer, student["max_length"])
+    export = {"sharegpt": sharegpt.export, "hf": huggingface.export}[format_]
+    return lambda row: [export(row)]
 
 
 def _rows() -> Iterator[Row]:
@@ -57,14 +85,14 @@ def _rows() -> Iterator[Row]:
 
 
 def _exported(
-    export: Callable[[dict[str, Any]], dict[str, Any]], losses: Counter[str], keeps_thoughts: bool
+    export: Export, losses: Counter[str], left_out: Counter[str], keeps_thoughts: bool
 ) -> Iterator[dict[str, Any]]:
-    """The rows in the format; `losses` counts the rows of which it cannot represent all, or anything."""
+    """The rows in the format; `left_out` counts those that it cannot hold, `losses` those of which it leaves something out."""
     for row in _rows():
         try:
-            yield export(row)
+            yield from export(row)
         except NotRepresentable as reason:
-            losses[f"left out: {reason}"] += 1
+            left_out[f"left out: {reason}"] += 1
             continue
         if not keeps_thoughts and any(message.get("reasoning_content") for message in row["messages"]):
             losses["without the teacher's thoughts, for which there is no place"] += 1

@@ -1,5 +1,6 @@
 """Converts rollouts to training rows. Nothing is rejected here: what the filter goes by becomes an outcome column."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
 from distill import answers
@@ -7,6 +8,10 @@ from distill.records.faults import InputError
 from distill.records.spoken import begin, unlearned
 from distill.records.tool_error import TOOL_ERROR
 from distill.records.types import Rollout, Row, ToolSchema
+
+FOREIGN = ("row", "rnow")
+"""How the keys of imported rollouts begin (plain_rows.py, rnow.py); their file follows."""
+MOST_NAMED = 3
 
 
 def fate(rollout: Rollout, include_failed: bool) -> str:
@@ -65,37 +70,64 @@ def _lacks_tools(rollout: Rollout) -> bool:
     return is_foreign and any(message.get("tool_calls") for message in rollout["messages"])
 
 
+class Fates:
+    """What became of the rollouts: how many have each `fate`, why rollouts failed, and which of the imported ones."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.stops: Counter[str] = Counter()
+        """How many failed, by stop reason."""
+        self.imported: list[str] = []
+        """The first imported ones that failed, as `file:line (stop reason)`; the teacher's own are in its report."""
+        self._imported = 0
+
+    def add(self, rollout: Rollout, its_fate: str) -> None:
+        """Counts a rollout."""
+        self.counts[its_fate] += 1
+        if its_fate == "failed":
+            self.stops[rollout["stop_reason"]] += 1
+            origin, _, name = rollout["key"].partition("/")
+            self._imported += origin in FOREIGN
+            if origin in FOREIGN and len(self.imported) < MOST_NAMED:
+                self.imported.append(f"{name} ({rollout['stop_reason']})")
+
+    def told(self) -> list[str]:
+        """Why rollouts failed and which, as lines; none where none did."""
+        if not self.stops:
+            return []
+        reasons = ", ".join(f"{count} {stop}" for stop, count in sorted(self.stops.items()))
+        lines = [f"  {self.counts['failed']} failed ({reasons}); each one's `error` says why"]
+        if self.imported:
+            more = f" and {self._imported - MOST_NAMED} more" if self._imported > MOST_NAMED else ""
+            lines.append(f"  imported ones: {', '.join(self.imported)}{more}")
+        lines.append("  --include-failed (convert.include_failed) keeps them for the filter to check")
+        return lines
+
+
 def rows(
     rollouts: Iterable[Rollout],
     include_failed: bool,
-    fates: dict[str, int],
+    fates: Fates,
     own_tools: Callable[[], list[ToolSchema]] = list,
 ) -> Iterator[Row]:
-    """The rows of the rollouts that are converted, as `row` makes them; `fates` is counted up for every rollout.
+    """The rows of the rollouts that are converted, as `row` makes them; `fates` is told of every rollout.
 
     Raises InputError after the last rollout when none was converted, so that no empty file takes a full one's place.
     """
-    stops: dict[str, int] = {}
     for rollout in rollouts:
         its_fate = fate(rollout, include_failed)
-        fates[its_fate] = fates.get(its_fate, 0) + 1
-        if its_fate == "failed":
-            stops[rollout["stop_reason"]] = stops.get(rollout["stop_reason"], 0) + 1
+        fates.add(rollout, its_fate)
         if its_fate == "converted":
             yield row(rollout, own_tools)
-    if not fates.get("converted"):
-        raise InputError(_nothing_converted(fates, stops))
+    if not fates.counts["converted"]:
+        raise InputError(_nothing_converted(fates))
 
 
-def _nothing_converted(fates: dict[str, int], stops: dict[str, int]) -> str:
+def _nothing_converted(fates: Fates) -> str:
     """Why no rollout was converted, and what to do."""
-    if not sum(fates.values()):
+    if not fates.counts.total():
         return "nothing to convert: there is no rollout; `dvc repro teacher_rollouts` makes them"
-    lines = [f"nothing converted of {sum(fates.values())} rollouts"]
-    if fates.get("eval"):
-        lines.append(f'  {fates["eval"]} are held out and never trained on; give rows to learn from "split": "train"')
-    if stops:
-        reasons = ", ".join(f"{count} {stop}" for stop, count in sorted(stops.items()))
-        lines.append(f"  {fates['failed']} failed ({reasons}); each one's `error` says why")
-        lines.append("  try --include-failed (convert.include_failed) to keep them for the filter to check")
-    return "\n".join(lines)
+    lines = [f"nothing converted of {fates.counts.total()} rollouts"]
+    if held_out := fates.counts["eval"]:
+        lines.append(f'  {held_out} are held out and never trained on; give rows to learn from "split": "train"')
+    return "\n".join([*lines, *fates.told()])

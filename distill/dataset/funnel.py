@@ -57,7 +57,7 @@ def report(facts: Sequence[Facts], verdicts: Sequence[Verdict], filters: Mapping
 
 def csv(counts: Counts, unit: str) -> str:
     """A histogram as a CSV table for `dvc plots`, which would draw all lists of one JSON file as one."""
-    lines = [f"{number},{bin['rows']},{bin['kept']}" for number, bin in counts.items()]
+    lines = [f"{number},{found['rows']},{found['kept']}" for number, found in counts.items()]
     return "\n".join([f"{unit},rows,kept", *lines, ""])
 
 
@@ -141,5 +141,5 @@ def _histogram(facts: Sequence[Facts], kept: Sequence[Facts], of: Callable[[Fact
         width *= 2
     rows = Counter(value // width for value in values)
     kept_rows = Counter(value // width for row in kept if (value := of(row)) is not None)
-    bins = range(min(rows), max(rows) + 1)
-    return {str(bin * width): {"rows": rows[bin], "kept": kept_rows[bin]} for bin in bins}
+    places = range(min(rows), max(rows) + 1)
+    return {str(place * width): {"rows": rows[place], "kept": kept_rows[place]} for place in places}

@@ -38,13 +38,23 @@ def other_fault(value: Any) -> str | None:
     if not isinstance(value, dict) or "prompt_id" in value:
         return None
     if "messages" in value:
+        if isinstance(value["messages"], list) and (fault := prompt_fault(value)):
+            return fault
         unknown = ", ".join(sorted(set(value) - CONVERSATION_KEYS))
-        return f"/: a conversation has the keys messages, tools and metadata, not {unknown}: put that into metadata"
+        return (
+            f"/: a conversation has the keys messages, tools and metadata, not {unknown}: leave that out, or put it into "
+            "metadata"
+        )
     sharegpt = "; `conversations` of from and value have to become messages of role and content"
     return f"/: no messages, so this is no conversation{sharegpt if 'conversations' in value else ''}"
 
 
 def prompt_fault(value: dict[str, Any]) -> str | None:
-    """What is wrong with a conversation without an answer; None for one that has an assistant message."""
+    """What a conversation has of a prompt: no answer, or names for tools; None for a finished one."""
     roles = [message.get("role") for message in value["messages"] if isinstance(message, dict)]
-    return None if "assistant" in roles else "/messages: no assistant message: prompts belong into data/seed/"
+    if "assistant" not in roles:
+        return "/messages: no assistant message: prompts belong into data/seed/"
+    tools = value.get("tools")
+    if isinstance(tools, list) and any(isinstance(tool, str) for tool in tools):
+        return "/tools: names, where a conversation has schemas; without `tools` they are those of tools.py"
+    return None

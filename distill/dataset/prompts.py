@@ -34,7 +34,10 @@ def seed_rows(folder: Path | str, faults: Faults) -> list[tuple[str, dict[str, A
     rows: list[tuple[str, dict[str, Any]]] = []
     for path in sorted(path for path in Path(folder).glob("*") if not path.name.startswith(".")):
         if not path.name.endswith(SUFFIXES):
-            faults.add(f"{path}: not read: prompts are in files that end in {' or '.join(SUFFIXES)}, not in folders")
+            faults.add(
+                f"{path}: {'a folder' if path.is_dir() else 'not JSON Lines'}: prompts are in files of {folder}/ that end "
+                f"in {' or '.join(SUFFIXES)}, one JSON object a line; move it elsewhere, or convert it"
+            )
             continue
         with faults.collect():
             for number, row in jsonl.read_numbered(path, "prompt"):

@@ -63,9 +63,11 @@ def _stop_reason(value: dict[str, Any]) -> str:
         return "api_error"
     if value.get("truncated"):
         return "truncated"
-    last = value["conversation"][-1] if value["conversation"] else None
-    answered = isinstance(last, dict) and last.get("role") == "assistant" and not last.get("tool_calls")
-    return "final_answer" if answered else "max_turns"
+    last = value["conversation"][-1] if value["conversation"] else {}
+    role = last.get("role") if isinstance(last, dict) else None
+    if role == "user":
+        return "unanswered"
+    return "final_answer" if role == "assistant" and not last.get("tool_calls") else "max_turns"
 
 
 def _error(value: dict[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from distill.answers import judge
 from distill.answers.judge import Rulings
 from distill.dataset import filter
 from distill.dataset.facts import Facts
+from distill.dataset.row_groups import RowGroups
 from distill.dataset.verdict import KEEP, Row, Verdict
 from distill.records import jsonl, shards
 from distill.records.faults import InputError
@@ -29,6 +30,7 @@ class Checked(NamedTuple):
 
     rows: list[tuple[tuple[Any, ...], Verdict | None]]
     """The facts of each row and the verdict of the checks; None for KEEP."""
+    groups: RowGroups
     faults: list[str]
     """Why rows cannot be read, as `file:line: /pointer: message`."""
 
@@ -39,19 +41,23 @@ def prepare(params: Params, rulings: Rulings) -> Callable[[Shard], Checked]:
 
     def checked(shard: Shard) -> Checked:
         faults: list[str] = []
-        verdicts = filter.run_checks(judge.ruled(_valid(shard, faults), rulings), modes, context)
+        groups = RowGroups()
+        verdicts = filter.run_checks(judge.ruled(_valid(shard, faults, groups), rulings), modes, context)
         rows = [(tuple(facts), None if verdict is KEEP else verdict) for facts, verdict in verdicts]
         context.flush()
-        return Checked(rows, faults)
+        return Checked(rows, groups, faults)
 
     return checked
 
 
-def collected(shards: Iterable[Checked]) -> list[tuple[Facts, Verdict]]:
-    """The facts and verdicts of the rows of all shards. Raises InputError with the faults of all, up to a hundred."""
+def collected(shards: Iterable[Checked]) -> tuple[list[tuple[Facts, Verdict]], RowGroups]:
+    """The facts and verdicts of the rows of all shards, and their groups. Raises InputError with the faults of all, up
+    to a hundred."""
     rows: list[tuple[Facts, Verdict]] = []
+    groups = RowGroups()
     faults: list[str] = []
     for checked in shards:
+        groups.merge(checked.groups)
         faults += checked.faults
         if len(faults) > jsonl.MOST_FAULTS:
             raise InputError([*faults[: jsonl.MOST_FAULTS], jsonl.more_faults("data/converted.jsonl")])
@@ -59,7 +65,7 @@ def collected(shards: Iterable[Checked]) -> list[tuple[Facts, Verdict]]:
             rows += [(Facts.compact(facts), verdict or KEEP) for facts, verdict in checked.rows]
     if faults:
         raise InputError(faults)
-    return rows
+    return rows, groups
 
 
 def again(source: Iterable[Shard], rulings: Rulings) -> Iterator[Row]:
@@ -68,8 +74,8 @@ def again(source: Iterable[Shard], rulings: Rulings) -> Iterator[Row]:
     return judge.ruled(rows, rulings)
 
 
-def _valid(shard: Shard, faults: list[str]) -> Iterator[Row]:
-    """The valid rows of a shard; the faults of the others are added to `faults`."""
+def _valid(shard: Shard, faults: list[str], groups: RowGroups) -> Iterator[Row]:
+    """The valid rows of a shard, counted in `groups`; the faults of the others are added to `faults`."""
     for number, text in shards.texts(shard):
         row, row_faults = jsonl.parse(text, "row")
         if not row_faults and row["split"] != "train":
@@ -77,4 +83,5 @@ def _valid(shard: Shard, faults: list[str]) -> Iterator[Row]:
         if row_faults:
             faults += [f"{shard.path}:{number}: {fault}" for fault in row_faults]
         else:
+            groups.add(row)
             yield row

@@ -3,6 +3,7 @@
 from itertools import pairwise
 from typing import Any
 
+from distill.dataset import row_groups
 from distill.report import words
 
 MOST_POINTS = 400
@@ -22,6 +23,7 @@ def summary(report: dict[str, Any]) -> dict[str, Any]:
         "funnel": _funnel(report),
         **_checks(report["filter"]),
         "rows_by": _rows_by(report["filter"]),
+        "lost": row_groups.lost(report["filter"]) if report["filter"] else [],
         "curves": _curves(report["loss"], report["training"]),
         "cost_per_row": _cost_per_row(report),
         "tally": report["tally"],
@@ -75,7 +77,8 @@ def _checks(filtered: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
 
 def _rows_by(filtered: dict[str, Any] | None) -> dict[str, dict[str, dict[str, int]]]:
     """Title -> counts of the rows by a property; without properties that all rows share."""
-    tables = {title: filtered[name] for name, title in words.ROWS_BY.items()} if filtered else {}
+    filtered = filtered or {}
+    tables = {title: filtered.get(name, {}) for name, title in words.ROWS_BY.items()} | filtered.get("by_metadata", {})
     return {title: groups for title, groups in tables.items() if len(groups) > 1}
 
 

@@ -23,6 +23,7 @@ STOPS = {
     "api_error": "The model's API failed",
     "timeout": "Took too long",
     "context_full": "The context was full",
+    "unanswered": "Ends with the user",
 }
 CHECKS = {
     "finished": "Not finished",
@@ -69,6 +70,8 @@ PASSED = {
 ROWS_BY = {
     "by_source": "Source",
     "by_teacher": "Teacher",
+    "by_answer_type": "Type of answer",
+    "by_tool": "Tool called",
     "by_pass_rate": "Share of a prompt’s rows that are right",
     "by_turns": "Turns of the assistant, from",
     "by_length": "Tokens as the student reads them, from",

@@ -20,6 +20,9 @@ SIZES = [
     (100_000, "10K<n<100K"),
     (1_000_000, "100K<n<1M"),
     (10_000_000, "1M<n<10M"),
+    (100_000_000, "10M<n<100M"),
+    (1_000_000_000, "100M<n<1B"),
+    (10_000_000_000, "1B<n<10B"),
 ]
 """Rows below which a dataset has one of the hub's size categories."""
 MOST_TOOLS = 20
@@ -40,7 +43,7 @@ def card(train: Path, rows: Iterable[Row], params: Params) -> str:
         calls += row["outcome"]["tool_calls"]
         masked += any(message.get("weight") == 0 for message in row["messages"])
         tools.update(tool["function"]["name"] for tool in row["tools"])
-    size = next((name for most, name in SIZES if count < most), "n>10M")
+    size = next(name for most, name in SIZES if count < most)
     teacher_lines = "\n".join(f"| {name} | {number} |" for name, number in teachers.most_common())
     tool_list = ", ".join(f"`{name}` ({number})" for name, number in tools.most_common(MOST_TOOLS)) or "none"
     return f"""---
@@ -64,8 +67,8 @@ configs:
 
 Written by a teacher model and its tools, checked and filtered, for training a student on them (off-policy
 distillation). `messages` are in OpenAI's chat form; `tools`, `metadata` and `outcome` are JSON strings
-(`json.loads(row["tools"])`; TRL does it itself). An assistant message with `weight: 0` is context and not to be learned
-from: your trainer must mask it, TRL does not.
+(`json.loads(row["tools"])`; TRL does it itself). The arguments of calls are loaded as objects, by datasets 4.7 or newer. An
+assistant message with `weight: 0` is context and not to be learned from: your trainer must mask it, TRL does not.
 
 ## Counts
 

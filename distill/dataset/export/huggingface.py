@@ -1,13 +1,19 @@
 """Rows of a Hugging Face dataset, as `load_dataset` and TRL's SFTTrainer take them.
 
-`messages` stays a list. `tools`, `metadata` and `outcome` become JSON strings: their keys differ between rows, and
-Arrow would give every row the keys of all others. TRL parses `tools` itself.
+`messages` stays a list, as templates want it: what a template makes of it is what our own trainer learns. `tools`,
+`metadata`, `outcome` and the arguments of calls become JSON strings: their keys differ between rows, and Arrow would give
+every row the keys of all others. By FEATURES the arguments are objects again when the dataset is loaded, which is what
+templates are made for (of a string many would write the quoted form); TRL parses `tools` itself.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
+from distill.dataset.export import NotRepresentable
 from distill.records import jsonl
-from distill.records.types import Row
+from distill.records.types import Message, Row
+from distill.student.render import as_templates_want, tools_as_served
+from distill.student.template import Unrenderable
 
 AS_TEXT = ("tools", "metadata", "outcome")
 COLUMNS = {"prompt_id": "string", "rollout_id": "string", "sample": "int64", "split": "string", "teacher": "string"}
@@ -28,7 +34,7 @@ FEATURES: list[dict[str, Any]] = [
                     {"name": "type", "dtype": "string"},
                     {
                         "name": "function",
-                        "struct": [{"name": name, "dtype": "string"} for name in ("name", "arguments")],
+                        "struct": [{"name": "name", "dtype": "string"}, {"name": "arguments", "dtype": "json"}],
                     },
                 ],
             },
@@ -42,5 +48,19 @@ the first time (a call, a thought) makes `load_dataset` fail."""
 
 
 def export(row: Row) -> dict[str, Any]:
-    """The row as columns of plain types."""
-    return {key: jsonl.dumps(value).decode() if key in AS_TEXT else value for key, value in row.items()}
+    """The row as columns of plain types. Raises NotRepresentable."""
+    changed = {"messages": list(_messages(row)), "tools": tools_as_served(row["tools"]) or []}
+    return {key: jsonl.dumps(value).decode() if key in AS_TEXT else value for key, value in (row | changed).items()}
+
+
+def _messages(row: Row) -> Iterator[Message]:
+    """The messages as templates are given them, with their weights. Raises NotRepresentable."""
+    try:
+        for message, given in zip(as_templates_want(row["messages"]), row["messages"], strict=True):
+            for call in message.get("tool_calls", ()):
+                call["function"]["arguments"] = jsonl.dumps(call["function"]["arguments"]).decode()
+            yield message | ({"weight": given["weight"]} if given.get("weight") is not None else {})
+    except Unrenderable:
+        raise NotRepresentable("the arguments of a call are not a JSON object") from None
+    except TypeError:
+        raise NotRepresentable("a whole number in the arguments of a call has more than 64 bits") from None

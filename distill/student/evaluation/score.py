@@ -9,17 +9,16 @@ from typing import Any
 
 import orjson
 
-from distill.answers import types
+from distill.answers import groups
+from distill.answers.groups import ANSWER_TYPE
 from distill.records.spoken import spoken
-from distill.records.types import Message, Metadata, Prompt, Row
+from distill.records.types import Message, Prompt, Row
 
 Z95 = 1.959964
 """Quantile of the normal distribution for a 95 % interval."""
 NO_GAP = 0.025
 """Share of the samples without a gap from which its closed share has no interval."""
 RESAMPLES = 2000
-MOST_GROUPS = 8
-"""Values of a metadata key by which accuracies are still listed."""
 
 
 def score(records: list[dict[str, Any]], teacher: list[dict[str, Any]]) -> dict[str, Any]:
@@ -130,31 +129,30 @@ def by_metadata(prompts: list[Prompt], exams: dict[str, list[dict[str, Any]]]) -
     """Accuracy of each model by the type of answer, and by the values of every other metadata key that sorts the
     prompts into two to eight groups, over the prompts whose answers are known."""
     right = {who: {record["prompt_id"]: record["correct"] for record in records} for who, records in exams.items()}
-    table: dict[str, Any] = {}
-    prompts = [
-        prompt | {"metadata": prompt["metadata"] | _answer_type(prompt["metadata"])}
+    known = {
+        prompt["id"]: groups.of(prompt["metadata"])
         for prompt in prompts
         if all(correct.get(prompt["id"]) is not None for correct in right.values())
-    ]
-    for key in ["answer_type", *(key for key in _grouping_keys(prompts) if key != "answer_type")]:
-        groups: dict[str, list[str]] = {}
-        for prompt in prompts:
-            if prompt["metadata"].get(key) is not None:
-                groups.setdefault(str(prompt["metadata"][key]), []).append(prompt["id"])
-        if not groups:  # no answer of any prompt is known
-            continue
-        table[key] = {
-            value: {
-                "n": len(ids),
-                **{who: share(sum(right[who][identity] for identity in ids), len(ids)) for who in right},
-            }
-            for value, ids in sorted(groups.items())
+    }
+    found = groups.Groups()
+    for values in known.values():
+        found.add(values.items())
+    counted = {
+        key: values for key, values in found.counts.items() if values and (len(values) > 1 or key == ANSWER_TYPE)
+    }
+    return {
+        key: {
+            value: _rates(right, [place for place in known if known[place].get(key) == value])
+            for value in sorted(counted[key])
         }
-    return table
+        for key in sorted(counted, key=lambda key: (key != ANSWER_TYPE, key))
+    }
 
 
-def _answer_type(metadata: Metadata) -> dict[str, str]:
-    return {"answer_type": ", ".join(types(metadata))} if metadata.get("expected_answer") is not None else {}
+def _rates(right: dict[str, dict[str, Any]], prompts: list[str]) -> dict[str, Any]:
+    """How many prompts there are, and the accuracy of each model on them."""
+    count = len(prompts)
+    return {"n": count, **{who: share(sum(found[prompt] for prompt in prompts), count) for who, found in right.items()}}
 
 
 def shared_with_training(held_out: list[Prompt], rows: Iterable[Row]) -> dict[str, float | None]:
@@ -163,7 +161,7 @@ def shared_with_training(held_out: list[Prompt], rows: Iterable[Row]) -> dict[st
     A list counts as shared when any of its items is. `prompt` is the share of prompts whose messages, word for word, are
     the beginning of a row.
     """
-    keys = sorted({key for prompt in held_out for key in prompt["metadata"] if _is_of_the_task(key)})
+    keys = sorted({key for prompt in held_out for key in prompt["metadata"] if groups.is_of_the_task(key)})
     lengths = {len(prompt["messages"]) for prompt in held_out}
     seen: dict[str, set[bytes]] = {key: set() for key in keys}
     begun: set[bytes] = set()
@@ -187,19 +185,6 @@ def _share_seen(values: list[set[bytes]], seen: set[bytes]) -> float | None:
 def _values(prompt: Prompt, key: str) -> set[bytes]:
     value = prompt["metadata"].get(key)
     return {orjson.dumps(item) for item in (value if isinstance(value, list) else [] if value is None else [value])}
-
-
-def _grouping_keys(prompts: list[Prompt]) -> list[str]:
-    values: dict[str, set[str]] = {}
-    for prompt in prompts:
-        for key, value in prompt["metadata"].items():
-            values.setdefault(key, set()).add(str(value))
-    return sorted(key for key, seen in values.items() if 2 <= len(seen) <= MOST_GROUPS and _is_of_the_task(key))
-
-
-def _is_of_the_task(key: str) -> bool:
-    """Whether a metadata key says something about the prompt; the others say what its answer is compared with, and how."""
-    return key == "answer_type" or not key.startswith(("expected_answer", "answer_"))
 
 
 def _calls(record: dict[str, Any]) -> list[tuple[str, Any]]:

@@ -41,11 +41,7 @@ def prepare(rows: Iterable[tuple[int, Row]], source: str, tokenizer: Tokenizer, 
     rendered: dict[str, list[list[TokenSequence]]] = {}
     for line, row in rows:
         try:
-            sequences = render(row, tokenizer)
-            if fault := _fault(sequences, max_length):
-                faults.append(f"{source}:{line}: {fault}")
-            else:
-                rendered.setdefault(row["prompt_id"], []).append(sequences)
+            rendered.setdefault(row["prompt_id"], []).append(sequences(row, tokenizer, max_length))
         except Unrenderable as error:
             faults.append(f"{source}:{line}: {error}")
     if faults:
@@ -65,11 +61,15 @@ def prepare(rows: Iterable[tuple[int, Row]], source: str, tokenizer: Tokenizer, 
     )
 
 
-def _fault(sequences: list[TokenSequence], max_length: int) -> str | None:
-    """Why a rendered row cannot be trained on; None for one that can."""
-    if not any(label != IGNORED for sequence in sequences for label in sequence.labels):
-        return "/messages: nothing to learn from: no assistant turn, or weight 0 on all of them"
-    longest = max(len(sequence.input_ids) for sequence in sequences)
+def sequences(row: Row, tokenizer: Tokenizer, max_length: int) -> list[TokenSequence]:
+    """The sequences of a row as they are trained on. Raises Unrenderable, also for a row that holds nothing to learn or
+    is longer than `max_length` tokens."""
+    rendered = render(row, tokenizer)
+    if not any(label != IGNORED for sequence in rendered for label in sequence.labels):
+        raise Unrenderable("/messages: nothing to learn from: no assistant turn, or weight 0 on all of them")
+    longest = max(len(sequence.input_ids) for sequence in rendered)
     if longest > max_length:
-        return f"/messages: {longest} tokens, more than student.max_length = {max_length}; rows are never cut"
-    return None
+        raise Unrenderable(
+            f"/messages: {longest} tokens, more than student.max_length = {max_length}; rows are never cut"
+        )
+    return rendered
