@@ -288,3 +288,18 @@ def test_nothing_converted_is_an_error_that_says_why(project, run_stage):
     done = run_stage("convert")
     assert done.returncode == 1 and "rollouts/bad.json: not valid JSON" in done.stderr
     assert not output.exists()
+
+
+def test_conversations_alone_make_a_project(project, run_stage, run_module, set_param):
+    """No prompt, no key: nobody is asked, and the rows are there to train on."""
+    for path in (project / "data/seed").glob("*.jsonl"):
+        path.unlink()
+    set_param("model", "gpt-5.2")
+    assert "data/seed: no prompts; put" in run_stage("prompts").stderr
+    talk = [{"role": "user", "content": "1 + 1?"}, {"role": "assistant", "content": "2"}]
+    (project / "data/imported/mine.jsonl").write_text(json.dumps({"messages": talk}) + "\n")
+    for stage in ("prompts", "teacher_rollouts", "convert"):
+        done = run_stage(stage)
+        assert done.returncode == 0, done.stderr
+    assert [one["messages"] for one in jsonl.read(project / "data/converted.jsonl", "row")] == [talk]
+    assert "valid: 0 prompts" in run_module("distill.commands.validate").stdout

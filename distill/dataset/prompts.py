@@ -29,7 +29,8 @@ def read_seed(folder: Path | str) -> list[tuple[str, dict[str, Any]]]:
 
 def seed_rows(folder: Path | str, faults: Faults) -> list[tuple[str, dict[str, Any]]]:
     """The valid rows of all files of a folder, in the order of the file names, each with its `file:line`; hidden files are
-    skipped. Adds to `faults` those of invalid rows, of files that are not JSON Lines, and of a folder without rows.
+    skipped. Adds to `faults` those of invalid rows, of files that are not JSON Lines, and of a folder without rows where
+    the folder `imported` beside it is empty, too.
     """
     rows: list[tuple[str, dict[str, Any]]] = []
     for path in sorted(path for path in Path(folder).glob("*") if not path.name.startswith(".")):
@@ -42,9 +43,17 @@ def seed_rows(folder: Path | str, faults: Faults) -> list[tuple[str, dict[str, A
         with faults.collect():
             for number, row in jsonl.read_numbered(path, "prompt"):
                 rows.append((f"{path}:{number}", row))
-    if not rows and not faults:
-        faults.add(f'{folder}: no prompts; put at least one row {{"messages": [...]}} into {folder}/*.jsonl')
+    if not rows and not faults and not _has_files(Path(folder).with_name("imported")):
+        faults.add(
+            f'{folder}: no prompts; put at least one row {{"messages": [...]}} into {folder}/*.jsonl, or finished '
+            f"conversations into {Path(folder).with_name('imported')}/"
+        )
     return rows
+
+
+def _has_files(folder: Path) -> bool:
+    """Whether a folder holds a file that is neither hidden nor DVC's own."""
+    return any(path.is_file() and path.suffix != ".dvc" and path.name[0] != "." for path in folder.rglob("*"))
 
 
 def merged(rows: list[tuple[str, dict[str, Any]]], prompts: list[Prompt]) -> list[str]:
