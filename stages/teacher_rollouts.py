@@ -10,7 +10,7 @@ import argparse
 
 import uvloop
 
-from distill.agent import rollout_files, setting
+from distill.agent import dvc_deps, rollout_files, setting
 from distill.agent.buy import buy
 from distill.agent.estimate import estimate
 from distill.agent.overrides import add_option, overridden
@@ -54,6 +54,8 @@ def _write(chosen: Chosen, params: Params, lists: ToolLists) -> None:
     jsonl.write_json("reports/rollouts.json", report, "rollouts_report")
     jsonl.write_json(COMMITTED, lists.used, "tool_lists")
     print(f"teacher_rollouts: {table(report)}")
+    if warning := dvc_deps.unknown_to_dvc():
+        print(warning)
 
 
 def _options() -> argparse.Namespace:

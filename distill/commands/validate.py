@@ -5,7 +5,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 
 from distill import checks as own_checks
-from distill.agent import dvc_files
+from distill.agent import dvc_deps, dvc_files
 from distill.agent.tools_version import tools_version
 from distill.dataset import rollouts
 from distill.dataset.checks import calls, final_answer, paired
@@ -28,12 +27,8 @@ from distill.student.tokenizer import template_file
 from distill.teacher.demonstrations import read_demonstrations
 from distill.teacher.store import Store
 from distill.tools import mcp_server, python_source, toolbox
-from distill.tools.sandbox import dockerfile
-from distill.tools.sandbox.name import dockerfile as dockerfile_name
 from distill.tools.tool_lists import ToolLists, committed_lists
 
-WITH_TOOLS = ("teacher_rollouts", "evaluate")
-"""The stages that call tools."""
 MOST_WARNINGS = 3
 
 
@@ -69,7 +64,8 @@ def check_prompts() -> str:
         faults,
         lambda: prepare(rows, chosen["prompts"]["eval_fraction"], has_judge=chosen["judge"]["model"] is not None),
         lambda: _check_tools(tools, asked),
-        lambda: _known_to_dvc(_server_files(servers), WITH_TOOLS, "tools.mcp in params.yaml names"),
+        lambda: dvc_deps.check_servers(servers),
+        dvc_deps.check_tools,
     )
     faults.check()
     if all(prompt["split"] == "eval" for prompt in prompts) and not _imported():
@@ -112,41 +108,9 @@ def _check_tools(tools: toolbox.Toolbox, asked: list[Prompt]) -> None:
     """The rows can have their sandboxes and tools. MCP servers are not started: where one was never asked, no name can
     be judged."""
     tools.refuse(asked)
-    _check_sandbox_deps(asked)
+    dvc_deps.check_sandboxes(asked)
     with suppress(_NeverAsked):
         asyncio.run(tools.prepare(asked))
-
-
-def _server_files(servers: list[mcp_server.McpServer]) -> list[str]:
-    """The files of this project that the commands of servers name, also behind `-m` or `=`; none of hidden folders, where
-    environments are."""
-    files: list[Path] = []
-    for server in servers:
-        words = [server.command or "", *server.args]
-        modules = [f"{name.replace('.', '/')}.py" for before, name in pairwise(words) if before == "-m"]
-        files += [Path(word.rpartition("=")[2]) for word in words + modules]
-    own = (file for file in files if file.is_file() and not file.is_absolute())
-    return [str(file) for file in dict.fromkeys(own) if not any(part.startswith(".") for part in file.parts)]
-
-
-def _check_sandbox_deps(prompts: list[Prompt]) -> None:
-    """DVC knows of every file that a sandbox is made of, so that a changed one makes the stages run again."""
-    names = {dockerfile_name(prompt["docker"]): None for prompt in prompts if prompt.get("docker")}
-    files = {file: None for name in names if name for file in dockerfile.read(name, Path()).files}
-    _known_to_dvc(list(files), WITH_TOOLS, "a sandbox is made of")
-
-
-def _known_to_dvc(files: list[str], stages: tuple[str, ...], why: str) -> None:
-    """Raises InputError where dvc.yaml does not list a file among the deps of a stage: DVC would not see it change."""
-    text = Path("dvc.yaml").read_text(encoding="utf-8") if Path("dvc.yaml").is_file() else ""
-    faults = [
-        f"dvc.yaml: /stages/{stage}/deps: add {file}, which {why}: DVC would not see it change"
-        for stage in stages
-        for file in files
-        if not any(Path(file).is_relative_to(dep) for dep in dvc_files.dependencies(text, stage))
-    ]
-    if faults:
-        raise InputError(faults)
 
 
 def check_own_checks() -> str:
@@ -169,7 +133,7 @@ def check_demonstrations() -> str:
                 faults.add(f"{name}:{line}: {fault.detail}")
     with faults.collect():
         why = "teacher.demonstrations in params.yaml names"
-        _known_to_dvc([name] if name else [], ("teacher_rollouts",), why)
+        dvc_deps.check([name] if name else [], ("teacher_rollouts",), why)
     faults.check()
     return f"{count} messages of demonstrations"
 
@@ -188,7 +152,7 @@ def check_benchmarks() -> str:
     """The files of filter.decontaminate_against hold prompts, and DVC knows that the filter depends on them."""
     names = params.load()["filter"]["decontaminate_against"]
     exams = of_files(names)
-    _known_to_dvc(names, ("filter",), "filter.decontaminate_against in params.yaml names")
+    dvc_deps.check(names, ("filter",), "filter.decontaminate_against in params.yaml names")
     return f"{len(exams)} prompts of benchmarks"
 
 
