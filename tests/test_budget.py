@@ -292,13 +292,36 @@ def test_a_plan_tells_what_is_missing_and_asks_nothing(asks: Callable[..., Done]
     assert (project / "rollouts").exists() and not re.search("(?m)^  n: 10", (project / "params.yaml").read_text())
 
 
+def test_a_plan_without_stored_rollouts_goes_by_the_last_run_and_says_what_changed(
+    asks: Callable[..., Done], project: Path
+) -> None:
+    with serving(sums.adds) as books:
+        assert asks(books, teacher__n=4).returncode == 0
+        stored = asks(books, "--plan", "-S", "teacher.n=10").stdout
+        assert "since the last run" not in stored
+        tools = (project / "tools.py").read_text()
+        (project / "tools.py").write_text(tools.replace("Adds two numbers", "Adds numbers"))
+        said = asks(books, "--plan").stdout
+        assert "4 rollouts wanted, 0 of them in the store, 4 missing\n" in said
+        assert "since the last run changed: the tools; so its answers are not to the same questions\n" in said
+        assert "about 8 answers to buy, each with 11 tokens in (0 cached) and 7 out (as in the last run)" in said
+        (project / "tools.py").write_text(tools)
+        said = asks(books, "--plan", "-S", "teacher.max_output_tokens=49").stdout
+        assert "changed: the sampling;" in said
+        assert "(a guess, " in asks(books, "--plan", "-S", "model=other").stdout
+        seed = project / "data/seed/sums.jsonl"
+        seed.write_text(seed.read_text().replace("Add.", "Add numbers."))
+        assert Running(project, "prompts").wait().returncode == 0
+        assert "changed: the prompts;" in asks(books, "--plan").stdout
+
+
 def test_a_plan_for_this_machine_speaks_of_no_money() -> None:
     from distill.agent.estimate import estimate
     from distill.agent.plan import Missing, Plan, Typical
     from distill.teacher.prices import FREE
 
-    found = Plan(1, [Missing({}, 0, 0, 400)], Typical(2, 100, 0, 30), 1, 0, True)
-    said = estimate(found, {"model": "local/small"}, FREE, 128)
+    found = Plan(1, [Missing({}, 0, 0, 400)], Typical(2, 100, 0, 30), "as in 1 stored rollouts", 0, True)
+    said = estimate(found, {"model": "local/small"}, FREE, 128, [])
     assert "about 2 answers to buy" in said and said.endswith("they cost only time: this machine answers")
 
 
