@@ -9,6 +9,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+from distill.agent import dvc_deps
 from distill.agent.progress import Progress
 from distill.agent.selection import held_out
 from distill.agent.tools_version import tools_version
@@ -58,6 +59,8 @@ def main(params: Params) -> None:
     jsonl.write("reports/evaluation.jsonl", (record for records in exams.values() for record in records), "evaluated")
     jsonl.write_json("reports/evaluation.json", evaluation, "evaluation")
     print(table(evaluation))
+    if warning := dvc_deps.unknown_to_dvc():
+        print(warning)
 
 
 async def _evaluate(prompts: list[Prompt], params: Params) -> dict[str, list[dict[str, Any]]]:

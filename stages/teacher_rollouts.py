@@ -7,12 +7,14 @@ budget problem stops the run, and the next run goes on where it stopped. Refuses
 """
 
 import argparse
+from pathlib import Path
 
 import uvloop
 
-from distill.agent import rollout_files, setting
+from distill.agent import dvc_deps, rollout_files, setting
 from distill.agent.buy import buy
 from distill.agent.estimate import estimate
+from distill.agent.last_run import as_last_run, changed
 from distill.agent.overrides import add_option, overridden
 from distill.agent.plan import plan
 from distill.agent.selection import wanted
@@ -22,6 +24,7 @@ from distill.records.types import Params, Prompt, Rollout
 from distill.teacher.open_model import most_answer_tokens, price_of
 from distill.tools.tool_lists import COMMITTED, ToolLists
 
+FOLDER, REPORT = "rollouts", "reports/rollouts.json"
 Chosen = list[tuple[Prompt, int]]
 
 
@@ -38,13 +41,15 @@ def main(params: Params) -> None:
 
 async def _plan(chosen: Chosen, params: Params, lists: ToolLists) -> str:
     async with setting.opened(chosen, params, lists) as opened:
-        return estimate(await plan(chosen, opened), params, price_of(params), most_answer_tokens(params))
+        planned = as_last_run(await plan(chosen, opened), params["model"], Path(REPORT))
+        changes = changed(chosen, opened, Path(FOLDER))
+        return estimate(planned, params, price_of(params), most_answer_tokens(params), changes)
 
 
 def _write(chosen: Chosen, params: Params, lists: ToolLists) -> None:
     stage.forget_metrics()
     summary = Summary(params["model"])
-    with rollout_files.replacing("rollouts", len(chosen)) as folder:
+    with rollout_files.replacing(FOLDER, len(chosen)) as folder:
 
         def done(rollout: Rollout) -> None:
             folder.add(rollout)
@@ -52,9 +57,11 @@ def _write(chosen: Chosen, params: Params, lists: ToolLists) -> None:
 
         uvloop.run(buy(chosen, params, lists, done))
     report = summary.report()
-    jsonl.write_json("reports/rollouts.json", report, "rollouts_report")
+    jsonl.write_json(REPORT, report, "rollouts_report")
     jsonl.write_json(COMMITTED, lists.used, "tool_lists")
     print(f"teacher_rollouts: {table(report)}")
+    if warning := dvc_deps.unknown_to_dvc():
+        print(warning)
 
 
 def _options() -> argparse.Namespace:

@@ -14,7 +14,6 @@ import sums
 from stage_process import Done, Running, until
 from teacher_server import Asked, Books, calls, completion, refused, response, says, serving, text
 
-from distill.agent.progress import Progress
 from distill.records import jsonl
 from distill.teacher import chat, prices, tariff
 from distill.teacher.budget import Budget
@@ -293,13 +292,36 @@ def test_a_plan_tells_what_is_missing_and_asks_nothing(asks: Callable[..., Done]
     assert (project / "rollouts").exists() and not re.search("(?m)^  n: 10", (project / "params.yaml").read_text())
 
 
+def test_a_plan_without_stored_rollouts_goes_by_the_last_run_and_says_what_changed(
+    asks: Callable[..., Done], project: Path
+) -> None:
+    with serving(sums.adds) as books:
+        assert asks(books, teacher__n=4).returncode == 0
+        stored = asks(books, "--plan", "-S", "teacher.n=10").stdout
+        assert "since the last run" not in stored
+        tools = (project / "tools.py").read_text()
+        (project / "tools.py").write_text(tools.replace("Adds two numbers", "Adds numbers"))
+        said = asks(books, "--plan").stdout
+        assert "4 rollouts wanted, 0 of them in the store, 4 missing\n" in said
+        assert "since the last run changed: the tools; so its answers are not to the same questions\n" in said
+        assert "about 8 answers to buy, each with 11 tokens in (0 cached) and 7 out (as in the last run)" in said
+        (project / "tools.py").write_text(tools)
+        said = asks(books, "--plan", "-S", "teacher.max_output_tokens=49").stdout
+        assert "changed: the sampling;" in said
+        assert "(a guess, " in asks(books, "--plan", "-S", "model=other").stdout
+        seed = project / "data/seed/sums.jsonl"
+        seed.write_text(seed.read_text().replace("Add.", "Add numbers."))
+        assert Running(project, "prompts").wait().returncode == 0
+        assert "changed: the prompts;" in asks(books, "--plan").stdout
+
+
 def test_a_plan_for_this_machine_speaks_of_no_money() -> None:
     from distill.agent.estimate import estimate
     from distill.agent.plan import Missing, Plan, Typical
     from distill.teacher.prices import FREE
 
-    found = Plan(1, [Missing({}, 0, 0, 400)], Typical(2, 100, 0, 30), 1, 0, True)
-    said = estimate(found, {"model": "local/small"}, FREE, 128)
+    found = Plan(1, [Missing({}, 0, 0, 400)], Typical(2, 100, 0, 30), "as in 1 stored rollouts", 0, True)
+    said = estimate(found, {"model": "local/small"}, FREE, 128, [])
     assert "about 2 answers to buy" in said and said.endswith("they cost only time: this machine answers")
 
 
@@ -378,7 +400,7 @@ def test_progress_and_the_last_lines_tell_money_and_advice(asks: Callable[..., D
 
     with serving(teacher) as books:
         said = asks(books).stdout
-    assert re.search(r"10/10 done, 2 failed, \d+ tokens/s, \$0.\d+ spent of \$10, 0 of 64 in flight", said)
+    assert re.search(r"10/10 done, 2 failed, \d+ tokens/s, 23 answers, \$0.\d+ spent of \$10, 0 of 64 in flight", said)
     assert re.search(r"8 of 10 rollouts completed, .* tool calls \(6 failed\)", said)
     assert re.search(r"1  truncated +raise teacher.max_output_tokens", said)
     assert re.search(r"1  max_turns +see in rollouts/ what keeps", said)
@@ -453,24 +475,6 @@ def test_nothing_is_bought_that_a_full_disk_could_not_keep(tmp_path: Path, monke
         with pytest.raises(OSError, match=r"No space left on device: fewer than \d+ MB are free"):
             asyncio.run(ask(books.base_url))
         assert len(books.posts) == 1
-
-
-@pytest.mark.parametrize("more", ["", "$1 spent"])
-def test_a_progress_line_has_no_empty_field(more: str) -> None:
-    progress = Progress("teacher_rollouts", 4, lambda: more)
-    fields = progress.line(progress.started + 10).split(", ")
-    assert all(fields) and fields[2:] == ["0 tokens/s", *([more] if more else []), "10 s", "time left unknown"]
-
-
-def test_the_time_that_is_left_is_reckoned_from_what_was_made_in_this_run() -> None:
-    progress = Progress("teacher_rollouts", 1000, ready=900, tokens=lambda: 50)
-    record = {"status": "completed", "usage": {"output_tokens": 7}}
-    for _ in range(900):
-        progress.add(record)
-    assert progress.line(progress.started + 1).endswith("50 tokens/s, 1 s, time left unknown")
-    for _ in range(10):
-        progress.add(record)
-    assert progress.line(progress.started + 10).endswith("5 tokens/s, 10 s, 90 s left")
 
 
 def test_responses_are_priced_by_what_the_server_counted(asks: Callable[..., Done], project: Path) -> None:

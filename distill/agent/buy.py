@@ -45,12 +45,19 @@ async def _buy(chosen: list[tuple[Prompt, int]], setting: Setting, on_done: Call
         missing = (await plan(chosen, setting)).missing
     if missing:
         await setting.toolbox.ready([rollout.prompt for rollout in missing])
-    ready = len(chosen) - len(missing)
-    progress = Progress(NAME, len(chosen), lambda: money(teacher), ready, lambda: teacher.bought_tokens)
+    to_make = {(rollout.prompt["id"], rollout.sample) for rollout in missing}
+    progress = Progress(
+        NAME,
+        len(chosen),
+        more=lambda: money(teacher),
+        answers=lambda: teacher.bought,
+        tokens=lambda: teacher.bought_tokens,
+        stored=sum(rollout.bought for rollout in missing),
+    )
 
     def finish(rollout: Rollout) -> None:
         on_done(rollout)
-        progress.add(rollout)
+        progress.add(rollout, was_stored=(rollout["prompt_id"], rollout["sample"]) not in to_make)
 
     try:
         async with ticking(progress), stopping(teacher.halt):

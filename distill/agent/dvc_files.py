@@ -16,13 +16,22 @@ def dependencies(text: str, stage: str = STAGE) -> list[str]:
 
 def missing(text: str, root: Path) -> list[tuple[str, str]]:
     """(stage, dependency) for each dependency in a dvc.yaml that no stage makes and that is not in `root`."""
-    stages = yaml.load(text, Loader=LOADER)["stages"]
-    outputs = [Path(out) for stage in stages.values() for out in _paths(stage.get("outs"))]
+    made = outputs(text)
     return [
         (name, dep)
-        for name, stage in stages.items()
+        for name, stage in _stages(text).items()
         for dep in _paths(stage.get("deps"))
-        if not (root / dep).exists() and not any(Path(dep).is_relative_to(out) for out in outputs)
+        if not (root / dep).exists() and not any(Path(dep).is_relative_to(out) for out in made)
+    ]
+
+
+def outputs(text: str) -> list[str]:
+    """What the stages of a dvc.yaml make, metrics and plots included."""
+    return [
+        path
+        for stage in _stages(text).values()
+        for kind in ("outs", "metrics", "plots")
+        for path in _paths(stage.get(kind))
     ]
 
 
@@ -38,5 +47,9 @@ def _paths(listed: list[str | dict[str, Any]] | None) -> list[str]:
 
 
 def _stage(text: str, stage: str = STAGE) -> dict[str, Any]:
+    return _stages(text).get(stage) or {}
+
+
+def _stages(text: str) -> dict[str, Any]:
     content = yaml.load(text, Loader=LOADER) or {}
-    return (content.get("stages") or {}).get(stage) or {}
+    return content.get("stages") or {}

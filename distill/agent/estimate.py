@@ -7,23 +7,24 @@ from distill.teacher.prices import FREE, Prices, full_price_flex, is_openai
 TIERS = ("standard", "flex", "batch")
 
 
-def estimate(plan: Plan, params: Params, prices: Prices | None, max_output_tokens: int) -> str:
-    """The lines of `make plan`."""
+def estimate(plan: Plan, params: Params, prices: Prices | None, max_output_tokens: int, changed: list[str]) -> str:
+    """The lines of `make plan`; `changed`: what is known to differ from the last run, in words."""
     wanted = plan.finished + len(plan.missing)
     lines = [
         f"{params['model']}: {wanted} rollouts wanted, {plan.finished} of them in the store, {len(plan.missing)} missing"
     ]
     if not plan.missing:
         return f"{lines[0]}: nothing to buy"
+    if changed and not plan.finished:
+        lines.append(f"since the last run changed: {', '.join(changed)}; so its answers are not to the same questions")
     if plan.held_out:
         lines.append(
             f"{plan.held_out} of the wanted rollouts are of held-out prompts, the teacher's own exam (evaluate.n)"
         )
     typical = plan.typical
-    basis = f"as in {plan.measured_on} stored rollouts" if plan.measured_on else "a guess, as no rollout is stored yet"
     lines.append(
         f"about {plan.answers} answers to buy, each with {typical.input:.0f} tokens in ({typical.cached:.0f} cached) and "
-        f"{typical.output:.0f} out ({basis})"
+        f"{typical.output:.0f} out ({plan.basis})"
     )
     if prices == FREE:
         return "\n".join([*lines, "they cost only time: this machine answers"])

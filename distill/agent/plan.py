@@ -17,28 +17,29 @@ MOST_MEASURED = 200
 """Finished rollouts whose tokens count as typical."""
 GUESSED_TURNS, GUESSED_OUTPUT = 3, 600
 """Answers per rollout with tools, and tokens per answer, of a teacher without stored rollouts."""
+GUESS = "a guess, as no rollout is stored yet"
 
 
 class Missing(NamedTuple):
-    """A rollout that is not finished: how many of its answers are stored, and the bytes of its first request."""
+    """A rollout that is not finished: how many of its answers are stored, and the length of its first request in bytes."""
 
     prompt: Prompt
     sample: int
     bought: int
-    bytes: int
+    request_bytes: int
 
 
 class Plan(NamedTuple):
     """How many of the wanted rollouts are finished, and which are missing.
 
-    `typical` is the mean over `measured_on` finished rollouts, or a guess (0). `held_out`: how many of the wanted rollouts
-    belong to the teacher's own exam. `with_tools`: whether any prompt has tools.
+    `basis` says for people what `typical` is known from. `held_out`: how many of the wanted rollouts belong to the
+    teacher's own exam. `with_tools`: whether any prompt has tools.
     """
 
     finished: int
     missing: list[Missing]
     typical: "Typical"
-    measured_on: int
+    basis: str
     held_out: int
     with_tools: bool
 
@@ -62,11 +63,13 @@ class _NotStored(Exception):
 
 
 class _Replay(Turns):
-    """The stored turns of a rollout; asking or calling beyond them raises _NotStored."""
+    """The stored turns of a rollout; asking or calling beyond them raises _NotStored, which ends the agent loop."""
+
+    request_bytes = 0
 
     async def ask(self, messages: list[Message]) -> Answer:
         if not self.keys:
-            self.bytes = len(orjson.dumps(self.request(messages)))
+            self.request_bytes = len(orjson.dumps(self.request(messages)))
         if self.stored(messages) is None:
             raise _NotStored
         return await super().ask(messages)
@@ -91,14 +94,14 @@ async def plan(wanted: list[tuple[Prompt, int]], setting: Setting) -> Plan:
                     replay = _Replay(setting, prompt, sample, session)
                     await run(prompt["messages"], replay.ask, replay.call, setting.params["agent"]["max_turns"])
             except _NotStored:
-                missing.append(Missing(prompt, sample, len(replay.keys), replay.bytes))
+                missing.append(Missing(prompt, sample, len(replay.keys), replay.request_bytes))
                 continue
             answers = replay.all_keys
             index.add(key, answers)
         finished.append(answers)
-    typical, measured_on = _typical(finished, missing, setting)
+    typical, basis = _typical(finished, missing, setting)
     held_out = sum(prompt["split"] == "eval" for prompt, _ in wanted)
-    return Plan(len(finished), missing, typical, measured_on, held_out, _with_tools(wanted, setting))
+    return Plan(len(finished), missing, typical, basis, held_out, _with_tools(wanted, setting))
 
 
 def expected_usd(plan: Plan, prices: Prices, tier: str) -> float:
@@ -121,22 +124,23 @@ def worst_usd(plan: Plan, prices: Prices, tier: str, agent: dict[str, Any], max_
         has_tools = rollout.prompt.get("tools") != []
         growth = max_output_tokens + (agent["tool_output_chars"] // BYTES_PER_TOKEN if has_tools else 0)
         for turn in range(rollout.bought, agent["max_turns"]):
-            total += prices.max_cost(rollout.bytes // BYTES_PER_TOKEN + turn * growth, max_output_tokens, tier)
+            total += prices.max_cost(rollout.request_bytes // BYTES_PER_TOKEN + turn * growth, max_output_tokens, tier)
     return total
 
 
-def _typical(finished: list[list[str]], missing: list[Missing], setting: Setting) -> tuple[Typical, int]:
+def _typical(finished: list[list[str]], missing: list[Missing], setting: Setting) -> tuple[Typical, str]:
     measured = finished[:MOST_MEASURED]
     entries = [setting.teacher.store.get(key) for keys in measured for key in keys]
     usages = [answer["usage"] for answer in entries if answer]
     if not usages:
-        return _guessed(missing, setting), 0
+        return _guessed(missing, setting), GUESS
     mean = {
         name: sum(usage[name] for usage in usages) / len(usages)  # type: ignore[literal-required]
         for name in ("input_tokens", "cached_tokens", "output_tokens")
     }
     turns = len(usages) / len(measured)
-    return Typical(turns, mean["input_tokens"], mean["cached_tokens"], mean["output_tokens"]), len(measured)
+    typical = Typical(turns, mean["input_tokens"], mean["cached_tokens"], mean["output_tokens"])
+    return typical, f"as in {len(measured)} stored rollouts"
 
 
 def _with_tools(wanted: list[tuple[Prompt, int]], setting: Setting) -> bool:
@@ -146,5 +150,5 @@ def _with_tools(wanted: list[tuple[Prompt, int]], setting: Setting) -> bool:
 def _guessed(missing: list[Missing], setting: Setting) -> Typical:
     with_tools = _with_tools([(rollout.prompt, rollout.sample) for rollout in missing], setting)
     turns = min(GUESSED_TURNS if with_tools else 1, setting.params["agent"]["max_turns"])
-    first = sum(rollout.bytes for rollout in missing) / max(1, len(missing)) / BYTES_PER_TOKEN
+    first = sum(rollout.request_bytes for rollout in missing) / max(1, len(missing)) / BYTES_PER_TOKEN
     return Typical(turns, first + (turns - 1) / 2 * GUESSED_OUTPUT, 0.0, GUESSED_OUTPUT)

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+from distill.agent.speed import Speed
 from distill.records import terminal
 from distill.records.types import Rollout
 from distill.teacher.teacher import Teacher
@@ -19,8 +20,10 @@ LIVE_S = 0.2
 class Progress:
     """Prints `done/total` with speed and remaining time; `more` adds what only the caller knows (money, concurrency).
 
-    `ready`: how many of the total take no time, since they are stored. `tokens`: the tokens written in this run, where
-    the records also count earlier ones.
+    `answers`: the answers that the model has given in this run; without it only those of ended conversations are known.
+    `tokens`: what it has written in this run, where the records also count earlier runs. `stored`: answers that the
+    unfinished ones of the total have from earlier. Speed and remaining time are those of the latest answers, since the
+    first ones take longest on a machine that has yet to read the prompts.
 
     On a terminal one line is kept up to date; elsewhere a line is printed at most every ten seconds, or every minute
     while nothing ends.
@@ -31,27 +34,36 @@ class Progress:
         name: str,
         total: int,
         more: Callable[[], str] | None = None,
-        ready: int = 0,
+        answers: Callable[[], int] | None = None,
         tokens: Callable[[], int] | None = None,
+        stored: int = 0,
+        clock: Callable[[], float] = time.monotonic,
     ):
         self.name, self.total = name, total
         self.done = self.failed = self.tokens = 0
-        self._more, self._ready, self._written = more, ready, tokens or (lambda: self.tokens)
+        self._made = self._turns = 0
+        self._more, self._answers, self._stored, self._clock = more, answers, stored, clock
+        self._written = tokens or (lambda: self.tokens)
         self._live = terminal.is_live()
         self._line_open = False
         self._printed_done = -1
-        self.started = self._printed = time.monotonic()
+        self.started = self._printed = clock()
+        self._speed = Speed(self.started)
 
-    def add(self, record: Rollout) -> None:
-        """Counts one more record of a conversation that has ended."""
+    def add(self, record: Rollout, was_stored: bool = False) -> None:
+        """Counts one more record of a conversation that has ended; `was_stored`: before this run."""
         self.done += 1
         self.failed += record["status"] == "failed"
         self.tokens += record["usage"]["output_tokens"]
+        if not was_stored:
+            self._made += 1
+            self._turns += len(record["calls"]) if "calls" in record else record["turns"]
         self.tick()
 
     def tick(self) -> None:
         """Prints the line if it is time to."""
-        now = time.monotonic()
+        now = self._clock()
+        self._speed.note(now, self._asked(), self._written())
         pause = LIVE_S if self._live else QUIET_S if self.done == self._printed_done else EVERY_S
         if self.done == self.total or now - self._printed >= pause:
             self._printed, self._printed_done = now, self.done
@@ -82,13 +94,29 @@ class Progress:
         return ", ".join(parts)[:wide]
 
     def _parts(self, now: float) -> list[str]:
-        spent = max(now - self.started, 1e-9)
-        made_now, missing = max(0, self.done - self._ready), self.total - self.done
-        left = f"{_time(spent / max(made_now, 1) * missing)} left" if made_now or not missing else "time left unknown"
-        parts = [f"{self.done}/{self.total} done", f"{self.failed} failed", f"{self._written() / spent:.0f} tokens/s"]
+        answers, tokens = self._speed.per_second(now, self._asked(), self._written())
+        parts = [f"{self.done}/{self.total} done", f"{self.failed} failed", f"{tokens:.0f} tokens/s"]
+        if self._answers:
+            parts.append(_count(self._answers()))
         if self._more and (more := self._more()):
             parts.append(more)
-        return [*parts, _time(spent), left]
+        return [*parts, _time(now - self.started), self._left(answers)]
+
+    def _asked(self) -> int:
+        """The answers so far in this run."""
+        return self._answers() if self._answers else self._turns
+
+    def _left(self, answers_per_second: float) -> str:
+        missing = self.total - self.done
+        if missing and not (self._made and answers_per_second):
+            return "time left unknown"
+        under_way = self._stored + self._asked() - self._turns
+        to_ask = max(missing, self._turns / max(self._made, 1) * missing - under_way) if missing else 0
+        return f"{_time(to_ask / max(answers_per_second, 1e-9))} left"
+
+
+def _count(answers: int) -> str:
+    return f"{answers} answer{'' if answers == 1 else 's'}" if answers else "no answer yet"
 
 
 @asynccontextmanager

@@ -16,7 +16,7 @@ from distill.agent.progress import Progress, money, ticking
 from distill.answers.ruling import Ruling, no_answer, ruling
 from distill.records.faults import InputError
 from distill.records.ids import content_id
-from distill.records.types import Message, Metadata, Params, Row
+from distill.records.types import Message, Metadata, Params, Request, Row
 from distill.teacher import provider, rules
 from distill.teacher.errors import KINDS, ApiError, Fatal
 from distill.teacher.halt import Halt
@@ -112,20 +112,25 @@ async def _rulings(asked: list[Question], params: Params, stage: str) -> Rulings
     judge = Teacher(model, store, sampling(params), [], halt)
     found: Rulings = {}
     failed: dict[Question, ApiError] = {}
-    requests = (judge.request(_messages(question), [], _seed(question), []) for question in asked)
-    ready = sum(judge.stored_entry(request, sample=0) is not None for request in requests)
-    progress = Progress(f"{stage} judge", len(asked), lambda: money(judge), ready, lambda: judge.bought_tokens)
+    stored = {question for question in asked if judge.stored_entry(_request(judge, question), sample=0)}
+    progress = Progress(
+        f"{stage} judge",
+        len(asked),
+        more=lambda: money(judge),
+        answers=lambda: judge.bought,
+        tokens=lambda: judge.bought_tokens,
+    )
 
     async def one(question: Question) -> None:
         try:
             _, answer = await judge.ask(_messages(question), [], seed=_seed(question), sample=0, earlier=[])
             found[question] = ruling(answer["message"].get("content") or "")
-            progress.add({"status": "completed", "usage": answer["usage"]})
+            progress.add({"status": "completed", "usage": answer["usage"], "turns": 1}, was_stored=question in stored)
         except Fatal:
             raise
         except ApiError as error:
             failed[question] = error
-            progress.add({"status": "failed", "usage": {"output_tokens": 0}})
+            progress.add({"status": "failed", "usage": {"output_tokens": 0}, "turns": 0}, was_stored=question in stored)
 
     try:
         async with ticking(progress), stopping(halt):
@@ -164,6 +169,10 @@ def _advice(kind: str) -> str:
 def _is_final(error: ApiError, answers_others: bool) -> bool:
     """Where the server answered any other question, a refusal is about this one; rulings of the store count as answers."""
     return KINDS[error.kind].fate == "fail" or (error.kind == "all_refused" and answers_others)
+
+
+def _request(judge: Teacher, question: Question) -> Request:
+    return judge.request(_messages(question), [], _seed(question), [])
 
 
 def _messages(question: Question) -> list[Message]:

@@ -9,14 +9,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from distill.agent.rollout import run
 from distill.records import jsonl, params
 from distill.records.faults import InputError
-from distill.records.types import Message, Params, ToolCall
-from distill.student.render import as_said
+from distill.records.types import Message, Params
+from distill.student.serving.converse import converse
 from distill.student.serving.open_student import greedy, open_student
-from distill.teacher import request as requests
-from distill.teacher.answer import Answer
 from distill.teacher.errors import Fatal
 from distill.tools import toolbox
 
@@ -64,18 +61,9 @@ async def chat(settings: Params, base: bool) -> None:
     prompt = {"messages": messages, "metadata": {}, "source": "make chat", **usual_sandbox(PROMPTS)}
     try:
         async with toolbox.opened(settings, [prompt]) as tools, tools.open(prompt) as session:
-
-            async def ask(history: list[Message]) -> Answer:
-                session.start()
-                answer = await model.ask(requests.build(model.identity, history, session.schemas, sampling))
-                return {**answer, "message": as_said(answer["message"])}
-
-            async def call(tool_call: ToolCall) -> str:
-                return (await session.call(tool_call)).content
-
             while line := await asyncio.to_thread(_read_line):
                 history = [*messages, {"role": "user", "content": line}]
-                conversation = await run(history, ask, call, settings["agent"]["max_turns"])
+                conversation = await converse(history, model, sampling, session, settings["agent"]["max_turns"])
                 for message in conversation.messages[len(history) :]:
                     _show(message)
                 if conversation.status == "completed":

@@ -9,7 +9,7 @@ from typing import Any
 
 import uvloop
 
-from distill.agent import setting
+from distill.agent import dvc_deps, setting
 from distill.agent.buy import buy
 from distill.agent.overrides import add_option, overridden
 from distill.agent.selection import wanted
@@ -44,6 +44,8 @@ def main(params: Params) -> None:
     print("in the filter")
     for rollout in tried:
         print(f"  {rollout['id']}: {outlook(rollout, params, context)}")
+    if warning := dvc_deps.unknown_to_dvc():
+        print(warning)
 
 
 def to_try(chosen: list[tuple[Prompt, int]]) -> list[tuple[dict[str, Any], int]]:

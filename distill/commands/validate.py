@@ -5,7 +5,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 
 from distill import checks as own_checks
-from distill.agent import dvc_files
+from distill.agent import dvc_deps, dvc_files
 from distill.agent.tools_version import tools_version
 from distill.dataset import rollouts
 from distill.dataset.checks import calls, final_answer, paired
@@ -28,12 +27,8 @@ from distill.student.tokenizer import template_file
 from distill.teacher.demonstrations import read_demonstrations
 from distill.teacher.store import Store
 from distill.tools import mcp_server, python_source, toolbox
-from distill.tools.sandbox import dockerfile
-from distill.tools.sandbox.name import dockerfile as dockerfile_name
 from distill.tools.tool_lists import ToolLists, committed_lists
 
-WITH_TOOLS = ("teacher_rollouts", "evaluate")
-"""The stages that call tools."""
 MOST_WARNINGS = 3
 """About metadata that look like an expected answer; more are not printed."""
 
@@ -70,7 +65,8 @@ def check_prompts() -> str:
         faults,
         lambda: prepare(rows, settings["prompts"]["eval_fraction"], has_judge=settings["judge"]["model"] is not None),
         lambda: _check_tools(tools, seeds),
-        lambda: _check_deps(_server_files(servers), WITH_TOOLS, "tools.mcp in params.yaml names"),
+        lambda: dvc_deps.check_servers(servers),
+        dvc_deps.check_tools,
     )
     faults.check()
     if all(prompt["split"] == "eval" for prompt in prompts) and not _imported():
@@ -113,41 +109,9 @@ def _check_tools(tools: toolbox.Toolbox, prompts: list[Prompt]) -> None:
     """The prompts can have their sandboxes and tools. MCP servers are not started: if the list of one is not stored, names of
     tools are not checked."""
     tools.refuse(prompts)
-    _check_sandbox_deps(prompts)
+    dvc_deps.check_sandboxes(prompts)
     with suppress(_NotListed):
         asyncio.run(tools.prepare(prompts))
-
-
-def _server_files(servers: list[mcp_server.McpServer]) -> list[str]:
-    """The files of this project that the commands of servers name, also after `-m` or `=`, except in hidden folders, where
-    environments are."""
-    files: list[Path] = []
-    for server in servers:
-        words = [server.command or "", *server.args]
-        modules = [f"{name.replace('.', '/')}.py" for before, name in pairwise(words) if before == "-m"]
-        files += [Path(word.rpartition("=")[2]) for word in words + modules]
-    own = (file for file in files if file.is_file() and not file.is_absolute())
-    return [str(file) for file in dict.fromkeys(own) if not any(part.startswith(".") for part in file.parts)]
-
-
-def _check_sandbox_deps(prompts: list[Prompt]) -> None:
-    """dvc.yaml lists every file that a sandbox is made of, so that a changed one makes the stages run again."""
-    names = {dockerfile_name(prompt["docker"]): None for prompt in prompts if prompt.get("docker")}
-    files = {file: None for name in names if name for file in dockerfile.read(name, Path()).files}
-    _check_deps(list(files), WITH_TOOLS, "a sandbox is made of")
-
-
-def _check_deps(files: list[str], stages: tuple[str, ...], why: str) -> None:
-    """Raises InputError where dvc.yaml does not list a file among the deps of a stage: DVC would not see it change."""
-    text = Path("dvc.yaml").read_text(encoding="utf-8") if Path("dvc.yaml").is_file() else ""
-    faults = [
-        f"dvc.yaml: /stages/{stage}/deps: add {file}, which {why}: DVC would not see it change"
-        for stage in stages
-        for file in files
-        if not any(Path(file).is_relative_to(dep) for dep in dvc_files.dependencies(text, stage))
-    ]
-    if faults:
-        raise InputError(faults)
 
 
 def check_own_checks() -> str:
@@ -170,7 +134,7 @@ def check_demonstrations() -> str:
                 faults.add(f"{name}:{line}: {fault.detail}")
     with faults.collect():
         why = "teacher.demonstrations in params.yaml names"
-        _check_deps([name] if name else [], ("teacher_rollouts",), why)
+        dvc_deps.check([name] if name else [], ("teacher_rollouts",), why)
     faults.check()
     return f"{count} messages of demonstrations"
 
@@ -189,7 +153,7 @@ def check_benchmarks() -> str:
     """The files of filter.decontaminate_against hold prompts, and dvc.yaml lists them for the filter."""
     names = params.load()["filter"]["decontaminate_against"]
     benchmark_prompts = of_files(names)
-    _check_deps(names, ("filter",), "filter.decontaminate_against in params.yaml names")
+    dvc_deps.check(names, ("filter",), "filter.decontaminate_against in params.yaml names")
     return f"{len(benchmark_prompts)} prompts of benchmarks"
 
 

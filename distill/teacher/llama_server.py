@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from distill.records.cores import cores, spin_little
 from distill.records.faults import InputError
@@ -98,7 +98,8 @@ def serve(
         del server  # its destructor stops the threads and frees the model
 
 
-def _start(xllamacpp, params):
+def _start(xllamacpp: ModuleType, params: Any) -> Any:
+    """llama.cpp's server. Raises InputError with what it said where it does not start."""
     try:
         return xllamacpp.Server(params)
     except RuntimeError:

@@ -4,6 +4,7 @@ import inspect
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,7 +14,7 @@ from pydantic import ValidationError
 from distill.records import user_code
 from distill.records.faults import Faults
 from distill.records.types import Prompt
-from distill.tools import rnow
+from distill.tools import files_read, rnow
 from distill.tools.context import ToolContext
 from distill.tools.python_tool import MARKED, Marked, Tool, bare, build, is_function, place
 from distill.tools.source import Caller, Offer, ToolError
@@ -69,9 +70,9 @@ class _Calls:
             raise ToolError(f"the arguments do not fit: {'; '.join(map(_described, error.errors()))}") from None
         values |= {parameter: self._context() for parameter in tool.parameters.context}
         if inspect.iscoroutinefunction(tool.function):
-            return await self._loop.run(tool.function(**values))
-        result = await in_thread(tool.function, values)
-        return await self._loop.run(result) if inspect.isawaitable(result) else result
+            return await self._loop.run(files_read.watched_await(tool.function(**values)))
+        result = await in_thread(partial(files_read.watched_call, tool.function), values)
+        return await self._loop.run(files_read.watched_await(result)) if inspect.isawaitable(result) else result
 
     def _context(self) -> ToolContext:
         """A fresh one for each call: changes that a call made to it would be lost when a rollout is resumed."""
@@ -93,7 +94,7 @@ def load(path: Path | str) -> PythonTools:
     if not path.exists():
         return PythonTools(path.name, {})
     marked_before = len(MARKED)
-    with rnow.stand_in():
+    with rnow.stand_in(), files_read.watched():
         module = user_code.load(path, "project_tools")
     marked = [mark for mark in MARKED[marked_before:] if mark.file == str(path.absolute())]
     return PythonTools(path.name, _tools(module, marked))

@@ -4,15 +4,14 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from distill.agent.rollout import Conversation, retry_if_tools_lost, run
+from distill.agent.rollout import Conversation, retry_if_tools_lost
 from distill.answers import extract, grade, judge
 from distill.records.faults import InputError
 from distill.records.spoken import begin
-from distill.records.types import Message, Metadata, Params, Prompt, Rollout, Sampling, ToolCall, ToolSchema
+from distill.records.types import Message, Metadata, Params, Prompt, Rollout, Sampling, ToolSchema
 from distill.student import hub
-from distill.student.render import as_said
-from distill.teacher import request as requests
-from distill.teacher.answer import Answer, total
+from distill.student.serving.converse import converse
+from distill.teacher.answer import total
 from distill.teacher.errors import Fatal
 from distill.teacher.provider import Model
 from distill.tools.arguments import parse
@@ -35,26 +34,15 @@ async def evaluate(
     such an exam would say nothing about a student.
     """
     places = asyncio.Semaphore(model.max_concurrent)
-    any_answer = False
 
-    async def converse(prompt: Prompt) -> tuple[Conversation, list[ToolSchema]]:
+    async def attempt(prompt: Prompt) -> tuple[Conversation, list[ToolSchema]]:
         async with toolbox.open(prompt) as session:
-
-            async def ask(messages: list[Message]) -> Answer:
-                nonlocal any_answer
-                session.start()
-                answer = await model.ask(requests.build(model.identity, messages, session.schemas, sampling))
-                any_answer = True
-                return {**answer, "message": as_said(answer["message"])}
-
-            async def call(tool_call: ToolCall) -> str:
-                return (await session.call(tool_call)).content
-
-            return await run(prompt["messages"], ask, call, params["agent"]["max_turns"]), session.schemas
+            conversation = await converse(prompt["messages"], model, sampling, session, params["agent"]["max_turns"])
+            return conversation, session.schemas
 
     async def evaluate_prompt(prompt: Prompt) -> dict[str, Any]:
         async with places:
-            conversation, offered = await retry_if_tools_lost(lambda: converse(prompt))
+            conversation, offered = await retry_if_tools_lost(lambda: attempt(prompt))
         record = from_conversation(who, prompt, conversation, offered)
         on_done(record)
         return record
@@ -69,7 +57,7 @@ async def evaluate(
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
     errors = [record["error"]["message"] for record in records if record["error"]]
-    if errors and not any_answer:
+    if errors and not any(record["turns"] for record in records):
         raise _unreachable(who, errors[0], params)
     return records
 

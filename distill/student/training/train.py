@@ -95,7 +95,7 @@ def train(examples: Examples, base: Base, params: Params, folder: Path) -> Train
         _free(device)
 
 
-def _train(examples: Examples, base: Base, params: Params, folder: Path, device: str, fit: Fit, share: int) -> Trained:
+def _train(examples: Examples, base: Base, params: Params, folder: Path, device: str, fit: Fit, rows: int) -> Trained:
     quiet()
     from accelerate import PartialState
     from peft import LoraConfig
@@ -106,7 +106,7 @@ def _train(examples: Examples, base: Base, params: Params, folder: Path, device:
 
     forget_peak(device)  # that of an attempt which did not fit
     set_seed(params["seed"])
-    arguments = _arguments(examples, params, folder, device, fit, share)
+    arguments = _arguments(examples, params, folder, device, fit, rows)
     model = base_weights.load(base, params["qlora_rank"] is not None, device)
     refuse_untrained(model, base.directory, base.name, examples.train)
     student = trainer.build(
@@ -160,7 +160,8 @@ def _by_step(history: list[dict[str, Any]]) -> list[dict[str, float | None]]:
     ]
 
 
-def _arguments(examples: Examples, params: Params, folder: Path, device: str, fit: Fit, share: int) -> Any:
+def _arguments(examples: Examples, params: Params, folder: Path, device: str, fit: Fit, rows: int) -> Any:
+    """The trainer's settings. `rows`: of a batch that one process has."""
     from trl import SFTConfig
 
     steps = math.ceil(math.ceil(len(examples.train) / params["batch_size"]) * params["num_epochs"])
@@ -169,7 +170,7 @@ def _arguments(examples: Examples, params: Params, folder: Path, device: str, fi
         output_dir=str(folder),
         per_device_train_batch_size=fit.rows,
         per_device_eval_batch_size=fit.rows,
-        gradient_accumulation_steps=share // fit.rows,
+        gradient_accumulation_steps=rows // fit.rows,
         num_train_epochs=params["num_epochs"],
         learning_rate=params["learning_rate"],
         lr_scheduler_type="linear",

@@ -1,0 +1,25 @@
+"""A student in conversation: the teacher's agent loop, with the student's turns as it was trained to see them."""
+
+from distill.agent.rollout import Conversation, run
+from distill.records.types import Message, Sampling, ToolCall
+from distill.student.render import as_said
+from distill.teacher import request as requests
+from distill.teacher.answer import Answer
+from distill.teacher.provider import Model
+from distill.tools.session import Session
+
+
+async def converse(
+    messages: list[Message], model: Model, sampling: Sampling, session: Session, max_turns: int
+) -> Conversation:
+    """The conversation that begins with `messages`, with the tools of a session. Raises Fatal."""
+
+    async def ask(before: list[Message]) -> Answer:
+        session.start()
+        answer = await model.ask(requests.build(model.identity, before, session.schemas, sampling))
+        return {**answer, "message": as_said(answer["message"])}
+
+    async def call(made: ToolCall) -> str:
+        return (await session.call(made)).content
+
+    return await run(messages, ask, call, max_turns)

@@ -1,0 +1,91 @@
+"""The line that a person waits by: what it says of a run whose clock the test turns."""
+
+from typing import Any
+
+import pytest
+
+from distill.agent.progress import Progress
+
+
+class Run:
+    """A run of rollouts whose answers come when the test says so."""
+
+    def __init__(self, total: int, **more: Any):
+        self.now = self.answers = 0
+        self.progress = Progress(
+            "run", total, answers=lambda: self.answers, tokens=lambda: 20 * self.answers, clock=lambda: self.now, **more
+        )
+
+    def answer(self, after_s: int, count: int = 1) -> None:
+        """Waits, then the model has given `count` more answers."""
+        for _ in range(after_s):
+            self.now += 1
+            self.progress.tick()
+        self.answers += count
+        self.progress.tick()
+
+    def end(self, turns: int, was_stored: bool = False) -> None:
+        """A rollout ends."""
+        self.progress.add({"status": "completed", "usage": {"output_tokens": 7}, "calls": [{}] * turns}, was_stored)
+
+    @property
+    def line(self) -> str:
+        return self.progress.line(self.now)
+
+
+@pytest.mark.parametrize("more", ["", "$1 spent"])
+def test_a_line_has_no_empty_field(more: str) -> None:
+    progress = Progress("run", 4, lambda: more)
+    fields = progress.line(progress.started + 10).split(", ")
+    assert all(fields) and fields[2:] == ["0 tokens/s", *([more] if more else []), "10 s", "time left unknown"]
+
+
+def test_the_first_answers_are_counted_before_a_rollout_has_ended() -> None:
+    run = Run(64)
+    assert ", no answer yet, 0 s" in run.line
+    run.answer(after_s=150)
+    assert ", 1 answer, 2 min" in run.line
+    run.answer(after_s=10, count=3)
+    assert ", 4 answers, 2 min, time left unknown" in run.line
+
+
+def test_slow_first_answers_are_soon_forgotten() -> None:
+    """Four at a time, three answers each: the first four take three minutes, every further one two seconds."""
+    run = Run(64)
+    run.answer(after_s=180, count=4)
+    for done in range(1, 33):
+        for _ in range(3):
+            run.answer(after_s=2)
+        run.end(turns=3)
+        if done == 16:
+            assert run.line.endswith(", 4 min left")  # 48 rollouts, 3 answers each but for 4 under way, 2 s each: 280 s
+    assert ", 10 tokens/s, 100 answers, " in run.line
+
+
+def test_what_was_stored_takes_no_time_and_tells_nothing_of_the_rest() -> None:
+    run = Run(1000, stored=1)
+    run.now = 1
+    for _ in range(900):
+        run.end(turns=3, was_stored=True)
+    assert run.line.endswith("0 tokens/s, no answer yet, 1 s, time left unknown")
+    for _ in range(10):
+        run.answer(after_s=1, count=2)
+        run.end(turns=2)
+    # 90 are left with two answers each, of which one is stored; 20 came in 11 s.
+    assert run.line.endswith(", 20 answers, 11 s, 98 s left")
+
+
+def test_a_batch_whose_answers_come_all_at_once_is_not_taken_for_a_fast_model() -> None:
+    run = Run(100)
+    for _ in range(2):
+        run.answer(after_s=3600, count=100)
+    run.end(turns=3)
+    assert run.line.endswith("2 h 00 min, 60 min left")
+
+
+def test_an_exam_knows_the_answers_of_conversations_that_have_ended() -> None:
+    now = 0
+    progress = Progress("evaluate base", 10, clock=lambda: now)
+    for now in range(10, 60, 10):  # noqa: B007
+        progress.add({"status": "completed", "usage": {"output_tokens": 30}, "turns": 2})
+    assert progress.line(now) == "evaluate base: 5/10 done, 0 failed, 3 tokens/s, 50 s, 50 s left"
