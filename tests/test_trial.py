@@ -57,6 +57,28 @@ def test_different_prompts_are_tried_and_held_out_ones_only_where_there_are_no_o
         (train | {"id": "b"}, 0),
     ]
     assert to_try([(held_out, 0)]) == [(held_out, 0)]
+    assert to_try([]) == []
+
+
+@pytest.mark.parametrize(
+    "kind", [{"tools": []}, {"metadata": {"answer_type": "exact"}}, {"metadata": {"formula": "a"}}]
+)
+def test_prompts_of_different_kinds_are_tried(kind: dict[str, Any]) -> None:
+    prompt = {"split": "train", "tools": None, "metadata": {"answer_type": "number"}}
+    metadata = prompt["metadata"] | kind.get("metadata", {})  # type: ignore[operator]
+    other = prompt | kind | {"id": "c", "metadata": metadata}
+    alike = [(prompt | {"id": name}, 0) for name in "ab"]
+    assert to_try([*alike, (other, 0)]) == [alike[0], (other, 0)]
+
+
+def test_conversations_are_shown_without_lines_of_progress_between_them(tmp_path: Path) -> None:
+    project = sums.bare(tmp_path)
+    sums.make(project, 2)
+    assert Running(project, "prompts").wait().returncode == 0
+    with serving(sums.adds) as books:
+        sums.set_params(project, teacher__base_url=books.base_url)
+        said = Running(project, "distill.commands.trial").wait().stdout
+    assert said.count("── ") == 2 and "2/2 done" in said and "done" not in said[said.index("── ") :], said
 
 
 def test_nobody_who_reads_is_no_traceback(tmp_path: Path) -> None:

@@ -17,11 +17,9 @@ from distill.agent.transcript import transcript
 from distill.dataset import convert, filter
 from distill.dataset.checks.context import CheckContext
 from distill.records import jsonl, stage
-from distill.records.terminal import say
 from distill.records.types import Params, Prompt, Rollout
 from distill.teacher.errors import KINDS
 
-TRIED_PROMPTS = 2
 ANSWERS = {
     True: "its answer is right",
     False: "its answer is wrong",
@@ -35,11 +33,11 @@ def main(params: Params) -> None:
     chosen = to_try(wanted(list(jsonl.read("data/prompts.jsonl", "prepared_prompt")), params))
     tried: list[Rollout] = []
 
-    def show(rollout: Rollout) -> None:
-        say(transcript(rollout))
-        tried.append(rollout)
-
-    uvloop.run(buy(chosen, params, setting.remembered_lists(params), show))
+    try:
+        uvloop.run(buy(chosen, params, setting.remembered_lists(params), tried.append))
+    finally:
+        for rollout in tried:
+            print(transcript(rollout))
     context = filter.context(params)
     print("in the filter")
     for rollout in tried:
@@ -48,10 +46,18 @@ def main(params: Params) -> None:
         print(warning)
 
 
-def to_try(chosen: list[tuple[Prompt, int]]) -> list[tuple[dict[str, Any], int]]:
-    """The (prompt, sample) pairs to try: of different prompts, and of held-out ones only where there are no others."""
+def to_try(chosen: list[tuple[Prompt, int]]) -> list[tuple[Prompt, int]]:
+    """The two (prompt, sample) pairs to try: of different prompts, of different kinds where there are any, and of held-out
+    ones only where there are no others."""
     first_samples = [pair for pair in chosen if pair[1] == 0]
-    return ([pair for pair in first_samples if pair[0]["split"] == "train"] or first_samples)[:TRIED_PROMPTS]
+    able = [pair for pair in first_samples if pair[0]["split"] == "train"] or first_samples
+    return able[:1] + sorted(able[1:], key=lambda pair: _kind(pair[0]) == _kind(able[0][0]))[:1]
+
+
+def _kind(prompt: Prompt) -> tuple[Any, ...]:
+    """What tells kinds of prompts apart: their tools, sandbox and answers, and the fields of their metadata."""
+    metadata = prompt.get("metadata", {})
+    return prompt.get("tools"), prompt.get("docker"), metadata.get("answer_type"), set(metadata)
 
 
 def outlook(rollout: Rollout, params: Params, context: CheckContext) -> str:
