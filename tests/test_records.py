@@ -191,7 +191,7 @@ def test_yaml_is_version_1_2(text: str, value: object) -> None:
 def test_a_misspelt_param_names_the_right_one(project: Path, run_stage) -> None:  # type: ignore[no-untyped-def]
     path = project / "params.yaml"
     text = path.read_text().replace("learning_rate:", "learning_rat:")
-    path.write_text(re.sub("temperature: .*", "temperature: hot", text))
+    path.write_text(re.sub("temperature:.*", "temperature: hot", text))
     done = run_stage("prompts")
     assert done.returncode == 1
     assert "params.yaml: /student: unknown key 'learning_rat', did you mean 'learning_rate'?" in done.stderr
