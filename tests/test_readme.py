@@ -42,6 +42,7 @@ STEPS: list[tuple[str, str]] = [
     ("python -m stages.convert -o F --include-failed", r"-> F"),
     ("make render ROW=3", r"Answer: "),
     ("make export FORMAT=openai", r"exports/"),
+    ("make export FORMAT=tokens", r"sequences -> exports/"),
     ("make report", r"open reports/index.html"),
     ("dvc repro", r"Running stage 'sft_train'"),
     ("dvc repro -f -s evaluate", r"Running stage 'evaluate'"),

@@ -44,9 +44,7 @@ def find(path: str, weights: bool = True) -> Base:
     `weights=False` fetches no more of a hub model than its tokenizer. Raises InputError when there is no such base.
     """
     if path.startswith(LOCAL):
-        from distill.teacher.weights import gguf_path
-
-        return _from_gguf(path, gguf_path(path.removeprefix(LOCAL)), weights)
+        return _from_gguf(path, _embedded(path), weights)
     if path.endswith(".gguf") and Path(path).is_file():
         return _from_gguf(path, Path(path), weights)
     if Path(path).is_dir():
@@ -63,10 +61,10 @@ def find(path: str, weights: bool = True) -> Base:
 def check(path: str) -> None:
     """Raises InputError for a name that `find` would refuse, without fetching or converting anything."""
     if path.startswith(LOCAL):
-        from distill.teacher.weights import embedded, gguf_path
+        from distill.teacher.weights import embedded
 
         if path.removeprefix(LOCAL) not in embedded():
-            gguf_path(path)
+            _embedded(path)
     elif not (path.endswith(".gguf") and Path(path).is_file()) and not hub.names(path):
         find(path, weights=False)
 
@@ -86,6 +84,16 @@ def of_adapter(adapter: Path, path: str) -> Base:
 def name(path: str) -> str:
     """The name of a base in reports and adapters: of an absolute path only the last part, which is the same everywhere."""
     return Path(path).name if Path(path).is_absolute() else hub.without_revision(path)
+
+
+def _embedded(path: str) -> Path:
+    """The GGUF file of `local/<name>`, fetched on first use."""
+    from distill.teacher.weights import gguf_path
+
+    try:
+        return gguf_path(path)
+    except InputError as error:
+        raise InputError(f"params.yaml: /student/path: {fault}" for fault in error.faults) from None
 
 
 def _from_folder(path: str, folder: Path) -> Base:
