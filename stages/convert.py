@@ -32,7 +32,7 @@ def main(params: Params, arguments: Sequence[str] | None = None) -> None:
         f"convert: {count} rows of {fates.counts.total()} rollouts -> {options.output}; "
         f"left out: {fates.counts['failed']} failed, {fates.counts['eval']} held out for the evaluation"
     )
-    for line in fates.told():
+    for line in fates.failures():
         print(line)
 
 

@@ -337,6 +337,29 @@ def test_types_that_the_template_drops_are_named(template, lacks):
     assert (fault and fault.detail) == (lacks and f"/tools/0: the rendered prompt lacks the type of {lacks}")
 
 
+def nested(levels: int) -> dict:
+    schema: dict = {"type": "string"}
+    for _ in range(levels):
+        schema = {"type": "array", "items": schema}
+    return schema
+
+
+@pytest.mark.parametrize("levels", [30, 400, 990])
+@pytest.mark.parametrize("family", ["smollm2", "qwen3"])
+def test_a_hostile_schema_costs_its_row_at_most(family, levels):
+    """Definitions that name each other, which a template could follow without end, and one nested as deep as JSON goes."""
+    row = convert.row(rollout(2))
+    fields = {f"f{number}": {"$ref": f"#/$defs/B{number}"} for number in range(12)}
+    definitions = {f"B{number}": {"type": "object", "properties": fields} for number in range(12)}
+    properties = {"each": {"$ref": "#/$defs/B0"}, "deep": nested(levels)}
+    parameters = {"type": "object", "properties": properties, "$defs": definitions}
+    row["tools"] = [{"type": "function", "function": {"name": "f", "description": "", "parameters": parameters}}]
+    student = tokenizer(bundled(family))
+    found("tools_shown", row, unseen=lambda tools: unseen(tools, lambda some: offered(some, student)))
+    text = offered(row["tools"], student)
+    assert text is None or len(text) < 100_000
+
+
 MASKED = {
     "tool_errors": (failing(["error: no", "44"]), {2}, {"max_tool_errors": 0}),
     "loop": (failing(["44"] * 3), {6}, {}),

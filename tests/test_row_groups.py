@@ -5,12 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from report_project import write_project
 from rollout_records import call, rollout, tool
 
 from distill.answers.groups import MOST_VALUES, Groups
 from distill.dataset.convert import row
-from distill.dataset.row_groups import MOST_LOST, lost
+from distill.dataset.row_groups import MOST_LOST, RowGroups, lost
 from distill.records import jsonl
 from distill.report.gather import gather
 from distill.report.page import page
@@ -63,17 +64,51 @@ def test_few_lines_are_said_of_many_groups() -> None:
 def test_memory_does_not_grow_with_the_values() -> None:
     groups, half, other = Groups(), Groups(), Groups()
     for number in range(100_000):
-        pairs = [("n", number), ("kind", number % MOST_VALUES), (f"key {number}", 1), ("long", "x" * 999)]
+        pairs = [("n", number), ("kind", number % MOST_VALUES), ("long", "x" * 999)]
         groups.add(pairs)
-        (half if number < 50_000 else other).add(pairs[:2])
-    assert groups.counts["n"] is None and groups.counts["long"] is None and len(groups.counts) <= 200
+        (half if number < 50_000 else other).add(pairs)
+    assert groups.counts["n"] is None and groups.counts["long"] is None
     assert sum((groups.counts["kind"] or {}).values()) == 100_000
     half.merge(other)
-    assert half.counts == {key: groups.counts[key] for key in ("n", "kind")}
+    assert half.counts == groups.counts
     more = Groups()
     more.add([("kind", "one more")])
     half.merge(more)
     assert half.counts["kind"] is None
+
+
+@pytest.mark.parametrize("keys", [200, 201, 1000])
+def test_too_many_keys_are_no_groups_however_the_rows_are_cut(keys: int) -> None:
+    rows = [[("answer_type", "exact"), (f"key {number % (keys - 1)}", "a")] for number in range(3_000)]
+    whole, parts = Groups(), Groups()
+    for start in range(0, len(rows), 150):
+        part = Groups()
+        for pairs in rows[start : start + 150]:
+            whole.add(pairs)
+            part.add(pairs)
+        parts.merge(part)
+    assert whole.counts == parts.counts and whole.counts["answer_type"] == {"exact": 3_000}
+    assert len(whole.counts) == (200 if keys == 200 else 1)
+
+
+def test_no_group_keeps_fewer_rows_than_none() -> None:
+    """Two shards with more keys than are counted; the rows that are lost have one that the second shard would leave out."""
+
+    def with_key(number: int, value: str) -> dict[str, Any]:
+        return row(rollout(2)) | {"metadata": {f"key {number}": value, "expected_answer": 2}}
+
+    many = [with_key(number, value) for number in range(199) for value in "ab"]
+    more, gone = [with_key(number, "a") for number in range(199, 398)], [with_key(0, "a")] * 5
+    groups, lost_rows = RowGroups(), RowGroups()
+    for shard in (many, more + gone):
+        part = RowGroups()
+        for made in shard:
+            part.add(made)
+        groups.merge(part)
+    for made in gone:
+        lost_rows.add(made)
+    report = groups.report(lost_rows)
+    assert report["by_metadata"] == {} and report["by_answer_type"] == {"number": {"rows": 602, "kept": 597}}
 
 
 def test_the_page_names_lost_groups(tmp_path: Path) -> None:

@@ -287,3 +287,20 @@ ROOT_SCHEMA = {
 )
 def test_a_type_in_words(found: dict[str, Any], words: str) -> None:
     assert kind(found, ROOT_SCHEMA) == words
+
+
+def test_definitions_that_name_each_other_are_told_in_few_words() -> None:
+    """Twelve of them can be gone through in more than 12! ways; three steps of each are."""
+    fields = {f"f{number}": {"$ref": f"#/$defs/B{number}"} for number in range(12)}
+    root = {"$defs": {f"B{number}": {"type": "object", "properties": fields} for number in range(12)}}
+    words = kind({"$ref": "#/$defs/B0"}, root)
+    assert (
+        words.startswith("{f0: B0, f1: {f0: B0, f1: B1, f2: {f0: B0, f1: B1, f2: B2, f3: B3,") and len(words) < 20_000
+    )
+
+
+def test_a_schema_that_is_nested_without_end_is_cut() -> None:
+    nested: dict[str, Any] = {"type": "string"}
+    for _ in range(900):
+        nested = {"type": "array", "items": nested}
+    assert kind(nested, nested).endswith("list of anything")

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import sums
 from rollout_records import call, messages, rollout
 from stage_process import Running
-from teacher_server import serving
+from teacher_server import Books, serving
 
 from distill.commands.trial import outlook, to_try
 from distill.dataset.checks.context import CheckContext
@@ -71,31 +72,33 @@ def test_prompts_of_different_kinds_are_tried(kind: dict[str, Any]) -> None:
     assert to_try([*alike, (other, 0)]) == [alike[0], (other, 0)]
 
 
-def test_conversations_are_shown_without_lines_of_progress_between_them(tmp_path: Path) -> None:
+@pytest.fixture
+def two_prompts(tmp_path: Path) -> Iterator[tuple[Path, Books]]:
+    """A project with two prompts, and the server that it asks."""
     project = sums.bare(tmp_path)
     sums.make(project, 2)
     assert Running(project, "prompts").wait().returncode == 0
     with serving(sums.adds) as books:
         sums.set_params(project, teacher__base_url=books.base_url)
-        said = Running(project, "distill.commands.trial").wait().stdout
+        yield project, books
+
+
+def test_conversations_are_shown_without_lines_of_progress_between_them(two_prompts: tuple[Path, Books]) -> None:
+    said = Running(two_prompts[0], "distill.commands.trial").wait().stdout
     assert said.count("── ") == 2 and "2/2 done" in said and "done" not in said[said.index("── ") :], said
 
 
-def test_nobody_who_reads_is_no_traceback(tmp_path: Path) -> None:
+def test_nobody_who_reads_is_no_traceback(two_prompts: tuple[Path, Books]) -> None:
     """`make try | head`: what was asked is kept all the same."""
-    project = sums.bare(tmp_path)
-    sums.make(project, 2)
-    assert Running(project, "prompts").wait().returncode == 0
-    with serving(sums.adds) as books:
-        sums.set_params(project, teacher__base_url=books.base_url)
-        command = [sys.executable, "-m", "distill.commands.trial"]
-        environment = {**os.environ, "PYTHONPATH": str(sums.ROOT)}
-        for _ in range(2):
-            run = subprocess.Popen(
-                command, cwd=project, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-            )
-            assert run.stdout and run.stderr
-            run.stdout.close()
-            said = run.stderr.read()
-            assert (run.wait(), said) == (141, "")
-        assert max(books.times_paid.values()) == 1
+    project, books = two_prompts
+    command = [sys.executable, "-m", "distill.commands.trial"]
+    environment = {**os.environ, "PYTHONPATH": str(sums.ROOT)}
+    for _ in range(2):
+        run = subprocess.Popen(
+            command, cwd=project, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert run.stdout and run.stderr
+        run.stdout.close()
+        said = run.stderr.read()
+        assert (run.wait(), said) == (141, "")
+    assert max(books.times_paid.values()) == 1

@@ -35,7 +35,7 @@ def changed(chosen: list[tuple[Prompt, int]], setting: Setting, folder: Path) ->
     """What a question to the teacher has in it that differs from the last run's rollouts of the same model in `folder`,
     in words. Empty where nothing does or it is not known; at most 200 of them are looked at."""
     prompts = {prompt["id"]: prompt for prompt, _ in chosen}
-    looked_at = [rollout for rollout in islice(_rollouts(folder), MOST_READ)]
+    looked_at = list(islice(_rollouts(folder), MOST_READ))
     if any(rollout.get("model") != setting.params["model"] for rollout in looked_at):
         return []
     for rollout in looked_at:

@@ -12,7 +12,7 @@ MOST_VALUES = 8
 LONGEST = 200
 """Characters of a value that names a group, at most."""
 MOST_KEYS = 200
-"""Keys that are looked at, the first ones."""
+"""Where there are more, they are no groups, and none is counted but the types of answers."""
 ANSWER_TYPE = "answer_type"
 _NEW: dict[str, int] = {}
 
@@ -23,6 +23,7 @@ class Groups:
 
     def __init__(self, most: int = MOST_VALUES) -> None:
         self._most = most
+        self._too_many_keys = False
         self.counts: dict[str, dict[str, int] | None] = {}
         """Key -> value as text -> how often; None for a key with too many values, or one that is too long."""
 
@@ -41,21 +42,31 @@ class Groups:
 
     def merge(self, others: "Groups") -> None:
         """Adds what another one counted."""
+        if others._too_many_keys:
+            self._forget_keys()
         for key, values in others.counts.items():
-            if values is None:
+            if values is None and self._takes(key):
                 self.counts[key] = None
             for value, count in (values or {}).items():
                 self._put(key, value, count)
 
     def _put(self, key: str, value: str, count: int) -> None:
-        if key not in self.counts and len(self.counts) < MOST_KEYS:
-            self.counts[key] = {}
-        counts = self.counts.get(key)
+        counts = self.counts.setdefault(key, {}) if self._takes(key) else None
         if counts is None:
             return
         counts[value] = counts.get(value, 0) + count
         if len(counts) > (self._most if key != ANSWER_TYPE else MOST_KEYS) or len(value) > LONGEST:
             self.counts[key] = None
+
+    def _takes(self, key: str) -> bool:
+        """Whether the key is counted: the first one too many makes all but the types of answers be forgotten."""
+        if key not in self.counts and len(self.counts) == MOST_KEYS:
+            self._forget_keys()
+        return key == ANSWER_TYPE or not self._too_many_keys
+
+    def _forget_keys(self) -> None:
+        self._too_many_keys = True
+        self.counts = {key: counts for key, counts in self.counts.items() if key == ANSWER_TYPE}
 
 
 def pairs(metadata: Metadata) -> Iterator[tuple[str, Any]]:

@@ -1,7 +1,7 @@
 """`make report`: reports/index.html of whatever there is so far. The metrics of a whole run are the report stage's."""
 
 from distill.records import stage
-from stages.report import write_page
+from distill.report.write import write_page
 
 if __name__ == "__main__":
     with stage.ending():

@@ -91,7 +91,7 @@ class Fates:
             if origin in FOREIGN and len(self.imported) < MOST_NAMED:
                 self.imported.append(f"{name} ({rollout['stop_reason']})")
 
-    def told(self) -> list[str]:
+    def failures(self) -> list[str]:
         """Why rollouts failed and which, as lines; none where none did."""
         if not self.stops:
             return []
@@ -130,4 +130,4 @@ def _nothing_converted(fates: Fates) -> str:
     lines = [f"nothing converted of {fates.counts.total()} rollouts"]
     if held_out := fates.counts["eval"]:
         lines.append(f'  {held_out} are held out and never trained on; give rows to learn from "split": "train"')
-    return "\n".join([*lines, *fates.told()])
+    return "\n".join([*lines, *fates.failures()])

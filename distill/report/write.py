@@ -6,6 +6,15 @@ from distill.records.atomic import replacing
 from distill.report.gather import gather
 from distill.report.page import page
 
+PAGE = Path("reports/index.html")
+RESULTS = {
+    "teacher_rollouts": (Path("reports/rollouts.json"), "rollouts_report"),
+    "filter": (Path("reports/filter.json"), "filter_report"),
+    "sft_train": (Path("reports/training.json"), "training"),
+    "evaluate": (Path("reports/evaluation.json"), "evaluation"),
+}
+"""What a stage writes when it ends, and its schema. DVC takes it away when the stage begins again."""
+
 
 def write_report(root: Path, out: Path) -> None:
     """Writes the report of the project in `root` to the HTML file `out`: same records, same bytes.
@@ -15,3 +24,13 @@ def write_report(root: Path, out: Path) -> None:
     content = page(gather(Path(root)))
     with replacing(out) as file:
         file.write(content)
+
+
+def write_page() -> list[str]:
+    """Writes the report of the project that we are in; returns, and says, which stages did not run to the end."""
+    write_report(Path("."), PAGE)
+    print(f"report: open {PAGE} in a browser")
+    missing = [name for name, (path, _) in RESULTS.items() if not path.exists()]
+    if missing:
+        print(f"report: without {', '.join(missing)}, which did not run to the end; `make` goes on there")
+    return missing

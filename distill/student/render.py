@@ -92,7 +92,7 @@ def _turn(messages: list[dict], place: int, tools: list[dict] | None, tokenizer:
     try:
         prompt = tokenizer.text(messages[:place], tools, True)
         whole = tokenizer.text(messages[: place + 1], tools, False)
-    except (jinja2.TemplateError, TypeError) as error:
+    except (jinja2.TemplateError, TypeError, RecursionError) as error:
         raise Unrenderable(f"{where}: the chat template refuses: {error}") from None
     if not whole.startswith(prompt):
         raise Unrenderable(f"{where}: the chat template does not begin this turn as its generation prompt does")
@@ -116,7 +116,7 @@ def _text(tokenizer: Tokenizer, messages: list[dict], tools: list[dict] | None, 
     """The rendered text; None where the template refuses the messages."""
     try:
         return tokenizer.text(messages, tools, generation_prompt)
-    except (jinja2.TemplateError, TypeError):
+    except (jinja2.TemplateError, TypeError, RecursionError):
         return None
 
 

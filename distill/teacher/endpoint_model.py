@@ -192,10 +192,7 @@ class EndpointModel:
         elif self._at_openai:
             body["service_tier"] = "default"  # else the project's own setting decides, and it may be a dearer one
         if self.background:
-            body |= {
-                "background": True,
-                "store": True,
-            }  # without `store` it is deleted ten minutes after it is finished
+            body |= {"background": True, "store": True}  # else it is deleted ten minutes after it is finished
         return body
 
     async def _send(self, data: bytes, note: Note | None) -> Answer:

@@ -18,6 +18,8 @@ EVENTS = frozenset(("open", "sqlite3.connect"))
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 OWN_CODE = (("distill",), ("stages",))
 WRITTEN = -1
+MOST_NOTED = 10_000
+"""Files: a tool may write one for each of a million calls."""
 _opened: dict[str, int] = {}
 """By absolute path, the time of the last change when the file was first read; WRITTEN when a tool wrote it."""
 _watching: ContextVar[bool] = ContextVar("watching", default=False)
@@ -51,7 +53,7 @@ def files_read(root: Path) -> list[str]:
     """The files inside of `root` that were read so far, relative to it and in order. Without those in hidden folders or
     of an environment, the pipeline's own code, and what a tool made itself or somebody has changed since."""
     root = Path(os.path.abspath(root))
-    found = {_source(path) for path, changed in _opened.items() if _last_change(path) == changed}
+    found = {_source(path) for path, changed in _opened.copy().items() if _last_change(path) == changed}
     return sorted(name for path in found if (name := _inside(path, root)))
 
 
@@ -87,9 +89,12 @@ def _note(path: Any, mode: Any = None, flags: int = 0) -> None:
     try:
         name = os.fsdecode(path)
         absolute = os.path.abspath(name.removeprefix("file:").partition("?")[0] if name.startswith("file:") else name)
+        is_new = absolute not in _opened
+        if is_new and len(_opened) == MOST_NOTED:
+            return
         if flags & WRITES:
             _opened[absolute] = WRITTEN
-        elif absolute not in _opened:
+        elif is_new:
             _opened[absolute] = _last_change(absolute)
     except (OSError, TypeError, ValueError):
         pass

@@ -26,7 +26,10 @@ Path = tuple[str | int, ...]
 
 
 def check(row: Row, context: CheckContext) -> Fault | None:
-    faults = context.unseen(row["tools"]) if row["tools"] else []
+    try:
+        faults = context.unseen(row["tools"]) if row["tools"] else []
+    except RecursionError:
+        return Fault("the schema of a tool is nested too deeply", ("/tools",))
     return listed(faults) if faults else None
 
 
