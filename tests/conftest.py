@@ -13,6 +13,7 @@ import pytest
 from hypothesis import settings
 
 from distill.records.cores import spin_little
+from distill.records.locked import locked
 
 # A shell starts background jobs with SIGINT ignored, and children inherit that: Ctrl-C tests would then wait for ever.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -36,8 +37,12 @@ settings.register_profile("project", deadline=None, derandomize=True, database=N
 settings.load_profile("project")
 sys.path.insert(0, str(Path(__file__).parent))
 ROOT = Path(__file__).resolve().parents[1]
-LONGEST = ("test_readme", "test_train", "test_pipeline", "test_experiments", "test_train_machine", "test_sandbox")
-"""Files that take a minute and more: they go first, so that side by side with the others none is left over at the end."""
+LONGEST = [
+    "test_pipeline", "test_train", "test_readme", "test_sandbox", "test_llama_server", "test_mcp",
+    "test_experiments", "test_browser", "test_paid_in_dvc", "test_train_machine", "test_new", "test_validate",
+    "test_teacher_faults", "test_responses", "test_hub", "test_kinds_of_base",
+]  # fmt: skip
+"""Files that take longest: they go first, so that side by side with the others none is left over at the end."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -78,9 +83,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The folders of a tiny Qwen3 and of an adapter for it that knows one conversation."""
     import tiny_qwen3
 
-    place = tmp_path_factory.mktemp("qwen3")
-    base = tiny_qwen3.write_base(place / "base")
-    return base, tiny_qwen3.write_adapter(base, place / "adapter")
+    place = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # one for all workers
+        place = place.parent
+    base, adapter = place / "qwen3/base", place / "qwen3/adapter"
+    with locked(place / "qwen3.lock"):
+        if not adapter.exists():
+            tiny_qwen3.write_adapter(tiny_qwen3.write_base(base), adapter)
+    return base, adapter
 
 
 @pytest.fixture

@@ -6,27 +6,45 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 FORKED = multiprocessing.get_context("forkserver")
-FORKED.set_forkserver_preload(
-    [
-        "stage_process",
-        "stages.teacher_rollouts",
-        "stages.prompts",
-        "aiohttp",
-        "genai_prices.data",
-        "distill.teacher.endpoint_model",
-        "dvc.cli",
-        "dvc.repo.reproduce",
-        "dvc.repo.experiments.run",
-        "dvc.api",
-        "dvc.commands.repro",
-        "dvc.commands.experiments.run",
-        "dvc_data.index",
-    ]
-)
+PRELOAD = [
+    "stage_process",
+    "stages.teacher_rollouts",
+    "stages.prompts",
+    "stages.convert",
+    "stages.filter",
+    "aiohttp",
+    "genai_prices.data",
+    "distill.teacher.endpoint_model",
+    "dvc.cli",
+    "dvc.repo.reproduce",
+    "dvc.repo.experiments.run",
+    "dvc.api",
+    "dvc.commands.repro",
+    "dvc.commands.experiments.run",
+    "dvc_data.index",
+]
+FORKED.set_forkserver_preload(PRELOAD)
+
+
+@contextmanager
+def preloaded(modules: list[str]) -> Iterator[ForkServerContext]:
+    """Processes that start with other imports done. A Python process has one server that forks, and a server that runs
+    keeps what it has imported, so that it has to be another one."""
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]
+    FORKED.set_forkserver_preload(modules)
+    try:
+        yield FORKED
+    finally:
+        forkserver._forkserver._stop()  # type: ignore[attr-defined]
+        FORKED.set_forkserver_preload(PRELOAD)
 
 
 @dataclass

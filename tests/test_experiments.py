@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from stage_process import Done, Running
 
 from distill.records import params
 
@@ -32,11 +33,10 @@ for name, value in (("evaluation", evaluation), ("training", training), ("metric
 """
 
 
-@pytest.fixture
-def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
-    """Runs a command in a repository with one finished run, and gives what it said."""
-    folder = tmp_path / "project"
-    folder.mkdir()
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with one finished run."""
+    folder = tmp_path_factory.mktemp("finished")
     (folder / "schemas").symlink_to(ROOT / "schemas")
     for name in ("Makefile", "params.yaml", ".gitignore"):
         shutil.copy2(ROOT / name, folder)
@@ -52,6 +52,14 @@ def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
         "metrics": [{"reports/metrics.json": {"cache": False}}],
     }
     (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"all": stage}}))
+    for command in ("git init -q", "dvc init -q", "dvc config core.analytics false", "dvc repro -q", "git add -A"):
+        in_repository(folder, *command.split())
+    in_repository(folder, "git", "commit", "-qm", "start")
+    return folder
+
+
+def in_repository(folder: Path, *command: str) -> Done:
+    """How a command ended there."""
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
@@ -60,14 +68,22 @@ def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
         **{f"GIT_{who}_{what}": "test@example.com" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
     }
 
+    if command[0] == "dvc":
+        return Running(folder, *command, **environment).wait()
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture
+def experiment(finished: Path, tmp_path: Path) -> Callable[..., str]:
+    """Runs a command in a repository with one finished run, and gives what it said."""
+    folder = shutil.copytree(finished, tmp_path / "project", symlinks=True)
+
     def run(*command: str, fails: bool = False) -> str:
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        done = in_repository(folder, *command)
         assert bool(done.returncode) == fails, done.stdout + done.stderr
         return done.stdout + done.stderr
 
-    for command in ("git init -q", "dvc init -q", "dvc config core.analytics false", "dvc repro -q", "git add -A"):
-        run(*command.split())
-    run("git", "commit", "-qm", "start")
     run.folder = folder  # type: ignore[attr-defined]
     return run
 

@@ -215,7 +215,7 @@ def test_what_failed_and_may_pass_is_asked_again_as_the_run_says(clone: Reposito
     ill = [True]
 
     def teacher(asked: Asked) -> Any:
-        return (500, b"", {"retry-after": "0"}) if ill[0] and sums.number(asked.body) == 1 else sums.adds(asked)
+        return (500, b"", {"retry-after": "0.01"}) if ill[0] and sums.number(asked.body) == 1 else sums.adds(asked)
 
     with serving(teacher) as books:
         sums.set_params(clone.folder, teacher__base_url=books.base_url)

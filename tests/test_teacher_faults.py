@@ -58,7 +58,7 @@ def once(*faults: Any) -> Callable[[Asked], Any]:
 PASSING = {
     "429 with retry-after": refused(429, "rate_limit_exceeded", retry_after="0.05"),
     "429 with retry-after-ms": refused(429, "rate_limit_exceeded", retry_after_ms="50"),
-    "500": (500, b"oops", {"retry-after": "0"}),
+    "500": (500, b"oops", {"retry-after": "0.01"}),
     "503": refused(503, "server_is_overloaded", retry_after="0"),
     "truncated JSON": (200, b'{"choices": [', {}),
     "an error body with 200": {"error": {"message": "upstream"}},
@@ -127,7 +127,7 @@ def test_what_does_not_pass_fails_its_rollout_and_is_asked_again_by_the_next_run
     ill = [True]
 
     def teacher(asked: Asked) -> Any:
-        return (500, b"oops", {"retry-after": "0"}) if ill[0] and sums.number(asked.body) == 2 else sums.adds(asked)
+        return (500, b"oops", {"retry-after": "0.01"}) if ill[0] and sums.number(asked.body) == 2 else sums.adds(asked)
 
     with serving(teacher) as books:
         done = asks(books)

@@ -39,6 +39,14 @@ FILES = {
 }  # fmt: skip
 
 
+@pytest.fixture
+def stopped_early(run, references):
+    """What the stage writes for UNLIKE where it stops early, made once for all tests."""
+    if "early" not in references:
+        references["early"] = run("early", rows=UNLIKE, **STOPS_EARLY)
+    return references["early"]
+
+
 def test_equal_inputs_give_equal_bytes(uninterrupted, run, tmp_path):
     assert run("again") == uninterrupted
     names = {f"models/adapter/{name}" for name in FILES} | {"reports/loss.csv", "reports/training.json"}
@@ -50,16 +58,16 @@ def test_equal_inputs_give_equal_bytes(uninterrupted, run, tmp_path):
     assert uninterrupted["models/adapter/chat_template.jinja"] == TEMPLATE.read_bytes()
 
 
-def test_a_run_that_ended_while_its_adapter_was_written_stops_where_it_had_stopped(run, monkeypatch, capsys):
-    early = run("early", rows=UNLIKE, **STOPS_EARLY)
-
+def test_a_run_that_ended_while_its_adapter_was_written_stops_where_it_had_stopped(
+    stopped_early, run, monkeypatch, capsys
+):
     def full(*_: Any) -> None:
         raise InputError("the disk is full")
 
     with monkeypatch.context() as patched, pytest.raises(InputError, match="the disk is full"):
         patched.setattr(sft_train.adapter, "save", full)
         run("again", rows=UNLIKE, **STOPS_EARLY)
-    assert run("again", rows=UNLIKE, **STOPS_EARLY) == early
+    assert run("again", rows=UNLIKE, **STOPS_EARLY) == stopped_early
     assert "resuming after step" in capsys.readouterr().out
 
 
@@ -117,9 +125,10 @@ def test_it_learns_and_says_so(run, capsys):
 
 
 @pytest.mark.parametrize(("step", "changes"), [(1, {}), (4, {}), (STEPS, {}), (4, STOPS_EARLY)])
-def test_a_kill_costs_nothing(step, changes, children, run, params, tmp_path, cache, capfd):
-    rows = UNLIKE if changes else ROWS
-    uninterrupted = run("uninterrupted", rows, **changes)
+def test_a_kill_costs_nothing(
+    step, changes, uninterrupted, stopped_early, children, run, params, tmp_path, cache, capfd
+):
+    rows, expected = (UNLIKE, stopped_early) if changes else (ROWS, uninterrupted)
     place = folder(tmp_path / "killed", rows)
     reader, writer = children.Pipe(duplex=False)
     child = children.Process(target=in_child, args=(str(place), cache, params | changes, writer))
@@ -135,7 +144,7 @@ def test_a_kill_costs_nothing(step, changes, children, run, params, tmp_path, ca
     assert not (place / "models/adapter").exists()
     left = len(list((cache / "checkpoints").glob("*/checkpoint-*")))
     capfd.readouterr()
-    assert run("killed", rows, **changes) == uninterrupted
+    assert run("killed", rows, **changes) == expected
     assert ("resuming after step" in capfd.readouterr().out) == bool(left)
     assert not list((cache / "checkpoints").iterdir())
 

@@ -1,7 +1,6 @@
 """The training stage on a tiny student, in a folder of its own: what several test files stand on."""
 
 import json
-import multiprocessing
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -9,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from stage_process import preloaded
 from tiny_rows import row
 from tiny_student import write_gguf
 
 from distill.student.tokenizer import TEMPLATES
 from stages import sft_train
 
-__all__ = ["cache", "children", "converted", "gguf", "params", "run", "uninterrupted"]
+__all__ = ["cache", "children", "converted", "gguf", "params", "references", "run", "uninterrupted"]
 TEMPLATE = TEMPLATES / "smollm2.jinja"
 ROWS = [row(number) for number in range(17)]
 Bytes = dict[str, bytes]
@@ -58,9 +58,8 @@ def in_child(place: str, cache: Path, student: dict[str, Any], progress: Any) ->
 @pytest.fixture(scope="module")
 def children() -> Iterator[Any]:
     """Processes that start with the imports done."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["trl", "trl.trainer.sft_trainer", "peft", "datasets", "gguf", "stages.sft_train"])
-    yield context
+    with preloaded(["trl", "trl.trainer.sft_trainer", "peft", "datasets", "gguf", "stages.sft_train"]) as context:
+        yield context
 
 
 @pytest.fixture
@@ -94,6 +93,14 @@ def written() -> Bytes:
     return {file.as_posix(): file.read_bytes() for file in found}
 
 
+@pytest.fixture(scope="module")
+def references() -> dict[str, Bytes]:
+    return {}
+
+
 @pytest.fixture
-def uninterrupted(run: Callable[..., Bytes]) -> Bytes:
-    return run("uninterrupted")
+def uninterrupted(run: Callable[..., Bytes], references: dict[str, Bytes]) -> Bytes:
+    """What the stage writes for ROWS, made once for all tests of a file."""
+    if "plain" not in references:
+        references["plain"] = run("uninterrupted")
+    return references["plain"]
