@@ -111,26 +111,31 @@ def test_the_record_has_what_was_said_and_the_items_beside_it(asks: Callable[...
     assert first["usage"] == {"input_tokens": 200, "output_tokens": 100, "cached_tokens": 80, "reasoning_tokens": 60}
 
 
-@pytest.mark.parametrize(
-    ("reply", "stop_reason"),
-    [
-        (response({**text(), "content": [{"type": "refusal", "refusal": "I will not."}]}), "refused"),
-        (
-            response(text("half an ans"), status="incomplete", incomplete_details={"reason": "max_output_tokens"}),
-            "truncated",
-        ),
-        (response(text("half"), status="incomplete", incomplete_details={"reason": "steered"}), "truncated"),
-        (response(status="incomplete", incomplete_details={"reason": "content_filter"}), "refused"),
-        (response(status="failed", error={"code": "invalid_prompt", "message": "not allowed"}), "api_error"),
-        (response(status="failed", error={"code": "misalignment_policy_violation", "message": "no"}), "api_error"),
-        (refused(400, "invalid_prompt"), "api_error"),
-    ],
-)
-def test_a_bad_answer_is_data(asks: Callable[..., Done], project: Path, reply: Any, stop_reason: str) -> None:
-    with serving(lambda asked: reply if sums.number(asked.body) == 0 else thinker(asked)) as books:
+BAD = [
+    (response({**text(), "content": [{"type": "refusal", "refusal": "I will not."}]}), "refused"),
+    (
+        response(text("half an ans"), status="incomplete", incomplete_details={"reason": "max_output_tokens"}),
+        "truncated",
+    ),
+    (response(text("half"), status="incomplete", incomplete_details={"reason": "steered"}), "truncated"),
+    (response(status="incomplete", incomplete_details={"reason": "content_filter"}), "refused"),
+    (response(status="failed", error={"code": "invalid_prompt", "message": "not allowed"}), "api_error"),
+    (response(status="failed", error={"code": "misalignment_policy_violation", "message": "no"}), "api_error"),
+    (refused(400, "invalid_prompt"), "api_error"),
+]
+
+
+def test_a_bad_answer_is_data(asks: Callable[..., Done], project: Path) -> None:
+    sums.add_prompts(project, range(2, len(BAD) + 1))
+    assert Running(project, "prompts").wait().returncode == 0
+    replies = dict(enumerate(reply for reply, _ in BAD))
+    with serving(lambda asked: replies.get(sums.number(asked.body)) or thinker(asked)) as books:
         done = asks(books)
         assert done.returncode == 0, done.stderr
-        assert [rollout["stop_reason"] for rollout in rollouts(project)] == [stop_reason, "final_answer"]
+        assert [rollout["stop_reason"] for rollout in rollouts(project)] == [
+            *(reason for _, reason in BAD),
+            "final_answer",
+        ]
         before, asked = rollouts(project), len(books.posts)
         assert asks(books).returncode == 0
         assert rollouts(project) == before and len(books.posts) == asked, "what was refused for good is not asked again"

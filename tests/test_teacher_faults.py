@@ -511,13 +511,13 @@ UNTYPED: dict[str, tuple[Callable[[Any], None], str]] = {
 }
 
 
-@pytest.mark.parametrize("name", UNTYPED)
-def test_what_was_paid_for_can_be_recorded_whatever_its_types(
-    asks: Callable[..., Done], project: Path, name: str
-) -> None:
-    change, stop_reason = UNTYPED[name]
+def test_what_was_paid_for_can_be_recorded_whatever_its_types(asks: Callable[..., Done], project: Path) -> None:
+    sums.add_prompts(project, range(4, len(UNTYPED)))
+    assert Running(project, "prompts").wait().returncode == 0
+    kinds = list(UNTYPED.items())
 
     def careless(asked: Asked) -> Any:
+        _, (change, _) = kinds[sums.number(asked.body)]
         answer = says("Answer: 1")
         change(answer)
         return 200, json.dumps(answer).encode(), {}
@@ -525,19 +525,21 @@ def test_what_was_paid_for_can_be_recorded_whatever_its_types(
     with serving(careless) as books:
         done = asks(books, agent__max_turns=1)
     assert done.returncode == 0, done.stderr
-    assert {rollout["stop_reason"] for rollout in rollouts(project)} == {stop_reason} and len(books.posts) == 4
+    found = {
+        kinds[rollout["metadata"]["expected_answer"] - 1][0]: rollout["stop_reason"] for rollout in rollouts(project)
+    }
+    assert found == {name: stop_reason for name, (_, stop_reason) in kinds} and len(books.posts) == len(kinds)
 
 
-@pytest.mark.parametrize(
-    "reason", ["error", "abort", "insufficient_system_resource", "function_call_filter: MALFORMED_FUNCTION_CALL", 3]
-)
-def test_an_answer_that_broke_off_is_no_answer(asks: Callable[..., Done], project: Path, reason: Any) -> None:
-    broken = completion({"role": "assistant", "content": "Answ"}, reason)
-    with serving(once(broken)) as books:
+def test_an_answer_that_broke_off_is_no_answer(asks: Callable[..., Done], project: Path) -> None:
+    reasons = ["error", "abort", "insufficient_system_resource", "function_call_filter: MALFORMED_FUNCTION_CALL", 3]
+    broken = [completion({"role": "assistant", "content": "Answ"}, reason) for reason in reasons]
+    with serving(once(*broken)) as books:
         assert asks(books).returncode == 0
     assert {rollout["messages"][-1]["content"] for rollout in rollouts(project)} == {
         f"Answer: {n + 1}" for n in range(4)
     }
+    assert len(books.posts) == 4 * 2 + len(reasons)
 
 
 def test_an_endpoint_that_cannot_be_reached_ends_the_run(asks: Callable[..., Done], project: Path) -> None:
