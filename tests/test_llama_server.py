@@ -192,7 +192,8 @@ def test_what_llama_cpp_cannot_read_as_a_call_is_what_the_model_said():
 def test_its_responses_api_makes_a_teacher_too(tmp_path):
     """Demonstrations included: it wants the type of each item, where OpenAI takes messages without one."""
     project, name = sums.bare(tmp_path), "local/qwen2.5-coder-0.5b-instruct"
-    sums.make(project, 4, model="a-gguf", teacher__api="responses", teacher__demonstrations="shown.jsonl")
+    settings = {"teacher__api": "responses", "teacher__demonstrations": "shown.jsonl", "agent__max_turns": 2}
+    sums.make(project, 4, model="a-gguf", **settings)
     shown = [
         {"role": "user", "content": "what is 41 + 1?"},
         {"role": "assistant", "content": "I add.", "tool_calls": [call("c", "add", '{"a": 41, "b": 1}')]},
