@@ -113,7 +113,7 @@ def test_it_learns_and_says_so(run, capsys):
     assert measured[-1] == report["validation_loss"] < measured[0]
     said = capsys.readouterr().out
     assert f"step {STEPS}/{STEPS}: loss " in said
-    assert re.search(r"sft_train: \d+ s, \d+ tokens/s, \d+% of [\d.]+ TFLOP/s, [\d.]+ GiB at most", said)
+    assert re.search(r"sft_train: \d+ s, \d+ tokens/s, [\d.]+ GiB at most", said)
 
 
 @pytest.mark.parametrize(("step", "changes"), [(1, {}), (4, {}), (STEPS, {}), (4, STOPS_EARLY)])

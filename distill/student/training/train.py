@@ -22,7 +22,7 @@ from distill.student.training.checkpoints import newest
 from distill.student.training.examples import Examples
 from distill.student.training.micro_batch import Fit
 from distill.student.training.packing import layout
-from distill.student.training.speed import Speed, forget_peak, measured
+from distill.student.training.speed import Speed, measured
 from distill.student.training.validation import HELD_OUT
 from distill.student.untrained import refuse_untrained
 
@@ -104,7 +104,6 @@ def _train(examples: Examples, base: Base, params: Params, folder: Path, device:
 
     from distill.student.training import trainer
 
-    forget_peak(device)  # that of an attempt which did not fit
     set_seed(params["seed"])
     arguments = _arguments(examples, params, folder, device, fit, rows)
     model = base_weights.load(base, params["qlora_rank"] is not None, device)
@@ -145,7 +144,7 @@ def _train(examples: Examples, base: Base, params: Params, folder: Path, device:
         epochs=student.state.epoch if student.state.global_step < student.state.max_steps else params["num_epochs"],
         trainable=trainable,
         parameters=parameters,
-        speed=measured(float(student.meter.done), examples.tokens * (student.state.epoch - first), seconds, device),
+        speed=measured(student.model, examples, student.state.epoch - first, seconds, device),
     )
 
 
@@ -216,6 +215,7 @@ def _free(device: str) -> None:
         import torch
 
         torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()  # the speed is that of the attempt which fits
 
 
 def _first_line(error: BaseException) -> str:

@@ -17,13 +17,11 @@ from distill.student.training.callback import Watch
 from distill.student.training.checkpoints import saving
 from distill.student.training.examples import Examples
 from distill.student.training.packing import collator, keep_apart
-from distill.student.training.speed import Meter, meter
 
 
 class Student(SFTTrainer):
-    """Trains on sequences; `meter` counts what it computes."""
+    """Trains on sequences."""
 
-    meter: Meter
     model: Any
     eval_dataset: Any
 
@@ -31,7 +29,6 @@ class Student(SFTTrainer):
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         loss, learned = self._summed_loss(model, inputs)
-        self.meter.count(inputs["position_ids"], learned)
         if num_items_in_batch is None:
             return loss / learned
         # num_items_in_batch counts the labels of all processes, and their gradients are averaged.
@@ -87,7 +84,6 @@ def build(model: Any, peft_config: Any, args: Any, examples: Examples, early_sto
         if parameter.requires_grad:  # TRL makes the adapter of a 4-bit base bf16, which rounds small steps away
             parameter.data = parameter.data.float()
     student.model_accepts_loss_kwargs = True  # else each part of a batch would weigh the same, however few its labels
-    student.meter = meter(student.model)
     student.remove_callback(PrinterCallback)
     return student
 
