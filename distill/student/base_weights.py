@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.records.faults import InputError
+from distill.records.one_line import one_line
 from distill.student.base import Base
 
 
@@ -15,7 +16,7 @@ def config(directory: Path) -> Any:
     try:
         return AutoConfig.from_pretrained(directory)
     except ValueError as error:
-        raise InputError(f"params.yaml: /student/path: {directory}: {str(error).strip().splitlines()[0]}") from None
+        raise InputError(f"params.yaml: /student/path: {directory}: {one_line(error)}") from None
 
 
 def open_folder(directory: Path, **how: Any) -> Any:

@@ -15,6 +15,7 @@ from typing import Any
 from distill.records.faults import InputError
 from distill.records.ids import content_id
 from distill.records.locked import locked
+from distill.records.one_line import one_line
 from distill.records.paths import cache_dir
 from distill.records.types import Params
 from distill.student.training.examples import Examples
@@ -67,8 +68,7 @@ def saving(what: str, advice: str) -> Iterator[None]:
     except Exception as error:
         if not isinstance(error, OSError) and not any(words in str(error) for words in UNWRITTEN):
             raise
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise InputError(f"{what} could not be written ({reason}). {advice}") from None
+        raise InputError(f"{what} could not be written ({one_line(error)}). {advice}") from None
 
 
 def _version(library: str) -> str | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.records.faults import InputError
+from distill.records.one_line import one_line
 from distill.records.types import Params
 from distill.student import base_weights
 from distill.student.base import Base
@@ -82,7 +83,7 @@ def train(examples: Examples, base: Base, params: Params, folder: Path) -> Train
             smaller = micro_batch.less(fit, mine, micro_batch.longest_row(examples))
             if smaller is None:
                 raise InputError(
-                    f"params.yaml: /student/max_length: one row at a time does not fit into memory ({_first_line(error)})"
+                    f"params.yaml: /student/max_length: one row at a time does not fit into memory ({one_line(error)})"
                 ) from None
             micro_batch.keep(smaller, folder)
             fit = smaller
@@ -216,10 +217,6 @@ def _free(device: str) -> None:
 
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()  # the speed is that of the attempt which fits
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _step(checkpoint: Path) -> int:
