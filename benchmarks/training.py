@@ -104,7 +104,7 @@ def random_base(folder: Path, shape: dict[str, Any]) -> Base:
     model.save_pretrained(folder)
     letters = Tokenizer(models.WordLevel({"<pad>": 0, "<eos>": 1}, unk_token="<pad>"))
     PreTrainedTokenizerFast(tokenizer_object=letters, pad_token="<pad>", eos_token="<eos>").save_pretrained(folder)
-    return Base("random", folder, "random", None)
+    return Base("random", folder, "random")
 
 
 def ours(examples: Examples, base: Base, params: Params) -> dict[str, Any]:

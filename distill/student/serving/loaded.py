@@ -22,13 +22,14 @@ Over = Callable[[list[int]], bool]
 
 
 class Loaded:
-    """A base and its adapter: `directory` holds the base in safetensors, `adapter` what sft_train wrote (None: the base alone).
+    """A base and its adapter: `directory` holds the base in safetensors, `adapter` what sft_train wrote.
 
     In the precision of the training, but on a card in 4 bits only where the base does not fit in 16.
     """
 
-    def __init__(self, directory: Path, adapter: Path | None):
+    def __init__(self, directory: Path, adapter: Path):
         import torch
+        from peft import PeftModel
         from transformers import GenerationConfig
         from transformers.utils import is_bitsandbytes_available
 
@@ -48,12 +49,7 @@ class Loaded:
             GenerationConfig()
         )  # else it would fill in settings that we leave open, such as a repetition penalty
         self.context: int = getattr(model.config.get_text_config(), "max_position_embeddings", 2**31)
-        self._adapted = adapter is not None
-        if adapter is not None:
-            from peft import PeftModel
-
-            model = PeftModel.from_pretrained(model, str(adapter))
-        self.model: Any = model.eval()
+        self.model: Any = PeftModel.from_pretrained(model, str(adapter)).eval()
 
     def generate(
         self,
@@ -155,7 +151,7 @@ class Loaded:
         return total / count
 
     def _adapter(self, on: bool) -> Any:
-        return nullcontext() if on or not self._adapted else self.model.disable_adapter()
+        return nullcontext() if on else self.model.disable_adapter()
 
 
 def free_memory() -> None:
