@@ -15,17 +15,26 @@ import math
 import os
 import tempfile
 import time
+import timeit
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from distill.records.types import Params
 from distill.student.base import Base, find
+from distill.student.device import find_device
 from distill.student.render import IGNORED, TokenSequence
 from distill.student.tokenizer import load_tokenizer
 from distill.student.training import train
 from distill.student.training.examples import Examples, prepare
+from distill.student.training.packing import pack
+from distill.student.training.speed import Speed, operations
+from distill.student.training.train import Trained
 
 ROUNDS = 2
+GEMM = (512, 1024, 1024)
+"""Rows, inner size and columns of the matrix product that measures the peak of a CPU."""
+GEMM_TRIES = 12
 STUDENT = "local/smollm2-135m-instruct"
 SYSTEM = "You work in a small shop. Prices and stock come from lookup_item, sums from calculator: always call one of them first."
 QWEN3_8B = {
@@ -95,18 +104,33 @@ def random_base(folder: Path, shape: dict[str, Any]) -> Base:
     model.save_pretrained(folder)
     letters = Tokenizer(models.WordLevel({"<pad>": 0, "<eos>": 1}, unk_token="<pad>"))
     PreTrainedTokenizerFast(tokenizer_object=letters, pad_token="<pad>", eos_token="<eos>").save_pretrained(folder)
-    return Base("random", folder, "random", None)
+    return Base("random", folder, "random")
 
 
 def ours(examples: Examples, base: Base, params: Params) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         trained = train.train(examples, base, params, Path(folder))
     log = trained.log
+    speed = trained.speed if find_device() == "cuda" else against_gemm(trained, examples, params["batch_size"])
     return {
         "loss": log[0]["loss"], "losses": [entry["loss"] for entry in log], "tokens_per_s": trained.speed.tokens_per_s,
-        "grad_norm": min(entry["grad_norm"] or 0.0 for entry in log), "share": trained.speed.utilisation,
-        "peak": trained.speed.peak, "memory": trained.speed.memory,
+        "grad_norm": min(entry["grad_norm"] or 0.0 for entry in log), "speed": speed,
     }  # fmt: skip
+
+
+def against_gemm(trained: Trained, examples: Examples, batch_size: int) -> Speed:
+    """The speed of one epoch on a CPU, as a share of what a matrix product reaches there."""
+    import torch
+
+    rows, inner, columns = GEMM
+    left, right = torch.ones(rows, inner), torch.ones(inner, columns)
+    seconds = min(timeit.repeat(lambda: torch.mm(left, right), number=1, repeat=GEMM_TRIES))
+    peak = 2 * rows * inner * columns / seconds
+    sequences = [vars(sequence) for sequence in examples.train]
+    batches = [pack(sequences[start : start + batch_size]) for start in range(0, len(sequences), batch_size)]
+    positions = torch.cat([batch["position_ids"][0] for batch in batches])
+    done = operations(trained.model, len(positions), (positions + 1).sum().item(), examples.labelled_tokens)
+    return replace(trained.speed, utilisation=done / trained.speed.seconds / peak, peak=peak)
 
 
 def plain_trl(examples: Examples, base: Base, params: Params, packed: bool) -> dict[str, Any]:
@@ -165,12 +189,11 @@ def compare(examples: Examples, base: Base, params: Params, packed: bool, same: 
     apart = abs(theirs["loss"] - mine["loss"]) / theirs["loss"]
     if apart > same:
         raise SystemExit(f"error: the first losses are {theirs['loss']} and {mine['loss']}: not the same training")
-    share = "" if mine["share"] is None else f", {mine['share']:.0%} of {mine['peak'] / 1e12:.3g} TFLOP/s"
     print(
         f"{title}: {examples.tokens} tokens, first loss {theirs['loss']:.4f} and {mine['loss']:.4f}, last"
         f" {theirs['losses'][-1]:.4f} and {mine['losses'][-1]:.4f}\n"
         f"  plain TRL {_all(rounds['plain TRL'])} tokens/s\n"
-        f"  here      {_all(rounds['here'])} tokens/s{share}, {mine['memory'] / 2**30:.1f} GiB\n"
+        f"  here      {_all(rounds['here'])} tokens/s; {mine['speed']}\n"
         f"  ratio     {mine['tokens_per_s'] / theirs['tokens_per_s']:.2f}",
         flush=True,
     )
@@ -186,12 +209,10 @@ def limit(shape: dict[str, Any], rank: int, peak: float, length: int, learned: f
     from peft import LoraConfig, get_peft_model
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
-    from distill.student.training.speed import meter
-
     with torch.device("meta"):
         bare = Qwen3ForCausalLM(Qwen3Config(**shape))
-        count = meter(get_peft_model(bare, LoraConfig(r=rank, target_modules="all-linear", task_type="CAUSAL_LM")))
-    return peak / (count.per_position + count.per_pair * (length + 1) / 2 + count.per_learned * learned)
+        model = get_peft_model(bare, LoraConfig(r=rank, target_modules="all-linear", task_type="CAUSAL_LM"))
+    return peak / operations(model, 1, (length + 1) / 2, learned)
 
 
 def on_a_card(shape: dict[str, Any], rows: int, length: int, peak: float | None) -> None:
@@ -218,9 +239,9 @@ def main() -> None:
         compare(shop_rows(chosen.rows), find(STUDENT), PARAMS, False, 1e-3, "SmolLM2-135M, LoRA, fp32")
         print("the benchmark for cards was not run: there is none here")
         return
-    from distill.student.training.speed import peak
+    from trl.trainer.utils import get_peak_flops
 
-    on_a_card(QWEN3_8B, 64, 2048, peak("cuda"))
+    on_a_card(QWEN3_8B, 64, 2048, get_peak_flops(torch.cuda.get_device_name(), "bfloat16"))
 
 
 if __name__ == "__main__":

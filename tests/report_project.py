@@ -165,6 +165,7 @@ def _score(right: dict[str, bool], share: float) -> dict[str, Any]:
         "n": len(right),
         "known": len(right),
         "correct": sum(right.values()),
+        "no_verdict": 0,
         "accuracy": round(share, 4),
         "accuracy_ci": [round(max(0.0, share - spread), 4), round(min(1.0, share + spread), 4)],
         "tool_calls": 53 if share else 0,

@@ -65,17 +65,15 @@ def test_a_base_that_does_not_fit_in_16_bits_is_loaded_in_4(trained, loaded, mon
 
     begun: list[Any] = []
 
-    def full(directory: Path, **how: Any) -> Any:
+    def open_small(directory: Path, four_bit: bool, device: str) -> Any:
+        if four_bit:
+            assert begun[0]() is None, "what was loaded of it is gone by now"
+            return base_weights.open_base(directory, four_bit, device)
         half = torch.nn.Linear(2, 2)
         begun.append(weakref.ref(half))
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    def open_small(directory: Path, **how: Any) -> Any:
-        assert begun[0]() is None, "what was loaded of it is gone by now"
-        return base_weights.open_in_four_bits(directory, **how)
-
-    monkeypatch.setattr(module, "open_folder", full)
-    monkeypatch.setattr(module, "open_in_four_bits", open_small)
+    monkeypatch.setattr(module, "open_base", open_small)
     small = Loaded(*trained)
     assert "loaded in 4" in capsys.readouterr().out
     assert {type(part).__name__ for part in small.model.modules()} & {"Linear4bit"}

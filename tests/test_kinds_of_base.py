@@ -4,6 +4,7 @@ Each is small and random, of the class that such models are published as.
 """
 
 import json
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -143,12 +144,13 @@ def test_it_is_trained_merged_and_asked_under_the_names_of_its_checkpoint(studen
 
     merge(str(place), Path("models/adapter"), Path("models/merged"))
     assert Path("models/merged/preprocessor_config.json").exists()
-    merged = Loaded(Path("models/merged"), None)
+    merged = copy(tuned)
+    merged.model = base_weights.open_base(Path("models/merged"), False, "cpu").eval()
     assert type(merged.model) is type(base_weights.open_folder(place))
-    assert merged.loss(rows, adapted=False) == pytest.approx(tuned.loss(rows, adapted=True), rel=1e-4)
+    assert merged.loss(rows, adapted=True) == pytest.approx(tuned.loss(rows, adapted=True), rel=1e-4)
     prompts = [rows[0].input_ids[:40], rows[1].input_ids[:60]]
     answers = tuned.generate(prompts, [2], 8, adapted=True, temperature=0)
-    assert answers == merged.generate(prompts, [2], 8, adapted=False, temperature=0)
+    assert answers == merged.generate(prompts, [2], 8, adapted=True, temperature=0)
     assert answers[0] == tuned.generate(prompts[:1], [2], 8, adapted=True, temperature=0)[0], "padding is seen"
     with torch.no_grad():
         assert tuned.model(torch.tensor(prompts[:1])).logits[0, -1].argmax() == answers[0][0]

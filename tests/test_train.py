@@ -121,7 +121,7 @@ def test_it_learns_and_says_so(run, capsys):
     assert measured[-1] == report["validation_loss"] < measured[0]
     said = capsys.readouterr().out
     assert f"step {STEPS}/{STEPS}: loss " in said
-    assert re.search(r"sft_train: \d+ s, \d+ tokens/s, \d+% of [\d.]+ TFLOP/s, [\d.]+ GiB at most", said)
+    assert re.search(r"sft_train: \d+ s, \d+ tokens/s, [\d.]+ GiB at most", said)
 
 
 @pytest.mark.parametrize(("step", "changes"), [(1, {}), (4, {}), (STEPS, {}), (4, STOPS_EARLY)])
@@ -146,7 +146,7 @@ def test_a_kill_costs_nothing(
     capfd.readouterr()
     assert run("killed", rows, **changes) == expected
     assert ("resuming after step" in capfd.readouterr().out) == bool(left)
-    assert not list((cache / "checkpoints").iterdir())
+    assert not list((cache / "checkpoints").glob("*/"))
 
 
 @contextmanager
@@ -170,7 +170,7 @@ def test_a_full_disk_is_said_and_costs_nothing(size, uninterrupted, run, params,
         sft_train.main({"student": params})
     assert not written()
     assert run("full") == uninterrupted
-    assert not list((cache / "checkpoints").iterdir())
+    assert not list((cache / "checkpoints").glob("*/"))
 
 
 def test_a_disk_that_is_full_in_the_end_leaves_no_adapter(uninterrupted, run, monkeypatch, capsys):
@@ -223,7 +223,7 @@ def test_of_equal_trainings_one_runs_at_a_time(children, cache):
         turn.join(600)
     assert [turn.exitcode for turn in turns] == [0, 0, 0]
     assert [order.get() for _ in range(6)] == [0, 0, 1, 1, 2, 2]
-    assert not list((cache / "checkpoints").iterdir())
+    assert not list((cache / "checkpoints").glob("*/"))
 
 
 def blocked(process: int) -> bool:

@@ -25,24 +25,20 @@ def save(model: Any, base: Base, template: str, card: str, folder: Path, state: 
     """
     advice = "Free some space and run again: training goes on from its last checkpoint"
     with saving(str(folder), advice), replacing_folder(folder) as fresh:
-        _write_all(model, base, template, card, fresh, state)
-
-
-def _write_all(model: Any, base: Base, template: str, card: str, folder: Path, state: dict[str, Any] | None) -> None:
-    model.save_pretrained(folder, state_dict=state)
-    _make_reproducible(folder / "adapter_config.json", base)
-    lora.write(folder / "adapter_model.safetensors", model.config, ALPHA, folder / "adapter.gguf")
-    for name in TOKENIZER_FILES:
-        if (base.directory / name).is_file():
-            shutil.copyfile(base.directory / name, folder / name)
-    _write(folder / "generation_config.json", _generation(base.directory, template))
-    settings = json.loads((base.directory / "tokenizer_config.json").read_text(encoding="utf-8"))
-    settings.pop("chat_template", None)
-    _write(folder / "tokenizer_config.json", settings)
-    (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
-    (folder / "README.md").write_text(card, encoding="utf-8")
-    for file in folder.iterdir():
-        file.chmod(0o644)
+        model.save_pretrained(fresh, state_dict=state)
+        _make_reproducible(fresh / "adapter_config.json", base)
+        lora.write(fresh / "adapter_model.safetensors", model.config, ALPHA, fresh / "adapter.gguf")
+        for name in TOKENIZER_FILES:
+            if (base.directory / name).is_file():
+                shutil.copyfile(base.directory / name, fresh / name)
+        _write(fresh / "generation_config.json", _generation(base.directory, template))
+        settings = json.loads((base.directory / "tokenizer_config.json").read_text(encoding="utf-8"))
+        settings.pop("chat_template", None)
+        _write(fresh / "tokenizer_config.json", settings)
+        (fresh / "chat_template.jinja").write_text(template, encoding="utf-8")
+        (fresh / "README.md").write_text(card, encoding="utf-8")
+        for file in fresh.iterdir():
+            file.chmod(0o644)
 
 
 def _make_reproducible(file: Path, base: Base) -> None:

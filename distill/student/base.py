@@ -32,8 +32,6 @@ class Base:
     """config.json, tokenizer.json and (unless only the tokenizer was asked for) safetensors."""
     fingerprint: str
     """Changes with the weights: the GGUF's SHA-256, or the sizes and times of a folder's files."""
-    gguf: Path | None
-    """The file that llama.cpp serves, when the base came as one."""
     commit: str | None = None
     """The commit of a model from the hub."""
 
@@ -101,7 +99,7 @@ def _from_folder(path: str, folder: Path) -> Base:
         if not (folder / needed).is_file():
             raise InputError(f"params.yaml: /student/path: {folder} holds no {needed}, so it is no model to train")
     parts = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in sorted(folder.glob("*.safetensors"))]
-    return Base(name(path), folder, hashlib.sha256(repr(parts).encode()).hexdigest(), None)
+    return Base(name(path), folder, hashlib.sha256(repr(parts).encode()).hexdigest())
 
 
 def _from_gguf(path: str, file: Path, weights: bool) -> Base:
@@ -111,4 +109,4 @@ def _from_gguf(path: str, file: Path, weights: bool) -> Base:
         if not folder.is_dir():
             with replacing_folder(folder) as fresh:
                 from_gguf.convert(file, fresh, weights)
-    return Base(name(path), folder, digest, file)
+    return Base(name(path), folder, digest)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.records.faults import InputError
+from distill.records.one_line import one_line
 from distill.student.base import Base
 
 
@@ -15,7 +16,7 @@ def config(directory: Path) -> Any:
     try:
         return AutoConfig.from_pretrained(directory)
     except ValueError as error:
-        raise InputError(f"params.yaml: /student/path: {directory}: {str(error).strip().splitlines()[0]}") from None
+        raise InputError(f"params.yaml: /student/path: {directory}: {one_line(error)}") from None
 
 
 def open_folder(directory: Path, **how: Any) -> Any:
@@ -42,46 +43,43 @@ def towers(model: Any) -> str | None:
 
 
 def load(base: Base, four_bit: bool, device: str) -> Any:
-    """The base in bf16 on a card, in fp32 on a CPU, or in 4 bits. Raises InputError where 4 bits cannot be had.
+    """The base to be trained. Raises InputError where 4 bits cannot be had."""
+    from accelerate import PartialState
+    from transformers.utils import is_bitsandbytes_available
 
-    Weights go to the card tensor by tensor, so that they need not fit into the machine's memory; except with FSDP, where
-    the first process loads all of them and distributes them.
+    if four_bit and not is_bitsandbytes_available():
+        raise InputError(
+            "params.yaml: /student/qlora_rank: a 4-bit base needs bitsandbytes, which is not installed: run"
+            " `make install` on a machine with an NVIDIA card, or train without (null)"
+        )
+    return open_base(base.directory, four_bit, device, spread=not four_bit and PartialState().num_processes > 1)
+
+
+def open_base(directory: Path, four_bit: bool, device: str, spread: bool = False) -> Any:
+    """The model of `open_folder` in bf16 on a card, in fp32 on a CPU, or in 4 bits, which needs bitsandbytes: as in QLoRA
+    (arXiv 2305.14314), NF4 with the scales quantised as well.
+
+    Weights go to the card tensor by tensor, so that they need not fit into the machine's memory; except where FSDP will
+    `spread` them, since its first process loads all of them and distributes them.
     """
     import torch
-    from accelerate import PartialState
-    from transformers.utils import is_bitsandbytes_available, is_flash_attn_2_available
+    from transformers import BitsAndBytesConfig
+    from transformers.utils import is_flash_attn_2_available
 
     dtype = torch.bfloat16 if device == "cuda" else torch.float32  # bf16 is 40 times slower on a CPU without AMX
     how: dict[str, Any] = {"dtype": dtype}
     if device == "cuda" and is_flash_attn_2_available():
         how["attn_implementation"] = "flash_attention_2"
-    if four_bit or PartialState().num_processes == 1:
+    if not spread:
         how["device_map"] = {"": torch.cuda.current_device() if device == "cuda" else "cpu"}
     if four_bit:
-        if not is_bitsandbytes_available():
-            raise InputError(
-                "params.yaml: /student/qlora_rank: a 4-bit base needs bitsandbytes, which is not installed: run"
-                " `make install` on a machine with an NVIDIA card, or train without (null)"
-            )
-        return open_in_four_bits(base.directory, **how)
-    return open_folder(base.directory, **how)
-
-
-def open_in_four_bits(directory: Path, **how: Any) -> Any:
-    """The model of `open_folder`, quantised as in QLoRA (arXiv 2305.14314): NF4, with the scales quantised as well. Needs
-    bitsandbytes."""
-    from transformers import BitsAndBytesConfig
-
-    model = open_folder(
-        directory,
-        quantization_config=BitsAndBytesConfig(
+        how["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=how["dtype"],
-        ),
-        **how,
-    )
+            bnb_4bit_compute_dtype=dtype,
+        )
+    model = open_folder(directory, **how)
     module: Any
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):  # bitsandbytes would repack for inference at each evaluation

@@ -16,7 +16,7 @@ def table(evaluation: dict[str, Any]) -> str:
     n, known = evaluation["student"]["n"], evaluation["student"]["known"]
     if 0 < known < n:
         lines.append(f"accuracy is that of the {known} prompts with a known answer")
-    compared = {who: evaluation[who].get("compared", n) for who in WHO}
+    compared = {who: evaluation[who]["compared"] for who in WHO}
     if set(compared.values()) != {n}:
         shown = ", ".join(f"{who} {count}" for who, count in compared.items())
         lines.append(f"as teacher, same tools: of the prompts on which it or the teacher called a tool ({shown})")
@@ -24,7 +24,7 @@ def table(evaluation: dict[str, Any]) -> str:
     lines += [
         f"{who}: the judge gave no verdict on {undecided} of {n} answers, which count as wrong"
         for who in WHO
-        if (undecided := evaluation[who].get("no_verdict"))
+        if (undecided := evaluation[who]["no_verdict"])
     ]
     types = evaluation["by"].get("answer_type", {})
     for kind, rates in types.items() if len(types) > 1 else ():

@@ -1,7 +1,7 @@
 """Reads the header of a GGUF file: its metadata, and where its tensors lie.
 
-Written here because stages without numpy need the tokenizer, which is in the header, and because gguf-py takes four
-seconds for a vocabulary that is read here in a quarter of a second. Layout: the GGUF specification, version 3.
+Written here because gguf-py takes four seconds for a vocabulary that is read here in a quarter of a second. Layout: the
+GGUF specification, version 3.
 """
 
 import struct

@@ -8,16 +8,16 @@ from distill.student.gguf.names import ARCHITECTURES, PARTS
 PREFIX = "base_model.model.model.layers."
 
 
-def write(adapter: Path, config: Any, alpha: float, file: Path) -> bool:
+def write(adapter: Path, config: Any, alpha: float, file: Path) -> None:
     """Writes the adapter_model.safetensors `adapter`, trained over a base with the transformers config `config`.
 
-    Equal adapters give equal bytes. Returns False, and writes nothing, for an architecture that is not supported.
+    Equal adapters give equal bytes. Writes nothing for an architecture that is not supported.
     """
     from gguf import GGUFWriter
     from safetensors.torch import load_file  # numpy knows no bf16, which QLoRA adapters are in
 
     if config.model_type not in ARCHITECTURES:
-        return False
+        return
     heads = {"self_attn.q_proj": config.num_attention_heads, "self_attn.k_proj": config.num_key_value_heads}
     writer = GGUFWriter(file, config.model_type)
     writer.add_string("general.type", "adapter")
@@ -34,7 +34,6 @@ def write(adapter: Path, config: Any, alpha: float, file: Path) -> bool:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    return True
 
 
 def _place(name: str) -> tuple[str, str, str]:

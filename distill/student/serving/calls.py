@@ -7,12 +7,13 @@ tells the text "5" from the number. And as code: see calls_as_code.py.
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from distill.records.types import ToolSchema
-from distill.student.serving.calls_as_code import BareCalls, Call, PythonCalls
+from distill.student.serving.calls_as_code import ANOTHER, Arguments, Schemas, bare_arguments, python_arguments
 
 NAME, KEY, VALUE, OTHER, LAST = (f"Qz{word}" for word in ("name", "key", "value", "other", "last"))
 SHOWN = {"id": "call_1", "type": "function", "function": {"name": NAME, "arguments": {KEY: VALUE, OTHER: LAST}}}
@@ -41,86 +42,82 @@ BARE = re.compile(
 )
 PYTHON = {"True": True, "False": False, "None": None}
 """Values that templates write as Python does, not as JSON."""
+NEVER = re.compile(r"(?!)")
 
 
 @dataclass(frozen=True)
-class JsonCalls:
-    """Calls whose arguments are a JSON object."""
+class Calls:
+    """A form of calls."""
 
     begin: re.Pattern[str]
     """From the mark of a call to where its arguments begin, the tool's name in group 1."""
     close: re.Pattern[str]
     """What follows the arguments."""
+    arguments: Callable[[str, int, Schemas], Arguments]
+    """Reads the arguments that begin at a place in a text, of a tool whose parameters have these schemas."""
+    another: re.Pattern[str] = NEVER
+    """As `begin`, from the end of one call into the next behind the same mark."""
 
-    def read(self, text: str, tools: list[ToolSchema]) -> list[Call]:
-        """The calls in a text, of whatever tools."""
-        calls: list[Call] = []
-        place = 0
-        while begun := self.begin.search(text, place):
+    def read(self, text: str, tools: list[ToolSchema]) -> list[tuple[str, str]]:
+        """The calls in a text, of whatever tools: a tool's name, and its arguments as JSON, or as the student wrote them
+        where they cannot be read, which the check of the arguments reports."""
+        calls: list[tuple[str, str]] = []
+        begun = self.begin.search(text)
+        while begun:
             start = begun.end()
-            try:
-                _, place = json.JSONDecoder().raw_decode(text, start)
-            except (ValueError, RecursionError):  # a student that is stuck in a loop writes `[[[[` to the end
-                closed = self.close.search(text, start)
+            given, place = self.arguments(text, start, properties(begun[1], tools))
+            if given is None:
+                closed = self.close.search(text, place)
                 place = closed.start() if closed else len(text)
-            calls.append((begun[1], text[start:place]))
+            calls.append((begun[1], text[start:place] if given is None else given))
+            begun = self.another.match(text, place) or self.begin.search(text, place)
         return calls
 
 
-@dataclass(frozen=True)
-class TaggedCalls:
-    """Calls whose arguments stand between tags."""
-
-    begin: re.Pattern[str]
-    """From the mark of a call to where its arguments begin, the tool's name in group 1."""
-    argument: re.Pattern[str]
-    """One argument: its name in group 1, its value in group 2."""
-    close: re.Pattern[str]
-    """What follows the arguments."""
-
-    def read(self, text: str, tools: list[ToolSchema]) -> list[Call]:
-        """The calls in a text, values read as the schemas of `tools` say."""
-        calls: list[Call] = []
-        place = 0
-        while begun := self.begin.search(text, place):
-            start = place = begun.end()
-            schemas, given = properties(begun[1], tools), {}
-            while argument := self.argument.match(text, place):
-                given[argument[1]] = _value(argument[2], schemas.get(argument[1], {}))
-                place = argument.end()
-            if self.close.match(text, place):
-                calls.append((begun[1], json.dumps(given, ensure_ascii=False)))
-                continue
-            closed = self.close.search(text, place)
-            place = closed.start() if closed else len(text)
-            calls.append((begun[1], text[start:place]))
-        return calls
+def json_arguments(text: str, start: int, schemas: Schemas) -> Arguments:
+    """Reads a JSON object, which stays as it is written."""
+    try:
+        _, end = json.JSONDecoder().raw_decode(text, start)
+    except (ValueError, RecursionError):  # a student that is stuck in a loop writes `[[[[` to the end
+        return None, start
+    return text[start:end], end
 
 
-def form(mark: str, shown: str, quote: str) -> JsonCalls | TaggedCalls | PythonCalls | BareCalls | None:
+def tagged_arguments(
+    argument: re.Pattern[str], close: re.Pattern[str], text: str, start: int, schemas: Schemas
+) -> Arguments:
+    """Reads arguments between tags: `argument` is one, its name in group 1 and its value in group 2; `close` follows them."""
+    given, place = {}, start
+    while found := argument.match(text, place):
+        given[found[1]] = _value(found[2], schemas.get(found[1], {}))
+        place = found.end()
+    return json.dumps(given, ensure_ascii=False) if close.match(text, place) else None, place
+
+
+def form(mark: str, shown: str, quote: str) -> Calls | None:
     """The form in which a template writes calls, from how it wrote the call SHOWN: the `mark` before its name, and the text
     `shown` from there to the end of the turn. `quote` is a turn with the call QUOTE. None for an unknown form."""
     if written := JSON.search(shown):
         between, close = shown[len(NAME) : written.start()], shown[written.end() :]
         begin = rf"{loose(mark)}\s*([\w.-]+)\s*{loose(between)}\s*(?=\{{)"
-        return JsonCalls(re.compile(begin), re.compile(loose(close) or r"\Z"))
+        return Calls(re.compile(begin), re.compile(loose(close) or r"\Z"), json_arguments)
     if code := CODE.fullmatch(shown):
         opened = re.compile(rf"{loose(mark)}\s*([\w.-]+)\(")
-        return PythonCalls(opened, re.compile(loose(code["close"])), escaped="\\'" in quote)
+        arguments = partial(python_arguments, "\\'" in quote)
+        return Calls(opened, re.compile(loose(code["close"])), arguments, ANOTHER)
     if bare := BARE.fullmatch(shown):
         opened = re.compile(rf"{loose(mark)}\s*([\w.-]+)(?=\{{)")
-        return BareCalls(opened, re.compile(_first(bare["close"])), bare["quote"])
+        end = re.compile(_first(bare["close"]))
+        return Calls(opened, end, partial(bare_arguments, bare["quote"], end))
     if not (tags := TAGS.fullmatch(shown)):
         return None
     value = "(?s:(.*?))".join(
         (r"\n?" if tags["between"].endswith("\n") else "", r"\n?" if tags["shut"].startswith("\n") else "")
     )  # a line break that the template puts there is not the value's
     argument = rf"\s*{loose(tags['open'])}([^\n<]+?){loose(tags['between'])}{value}{loose(tags['shut'])}"
-    return TaggedCalls(
-        re.compile(rf"{loose(mark)}\s*([\w.-]+)\s*{loose(tags['named'])}"),
-        re.compile(argument),
-        re.compile(rf"\s*{_first(tags['close'])}"),
-    )
+    opened = re.compile(rf"{loose(mark)}\s*([\w.-]+)\s*{loose(tags['named'])}")
+    end = re.compile(rf"\s*{_first(tags['close'])}")
+    return Calls(opened, end, partial(tagged_arguments, re.compile(argument), end))
 
 
 def _first(text: str) -> str:

@@ -1,20 +1,18 @@
 """Reads tool calls that students write as code and not as JSON: as Python (LFM2.5, Llama 4), and Gemma 4's form.
 
-Most such templates escape nothing in a text, so only what follows a text tells where it ends. Arguments that cannot be
-read are kept as the student wrote them, and the check of the arguments reports them.
+Most such templates escape nothing in a text, so only what follows a text tells where it ends.
 """
 
 import ast
 import json
 import re
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
-from distill.records.types import ToolSchema
-
-Call = tuple[str, str]
-"""A tool's name and its arguments: JSON, or the student's text where it cannot be read."""
+Schemas = dict[str, Any]
+"""The schemas of a tool's parameters, by their names."""
+Arguments = tuple[str | None, int]
+"""Arguments as JSON, and where they end; None where they cannot be read, and from where their end is to be looked for."""
 NOTHING = re.compile(r"\s*\)")
 ARGUMENT = re.compile(r"\s*(\w+)\s*=\s*")
 ENDS = re.compile(r"\s*(?:,\s*(?=\w+\s*=)|\))")
@@ -25,72 +23,31 @@ CONSTANT = re.compile(r"\b(?:None|True|False)\b")
 IN_JSON = {"None": "null", "True": "true", "False": "false"}
 
 
-@dataclass(frozen=True)
-class PythonCalls:
-    """A list of Python's calls: `[name(key='text', other=5), name()]`."""
-
-    begin: re.Pattern[str]
-    """From the mark of the list into its first call, the tool's name in group 1."""
-    close: re.Pattern[str]
-    """What follows the last argument of the last call."""
-    escaped: bool
-    """Whether quotes, line breaks and backslashes in a text are escaped as Python has it."""
-
-    def read(self, text: str, tools: list[ToolSchema]) -> list[Call]:
-        """The calls in a text, of whatever tools."""
-        calls: list[Call] = []
-        begun = self.begin.search(text)
-        while begun:
-            start = begun.end()
-            given, place = self._arguments(text, start)
-            if given is None:
-                closed = self.close.search(text, start)
-                place = closed.start() if closed else len(text)
-            calls.append((begun[1], text[start:place] if given is None else given))
-            begun = ANOTHER.match(text, place) or self.begin.search(text, place)
-        return calls
-
-    def _arguments(self, text: str, start: int) -> tuple[str | None, int]:
-        """The arguments that begin at `start`, after the bracket, as JSON, and where the call ends; None where they cannot be
-        read."""
-        if nothing := NOTHING.match(text, start):
-            return "{}", nothing.end()
-        given: dict[str, Any] = {}
-        place = start
-        while named := ARGUMENT.match(text, place):
-            for end in ENDS.finditer(text, named.end()):
-                with suppress(ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
-                    given[named[1]] = _literal(text[named.end() : end.start()], self.escaped)
-                    place = end.end()
-                    break
-            else:
+def python_arguments(escaped: bool, text: str, start: int, schemas: Schemas) -> Arguments:
+    """Reads the arguments of one of Python's calls in a list, `[name(key='text', other=5), name()]`, after its bracket.
+    `escaped`: whether quotes, line breaks and backslashes in a text are escaped as Python has it."""
+    if nothing := NOTHING.match(text, start):
+        return "{}", nothing.end()
+    given: dict[str, Any] = {}
+    place = start
+    while named := ARGUMENT.match(text, place):
+        for end in ENDS.finditer(text, named.end()):
+            with suppress(ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+                given[named[1]] = _literal(text[named.end() : end.start()], escaped)
+                place = end.end()
                 break
-            if text[place - 1] == ")":
-                return json.dumps(given, ensure_ascii=False), place
-        return None, start
+        else:
+            break
+        if text[place - 1] == ")":
+            return json.dumps(given, ensure_ascii=False), place
+    return None, start
 
 
-@dataclass(frozen=True)
-class BareCalls:
-    """JSON with bare keys and with marks of its own around texts: `name{key:<|"|>text<|"|>,other:5}`."""
-
-    begin: re.Pattern[str]
-    """From the mark of a call to where its arguments begin, the tool's name in group 1."""
-    close: re.Pattern[str]
-    """What follows the arguments."""
-    quote: str
-    """What is before and after a text."""
-
-    def read(self, text: str, tools: list[ToolSchema]) -> list[Call]:
-        """The calls in a text, of whatever tools."""
-        calls: list[Call] = []
-        place = 0
-        while begun := self.begin.search(text, place):
-            closed = self.close.search(text, begun.end())
-            place = closed.start() if closed else len(text)
-            written = text[begun.end() : place]
-            calls.append((begun[1], _json(written, self.quote) or written))
-        return calls
+def bare_arguments(quote: str, close: re.Pattern[str], text: str, start: int, schemas: Schemas) -> Arguments:
+    """Reads JSON with bare keys, up to `close`, and with the mark `quote` around texts: `{key:<|"|>text<|"|>,other:5}`."""
+    closed = close.search(text, start)
+    end = closed.start() if closed else len(text)
+    return _json(text[start:end], quote), end
 
 
 def _literal(text: str, escaped: bool) -> Any:

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from distill.records.terminal import say
-from distill.student.base_weights import open_folder, open_in_four_bits
+from distill.student.base_weights import open_base
 from distill.student.device import find_device
 from distill.student.quiet import quiet
-from distill.student.render import IGNORED, TokenSequence
+from distill.student.render import TokenSequence
 from distill.student.serving.forced_call import may_follow
-from distill.student.training.packing import collator, keep_apart, layout
+from distill.student.training.packing import collator, layout, summed_loss
 
 TOGETHER = {"cpu": 4, "cuda": 1}
 """Rows whose loss is computed together, so that their common beginning is computed once, which pays on a CPU."""
@@ -22,41 +22,34 @@ Over = Callable[[list[int]], bool]
 
 
 class Loaded:
-    """A base and its adapter: `directory` holds the base in safetensors, `adapter` what sft_train wrote (None: the base alone).
+    """A base and its adapter: `directory` holds the base in safetensors, `adapter` what sft_train wrote.
 
-    bf16 on a CUDA device, or 4 bits where the base does not fit in 16 (one that was trained in 4 bits may not); fp32 on a
-    CPU, where bf16 is forty times slower.
+    In the precision of the training, but on a card in 4 bits only where the base does not fit in 16.
     """
 
-    def __init__(self, directory: Path, adapter: Path | None):
+    def __init__(self, directory: Path, adapter: Path):
         import torch
+        from peft import PeftModel
         from transformers import GenerationConfig
         from transformers.utils import is_bitsandbytes_available
 
         quiet()
         self.device = find_device()
-        dtype = torch.bfloat16 if self.device == "cuda" else torch.float32
-        how: dict[str, Any] = {"dtype": dtype, "device_map": self.device}  # tensor by tensor, as in base_weights.load
         model = None
         try:
-            model = open_folder(directory, **how)
+            model = open_base(directory, False, self.device)
         except torch.OutOfMemoryError:
             if not is_bitsandbytes_available():
                 raise
         if model is None:  # not in the `except`, whose traceback would keep what was loaded of it alive
             say("the base does not fit on the card in 16 bits: it is loaded in 4")
             free_memory()
-            model = open_in_four_bits(directory, **how)
+            model = open_base(directory, True, self.device)
         model.generation_config = (
             GenerationConfig()
         )  # else it would fill in settings that we leave open, such as a repetition penalty
         self.context: int = getattr(model.config.get_text_config(), "max_position_embeddings", 2**31)
-        self._adapted = adapter is not None
-        if adapter is not None:
-            from peft import PeftModel
-
-            model = PeftModel.from_pretrained(model, str(adapter))
-        self.model: Any = model.eval()
+        self.model: Any = PeftModel.from_pretrained(model, str(adapter)).eval()
 
     def generate(
         self,
@@ -151,18 +144,14 @@ class Loaded:
         together = 1 if alone else TOGETHER[self.device]
         for start in range(0, len(rows), together):
             batch = collate(rows[start : start + together])
-            targets = batch.pop("shift_labels")[0].to(self.device)
-            del batch["labels"]
-            learned = (targets != IGNORED).nonzero().flatten()
-            inputs = keep_apart(self.model, {name: tensor.to(self.device) for name, tensor in batch.items()})
+            batch = {name: values.to(self.device) for name, values in batch.items()}
             with torch.no_grad(), self._adapter(adapted):
-                logits = self.model(**inputs, use_cache=False, logits_to_keep=learned).logits[0].float()
-            total += torch.nn.functional.cross_entropy(logits, targets[learned], reduction="sum").item()
-            count += len(learned)
+                part, learned = summed_loss(self.model, batch)
+            total, count = total + part.item(), count + learned
         return total / count
 
     def _adapter(self, on: bool) -> Any:
-        return nullcontext() if on or not self._adapted else self.model.disable_adapter()
+        return nullcontext() if on else self.model.disable_adapter()
 
 
 def free_memory() -> None:

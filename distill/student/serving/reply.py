@@ -25,7 +25,7 @@ class Form:
 
     thought: re.Pattern[str] | None
     """A thought at the beginning of a turn, in group 1; None where the template writes no thoughts."""
-    calls: calls.JsonCalls | calls.TaggedCalls | calls.PythonCalls | calls.BareCalls
+    calls: calls.Calls
     special: re.Pattern[str]
     """Special tokens, which are removed from the text."""
 

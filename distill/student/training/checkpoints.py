@@ -4,9 +4,7 @@ DVC empties an output before it runs a stage, so checkpoints cannot lie there. A
 exists, which is written last; so a kill while one is being written costs a few steps, never the run.
 """
 
-import fcntl
 import hashlib
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +14,8 @@ from typing import Any
 
 from distill.records.faults import InputError
 from distill.records.ids import content_id
+from distill.records.locked import locked
+from distill.records.one_line import one_line
 from distill.records.paths import cache_dir
 from distill.records.types import Params
 from distill.student.training.examples import Examples
@@ -51,29 +51,10 @@ def working_folder(run: str, first: bool = True) -> Iterator[Path]:
     if not first:
         yield folder
         return
-    with _alone(folder.with_suffix(".lock")):
+    with locked(folder.with_suffix(".lock"), "the same training runs on this machine already; waiting for its end"):
         folder.mkdir(exist_ok=True)
         yield folder
         shutil.rmtree(folder)
-
-
-@contextmanager
-def _alone(file: Path) -> Iterator[None]:
-    """Holds the lock `file`, which is removed when the block succeeds.
-
-    It is removed while it is held, so a process that waited for it then holds a deleted file, and tries again.
-    """
-    while True:
-        with file.open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                print("the same training runs on this machine already; waiting for its end", flush=True)
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            if file.exists() and os.path.samestat(os.fstat(lock.fileno()), file.stat()):
-                yield
-                file.unlink()
-                return
 
 
 @contextmanager
@@ -87,8 +68,7 @@ def saving(what: str, advice: str) -> Iterator[None]:
     except Exception as error:
         if not isinstance(error, OSError) and not any(words in str(error) for words in UNWRITTEN):
             raise
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise InputError(f"{what} could not be written ({reason}). {advice}") from None
+        raise InputError(f"{what} could not be written ({one_line(error)}). {advice}") from None
 
 
 def _version(library: str) -> str | None:

@@ -16,7 +16,7 @@ from distill.student.training.packing import common_context
 TOKENS_AT_ONCE = {"cpu": 1024, "cuda": 8192}  # tokens of one forward pass that are tried first
 ENOUGH_TOKENS = 2048  # of one forward pass that keep a card busy: down to here fewer rows cost less than recomputing
 OUT_OF_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
-FILE = "memory.json"
+FILE = "micro_batch.json"
 NOTICE = "DISTILL_OUT_OF_MEMORY"  # names a file by which a launched process tells its launcher to try again
 
 

@@ -99,6 +99,20 @@ def keep_apart(model: Any, inputs: Batch) -> Batch:
     return inputs | {"attention_mask": masks}
 
 
+def summed_loss(model: Any, batch: Batch) -> tuple[Any, int]:
+    """The sum of a model's losses at the learned positions of a batch on its device, and their number."""
+    import torch
+    from accelerate.utils import extract_model_from_parallel
+
+    inputs = dict(batch)
+    targets = inputs.pop("shift_labels")[0]
+    del inputs["labels"]
+    learned = (targets != IGNORED).nonzero().flatten()
+    inputs = keep_apart(extract_model_from_parallel(model), inputs)
+    logits = model(**inputs, use_cache=False, logits_to_keep=learned).logits[0].float()
+    return torch.nn.functional.cross_entropy(logits, targets[learned], reduction="sum"), len(learned)
+
+
 def common_context(rows: list[dict[str, list[int]]]) -> int:
     """The number of tokens that all rows begin with and none of them learns, less one.
 

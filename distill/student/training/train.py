@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.records.faults import InputError
+from distill.records.one_line import one_line
 from distill.records.types import Params
 from distill.student import base_weights
 from distill.student.base import Base
@@ -22,7 +23,7 @@ from distill.student.training.checkpoints import newest
 from distill.student.training.examples import Examples
 from distill.student.training.micro_batch import Fit
 from distill.student.training.packing import layout
-from distill.student.training.speed import Speed, forget_peak, measured
+from distill.student.training.speed import Speed, measured
 from distill.student.training.validation import HELD_OUT
 from distill.student.untrained import refuse_untrained
 
@@ -82,7 +83,7 @@ def train(examples: Examples, base: Base, params: Params, folder: Path) -> Train
             smaller = micro_batch.less(fit, mine, micro_batch.longest_row(examples))
             if smaller is None:
                 raise InputError(
-                    f"params.yaml: /student/max_length: one row at a time does not fit into memory ({_first_line(error)})"
+                    f"params.yaml: /student/max_length: one row at a time does not fit into memory ({one_line(error)})"
                 ) from None
             micro_batch.keep(smaller, folder)
             fit = smaller
@@ -104,7 +105,6 @@ def _train(examples: Examples, base: Base, params: Params, folder: Path, device:
 
     from distill.student.training import trainer
 
-    forget_peak(device)  # that of an attempt which did not fit
     set_seed(params["seed"])
     arguments = _arguments(examples, params, folder, device, fit, rows)
     model = base_weights.load(base, params["qlora_rank"] is not None, device)
@@ -145,7 +145,7 @@ def _train(examples: Examples, base: Base, params: Params, folder: Path, device:
         epochs=student.state.epoch if student.state.global_step < student.state.max_steps else params["num_epochs"],
         trainable=trainable,
         parameters=parameters,
-        speed=measured(float(student.meter.done), examples.tokens * (student.state.epoch - first), seconds, device),
+        speed=measured(student.model, examples, student.state.epoch - first, seconds, device),
     )
 
 
@@ -216,10 +216,7 @@ def _free(device: str) -> None:
         import torch
 
         torch.cuda.empty_cache()
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+        torch.cuda.reset_peak_memory_stats()  # the speed is that of the attempt which fits
 
 
 def _step(checkpoint: Path) -> int:

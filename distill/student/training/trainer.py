@@ -12,26 +12,22 @@ from datasets import Dataset
 from transformers import AutoTokenizer, PrinterCallback
 from trl import SFTTrainer
 
-from distill.student.render import IGNORED
 from distill.student.training.callback import Watch
 from distill.student.training.checkpoints import saving
 from distill.student.training.examples import Examples
-from distill.student.training.packing import collator, keep_apart
-from distill.student.training.speed import Meter, meter
+from distill.student.training.packing import collator, summed_loss
 
 
 class Student(SFTTrainer):
-    """Trains on sequences; `meter` counts what it computes."""
+    """Trains on sequences."""
 
-    meter: Meter
     model: Any
     eval_dataset: Any
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        loss, learned = self._summed_loss(model, inputs)
-        self.meter.count(inputs["position_ids"], learned)
+        loss, learned = summed_loss(model, inputs)
         if num_items_in_batch is None:
             return loss / learned
         # num_items_in_batch counts the labels of all processes, and their gradients are averaged.
@@ -46,7 +42,7 @@ class Student(SFTTrainer):
             for start in range(0, len(rows), at_once):
                 inputs = self._prepare_inputs(self.data_collator(rows[start : start + at_once]))
                 with self.compute_loss_context_manager():
-                    part, learned = self._summed_loss(self.model, inputs)
+                    part, learned = summed_loss(self.model, inputs)
                 loss, labels = loss + part.item(), labels + learned
         metrics = {"eval_loss": loss / labels}
         self.log(metrics)
@@ -58,15 +54,6 @@ class Student(SFTTrainer):
         place = f"a checkpoint of step {self.state.global_step} in {self.args.output_dir}"
         with saving(place, "Free some space, or set DISTILL_CACHE to another disk, and run again"):
             super()._save_checkpoint(model, trial)
-
-    def _summed_loss(self, model: Any, inputs: dict[str, Any]) -> tuple[Any, int]:
-        """The sum of the losses at the learned positions, and their number."""
-        targets = inputs["shift_labels"][0]
-        learned = (targets != IGNORED).nonzero().flatten()
-        model_inputs = {name: value for name, value in inputs.items() if name not in ("labels", "shift_labels")}
-        model_inputs = keep_apart(self.accelerator.unwrap_model(model), model_inputs)
-        logits = model(**model_inputs, use_cache=False, logits_to_keep=learned).logits[0].float()
-        return torch.nn.functional.cross_entropy(logits, targets[learned], reduction="sum"), len(learned)
 
 
 def build(model: Any, peft_config: Any, args: Any, examples: Examples, early_stopping: int | None) -> Student:
@@ -87,7 +74,6 @@ def build(model: Any, peft_config: Any, args: Any, examples: Examples, early_sto
         if parameter.requires_grad:  # TRL makes the adapter of a 4-bit base bf16, which rounds small steps away
             parameter.data = parameter.data.float()
     student.model_accepts_loss_kwargs = True  # else each part of a batch would weigh the same, however few its labels
-    student.meter = meter(student.model)
     student.remove_callback(PrinterCallback)
     return student
 
