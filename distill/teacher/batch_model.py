@@ -76,9 +76,8 @@ class BatchModel:
         """The canonical request; the same as in the other tiers, so that all tiers share their stored answers."""
         return self.adapter.request(self.identity, messages, tools, sampling, earlier)
 
-    async def ask(self, request: Request, note: Note | None = None) -> Answer:
+    async def ask(self, request: Request, note: Note) -> Answer:
         """One answer, once its batch has ended. Raises ApiError."""
-        assert note is not None, "a batch needs the key of its requests"
         if response_id := note.read():
             raise Fatal("ordered", background.ordered_message(response_id, note))
         if self._http is None:

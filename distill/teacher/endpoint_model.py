@@ -93,11 +93,11 @@ class EndpointModel:
         """The canonical request."""
         return self.adapter.request(self.identity, messages, tools, sampling, earlier)
 
-    async def ask(self, request: Request, note: Note | None = None) -> Answer:
+    async def ask(self, request: Request, note: Note) -> Answer:
         """One answer; failures that may pass are retried. Raises ApiError."""
         if self._http is None:
             self._http = self._start()
-        if note and note.key in self._batched:
+        if note.key in self._batched:
             raise Fatal("ordered", self._batched[note.key])
         failures: Counter[str] = Counter()
 
@@ -150,7 +150,7 @@ class EndpointModel:
         try_flex = failures["flex_busy"] < FLEX_TRIES and perf_counter() > self._flex_full_until
         return "flex" if try_flex else "standard"
 
-    async def _ask_with_repairs(self, request: Request, tier: str, note: Note | None) -> Answer:
+    async def _ask_with_repairs(self, request: Request, tier: str, note: Note) -> Answer:
         """One answer; a request with an extra that the server refuses is sent again without it, as all later ones are."""
         for _ in self._repairs:
             try:
@@ -161,7 +161,7 @@ class EndpointModel:
                 self._without |= {self._repairs[error.kind]}
         return await self._ask_within_limits(request, tier, note)
 
-    async def _ask_within_limits(self, request: Request, tier: str, note: Note | None) -> Answer:
+    async def _ask_within_limits(self, request: Request, tier: str, note: Note) -> Answer:
         """Sends a request once, when the throttle has a slot for it and the budget has room."""
         data = orjson.dumps(self._body(request, tier))
         async with self.throttle.slot(len(data) // BYTES_PER_TOKEN + self._expected_answer_tokens()):
@@ -195,7 +195,7 @@ class EndpointModel:
             body |= {"background": True, "store": True}  # else it is deleted ten minutes after it is finished
         return body
 
-    async def _send(self, data: bytes, note: Note | None) -> Answer:
+    async def _send(self, data: bytes, note: Note) -> Answer:
         assert self._http is not None
         started = perf_counter()
         if self._in_background:
@@ -206,7 +206,7 @@ class EndpointModel:
         try:
             return self.adapter.parse(reply.content, latency_ms=(perf_counter() - started) * 1000)
         except ApiError:
-            if note and note.used:
+            if note.used:
                 note.clear()
             raise
 

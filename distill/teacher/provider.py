@@ -13,22 +13,26 @@ from distill.teacher.gguf_model import GgufModel
 from distill.teacher.store import Note
 
 
-class Model(Protocol):
-    """Answers requests."""
+class Asked(Protocol):
+    """What answers requests."""
 
     identity: dict[str, Any]
     """The part of every request that says which model is asked, and where."""
     max_concurrent: int
     """Conversations that may be held at the same time; more would only wait."""
 
-    async def ask(self, request: Request, note: Note | None = None) -> Answer:
-        """One answer to a canonical request. Raises ApiError."""
-
     async def close(self) -> None:
         """Closes connections and ends processes."""
 
 
-class StoredModel(Model, Protocol):
+class Model(Asked, Protocol):
+    """Answers requests."""
+
+    async def ask(self, request: Request) -> Answer:
+        """One answer to a canonical request. Raises ApiError."""
+
+
+class StoredModel(Asked, Protocol):
     """A model whose answers are stored, and found again by the request."""
 
     takes_seed: bool
@@ -44,6 +48,9 @@ class StoredModel(Model, Protocol):
         earlier: list[Answer],
     ) -> Request:
         """The canonical request; `earlier`: the answers behind the last assistant messages."""
+
+    async def ask(self, request: Request, note: Note) -> Answer:
+        """As Model.ask; the note is that of the request's key."""
 
 
 def is_local(model: str) -> bool:

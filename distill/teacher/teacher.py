@@ -18,16 +18,9 @@ from distill.teacher.store import Store, request_key, stored_failure
 class Teacher:
     """Answers from the store when it can, else from the model. `bought` and `bought_tokens` count the latter."""
 
-    def __init__(
-        self,
-        model: StoredModel,
-        store: Store,
-        sampling: Sampling,
-        demonstrations: list[Message],
-        halt: Halt | None = None,
-    ):
+    def __init__(self, model: StoredModel, store: Store, sampling: Sampling, demonstrations: list[Message], halt: Halt):
         self.model, self.store, self.sampling, self.demonstrations = model, store, sampling, demonstrations
-        self.halt = halt or Halt()
+        self.halt = halt
         self.bought = 0
         self.bought_tokens = 0
         self._failures = FailureStreak()
