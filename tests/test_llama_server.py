@@ -18,8 +18,8 @@ from stage_process import Running
 from distill.records.faults import InputError
 from distill.student.tokenizer import load_tokenizer
 from distill.teacher.error_response import error_from_response
+from distill.teacher.gguf_model import local_model
 from distill.teacher.llama_server import healthy, serve
-from distill.teacher.provider import local_model
 from distill.teacher.weights import chat_template, gguf_path
 from distill.tools.python_source import load
 

@@ -17,7 +17,7 @@ from distill.answers.ruling import Ruling, no_answer, ruling
 from distill.records.faults import InputError
 from distill.records.ids import content_id
 from distill.records.types import Message, Metadata, Params, Request, Row
-from distill.teacher import provider, rules
+from distill.teacher import gguf_model, rules
 from distill.teacher.errors import KINDS, ApiError, Fatal
 from distill.teacher.halt import Halt
 from distill.teacher.open_model import OPENAI, open_model, sampling
@@ -187,7 +187,7 @@ def _as_teacher(params: Params) -> Params:
     """The params with which the judge is opened as a teacher would be: greedy where the model lets us (some
     refuse any temperature, and are asked again without)."""
     model, base_url = params["judge"]["model"], params["judge"]["base_url"]
-    settles_itself = bool(OPENAI.match(model)) and rules.reasons(model) and not provider.is_local(model)
+    settles_itself = bool(OPENAI.match(model)) and rules.reasons(model) and not gguf_model.is_local(model)
     teachers = params.get("teacher", {}).get("base_url")
     same_host = bool(base_url and teachers) and urlsplit(base_url).hostname == urlsplit(teachers).hostname
     teacher = {

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from distill.records.faults import InputError
+from distill.records.ids import file_hash
 from distill.records.types import Message, Request, Sampling, ToolSchema
-from distill.teacher import calls_in_text, chat
+from distill.teacher import calls_in_text, chat, weights
 from distill.teacher.answer import Answer
 from distill.teacher.errors import ApiError, Fatal
 from distill.teacher.http import Http
@@ -107,6 +108,28 @@ class GgufModel:
         except InputError as error:
             raise Fatal("embedded_server", str(error)) from error
         return Http(endpoint.base_url, {"Authorization": f"Bearer {endpoint.api_key}"}, TIMEOUT_S)
+
+
+def is_local(model: str) -> bool:
+    """Whether the name means weights on this machine: `local/<name>` or a path to a GGUF file."""
+    return model.startswith("local/") or model.endswith(".gguf")
+
+
+def local_model(
+    model: str, slots: int, template: Path | None = None, adapter: Path | None = None, lenient: bool = False
+) -> GgufModel:
+    """A GGUF model, with its own template unless one is given."""
+    gguf = weights.gguf_path(model)
+    template = template or weights.chat_template(model)
+    embedded = weights.embedded().get(model.removeprefix("local/"))
+    identity = {
+        "provider": "llama.cpp",
+        "api": "chat",
+        "model": embedded.name if embedded else gguf.stem,
+        "weights": embedded.sha256 if embedded else file_hash(gguf),
+        "template": file_hash(template) if template else None,
+    }
+    return GgufModel(gguf, template, identity, slots, adapter, lenient)
 
 
 def with_plain_ids(message: Message, earlier: list[Message]) -> Message:

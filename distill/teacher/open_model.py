@@ -9,15 +9,15 @@ from distill.records import credentials
 from distill.records.faults import InputError
 from distill.records.ids import content_id
 from distill.records.types import Params, Sampling
-from distill.teacher import chat, prices, provider, responses, rules
+from distill.teacher import chat, gguf_model, prices, responses, rules
 from distill.teacher.batch_model import BatchModel
 from distill.teacher.budget import Budget
 from distill.teacher.endpoint_model import EndpointModel
 from distill.teacher.errors import Fatal
 from distill.teacher.halt import Halt
-from distill.teacher.http import Http
+from distill.teacher.http import Http, check_url
+from distill.teacher.model import StoredModel
 from distill.teacher.open_batches import OpenBatches
-from distill.teacher.provider import StoredModel
 from distill.teacher.store import Store
 from distill.teacher.tariff import max_charged_tokens, output_limit
 from distill.teacher.throttle import Throttle
@@ -46,8 +46,8 @@ def open_model(
     for all rules of OpenAI's that the parameters break.
     """
     model, runtime = params["model"], params["runtime"]
-    if provider.is_local(model):
-        return provider.local_model(model, slots=runtime["concurrency"], lenient=True)
+    if gguf_model.is_local(model):
+        return gguf_model.local_model(model, slots=runtime["concurrency"], lenient=True)
     faults = rules.faults(model, api_of(params), params["teacher"], with_tools) if OPENAI.match(model) else []
     if runtime["tier"] == "batch" and with_tools and params["agent"]["max_turns"] > 1:
         faults.append(
@@ -117,7 +117,7 @@ def api_of(params: Params) -> str:
             f"local/<name>; set {group}.base_url to the endpoint that serves it (docs/teacher.md)"
         )
     if teacher["base_url"]:
-        provider.check_url(teacher["base_url"], f"/{group}/base_url", f"{group.upper()}_API_KEY")
+        check_url(teacher["base_url"], f"/{group}/base_url", f"{group.upper()}_API_KEY")
     if teacher["api"] != "auto":
         return teacher["api"]
     return "chat" if teacher["base_url"] else "responses"
@@ -132,7 +132,7 @@ def sampling(params: Params) -> Sampling:
     """The sampling settings under the names that the API has for them."""
     model, teacher = params["model"], params["teacher"]
     temperature, max_tokens, effort = teacher["temperature"], teacher["max_output_tokens"], teacher["reasoning_effort"]
-    if provider.is_local(model):
+    if gguf_model.is_local(model):
         return {
             "temperature": LOCAL_TEMPERATURE if temperature is None else temperature,
             "max_tokens": max_tokens or LOCAL_TOKENS,
@@ -177,12 +177,12 @@ def connect(params: Params) -> Http:
 def most_answer_tokens(params: Params) -> int:
     """Tokens that one answer may be charged for."""
     limit = output_limit(sampling(params))
-    return limit if provider.is_local(params["model"]) else max_charged_tokens(_identity(params), limit)
+    return limit if gguf_model.is_local(params["model"]) else max_charged_tokens(_identity(params), limit)
 
 
 def price_of(params: Params) -> prices.Prices | None:
     """The prices of the model, None when they are unknown."""
-    if provider.is_local(params["model"]):
+    if gguf_model.is_local(params["model"]):
         return prices.FREE
     return prices.find(params["model"], params["teacher"]["base_url"], params["runtime"]["prices"])
 

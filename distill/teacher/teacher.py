@@ -6,12 +6,12 @@ from time import perf_counter
 from typing import Any, cast
 
 from distill.records.types import Message, Request, Sampling, ToolSchema
-from distill.teacher import request as requests
 from distill.teacher.answer import Answer
+from distill.teacher.demonstrations import with_demonstrations
 from distill.teacher.errors import KINDS, ApiError, Fatal, Transient, is_final
 from distill.teacher.failure_streak import FailureStreak
 from distill.teacher.halt import Halt
-from distill.teacher.provider import StoredModel
+from distill.teacher.model import StoredModel
 from distill.teacher.store import Store, request_key, stored_failure
 
 
@@ -41,7 +41,7 @@ class Teacher:
     def request(self, messages: list[Message], tools: list[ToolSchema], seed: int, earlier: list[Answer]) -> Request:
         """The canonical request for the next answer; `earlier`: the answers behind the last assistant messages."""
         sampling = self.sampling | ({"seed": seed} if self.model.takes_seed else {})
-        return self.model.request(requests.with_demonstrations(messages, self.demonstrations), tools, sampling, earlier)
+        return self.model.request(with_demonstrations(messages, self.demonstrations), tools, sampling, earlier)
 
     def stored_entry(self, request: Request, sample: int) -> dict[str, Any] | None:
         """The store's entry for a request; None when there is none, or a failure that another attempt may get past."""
