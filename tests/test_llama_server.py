@@ -17,6 +17,7 @@ from stage_process import Running
 
 from distill.records.faults import InputError
 from distill.student.tokenizer import load_tokenizer
+from distill.teacher import request as requests
 from distill.teacher.error_response import error_from_response
 from distill.teacher.gguf_model import local_model
 from distill.teacher.llama_server import healthy, serve
@@ -175,7 +176,9 @@ def test_what_llama_cpp_cannot_read_as_a_call_is_what_the_model_said():
     async def ask(messages: list[dict], lenient: bool) -> dict:
         model = local_model(name, slots=1, lenient=lenient)
         try:
-            return await model.ask(model.request(messages, tools, {"temperature": 0, "max_tokens": 64}, []))
+            return await model.ask(
+                requests.build(model.identity, messages, tools, {"temperature": 0, "max_tokens": 64})
+            )
         finally:
             await model.close()
 

@@ -5,17 +5,16 @@ a run that was killed finds it again. Requests that a batch ended without answer
 """
 
 import asyncio
-from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 import orjson
 
 from distill.records.ids import content_id
 from distill.records.terminal import say
-from distill.records.types import Message, Request, Sampling, ToolSchema
-from distill.teacher import background, batch_file, errors
+from distill.records.types import Request
+from distill.teacher import background, batch_file, errors, provider
 from distill.teacher.answer import Answer
+from distill.teacher.asked import Asked
 from distill.teacher.batch_endpoint import BatchEndpoint
 from distill.teacher.batch_queue import BatchQueue
 from distill.teacher.batch_results import BatchResults
@@ -24,7 +23,6 @@ from distill.teacher.errors import ApiError, Fatal, Transient
 from distill.teacher.halt import Halt
 from distill.teacher.http import Http
 from distill.teacher.open_batches import Batch, OpenBatches
-from distill.teacher.prices import Prices
 from distill.teacher.store import Note, Store
 from distill.teacher.tariff import Tariff
 
@@ -35,28 +33,17 @@ MAX_CONCURRENT = 100_000
 
 
 class BatchModel:
-    """Asks through `adapter` (the module chat or responses), as EndpointModel does, but in batches."""
+    """Asks an API as EndpointModel does, but in batches."""
 
     takes_seed = False
     needs_lease = False  # the notes of open batches keep two processes from sending the same request
     max_concurrent = MAX_CONCURRENT
 
-    def __init__(
-        self,
-        adapter: ModuleType,
-        identity: dict[str, Any],
-        connect: Callable[[], Http],
-        *,
-        find_prices: Callable[[], Prices | None],
-        budget: Budget,
-        halt: Halt,
-        store: Store,
-        optional: frozenset[str] = frozenset(),
-    ):
-        self.adapter, self.identity = adapter, identity
-        self.budget, self.halt, self.store = budget, halt, store
-        self._connect, self._find_prices = connect, find_prices
-        self._open_batches = OpenBatches(store, content_id(identity))
+    def __init__(self, asked: Asked, halt: Halt, store: Store, optional: frozenset[str]):
+        self._asked, self.identity = asked, provider.identity(asked)
+        self.api = provider.APIS[self.identity["api"]]
+        self.budget, self.halt, self.store = Budget(asked.runtime["budget_usd"]), halt, store
+        self._open_batches = OpenBatches(store, content_id(self.identity))
         self._http: Http | None = None
         self._tariff: Tariff
         self._results: BatchResults
@@ -66,30 +53,20 @@ class BatchModel:
         self._worker: asyncio.Task[None] | None = None
         self._max_requests = batch_file.MOST_REQUESTS
 
-    def request(
-        self,
-        messages: list[Message],
-        tools: list[ToolSchema],
-        sampling: Sampling,
-        earlier: list[Answer],
-    ) -> Request:
-        """The canonical request; the same as in the other tiers, so that all tiers share their stored answers."""
-        return self.adapter.request(self.identity, messages, tools, sampling, earlier)
-
     async def ask(self, request: Request, note: Note) -> Answer:
         """One answer, once its batch has ended. Raises ApiError."""
         if response_id := note.read():
             raise Fatal("ordered", background.ordered_message(response_id, note))
         if self._http is None:
-            self._tariff = Tariff(self.identity["provider"], self._find_prices)
-            self._results = BatchResults(self.adapter, self.store, self._tariff)
+            self._tariff = provider.tariff(self._asked)
+            self._results = BatchResults(self.api, self.store, self._tariff)
             self.budget.unpriced = self._tariff.prices is None
-            self._http = self._connect()
+            self._http = provider.connect(self._asked)
             self.halt.on_stop(self._fail_queue)
         max_cost = self._tariff.max_cost(request, len(self._body(request)), "batch")
         answer = self._queue.add(note.key, request, max_cost)
         if self._worker is None:
-            self._worker = asyncio.create_task(self._work(BatchEndpoint(self._http, self.adapter.PATH, self.halt)))
+            self._worker = asyncio.create_task(self._work(BatchEndpoint(self._http, self.api.PATH, self.halt)))
         return await asyncio.shield(answer)  # another rollout may wait for the same
 
     async def close(self) -> None:
@@ -136,7 +113,7 @@ class BatchModel:
             if stored_answer := self.store.get(key):  # from a batch of another process
                 self._queue.resolve(key, stored_answer)
         chosen = await self._reserve_money(ordered)
-        for file in batch_file.split(self.adapter.PATH, chosen, self._max_requests):
+        for file in batch_file.split(self.api.PATH, chosen, self._max_requests):
             self.halt.check()
             batch = self._open_batches.add(await server.upload(file.content), file.keys)
             self._record_id(batch, await server.create(batch))
@@ -237,7 +214,7 @@ class BatchModel:
         self._queue.fail(key, result, retry=bool(repair) or isinstance(result, Transient))
 
     def _body(self, request: Request) -> bytes:
-        return orjson.dumps(self.adapter.body(request, self._without))
+        return orjson.dumps(self.api.body(request, self._without))
 
     def _fail_queue(self) -> None:
         self._queue.fail_all(self.halt.reason or Fatal("interrupted", "stopped"))

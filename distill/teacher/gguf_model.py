@@ -3,11 +3,12 @@
 import asyncio
 from contextlib import ExitStack
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from distill.records.faults import InputError
 from distill.records.ids import file_hash
-from distill.records.types import Message, Request, Sampling, ToolSchema
+from distill.records.types import Message, Request
 from distill.teacher import calls_in_text, chat, weights
 from distill.teacher.answer import Answer
 from distill.teacher.errors import ApiError, Fatal
@@ -29,6 +30,7 @@ class GgufModel:
     is served.
     """
 
+    api: ModuleType = chat
     takes_seed = True
     needs_lease = True
 
@@ -47,16 +49,6 @@ class GgufModel:
         self._server = ExitStack()
         self._http: Http | None = None
         self._starting = asyncio.Lock()
-
-    def request(
-        self,
-        messages: list[Message],
-        tools: list[ToolSchema],
-        sampling: Sampling,
-        earlier: list[Answer],
-    ) -> Request:
-        """The canonical request."""
-        return chat.request(self.identity, messages, tools, sampling, earlier)
 
     async def ask(self, request: Request, note: Note | None = None) -> Answer:
         """One answer, free of charge, without random ids and paths, so that it is the same on every machine. Raises ApiError."""

@@ -1,8 +1,9 @@
 """What a model is to the rest of the code."""
 
+from types import ModuleType
 from typing import Any, Protocol
 
-from distill.records.types import Message, Request, Sampling, ToolSchema
+from distill.records.types import Request
 from distill.teacher.answer import Answer
 from distill.teacher.store import Note
 
@@ -29,19 +30,12 @@ class Model(AnyModel, Protocol):
 class StoredModel(AnyModel, Protocol):
     """A model whose answers are stored, and found again by the request."""
 
+    api: ModuleType
+    """chat or responses: the module that makes requests of conversations."""
     takes_seed: bool
     """Whether requests have a sampling seed."""
     needs_lease: bool
     """Whether the caller must hold the lease of a request, so that no other process sends it, too."""
-
-    def request(
-        self,
-        messages: list[Message],
-        tools: list[ToolSchema],
-        sampling: Sampling,
-        earlier: list[Answer],
-    ) -> Request:
-        """The canonical request; `earlier`: the answers behind the last assistant messages."""
 
     async def ask(self, request: Request, note: Note) -> Answer:
         """As Model.ask; the note is that of the request's key."""

@@ -41,7 +41,8 @@ class Teacher:
     def request(self, messages: list[Message], tools: list[ToolSchema], seed: int, earlier: list[Answer]) -> Request:
         """The canonical request for the next answer; `earlier`: the answers behind the last assistant messages."""
         sampling = self.sampling | ({"seed": seed} if self.model.takes_seed else {})
-        return self.model.request(with_demonstrations(messages, self.demonstrations), tools, sampling, earlier)
+        shown = with_demonstrations(messages, self.demonstrations)
+        return cast(Request, self.model.api.request(self.model.identity, shown, tools, sampling, earlier))
 
     def stored_entry(self, request: Request, sample: int) -> dict[str, Any] | None:
         """The store's entry for a request; None when there is none, or a failure that another attempt may get past."""
