@@ -17,7 +17,7 @@ from teacher_server import Asked, Cut, refused, response, says, serving, text
 from distill.records import jsonl, params
 from distill.records.ids import content_id
 from distill.records.types import Request
-from distill.teacher import batch_endpoint, batch_file, batch_model, chat
+from distill.teacher import batch_endpoint, batch_model, chat
 from distill.teacher.asked import asked_teacher
 from distill.teacher.batch_queue import BatchQueue
 from distill.teacher.budget import Budget
@@ -348,7 +348,7 @@ def question_for(model: Any, n: int) -> Request:
 
 @pytest.mark.parametrize(("name", "value"), [("MOST_REQUESTS", 4), ("MOST_BYTES", 700)])
 def test_files_are_split(name: str, value: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(batch_file, name, value)
+    monkeypatch.setattr(batch_endpoint, name, value)
     batches = Batches(sums_up, polls=0)
 
     async def ask(base_url: str) -> list[Any]:
@@ -386,7 +386,7 @@ def test_the_money_for_a_batch_is_gone_only_where_it_may_have_been_billed() -> N
     async def spent(end: Callable[[BatchQueue], None]) -> float:
         budget, queue = Budget(10), BatchQueue()
         queue.add("key", {}, 3.0)
-        queue.set_reservation("key", await budget.reserve(3.0))
+        queue.except_for(set())["key"].reservation = await budget.reserve(3.0)
         end(queue)
         assert budget.reserved == 0
         return budget.spent

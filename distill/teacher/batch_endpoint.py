@@ -4,7 +4,7 @@ Calls that cost nothing are retried as often as it takes. A batch is created aga
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import suppress
 from time import perf_counter
 from typing import Any
@@ -25,6 +25,10 @@ LONGEST_SILENCE_S = 3600.0
 """How long a server that does not answer is polled all the same."""
 DELETE_FILES_S = 30.0
 """How long the deletion of a batch's files may take; it is a courtesy, so nobody waits longer."""
+MOST_REQUESTS = 50_000
+"""OpenAI's limit for one file."""
+MOST_BYTES = 200_000_000
+"""The same, for its size."""
 ENDED = {"completed", "failed", "expired", "cancelled"}
 """The statuses of a batch that the server no longer works on."""
 
@@ -126,3 +130,22 @@ class BatchEndpoint:
                 await self._halt.sleep(error.retry_after_s or pause_s)
                 pause_s = min(pause_s * 2, LONGEST_POLL_S)
         return await call()
+
+
+def input_files(
+    path: str, requests: Iterable[tuple[str, bytes]], max_requests: int
+) -> Iterator[tuple[bytes, list[str]]]:
+    """The files that send `requests`, each a key and a JSON body, to `path` of the API, and the keys in each file."""
+    lines: list[bytes] = []
+    keys: list[str] = []
+    size = 0
+    for key, body in requests:
+        line = b'{"custom_id":"%s","method":"POST","url":"/v1%s","body":%s}\n' % (key.encode(), path.encode(), body)
+        if lines and (len(lines) == max_requests or size + len(line) > MOST_BYTES):
+            yield b"".join(lines), keys
+            lines, keys, size = [], [], 0
+        lines.append(line)
+        keys.append(key)
+        size += len(line)
+    if lines:
+        yield b"".join(lines), keys

@@ -12,13 +12,13 @@ import orjson
 from distill.records.ids import content_id
 from distill.records.terminal import say
 from distill.records.types import Request
-from distill.teacher import background, batch_file, errors, provider
+from distill.teacher import background, batch_endpoint, errors, provider
 from distill.teacher.answer import Answer
 from distill.teacher.asked import Asked
 from distill.teacher.batch_endpoint import BatchEndpoint
 from distill.teacher.batch_queue import BatchQueue
-from distill.teacher.batch_results import BatchResults
 from distill.teacher.budget import Budget
+from distill.teacher.error_response import error_in_batch_line
 from distill.teacher.errors import ApiError, Fatal, Transient
 from distill.teacher.halt import Halt
 from distill.teacher.http import Http
@@ -28,6 +28,8 @@ from distill.teacher.tariff import Tariff
 
 QUEUE_FULL_WAIT_S = 300.0
 """Pause before another try when the provider's limit of enqueued tokens is reached."""
+LINES_AT_ONCE = 1000
+"""Results that are written to the store concurrently."""
 MAX_CONCURRENT = 100_000
 """Conversations at the same time: as many as there may be, since each waits for the same few batches."""
 
@@ -46,12 +48,11 @@ class BatchModel:
         self._open_batches = OpenBatches(store, content_id(self.identity))
         self._http: Http | None = None
         self._tariff: Tariff
-        self._results: BatchResults
         self._queue = BatchQueue()
         self._without: frozenset[str] = frozenset()
         self._repairs = errors.repairs(optional)
         self._worker: asyncio.Task[None] | None = None
-        self._max_requests = batch_file.MOST_REQUESTS
+        self._max_requests = batch_endpoint.MOST_REQUESTS
 
     async def ask(self, request: Request, note: Note) -> Answer:
         """One answer, once its batch has ended. Raises ApiError."""
@@ -59,7 +60,6 @@ class BatchModel:
             raise Fatal("ordered", background.ordered_message(response_id, note))
         if self._http is None:
             self._tariff = provider.tariff(self._asked)
-            self._results = BatchResults(self.api, self.store, self._tariff)
             self.budget.unpriced = self._tariff.prices is None
             self._http = provider.connect(self._asked)
             self.halt.on_stop(self._fail_queue)
@@ -113,9 +113,9 @@ class BatchModel:
             if stored_answer := self.store.get(key):  # from a batch of another process
                 self._queue.resolve(key, stored_answer)
         chosen = await self._reserve_money(ordered)
-        for file in batch_file.split(self.api.PATH, chosen, self._max_requests):
+        for file, keys in batch_endpoint.input_files(self.api.PATH, chosen, self._max_requests):
             self.halt.check()
-            batch = self._open_batches.add(await server.upload(file.content), file.keys)
+            batch = self._open_batches.add(await server.upload(file), keys)
             self._record_id(batch, await server.create(batch))
 
     async def _reserve_money(self, ordered: set[str]) -> list[tuple[str, bytes]]:
@@ -128,7 +128,7 @@ class BatchModel:
         chosen: list[tuple[str, bytes]] = []
         for key, queued in unordered.items():
             if self.budget.fits(queued.max_cost):
-                self._queue.set_reservation(key, await self.budget.reserve(queued.max_cost))
+                queued.reservation = await self.budget.reserve(queued.max_cost)
                 chosen.append((key, self._body(queued.request)))
         return chosen
 
@@ -192,8 +192,11 @@ class BatchModel:
         them. Raises Fatal if they are gone and needed."""
         results: dict[str, Answer | ApiError] = {}
         try:
-            async for part in self._results.store_all(server, batch_status):
-                results |= part
+            async for lines in server.results(batch_status):
+                for start in range(0, len(lines), LINES_AT_ONCE):
+                    part = lines[start : start + LINES_AT_ONCE]
+                    stored = await asyncio.gather(*map(self._parse_and_store, part))
+                    results |= {line["custom_id"]: result for line, result in zip(part, stored, strict=True)}
         except Fatal as error:
             if error.kind != "not_found":
                 raise
@@ -203,6 +206,19 @@ class BatchModel:
                     raise Fatal("batch_failed", self._open_batches.lost_message(batch), error.http_status) from None
                 return None
         return results
+
+    async def _parse_and_store(self, line: dict[str, Any]) -> Answer | ApiError:
+        response = line.get("response") or {}
+        try:
+            if response.get("status_code") != 200:
+                raise error_in_batch_line(line)
+            answer: Answer = self.api.parse(response["body"], latency_ms=0.0)
+        except ApiError as error:
+            return error
+        answer["tier"] = "batch"
+        self._tariff.set_cost(None, answer, "batch")
+        await self.store.keep(line["custom_id"], None, answer)
+        return answer
 
     def _end_request(self, key: str, result: Answer | ApiError) -> None:
         """Gives out an answer or an error, or queues the request again where another batch may do better."""
