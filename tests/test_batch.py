@@ -17,7 +17,7 @@ from teacher_server import Asked, Cut, refused, response, says, serving, text
 from distill.records import jsonl, params
 from distill.records.ids import content_id
 from distill.records.types import Request
-from distill.teacher import batch_endpoint, batch_model, chat
+from distill.teacher import batch_endpoint, batch_model, chat, retry
 from distill.teacher.asked import asked_teacher
 from distill.teacher.batch_queue import BatchQueue
 from distill.teacher.budget import Budget
@@ -283,6 +283,7 @@ def test_a_batch_that_is_refused_ends_the_run_with_its_words(ready: Path) -> Non
 
 def test_a_server_that_is_out_of_order_for_a_while_costs_no_batch(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch_endpoint, "FIRST_POLL_S", 0.001)
+    monkeypatch.setattr(retry, "FIRST_WAIT_S", 0.001)
     monkeypatch.setenv("TEACHER_API_KEY", "")
     monkeypatch.setattr(sys, "argv", ["teacher_rollouts"])
     monkeypatch.chdir(ready)

@@ -87,6 +87,7 @@ class EndpointModel:
                 raise
 
         answer = await until_answered(attempt, self.halt)
+        answer["attempts"] = failures.total() + 1
         if self._unread and answer["finish_reason"] in ("stop", "tool_calls"):
             problem = self._unread.check(answer["message"], request["tools"])
             if problem:
