@@ -111,9 +111,8 @@ def local_model(
     model: str, slots: int, template: Path | None = None, adapter: Path | None = None, lenient: bool = False
 ) -> GgufModel:
     """A GGUF model, with its own template unless one is given."""
-    gguf = weights.gguf_path(model)
-    template = template or weights.chat_template(model)
-    embedded = weights.embedded().get(model.removeprefix("local/"))
+    gguf, embedded = weights.find(model)
+    template = template or (embedded.template if embedded else None)
     identity = {
         "provider": "llama.cpp",
         "api": "chat",
