@@ -21,7 +21,8 @@ from distill.agent.selection import wanted
 from distill.agent.summary import Summary, table
 from distill.records import jsonl, stage
 from distill.records.types import Params, Prompt, Rollout
-from distill.teacher.open_model import most_answer_tokens, price_of
+from distill.teacher.asked import asked_teacher
+from distill.teacher.provider import most_answer_tokens, price_of
 from distill.tools.tool_lists import COMMITTED, ToolLists
 
 FOLDER, REPORT = "rollouts", "reports/rollouts.json"
@@ -42,8 +43,8 @@ def main(params: Params) -> None:
 async def _plan(chosen: Chosen, params: Params, lists: ToolLists) -> str:
     async with setting.opened(chosen, params, lists) as opened:
         planned = as_last_run(await plan(chosen, opened), params["model"], Path(REPORT))
-        changes = changed(chosen, opened, Path(FOLDER))
-        return estimate(planned, params, price_of(params), most_answer_tokens(params), changes)
+        asked, changes = asked_teacher(params), changed(chosen, opened, Path(FOLDER))
+        return estimate(planned, params, price_of(asked), most_answer_tokens(asked), changes)
 
 
 def _write(chosen: Chosen, params: Params, lists: ToolLists) -> None:

@@ -16,13 +16,14 @@ from teacher_server import Asked, Cut, refused, response, says, serving, text
 
 from distill.records import jsonl, params
 from distill.records.ids import content_id
-from distill.teacher import batch_endpoint, batch_file, batch_model, chat
-from distill.teacher.batch_model import BatchModel
+from distill.records.types import Request
+from distill.teacher import batch_endpoint, batch_model, chat, retry
+from distill.teacher.asked import asked_teacher
 from distill.teacher.batch_queue import BatchQueue
 from distill.teacher.budget import Budget
 from distill.teacher.errors import Transient
 from distill.teacher.halt import Halt
-from distill.teacher.http import Http
+from distill.teacher.open_model import open_model
 from distill.teacher.store import Store
 from stages import teacher_rollouts
 
@@ -282,6 +283,7 @@ def test_a_batch_that_is_refused_ends_the_run_with_its_words(ready: Path) -> Non
 
 def test_a_server_that_is_out_of_order_for_a_while_costs_no_batch(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch_endpoint, "FIRST_POLL_S", 0.001)
+    monkeypatch.setattr(retry, "FIRST_WAIT_S", 0.001)
     monkeypatch.setenv("TEACHER_API_KEY", "")
     monkeypatch.setattr(sys, "argv", ["teacher_rollouts"])
     monkeypatch.chdir(ready)
@@ -333,33 +335,27 @@ def test_the_askers_hear_of_a_batch_when_its_files_are_gone(ready: Path) -> None
     assert batches.forgotten == set(batches.files)
 
 
-def batch_model_at(base_url: str, store: Store) -> BatchModel:
-    return BatchModel(
-        chat,
-        {"provider": "x", "api": "chat", "model": "m"},
-        lambda: Http(base_url, {}, 5),
-        find_prices=lambda: None,
-        budget=Budget(None),
-        halt=Halt(),
-        store=store,
-    )
+def batch_model_at(base_url: str, store: Store) -> Any:
+    settings = params.load(sums.ROOT / "params.yaml") | {"model": "m"}
+    settings["teacher"] |= {"base_url": base_url}
+    settings["runtime"] |= {"tier": "batch", "unknown_price": "allow"}
+    return open_model(asked_teacher(settings), Halt(), store, with_tools=False)
+
+
+def question_for(model: Any, n: int) -> Request:
+    content = f"what is {n} + 1?"
+    return model.api.request(model.identity, [{"role": "user", "content": content}], [], {"max_tokens": 9}, [])
 
 
 @pytest.mark.parametrize(("name", "value"), [("MOST_REQUESTS", 4), ("MOST_BYTES", 700)])
 def test_files_are_split(name: str, value: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(batch_file, name, value)
+    monkeypatch.setattr(batch_endpoint, name, value)
     batches = Batches(sums_up, polls=0)
 
     async def ask(base_url: str) -> list[Any]:
         store = Store(tmp_path / "here")
         model = batch_model_at(base_url, store)
-        questions = [
-            model.request([{"role": "user", "content": f"what is {n} + 1?"}], [], {"max_tokens": 9}, [])
-            for n in range(10)
-        ]
-        answers = await asyncio.gather(
-            *(model.ask(question, store.note(f"{n:064x}")) for n, question in enumerate(questions))
-        )
+        answers = await asyncio.gather(*(model.ask(question_for(model, n), store.note(f"{n:064x}")) for n in range(10)))
         await model.close()
         return answers
 
@@ -375,7 +371,7 @@ def test_what_another_run_has_bought_meanwhile_is_not_ordered(tmp_path: Path) ->
     async def ask(base_url: str) -> Any:
         store = Store(tmp_path / "here")
         model = batch_model_at(base_url, store)
-        question = model.request([{"role": "user", "content": "what is 1 + 1?"}], [], {"max_tokens": 9}, [])
+        question = question_for(model, 1)
         store.put("a" * 64, question, chat.parse(says("Answer: 2"), 1.0))
         answer = await model.ask(question, store.note("a" * 64))
         await model.close()
@@ -391,7 +387,7 @@ def test_the_money_for_a_batch_is_gone_only_where_it_may_have_been_billed() -> N
     async def spent(end: Callable[[BatchQueue], None]) -> float:
         budget, queue = Budget(10), BatchQueue()
         queue.add("key", {}, 3.0)
-        queue.set_reservation("key", await budget.reserve(3.0))
+        queue.except_for(set())["key"].reservation = await budget.reserve(3.0)
         end(queue)
         assert budget.reserved == 0
         return budget.spent

@@ -15,15 +15,17 @@ from stage_process import Done, Running, until
 from teacher_server import Asked, Books, calls, completion, refused, response, says, serving, text
 
 from distill.records import jsonl
-from distill.teacher import chat, prices, tariff
-from distill.teacher.budget import Budget
-from distill.teacher.endpoint_model import EndpointModel
+from distill.records.params import load as load_params
+from distill.records.types import Request
+from distill.teacher import chat, prices, store, tariff
+from distill.teacher.asked import asked_teacher
 from distill.teacher.errors import Fatal
 from distill.teacher.halt import Halt
-from distill.teacher.http import Http
+from distill.teacher.open_model import open_model
 from distill.teacher.prices import Prices, find, full_price_flex, is_openai
+from distill.teacher.store import Store
 from distill.teacher.tariff import Tariff, max_charged_tokens
-from distill.teacher.throttle import Throttle
+from distill.teacher.teacher import Teacher
 
 PRICE = {"scripted": {"input": 100, "output": 1000}}
 """USD per million tokens; an answer of the scripted teacher (11 in, 7 out) costs 0.0081."""
@@ -197,47 +199,41 @@ def test_what_openrouter_says_it_charged_is_what_was_charged() -> None:
     assert cost(router) == cost("https://other.ai/v1", cost=5) == cost(router, cost=0.0001, is_byok=True) == 0.0045
 
 
-def test_the_standard_tier_is_asked_for_where_a_project_may_have_a_dearer_one() -> None:
+def test_the_standard_tier_is_asked_for_where_a_project_may_have_a_dearer_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """OpenAI's `auto`, which a request without a tier means, can be `priority`."""
 
-    async def ask(provider: str, base_url: str) -> None:
-        model = EndpointModel(
-            chat,
-            {"provider": provider, "api": "chat", "model": "m"},
-            lambda: Http(base_url, {}, 5),
-            find_prices=lambda: None,
-            throttle=Throttle(1, Halt()),
-            budget=Budget(None),
-            halt=Halt(),
-        )
-        await model.ask(model.request([{"role": "user", "content": "what is 1 + 1?"}], [], {"max_tokens": 9}, []))
+    async def ask(base_url: str | None) -> None:
+        model = endpoint(base_url, Halt(), None)
+        await model.ask(question_for(model), Store(tmp_path).note("a"))
         await model.close()
 
     with serving(sums.adds) as books:
-        for provider in ("openai", books.base_url):
-            asyncio.run(ask(provider, books.base_url))
+        monkeypatch.setattr(prices, "OPENAI_URL", books.base_url)
+        monkeypatch.setenv("OPENAI_API_KEY", "key")
+        for base_url in (None, books.base_url):
+            asyncio.run(ask(base_url))
     assert [asked.body.get("service_tier") for asked in books.posts] == ["default", None]
 
 
-def endpoint(base_url: str, halt: Halt, budget: Budget) -> EndpointModel:
+def endpoint(base_url: str | None, halt: Halt, budget_usd: float | None) -> Any:
     """A model of which every answer may cost a dollar and more, asked in this process."""
-    return EndpointModel(
-        chat,
-        {"provider": base_url, "api": "chat", "model": "m"},
-        lambda: Http(base_url, {}, 5),
-        find_prices=lambda: Prices(0, 0, 0, 1_000_000),
-        throttle=Throttle(8, halt),
-        budget=budget,
-        halt=halt,
-    )
+    params = load_params(sums.ROOT / "params.yaml") | {"model": "gpt-4o"}
+    params["teacher"] |= {"base_url": base_url, "api": "chat"}
+    params["runtime"] |= {"prices": {"gpt-4o": {"input": 0, "output": 1_000_000}}, "budget_usd": budget_usd}
+    return open_model(asked_teacher(params), halt, Store(), with_tools=False)
 
 
-def test_who_waits_for_money_when_the_run_is_stopped_does_not_spend_it() -> None:
+def question_for(model: Any) -> Request:
+    return model.api.request(model.identity, [{"role": "user", "content": "what is 1 + 1?"}], [], {"max_tokens": 8}, [])
+
+
+def test_who_waits_for_money_when_the_run_is_stopped_does_not_spend_it(tmp_path: Path) -> None:
     async def two(base_url: str) -> list[Any]:
         halt = Halt()
-        model = endpoint(base_url, halt, Budget(10))
-        question = model.request([{"role": "user", "content": "what is 1 + 1?"}], [], {"max_tokens": 8}, [])
-        asking = [asyncio.create_task(model.ask(question)) for _ in range(2)]
+        model = endpoint(base_url, halt, 10)
+        asking = [asyncio.create_task(model.ask(question_for(model), Store(tmp_path).note("a"))) for _ in range(2)]
         await asyncio.to_thread(until, lambda: books.posts)
         await asyncio.sleep(0.05)
         halt.stop(Fatal("interrupted", "stopped"))
@@ -251,12 +247,11 @@ def test_who_waits_for_money_when_the_run_is_stopped_does_not_spend_it() -> None
     assert len(books.posts) == 1 and isinstance(ends[1], Fatal) and ends[0]["message"]["content"] == "Answer: 2"
 
 
-def test_what_the_headers_of_an_answer_say_is_heeded() -> None:
+def test_what_the_headers_of_an_answer_say_is_heeded(tmp_path: Path) -> None:
     async def two(base_url: str) -> None:
-        model = endpoint(base_url, Halt(), Budget(None))
-        question = model.request([{"role": "user", "content": "what is 1 + 1?"}], [], {"max_tokens": 8}, [])
+        model = endpoint(base_url, Halt(), None)
         for _ in range(2):
-            await model.ask(question)
+            await model.ask(question_for(model), Store(tmp_path).note("a"))
         await model.close()
 
     told = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "400ms"}
@@ -445,21 +440,10 @@ def test_on_a_terminal_one_line_is_kept_and_nothing_runs_into_it(
 
 
 def test_nothing_is_bought_that_a_full_disk_could_not_keep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from distill.teacher import store
-    from distill.teacher.teacher import Teacher
-
     async def ask(base_url: str) -> None:
         halt = Halt()
-        model = EndpointModel(
-            chat,
-            {"provider": base_url, "api": "chat", "model": "m"},
-            lambda: Http(base_url, {}, 5),
-            find_prices=lambda: None,
-            throttle=Throttle(1, halt),
-            budget=Budget(None),
-            halt=halt,
-        )
-        teacher = Teacher(model, store.Store(tmp_path / "here"), {"max_tokens": 9}, [], halt)
+        model = endpoint(base_url, halt, None)
+        teacher = Teacher(model, Store(tmp_path / "here"), {"max_tokens": 9}, [], halt)
         question = [{"role": "user", "content": "what is 1 + 1?"}]
         try:
             await teacher.ask(question, [], seed=0, sample=0, earlier=[])

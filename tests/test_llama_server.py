@@ -17,10 +17,11 @@ from stage_process import Running
 
 from distill.records.faults import InputError
 from distill.student.tokenizer import load_tokenizer
+from distill.teacher import request as requests
 from distill.teacher.error_response import error_from_response
+from distill.teacher.gguf_model import local_model
 from distill.teacher.llama_server import healthy, serve
-from distill.teacher.provider import local_model
-from distill.teacher.weights import chat_template, gguf_path
+from distill.teacher.weights import find
 from distill.tools.python_source import load
 
 QUESTION = [{"role": "user", "content": "Name three rivers in Europe."}]
@@ -49,7 +50,7 @@ def smol() -> Path:
 
 def fetched(model: str) -> Path:
     try:
-        return gguf_path(model)
+        return find(model)[0]
     except InputError as error:
         pytest.skip(f"the weights are neither cached nor to be had: {error}")
 
@@ -143,7 +144,7 @@ def test_the_teacher_calls_a_tool_through_the_template():
     ]
     asked = [first["messages"][0], *shown, *first["messages"][1:]]
     tools = [tool.schema for tool in load(PROJECT / "tools.py").tools.values()]
-    with serve(fetched(model), slots=1, context=2048, template=chat_template(model)) as endpoint:
+    with serve(fetched(model), slots=1, context=2048, template=find(model)[1].template) as endpoint:
         message = post(endpoint, messages=asked, tools=tools, max_tokens=64)
     function = message["tool_calls"][0]["function"]
     assert function["name"] == "lookup_item"
@@ -154,7 +155,7 @@ def test_a_student_of_its_kind_calls_as_it_does():
     """Its own template has `<tool_call>`, which it never learned."""
     model = "local/qwen2.5-coder-0.5b-instruct"
     fetched(model)
-    assert load_tokenizer(model).template == chat_template(model).read_text()
+    assert load_tokenizer(model).template == find(model)[1].template.read_text()
 
 
 def test_what_llama_cpp_cannot_read_as_a_call_is_what_the_model_said():
@@ -163,7 +164,7 @@ def test_what_llama_cpp_cannot_read_as_a_call_is_what_the_model_said():
     seed = (PROJECT / "template/data/seed/prompts.jsonl").read_text().splitlines()
     tools = [tool.schema for tool in load(PROJECT / "template/tools.py").tools.values()]
     unread = []
-    with serve(fetched(name), slots=1, context=2048, template=chat_template(name)) as endpoint:
+    with serve(fetched(name), slots=1, context=2048, template=find(name)[1].template) as endpoint:
         for asked in [json.loads(line)["messages"] for line in seed]:
             try:
                 post(endpoint, messages=asked, tools=tools, max_tokens=64)
@@ -175,7 +176,9 @@ def test_what_llama_cpp_cannot_read_as_a_call_is_what_the_model_said():
     async def ask(messages: list[dict], lenient: bool) -> dict:
         model = local_model(name, slots=1, lenient=lenient)
         try:
-            return await model.ask(model.request(messages, tools, {"temperature": 0, "max_tokens": 64}, []))
+            return await model.ask(
+                requests.build(model.identity, messages, tools, {"temperature": 0, "max_tokens": 64})
+            )
         finally:
             await model.close()
 
@@ -202,7 +205,7 @@ def test_its_responses_api_makes_a_teacher_too(tmp_path):
     ]
     (project / "shown.jsonl").write_text(json.dumps({"messages": shown}) + "\n")
     assert Running(project, "prompts").wait().returncode == 0
-    with serve(fetched(name), slots=1, context=2048, template=chat_template(name)) as endpoint:
+    with serve(fetched(name), slots=1, context=2048, template=find(name)[1].template) as endpoint:
         sums.set_params(project, teacher__base_url=endpoint.base_url, teacher__max_output_tokens=64)
         done = Running(project, "teacher_rollouts", TEACHER_API_KEY=endpoint.api_key).wait()
     assert done.returncode == 0, done.stderr

@@ -22,6 +22,7 @@ from teacher_server import Asked, function_call, response, serving, text
 
 from distill.records import params, schema
 from distill.teacher import rules
+from distill.teacher.asked import asked_teacher
 
 MANUAL = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 COMMAND = re.compile(r"^(?:make(?: \S.*)?|\.ci/run|(?:dvc|git|python|accelerate|docker|source) \S.*)$")
@@ -168,7 +169,7 @@ def test_the_settings_for_a_large_student_are_valid() -> None:
         assert group in chosen and (not isinstance(values, dict) or set(values) <= set(chosen[group]))
         chosen[group] = {**chosen[group], **values} if isinstance(values, dict) else values
     assert not schema.faults("params", chosen)
-    assert not rules.faults(chosen["model"], "responses", chosen["teacher"], with_tools=True)
+    assert not rules.faults(asked_teacher(chosen), "responses", with_tools=True)
 
 
 def test_help_lists_every_target() -> None:

@@ -17,11 +17,12 @@ from teacher_server import Asked, Books, function_call, reasoning, refused, resp
 from distill.records import jsonl
 from distill.records.params import load as load_params
 from distill.teacher import background as background_module
+from distill.teacher import provider
+from distill.teacher.asked import asked_teacher
 from distill.teacher.background import POLL_FAILURES
 from distill.teacher.errors import ApiError
 from distill.teacher.halt import Halt
 from distill.teacher.http import Http
-from distill.teacher.open_model import open_model
 from distill.teacher.store import Store
 
 BODY = b'{"model": "gpt-5-pro", "input": "what is 1 + 1?"}'
@@ -345,8 +346,7 @@ def test_only_models_of_openais_are_asked_in_the_background() -> None:
         ("google/gemini-2.5-pro", False),
         ("perplexity/sonar-deep-research", False),
     ):
-        model: Any = open_model(chosen | {"model": name}, Halt(), Store(), with_tools=True)
-        assert model.background is wanted
+        assert provider.in_background(asked_teacher(chosen | {"model": name})) is wanted
 
 
 def test_a_response_that_is_not_finished_is_no_answer(asks: Callable[..., Done], project: Path) -> None:

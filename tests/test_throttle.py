@@ -10,6 +10,7 @@ from conftest import ROOT
 
 from distill.records.params import load as load_params
 from distill.teacher import retry, throttle
+from distill.teacher.asked import asked_teacher
 from distill.teacher.errors import Fatal, Transient, error
 from distill.teacher.halt import Halt
 from distill.teacher.open_model import open_model
@@ -144,7 +145,7 @@ def test_a_full_flex_tier_slows_nobody_down_who_may_pay_the_standard_price() -> 
 
 
 async def _refused_thrice(params: dict[str, Any]) -> float:
-    model: Any = open_model(params, Halt(), Store(), with_tools=True)
+    model: Any = open_model(asked_teacher(params), Halt(), Store(), with_tools=True)
     for _ in range(3):
         with contextlib.suppress(Transient):
             async with model.throttle.slot(1):

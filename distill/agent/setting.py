@@ -9,9 +9,11 @@ from distill.agent.tool_results import RowResults, ToolResults
 from distill.agent.tools_version import tools_version
 from distill.records.ids import content_id
 from distill.records.types import Params, Prompt, Request
+from distill.teacher.asked import asked_teacher
 from distill.teacher.demonstrations import read_demonstrations
 from distill.teacher.halt import Halt
-from distill.teacher.open_model import open_model, sampling
+from distill.teacher.open_model import open_model
+from distill.teacher.provider import sampling
 from distill.teacher.store import Store
 from distill.teacher.teacher import Teacher
 from distill.tools import toolbox
@@ -85,9 +87,10 @@ async def opened(chosen: list[tuple[Prompt, int]], params: Params, lists: ToolLi
     halt, store = Halt(), Store()
     async with toolbox.opened(params, prompts, lists) as tools:
         with_tools = any(tools.offered(prompt).schemas for prompt in prompts)
-        model = open_model(params, halt, store, with_tools=with_tools)
+        asked = asked_teacher(params)
+        model = open_model(asked, halt, store, with_tools=with_tools)
         shown = read_demonstrations(params["teacher"]["demonstrations"])
-        yield Setting(Teacher(model, store, sampling(params), shown, halt), tools, params, tools_version(params))
+        yield Setting(Teacher(model, store, sampling(asked), shown, halt), tools, params, tools_version(params))
 
 
 def remembered_lists(params: Params) -> ToolLists:

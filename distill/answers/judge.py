@@ -17,10 +17,13 @@ from distill.answers.ruling import Ruling, no_answer, ruling
 from distill.records.faults import InputError
 from distill.records.ids import content_id
 from distill.records.types import Message, Metadata, Params, Request, Row
-from distill.teacher import provider, rules
+from distill.teacher import rules
+from distill.teacher.asked import Asked
 from distill.teacher.errors import KINDS, ApiError, Fatal
+from distill.teacher.gguf_model import is_local
 from distill.teacher.halt import Halt
-from distill.teacher.open_model import OPENAI, open_model, sampling
+from distill.teacher.open_model import open_model
+from distill.teacher.provider import OPENAI, sampling
 from distill.teacher.side_by_side import side_by_side
 from distill.teacher.stopping import stopping
 from distill.teacher.store import Store
@@ -93,7 +96,7 @@ def rulings(questions: Iterable[Question | None], params: Params, stage: str) ->
             f"{len(asked)} answers of answer_type judge wait for a judge: set judge.model in params.yaml, for example "
             "to gpt-5-mini"
         )
-    return asyncio.run(_rulings(asked, _as_teacher(params), stage))
+    return asyncio.run(_rulings(asked, _asked_judge(params), stage))
 
 
 def ruled(rows: Iterable[Row], found: Rulings) -> Iterator[Row]:
@@ -106,10 +109,10 @@ def ruled(rows: Iterable[Row], found: Rulings) -> Iterator[Row]:
         yield row
 
 
-async def _rulings(asked: list[Question], params: Params, stage: str) -> Rulings:
+async def _rulings(asked: list[Question], who: Asked, stage: str) -> Rulings:
     halt, store = Halt(), Store()
-    model = open_model(params, halt, store, with_tools=False, optional=frozenset({"temperature"}))
-    judge = Teacher(model, store, sampling(params), [], halt)
+    model = open_model(who, halt, store, with_tools=False, optional=frozenset({"temperature"}))
+    judge = Teacher(model, store, sampling(who), [], halt)
     found: Rulings = {}
     failed: dict[Question, ApiError] = {}
     stored = {question for question in asked if judge.stored_entry(_request(judge, question), sample=0)}
@@ -137,27 +140,23 @@ async def _rulings(asked: list[Question], params: Params, stage: str) -> Rulings
             await side_by_side(asked, judge, one)
     except Fatal as error:
         raise InputError(
-            f"the judge {params['model']} cannot go on ({error.kind}): {error.message}\n"
+            f"the judge {who.model} cannot go on ({error.kind}): {error.message}\n"
             f"{len(found)} of {len(asked)} answers are judged, and every ruling that was paid for is kept; "
             f"{_advice(error.kind)}"
         ) from error
     finally:
         await judge.close()
-        print(
-            f"{stage}: {len(asked)} answers for the judge {params['model']}, {judge.bought} rulings bought", flush=True
-        )
+        print(f"{stage}: {len(asked)} answers for the judge {who.model}, {judge.bought} rulings bought", flush=True)
     refused = {question for question, error in failed.items() if _is_final(error, answers_others=bool(found))}
     again = [error for question, error in failed.items() if question not in refused]
     if again:
         raise InputError(
-            f"the judge {params['model']} did not answer {len(again)} of {len(asked)} times ({again[0].kind}): "
+            f"the judge {who.model} did not answer {len(again)} of {len(asked)} times ({again[0].kind}): "
             f"{again[0].message}\nthe other rulings are kept; {_advice(again[0].kind)}"
         )
     found |= {question: no_answer(error.message) for question, error in failed.items()}
     if undecided := sum(one.correct is None for one in found.values()):
-        print(
-            f"{stage}: the judge {params['model']} gave no verdict on {undecided} of {len(asked)} answers", flush=True
-        )
+        print(f"{stage}: the judge {who.model} gave no verdict on {undecided} of {len(asked)} answers", flush=True)
     return found
 
 
@@ -183,23 +182,26 @@ def _messages(question: Question) -> list[Message]:
     ]
 
 
-def _as_teacher(params: Params) -> Params:
-    """The params with which the judge is opened as a teacher would be: greedy where the model lets us (some
-    refuse any temperature, and are asked again without)."""
+def _asked_judge(params: Params) -> Asked:
+    """The judge of params.yaml: greedy where the model lets us (some refuse any temperature, and are asked again
+    without)."""
     model, base_url = params["judge"]["model"], params["judge"]["base_url"]
-    settles_itself = bool(OPENAI.match(model)) and rules.reasons(model) and not provider.is_local(model)
+    settles_itself = bool(OPENAI.match(model)) and rules.reasons(model) and not is_local(model)
     teachers = params.get("teacher", {}).get("base_url")
     same_host = bool(base_url and teachers) and urlsplit(base_url).hostname == urlsplit(teachers).hostname
-    teacher = {
-        "api": "auto",
+    return Asked(
+        group="judge",
+        model=model,
+        api="auto",
+        base_url=base_url,
         # A key goes to nobody but the host that it is for.
-        "keys": ["JUDGE_API_KEY", *(["TEACHER_API_KEY"] if same_host else [])],
-        "base_url": base_url,
-        "temperature": None if settles_itself else 0,
-        "reasoning_effort": None,
-        "max_output_tokens": None,
-    }
-    return {**params, "model": model, "teacher": teacher}
+        keys=("JUDGE_API_KEY", *(["TEACHER_API_KEY"] if same_host else [])),
+        temperature=None if settles_itself else 0,
+        reasoning_effort=None,
+        max_output_tokens=None,
+        max_turns=1,
+        runtime=params["runtime"],
+    )
 
 
 def _seed(question: Question) -> int:

@@ -5,8 +5,7 @@ import sys
 
 from distill.records import stage
 from distill.records.types import Params
-from distill.teacher import llama_server
-from distill.teacher.weights import gguf_path
+from distill.teacher import llama_server, weights
 
 
 def embedded_models(params: Params) -> list[str]:
@@ -21,7 +20,7 @@ def main(params: Params) -> None:
     if models:
         llama_server.load()
     for model in models:
-        print(f"{model}: {gguf_path(model)}", file=sys.stderr, flush=True)
+        print(f"{model}: {weights.find(model)[0]}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

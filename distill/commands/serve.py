@@ -23,7 +23,7 @@ from distill.teacher.errors import Fatal
 from distill.teacher.gguf_model import CONTEXT_TOKENS, GgufModel
 from distill.teacher.llama_server import Endpoint
 from distill.teacher.llama_server import serve as serve_gguf
-from distill.teacher.provider import Model
+from distill.teacher.model import Model
 
 ADAPTER = Path("models/adapter")
 SIGNALS = (signal.SIGINT, signal.SIGTERM)

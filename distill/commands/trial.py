@@ -5,6 +5,7 @@ are left to the filter.
 """
 
 import argparse
+import textwrap
 from typing import Any
 
 import uvloop
@@ -13,7 +14,6 @@ from distill.agent import dvc_deps, setting
 from distill.agent.buy import buy
 from distill.agent.overrides import add_option, overridden
 from distill.agent.selection import wanted
-from distill.agent.transcript import transcript
 from distill.dataset import convert, filter
 from distill.dataset.checks.context import CheckContext
 from distill.records import jsonl, stage
@@ -25,6 +25,9 @@ ANSWERS = {
     False: "its answer is wrong",
     None: "its answer is not compared with anything here",
 }
+MOST_CHARS = 1500
+"""Of a text in the transcript."""
+WIDTH = 110
 
 
 def main(params: Params) -> None:
@@ -77,6 +80,37 @@ def outlook(rollout: Rollout, params: Params, context: CheckContext) -> str:
         return "rejected: " + "; ".join(f"{reason['check']}: {reason['detail']}" for reason in verdict.reasons)
     masked = f", but {len(verdict.turns)} of its turns are not learned from ({', '.join(verdict.masks)})"
     return f"kept{masked if verdict.turns else ''}; {answer}"
+
+
+def transcript(rollout: Rollout) -> str:
+    """The conversation as indented text, with a headline; texts of more than 1500 characters are cut."""
+    tokens = rollout["usage"]
+    cost = "" if rollout["cost_usd"] is None else f", ${rollout['cost_usd']:.4f}"
+    lines = [
+        f"── {rollout['id']} · prompt {rollout['prompt_id']} · {rollout['stop_reason']} · {len(rollout['calls'])} turns, "
+        f"{tokens['input_tokens']} + {tokens['output_tokens']} tokens{cost}"
+    ]
+    names: dict[str, str] = {}
+    for message in rollout["messages"]:
+        if message.get("reasoning_content"):
+            lines += _block("thinks", message["reasoning_content"])
+        if message.get("content"):
+            lines += _block(names.get(message.get("tool_call_id", ""), message["role"]), message["content"])
+        if message.get("refusal"):
+            lines += _block("refuses", message["refusal"])
+        for call in message.get("tool_calls", []):
+            names[call["id"]] = call["function"]["name"] + " →"
+            lines += _block("calls", f"{call['function']['name']}({call['function']['arguments']})")
+    if rollout["error"]:
+        lines += _block("error", f"{rollout['error']['kind']}: {rollout['error']['message']}")
+    expected = rollout["metadata"].get("expected_answer")
+    return "\n".join(lines + (_block("expected", str(expected)) if expected is not None else []))
+
+
+def _block(label: str, text: str) -> list[str]:
+    shown = text if len(text) <= MOST_CHARS else f"{text[:MOST_CHARS]} [… {len(text) - MOST_CHARS} more characters]"
+    wrapped = [part for line in shown.splitlines() or [""] for part in textwrap.wrap(line, WIDTH) or [""]]
+    return [f"  {label}", *(f"      {part}" for part in wrapped)]
 
 
 def _options() -> argparse.Namespace:

@@ -59,9 +59,9 @@ def find(path: str, weights: bool = True) -> Base:
 def check(path: str) -> None:
     """Raises InputError for a name that `find` would refuse, without fetching or converting anything."""
     if path.startswith(LOCAL):
-        from distill.teacher.weights import embedded
+        from distill.teacher.weights import MODELS
 
-        if path.removeprefix(LOCAL) not in embedded():
+        if path.removeprefix(LOCAL) not in MODELS:
             _embedded(path)
     elif not (path.endswith(".gguf") and Path(path).is_file()) and not hub.names(path):
         find(path, weights=False)
@@ -86,10 +86,10 @@ def name(path: str) -> str:
 
 def _embedded(path: str) -> Path:
     """The GGUF file of `local/<name>`, fetched on first use."""
-    from distill.teacher.weights import gguf_path
+    from distill.teacher import weights
 
     try:
-        return gguf_path(path)
+        return weights.find(path)[0]
     except InputError as error:
         raise InputError(f"params.yaml: /student/path: {fault}" for fault in error.faults) from None
 

@@ -33,27 +33,25 @@ class Background:
         self._http, self._path, self._halt = http, path, halt
         self._deletions: set[asyncio.Task[None]] = set()
 
-    async def post(self, data: bytes, note: Note | None) -> Reply:
+    async def post(self, data: bytes, note: Note) -> Reply:
         """The finished response to a request; one that an earlier run has ordered is polled for, not ordered again.
 
         The note stays until the answer is stored; clearing it deletes the response at the server. Raises ApiError.
         """
-        noted_id = note.read() if note else None
+        noted_id = note.read()
         ordered_now = noted_id is None
         if noted_id is None:
             reply = _checked(await self._http.post(self._path, data))
             response_id = str(reply.content["id"])
-            if note:
-                note.write(response_id)
+            note.write(response_id)
         else:
             reply, response_id = Reply({"status": "queued"}, {}), noted_id
-        if note:
-            note.on_clear = lambda: self._start_deletion(response_id)
+        note.on_clear = lambda: self._start_deletion(response_id)
         pause_s, failures, give_up_at = FIRST_POLL_S, 0, perf_counter() + LONGEST_ANSWER_S
         while reply.content.get("status") in responses.PENDING:
             if perf_counter() > give_up_at:
                 raise ApiError("timeout", f"no answer in {LONGEST_ANSWER_S / 3600:.0f} hours", maybe_billed=ordered_now)
-            await (self._halt.sleep(pause_s) if note else asyncio.sleep(pause_s))
+            await self._halt.sleep(pause_s)
             pause_s = min(pause_s * 1.5, LONGEST_POLL_S)
             try:
                 reply = await self._poll(response_id)
@@ -63,7 +61,7 @@ class Background:
                 if failures == POLL_FAILURES:
                     raise ApiError(error.kind, error.message, error.http_status, maybe_billed=ordered_now) from None
             except Fatal as error:
-                if error.kind != "not_found" or note is None:
+                if error.kind != "not_found":
                     raise
                 raise _missing(response_id, note, ordered_now) from None
         return reply

@@ -1,11 +1,12 @@
 """OpenAI's Batch API at one endpoint: uploads files, creates, finds and polls batches, and downloads their results.
 
-Calls that cost nothing are retried as often as it takes. A batch is created again only if the server has none of its name.
+Calls are retried as questions are. A batch is created again only if the server has none of its name.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import suppress
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -16,15 +17,18 @@ from distill.teacher.errors import ApiError, Transient
 from distill.teacher.halt import Halt
 from distill.teacher.http import Http, parse_json
 from distill.teacher.open_batches import Batch
+from distill.teacher.retry import until_answered
 
 FIRST_POLL_S, LONGEST_POLL_S = 0.25, 60.0
-"""Pauses between two polls or retries: they grow from the first to the longest."""
-ATTEMPTS = 6
-"""Attempts of one HTTP call before its error is passed on."""
+"""Pauses between two polls: they grow from the first to the longest."""
 LONGEST_SILENCE_S = 3600.0
 """How long a server that does not answer is polled all the same."""
 DELETE_FILES_S = 30.0
 """How long the deletion of a batch's files may take; it is a courtesy, so nobody waits longer."""
+MOST_REQUESTS = 50_000
+"""OpenAI's limit for one file."""
+MOST_BYTES = 200_000_000
+"""The same, for its size."""
 ENDED = {"completed", "failed", "expired", "cancelled"}
 """The statuses of a batch that the server no longer works on."""
 
@@ -37,7 +41,8 @@ class BatchEndpoint:
 
     async def upload(self, content: bytes) -> str:
         """Uploads an input file; its id."""
-        reply = await self._with_retries(lambda: self._http.upload("/files", "batch.jsonl", content, purpose="batch"))
+        upload = partial(self._http.upload, "/files", "batch.jsonl", content, purpose="batch")
+        reply = await until_answered(upload, self._halt)
         return str(reply.content["id"])
 
     async def create(self, batch: Batch) -> str:
@@ -50,14 +55,13 @@ class BatchEndpoint:
                 "metadata": {"distill": batch.name},
             }
         )
-        return str(await self._with_retries(lambda: self._create(batch, body)))
+        return await until_answered(partial(self._create, batch, body), self._halt)
 
     async def find(self, batch: Batch) -> str | None:
         """The id of a batch that was created before, found by the name in its metadata; None if the server has none."""
         after = ""
         while True:
-            path = f"/batches?limit=100{after}"
-            page = (await self._with_retries(lambda path=path: self._http.get(path))).content  # type: ignore[misc]
+            page = await self._get(f"/batches?limit=100{after}")
             for listed in page["data"]:
                 if (listed.get("metadata") or {}).get("distill") == batch.name:
                     return str(listed["id"])
@@ -73,7 +77,7 @@ class BatchEndpoint:
         pause_s, last_reply_at = FIRST_POLL_S, perf_counter()
         while True:
             try:
-                batch_status = (await self._with_retries(lambda: self._http.get(f"/batches/{batch.id}"))).content
+                batch_status = await self._get(f"/batches/{batch.id}")
             except Transient as error:
                 if not wait or perf_counter() - last_reply_at > LONGEST_SILENCE_S:
                     raise
@@ -91,8 +95,8 @@ class BatchEndpoint:
         """The parsed lines of each result file of a batch that has ended, in no order: first answers, then errors."""
         for name in ("output_file_id", "error_file_id"):
             if batch_status.get(name):
-                path = f"/files/{batch_status[name]}/content"
-                content = await self._with_retries(lambda path=path: self._http.get_bytes(path))  # type: ignore[misc]
+                download = partial(self._http.get_bytes, f"/files/{batch_status[name]}/content")
+                content = await until_answered(download, self._halt)
                 yield [parse_json(line) for line in content.splitlines()]
 
     async def delete_files(self, batch: Batch, batch_status: dict[str, Any]) -> None:
@@ -104,6 +108,9 @@ class BatchEndpoint:
                     with suppress(ApiError):
                         if file:
                             await self._http.delete(f"/files/{file}")
+
+    async def _get(self, path: str) -> Any:
+        return (await until_answered(partial(self._http.get, path), self._halt)).content
 
     async def _create(self, batch: Batch, body: bytes) -> str:
         """One attempt. A batch that the server refused for now may be created again. When the server's reply was lost, the
@@ -117,12 +124,21 @@ class BatchEndpoint:
                 return batch_id
             raise
 
-    async def _with_retries(self, call: Callable[[], Any]) -> Any:
-        pause_s = FIRST_POLL_S
-        for _ in range(ATTEMPTS - 1):
-            try:
-                return await call()
-            except Transient as error:
-                await self._halt.sleep(error.retry_after_s or pause_s)
-                pause_s = min(pause_s * 2, LONGEST_POLL_S)
-        return await call()
+
+def input_files(
+    path: str, requests: Iterable[tuple[str, bytes]], max_requests: int
+) -> Iterator[tuple[bytes, list[str]]]:
+    """The files that send `requests`, each a key and a JSON body, to `path` of the API, and the keys in each file."""
+    lines: list[bytes] = []
+    keys: list[str] = []
+    size = 0
+    for key, body in requests:
+        line = b'{"custom_id":"%s","method":"POST","url":"/v1%s","body":%s}\n' % (key.encode(), path.encode(), body)
+        if lines and (len(lines) == max_requests or size + len(line) > MOST_BYTES):
+            yield b"".join(lines), keys
+            lines, keys, size = [], [], 0
+        lines.append(line)
+        keys.append(key)
+        size += len(line)
+    if lines:
+        yield b"".join(lines), keys

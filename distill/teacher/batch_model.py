@@ -5,92 +5,68 @@ a run that was killed finds it again. Requests that a batch ended without answer
 """
 
 import asyncio
-from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 import orjson
 
 from distill.records.ids import content_id
 from distill.records.terminal import say
-from distill.records.types import Message, Request, Sampling, ToolSchema
-from distill.teacher import background, batch_file, errors
+from distill.records.types import Request
+from distill.teacher import background, batch_endpoint, errors, provider
 from distill.teacher.answer import Answer
+from distill.teacher.asked import Asked
 from distill.teacher.batch_endpoint import BatchEndpoint
 from distill.teacher.batch_queue import BatchQueue
-from distill.teacher.batch_results import BatchResults
 from distill.teacher.budget import Budget
+from distill.teacher.error_response import error_in_batch_line
 from distill.teacher.errors import ApiError, Fatal, Transient
 from distill.teacher.halt import Halt
 from distill.teacher.http import Http
 from distill.teacher.open_batches import Batch, OpenBatches
-from distill.teacher.prices import Prices
 from distill.teacher.store import Note, Store
 from distill.teacher.tariff import Tariff
 
 QUEUE_FULL_WAIT_S = 300.0
 """Pause before another try when the provider's limit of enqueued tokens is reached."""
+LINES_AT_ONCE = 1000
+"""Results that are written to the store concurrently."""
 MAX_CONCURRENT = 100_000
 """Conversations at the same time: as many as there may be, since each waits for the same few batches."""
 
 
 class BatchModel:
-    """Asks through `adapter` (the module chat or responses), as EndpointModel does, but in batches."""
+    """Asks an API as EndpointModel does, but in batches."""
 
     takes_seed = False
     needs_lease = False  # the notes of open batches keep two processes from sending the same request
     max_concurrent = MAX_CONCURRENT
 
-    def __init__(
-        self,
-        adapter: ModuleType,
-        identity: dict[str, Any],
-        connect: Callable[[], Http],
-        *,
-        find_prices: Callable[[], Prices | None],
-        budget: Budget,
-        halt: Halt,
-        store: Store,
-        optional: frozenset[str] = frozenset(),
-    ):
-        self.adapter, self.identity = adapter, identity
-        self.budget, self.halt, self.store = budget, halt, store
-        self._connect, self._find_prices = connect, find_prices
-        self._open_batches = OpenBatches(store, content_id(identity))
+    def __init__(self, asked: Asked, halt: Halt, store: Store, optional: frozenset[str]):
+        self._asked, self.identity = asked, provider.identity(asked)
+        self.api = provider.APIS[self.identity["api"]]
+        self.budget, self.halt, self.store = Budget(asked.runtime["budget_usd"]), halt, store
+        self._open_batches = OpenBatches(store, content_id(self.identity))
         self._http: Http | None = None
         self._tariff: Tariff
-        self._results: BatchResults
         self._queue = BatchQueue()
         self._without: frozenset[str] = frozenset()
         self._repairs = errors.repairs(optional)
         self._worker: asyncio.Task[None] | None = None
-        self._max_requests = batch_file.MOST_REQUESTS
+        self._max_requests = batch_endpoint.MOST_REQUESTS
 
-    def request(
-        self,
-        messages: list[Message],
-        tools: list[ToolSchema],
-        sampling: Sampling,
-        earlier: list[Answer],
-    ) -> Request:
-        """The canonical request; the same as in the other tiers, so that all tiers share their stored answers."""
-        return self.adapter.request(self.identity, messages, tools, sampling, earlier)
-
-    async def ask(self, request: Request, note: Note | None = None) -> Answer:
+    async def ask(self, request: Request, note: Note) -> Answer:
         """One answer, once its batch has ended. Raises ApiError."""
-        assert note is not None, "a batch needs the key of its requests"
         if response_id := note.read():
             raise Fatal("ordered", background.ordered_message(response_id, note))
         if self._http is None:
-            self._tariff = Tariff(self.identity["provider"], self._find_prices)
-            self._results = BatchResults(self.adapter, self.store, self._tariff)
+            self._tariff = provider.tariff(self._asked)
             self.budget.unpriced = self._tariff.prices is None
-            self._http = self._connect()
+            self._http = provider.connect(self._asked)
             self.halt.on_stop(self._fail_queue)
         max_cost = self._tariff.max_cost(request, len(self._body(request)), "batch")
         answer = self._queue.add(note.key, request, max_cost)
         if self._worker is None:
-            self._worker = asyncio.create_task(self._work(BatchEndpoint(self._http, self.adapter.PATH, self.halt)))
+            self._worker = asyncio.create_task(self._work(BatchEndpoint(self._http, self.api.PATH, self.halt)))
         return await asyncio.shield(answer)  # another rollout may wait for the same
 
     async def close(self) -> None:
@@ -137,9 +113,9 @@ class BatchModel:
             if stored_answer := self.store.get(key):  # from a batch of another process
                 self._queue.resolve(key, stored_answer)
         chosen = await self._reserve_money(ordered)
-        for file in batch_file.split(self.adapter.PATH, chosen, self._max_requests):
+        for file, keys in batch_endpoint.input_files(self.api.PATH, chosen, self._max_requests):
             self.halt.check()
-            batch = self._open_batches.add(await server.upload(file.content), file.keys)
+            batch = self._open_batches.add(await server.upload(file), keys)
             self._record_id(batch, await server.create(batch))
 
     async def _reserve_money(self, ordered: set[str]) -> list[tuple[str, bytes]]:
@@ -152,7 +128,7 @@ class BatchModel:
         chosen: list[tuple[str, bytes]] = []
         for key, queued in unordered.items():
             if self.budget.fits(queued.max_cost):
-                self._queue.set_reservation(key, await self.budget.reserve(queued.max_cost))
+                queued.reservation = await self.budget.reserve(queued.max_cost)
                 chosen.append((key, self._body(queued.request)))
         return chosen
 
@@ -216,8 +192,11 @@ class BatchModel:
         them. Raises Fatal if they are gone and needed."""
         results: dict[str, Answer | ApiError] = {}
         try:
-            async for part in self._results.store_all(server, batch_status):
-                results |= part
+            async for lines in server.results(batch_status):
+                for start in range(0, len(lines), LINES_AT_ONCE):
+                    part = lines[start : start + LINES_AT_ONCE]
+                    stored = await asyncio.gather(*map(self._parse_and_store, part))
+                    results |= {line["custom_id"]: result for line, result in zip(part, stored, strict=True)}
         except Fatal as error:
             if error.kind != "not_found":
                 raise
@@ -227,6 +206,19 @@ class BatchModel:
                     raise Fatal("batch_failed", self._open_batches.lost_message(batch), error.http_status) from None
                 return None
         return results
+
+    async def _parse_and_store(self, line: dict[str, Any]) -> Answer | ApiError:
+        response = line.get("response") or {}
+        try:
+            if response.get("status_code") != 200:
+                raise error_in_batch_line(line)
+            answer: Answer = self.api.parse(response["body"], latency_ms=0.0)
+        except ApiError as error:
+            return error
+        answer["tier"] = "batch"
+        self._tariff.set_cost(None, answer, "batch")
+        await self.store.keep(line["custom_id"], None, answer)
+        return answer
 
     def _end_request(self, key: str, result: Answer | ApiError) -> None:
         """Gives out an answer or an error, or queues the request again where another batch may do better."""
@@ -238,7 +230,7 @@ class BatchModel:
         self._queue.fail(key, result, retry=bool(repair) or isinstance(result, Transient))
 
     def _body(self, request: Request) -> bytes:
-        return orjson.dumps(self.adapter.body(request, self._without))
+        return orjson.dumps(self.api.body(request, self._without))
 
     def _fail_queue(self) -> None:
         self._queue.fail_all(self.halt.reason or Fatal("interrupted", "stopped"))

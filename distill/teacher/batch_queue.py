@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 from distill.records.types import Request
 from distill.teacher.answer import Answer
@@ -15,13 +15,15 @@ ATTEMPTS = 6
 """Batches that a request is put into before its error is final."""
 
 
-class QueuedRequest(NamedTuple):
-    """A request whose answer is awaited, and the most it may cost, in USD."""
+@dataclass
+class QueuedRequest:
+    """A request whose answer is awaited, the most it may cost, in USD, and the money that is reserved for it."""
 
     request: Request
     max_cost: float
     answer: "asyncio.Future[Answer]"
     attempts: int = 0
+    reservation: Reservation | None = None
 
 
 class BatchQueue:
@@ -29,7 +31,6 @@ class BatchQueue:
 
     def __init__(self) -> None:
         self._queued: dict[str, QueuedRequest] = {}
-        self._reservations: dict[str, Reservation] = {}
         self._added = asyncio.Event()
 
     def add(self, key: str, request: Request, max_cost: float) -> "asyncio.Future[Answer]":
@@ -57,34 +58,31 @@ class BatchQueue:
         """Whether one of `keys` is queued."""
         return not self._queued.keys().isdisjoint(keys)
 
-    def set_reservation(self, key: str, reservation: Reservation) -> None:
-        """Keeps the money that is reserved for a request until the request ends."""
-        self._reservations[key] = reservation
-
     def release_reservations(self, keys: Iterable[str]) -> None:
         """Gives back the money for a batch that never began, and so was not billed. Its requests stay queued."""
-        for key in keys:
-            if key in self._reservations:
-                self._reservations.pop(key).release(maybe_billed=False)
+        for queued in (self._queued[key] for key in keys if key in self._queued):
+            if queued.reservation:
+                queued.reservation.release(maybe_billed=False)
+                queued.reservation = None
 
     def resolve(self, key: str, answer: Answer) -> None:
         """Pays for the answer and gives it to whoever awaits it, if anybody does."""
-        if key in self._reservations:
-            self._reservations.pop(key).settle(answer["cost_usd"])
         queued = self._queued.pop(key, None)
+        if queued and queued.reservation:
+            queued.reservation.settle(answer["cost_usd"])
         if queued and not queued.answer.done():
             queued.answer.set_result(answer)
 
     def fail(self, key: str, error: ApiError, retry: bool) -> None:
         """Queues the request for another batch if `retry` and it has attempts left; else raises `error` where it is
         awaited."""
-        if key in self._reservations:
-            self._reservations.pop(key).release(error.maybe_billed)
         queued = self._queued.pop(key, None)
         if queued is None:
             return
+        if queued.reservation:
+            queued.reservation.release(error.maybe_billed)
         if retry and queued.attempts + 1 < ATTEMPTS:
-            self._queued[key] = queued._replace(attempts=queued.attempts + 1)
+            self._queued[key] = replace(queued, attempts=queued.attempts + 1, reservation=None)
         elif not queued.answer.done():
             queued.answer.set_exception(error)
 

@@ -12,3 +12,9 @@ def read_demonstrations(path: str | None) -> list[Message]:
     if path is None:
         return []
     return [message for row in jsonl.read(path, "demonstration") for message in row["messages"]]
+
+
+def with_demonstrations(messages: list[Message], demonstrations: list[Message]) -> list[Message]:
+    """The messages with example conversations after the system messages of the prompt; the record has none of these."""
+    first = next((index for index, message in enumerate(messages) if message["role"] != "system"), len(messages))
+    return messages[:first] + demonstrations + messages[first:]

@@ -2,27 +2,28 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
 from time import perf_counter
-from types import ModuleType
 from typing import Any
 
 import orjson
 
+from distill.records.ids import content_id
 from distill.records.terminal import say
-from distill.records.types import Message, Request, Sampling, ToolSchema
-from distill.teacher import errors
+from distill.records.types import Request
+from distill.teacher import errors, provider
 from distill.teacher.answer import Answer
+from distill.teacher.asked import Asked
 from distill.teacher.background import Background
 from distill.teacher.budget import Budget
 from distill.teacher.errors import ApiError, Fatal
 from distill.teacher.failure_streak import REFUSALS_IN_A_ROW
 from distill.teacher.halt import Halt
 from distill.teacher.http import Http
-from distill.teacher.prices import Prices, full_price_flex, is_openai
+from distill.teacher.open_batches import OpenBatches
+from distill.teacher.prices import full_price_flex, is_openai
 from distill.teacher.retirement import shutdown_warning
 from distill.teacher.retry import until_answered
-from distill.teacher.store import Note
+from distill.teacher.store import Note, Store
 from distill.teacher.tariff import Tariff
 from distill.teacher.throttle import Throttle
 from distill.teacher.unread_calls import UnreadCalls
@@ -40,38 +41,21 @@ BYTES_PER_TOKEN = 4
 
 
 class EndpointModel:
-    """Asks through `adapter` (the module chat or responses).
+    """Asks an API, which is contacted at the first request: stored answers need neither key nor price.
 
-    `connect` and `find_prices` are called at the first request: stored answers need neither key nor price.
-    `background`: responses are polled for instead of waited for. `find_batched`: gives the keys of the requests that open
-    batches will answer, each with the error message for a run that asks for one here. `optional`: settings that are left
-    out of requests where the server refuses them.
+    `optional`: settings that are left out of requests where the server refuses them.
     """
 
     takes_seed = False  # few servers take `seed`, some refuse it, and OpenAI promises nothing for it
     needs_lease = True
 
-    def __init__(
-        self,
-        adapter: ModuleType,
-        identity: dict[str, Any],
-        connect: Callable[[], Http],
-        *,
-        find_prices: Callable[[], Prices | None],
-        throttle: Throttle,
-        budget: Budget,
-        halt: Halt,
-        tier: str = "standard",
-        background: bool = False,
-        find_batched: Callable[[], dict[str, str]] = dict,
-        optional: frozenset[str] = frozenset(),
-    ):
-        self.adapter, self.identity = adapter, identity
-        self.throttle, self.budget, self.halt = throttle, budget, halt
-        self.tier, self.background = tier, background
+    def __init__(self, asked: Asked, throttle: Throttle, halt: Halt, store: Store, optional: frozenset[str]):
+        self._asked, self.identity = asked, provider.identity(asked)
+        self.api = provider.APIS[self.identity["api"]]
+        self.throttle, self.budget, self.halt = throttle, Budget(asked.runtime["budget_usd"]), halt
         self.max_concurrent = throttle.ceiling
-        self._provider, self._at_openai = identity["provider"], is_openai(identity["provider"])
-        self._connect, self._find_prices, self._find_batched = connect, find_prices, find_batched
+        self._open_batches = OpenBatches(store, content_id(self.identity))
+        self._at_openai = is_openai(self.identity["provider"])
         self._batched: dict[str, str] = {}
         self._http: Http | None = None
         self._tariff: Tariff
@@ -83,21 +67,11 @@ class EndpointModel:
         self._answers = self._answer_tokens = 0
         self._flex_full_until = 0.0
 
-    def request(
-        self,
-        messages: list[Message],
-        tools: list[ToolSchema],
-        sampling: Sampling,
-        earlier: list[Answer],
-    ) -> Request:
-        """The canonical request."""
-        return self.adapter.request(self.identity, messages, tools, sampling, earlier)
-
-    async def ask(self, request: Request, note: Note | None = None) -> Answer:
+    async def ask(self, request: Request, note: Note) -> Answer:
         """One answer; failures that may pass are retried. Raises ApiError."""
         if self._http is None:
             self._http = self._start()
-        if note and note.key in self._batched:
+        if note.key in self._batched:
             raise Fatal("ordered", self._batched[note.key])
         failures: Counter[str] = Counter()
 
@@ -113,6 +87,7 @@ class EndpointModel:
                 raise
 
         answer = await until_answered(attempt, self.halt)
+        answer["attempts"] = failures.total() + 1
         if self._unread and answer["finish_reason"] in ("stop", "tool_calls"):
             problem = self._unread.check(answer["message"], request["tools"])
             if problem:
@@ -130,11 +105,12 @@ class EndpointModel:
 
     def _start(self) -> Http:
         """Finds the prices and the open batches, and connects. Raises Fatal."""
-        self._tariff = Tariff(self.identity["provider"], self._find_prices)
+        self._tariff = provider.tariff(self._asked)
         self.budget.unpriced = self._tariff.prices is None
-        self._batched = self._find_batched()
-        http = self._connect()
-        self._in_background = Background(http, self.adapter.PATH, self.halt) if self.background else None
+        self._batched = self._open_batches.messages_by_key()
+        http = provider.connect(self._asked)
+        if provider.in_background(self._asked):
+            self._in_background = Background(http, self.api.PATH, self.halt)
         self._warning = asyncio.create_task(self._warn_of_shutdown(http))
         return http
 
@@ -145,12 +121,13 @@ class EndpointModel:
 
     def _tier_after(self, failures: Counter[str]) -> str:
         """The service tier for the next attempt at a request that has failed so far as `failures` counts."""
-        if self.tier != "flex_or_standard":
-            return self.tier
+        tier: str = self._asked.runtime["tier"]
+        if tier != "flex_or_standard":
+            return tier
         try_flex = failures["flex_busy"] < FLEX_TRIES and perf_counter() > self._flex_full_until
         return "flex" if try_flex else "standard"
 
-    async def _ask_with_repairs(self, request: Request, tier: str, note: Note | None) -> Answer:
+    async def _ask_with_repairs(self, request: Request, tier: str, note: Note) -> Answer:
         """One answer; a request with an extra that the server refuses is sent again without it, as all later ones are."""
         for _ in self._repairs:
             try:
@@ -161,7 +138,7 @@ class EndpointModel:
                 self._without |= {self._repairs[error.kind]}
         return await self._ask_within_limits(request, tier, note)
 
-    async def _ask_within_limits(self, request: Request, tier: str, note: Note | None) -> Answer:
+    async def _ask_within_limits(self, request: Request, tier: str, note: Note) -> Answer:
         """Sends a request once, when the throttle has a slot for it and the budget has room."""
         data = orjson.dumps(self._body(request, tier))
         async with self.throttle.slot(len(data) // BYTES_PER_TOKEN + self._expected_answer_tokens()):
@@ -176,7 +153,7 @@ class EndpointModel:
             except BaseException:
                 reservation.release(maybe_billed=True)
                 raise
-            half_price = answer.get("tier") == "flex" and not full_price_flex(self._provider)
+            half_price = answer.get("tier") == "flex" and not full_price_flex(self.identity["provider"])
             self._tariff.set_cost(request, answer, "flex" if half_price else "standard")
             reservation.settle(answer["cost_usd"])
             if overspent := self.budget.overspent():
@@ -186,27 +163,27 @@ class EndpointModel:
         return answer
 
     def _body(self, request: Request, tier: str) -> dict[str, Any]:
-        body = self.adapter.body(request, self._without)
+        body = self.api.body(request, self._without)
         if tier == "flex":
             body["service_tier"] = "flex"
         elif self._at_openai:
             body["service_tier"] = "default"  # else the project's own setting decides, and it may be a dearer one
-        if self.background:
+        if self._in_background:
             body |= {"background": True, "store": True}  # else it is deleted ten minutes after it is finished
         return body
 
-    async def _send(self, data: bytes, note: Note | None) -> Answer:
+    async def _send(self, data: bytes, note: Note) -> Answer:
         assert self._http is not None
         started = perf_counter()
         if self._in_background:
             reply = await self._in_background.post(data, note)
         else:
-            reply = await self._http.post(self.adapter.PATH, data)
+            reply = await self._http.post(self.api.PATH, data)
         self.throttle.read_headers(reply.headers)
         try:
-            return self.adapter.parse(reply.content, latency_ms=(perf_counter() - started) * 1000)
+            return self.api.parse(reply.content, latency_ms=(perf_counter() - started) * 1000)
         except ApiError:
-            if note and note.used:
+            if note.used:
                 note.clear()
             raise
 

@@ -114,19 +114,8 @@ class Transient(ApiError):
     """Fate retry: rate limits, overload, a broken connection."""
 
 
-class Repairable(ApiError):
-    """Fate repair: an extra that this model or organisation does not support."""
-
-
-class ContextFull(ApiError):
-    """Fate fail: the conversation no longer fits the model's context."""
-
-
 class Fatal(ApiError):
     """Fate stop: the run ends; the answers that it has are stored."""
-
-
-FATES: dict[str, type[ApiError]] = {"retry": Transient, "repair": Repairable, "fail": ApiError, "stop": Fatal}
 
 
 def repairs(optional: frozenset[str]) -> dict[str, str]:
@@ -140,6 +129,6 @@ def is_final(kind: str) -> bool:
 
 
 def error(kind: str, message: str, **details: object) -> ApiError:
-    """The exception of a kind; its class is that of the kind's fate."""
-    exception = ContextFull if kind == "context_full" else FATES[KINDS[kind].fate]
+    """The exception of a kind; its class is that of the kind's fate, if that has one of its own."""
+    exception = {"retry": Transient, "stop": Fatal}.get(KINDS[kind].fate, ApiError)
     return exception(kind, message, **details)  # type: ignore[arg-type]

@@ -3,11 +3,13 @@
 import asyncio
 from contextlib import ExitStack
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from distill.records.faults import InputError
-from distill.records.types import Message, Request, Sampling, ToolSchema
-from distill.teacher import calls_in_text, chat
+from distill.records.ids import file_hash
+from distill.records.types import Message, Request
+from distill.teacher import calls_in_text, chat, weights
 from distill.teacher.answer import Answer
 from distill.teacher.errors import ApiError, Fatal
 from distill.teacher.http import Http
@@ -28,6 +30,7 @@ class GgufModel:
     is served.
     """
 
+    api: ModuleType = chat
     takes_seed = True
     needs_lease = True
 
@@ -46,16 +49,6 @@ class GgufModel:
         self._server = ExitStack()
         self._http: Http | None = None
         self._starting = asyncio.Lock()
-
-    def request(
-        self,
-        messages: list[Message],
-        tools: list[ToolSchema],
-        sampling: Sampling,
-        earlier: list[Answer],
-    ) -> Request:
-        """The canonical request."""
-        return chat.request(self.identity, messages, tools, sampling, earlier)
 
     async def ask(self, request: Request, note: Note | None = None) -> Answer:
         """One answer, free of charge, without random ids and paths, so that it is the same on every machine. Raises ApiError."""
@@ -107,6 +100,27 @@ class GgufModel:
         except InputError as error:
             raise Fatal("embedded_server", str(error)) from error
         return Http(endpoint.base_url, {"Authorization": f"Bearer {endpoint.api_key}"}, TIMEOUT_S)
+
+
+def is_local(model: str) -> bool:
+    """Whether the name means weights on this machine: `local/<name>` or a path to a GGUF file."""
+    return model.startswith("local/") or model.endswith(".gguf")
+
+
+def local_model(
+    model: str, slots: int, template: Path | None = None, adapter: Path | None = None, lenient: bool = False
+) -> GgufModel:
+    """A GGUF model, with its own template unless one is given."""
+    gguf, embedded = weights.find(model)
+    template = template or (embedded.template if embedded else None)
+    identity = {
+        "provider": "llama.cpp",
+        "api": "chat",
+        "model": embedded.name if embedded else gguf.stem,
+        "weights": embedded.sha256 if embedded else file_hash(gguf),
+        "template": file_hash(template) if template else None,
+    }
+    return GgufModel(gguf, template, identity, slots, adapter, lenient)
 
 
 def with_plain_ids(message: Message, earlier: list[Message]) -> Message:

@@ -14,6 +14,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import orjson
 
+from distill.records.faults import InputError
 from distill.records.loopback import LOOPBACK
 from distill.teacher.error_response import error_from_response
 from distill.teacher.errors import ApiError, Fatal, Transient
@@ -152,6 +153,15 @@ def _proxy(url: str) -> str | None:
     if host in LOOPBACK or proxy_bypass(host):
         return None
     return proxies.get(parts.scheme) or proxies.get("all")
+
+
+def check_url(url: str, key: str, variable: str) -> None:
+    """Raises InputError where an endpoint's URL, at `key` of params.yaml, holds a credential or does not end at its path."""
+    parts = urlsplit(url)
+    if parts.username or parts.password:
+        raise InputError(f"params.yaml: {key}: holds a credential; put it into .env as {variable}")
+    if "?" in url or "#" in url:
+        raise InputError(f"params.yaml: {key}: ends at the path, such as https://host/v1; no ? and no #")
 
 
 def parse_json(content: bytes) -> Any:

@@ -53,7 +53,6 @@ def serve(
     context: int,
     template: Path | None = None,
     adapters: Sequence[Path] = (),
-    threads: int | None = None,
     port: int = 0,
     name: str | None = None,
     key: str | None = None,
@@ -62,10 +61,10 @@ def serve(
 
     `slots` requests are decoded at the same time, each with room for `context` tokens (prompt and answer). `template`
     replaces the chat template of the GGUF. Each of `adapters` is a LoRA in GGUF form, on unless a request says
-    otherwise: one with `"lora": [{"id": 0, "scale": 0.0}]` in its body is answered by the base model, so one server
-    is base and student. `threads`: default, the physical cores that this process may use. `name` is the model's name in the
-    list of models (default: the file's path); requests may name any. The server demands `key`, or a random one, so that it
-    refuses other users of the machine. Raises InputError, with llama.cpp's message, when it cannot load a file, and as `load`.
+    otherwise: one with `"lora": [{"id": 0, "scale": 0.0}]` in its body is answered by the base model, so one server is
+    base and student. `name` is the model's name in the list of models (default: the file's path); requests may name
+    any. The server demands `key`, or a random one, so that it refuses other users of the machine. Raises InputError,
+    with llama.cpp's message, when it cannot load a file, and as `load`.
     """
     for path in (gguf, template, *adapters):
         if path is not None and not Path(path).is_file():
@@ -83,7 +82,7 @@ def serve(
     params.endpoint_slots = False
     params.fit_params = False
     params.verbosity = -1
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads or cores(physical=True)
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = cores(physical=True)
     if template:
         params.chat_template = Path(template).read_text(encoding="utf-8")
     if name:

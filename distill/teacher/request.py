@@ -16,12 +16,6 @@ def build(
     return {**identity, "messages": messages, "tools": tools, "sampling": sampling}
 
 
-def with_demonstrations(messages: list[Message], demonstrations: list[Message]) -> list[Message]:
-    """The messages with example conversations after the system messages of the prompt; the record has none of these."""
-    first = next((index for index, message in enumerate(messages) if message["role"] != "system"), len(messages))
-    return messages[:first] + demonstrations + messages[first:]
-
-
 def seed(prompt_id: str, sample: int) -> int:
     """The sampling seed of a prompt's sample: 31 bits, the same on every machine."""
     return int(content_id([prompt_id, sample]), 16) % 2**31

@@ -2,8 +2,8 @@
 
 import random
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
-from distill.teacher.answer import Answer
 from distill.teacher.errors import Transient
 from distill.teacher.halt import Halt
 
@@ -18,10 +18,11 @@ FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 60.0
 """Where the server does not say how long to wait, the wait doubles from the first to the longest."""
 RATE_LIMITS = {"rate_limit", "flex_busy"}
+Reply = TypeVar("Reply")
 
 
-async def until_answered(ask: Callable[[], Awaitable[Answer]], halt: Halt) -> Answer:
-    """The answer of `ask`, which is called again while it raises Transient: up to 6 times, 100 for rate limits, 2 for
+async def until_answered(ask: Callable[[], Awaitable[Reply]], halt: Halt) -> Reply:
+    """What `ask` returns, which is called again while it raises Transient: up to 6 times, 100 for rate limits, 2 for
     timeouts that may be billed. Then that error is raised.
 
     Raises Fatal when the run is stopped meanwhile.
@@ -29,7 +30,7 @@ async def until_answered(ask: Callable[[], Awaitable[Answer]], halt: Halt) -> An
     failures = rate_limits = timeouts = 0
     while True:
         try:
-            answer = await ask()
+            return await ask()
         except Transient as error:
             if error.kind in RATE_LIMITS:
                 rate_limits += 1
@@ -39,9 +40,6 @@ async def until_answered(ask: Callable[[], Awaitable[Answer]], halt: Halt) -> An
             if failures == ATTEMPTS or rate_limits == RATE_LIMITED_ATTEMPTS or timeouts == BILLED_TIMEOUTS:
                 raise
             await halt.sleep(_wait_s(error, rate_limits if error.kind in RATE_LIMITS else failures))
-        else:
-            answer["attempts"] = failures + rate_limits + 1
-            return answer
 
 
 def _wait_s(error: Transient, attempts: int) -> float:

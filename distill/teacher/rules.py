@@ -3,7 +3,9 @@ not checked: the server does that. Sources: the model pages and error messages o
 """
 
 import re
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
+
+from distill.teacher.asked import Asked
 
 LEAST_OUTPUT_TOKENS = 16
 """The least max_output_tokens of the Responses API."""
@@ -50,9 +52,10 @@ def in_background(model: str) -> bool:
     return bool(IN_BACKGROUND.search(model))
 
 
-def faults(model: str, api: str, teacher: dict[str, Any], with_tools: bool) -> list[str]:
-    """Every rule of OpenAI's that `model` and the `teacher` group of params.yaml break, one line each."""
-    name, effort, temperature = base(model), teacher["reasoning_effort"], teacher["temperature"]
+def faults(asked: Asked, api: str, with_tools: bool) -> list[str]:
+    """Every rule of OpenAI's that the parameters break, one line each."""
+    model, effort, temperature = asked.model, asked.reasoning_effort, asked.temperature
+    name = base(model)
     family = next((family for pattern, family in FAMILIES if pattern.match(name)), None) if reasons(model) else None
     faults = []
     if not reasons(model) and effort is not None:
@@ -63,18 +66,18 @@ def faults(model: str, api: str, teacher: dict[str, Any], with_tools: bool) -> l
         exception = f", unless reasoning_effort is {family.temperature.removeprefix('effort ')}"
         exception = "" if family.temperature == "never" else exception
         faults.append(f"/teacher/temperature: {model} takes its own temperature only{exception}; set it to null")
-    if api == "responses" and (teacher["max_output_tokens"] or LEAST_OUTPUT_TOKENS) < LEAST_OUTPUT_TOKENS:
+    if api == "responses" and (asked.max_output_tokens or LEAST_OUTPUT_TOKENS) < LEAST_OUTPUT_TOKENS:
         faults.append(f"/teacher/max_output_tokens: the Responses API takes {LEAST_OUTPUT_TOKENS} or more")
     if api == "chat" and ONLY_RESPONSES.search(name):
-        faults.append(_not_in_chat(model, "is served by the Responses API only", teacher))
+        faults.append(_not_in_chat(asked, "is served by the Responses API only"))
     elif api == "chat" and with_tools and TOOLS_ONLY_IN_RESPONSES.match(name) and effort != "none":
-        faults.append(_not_in_chat(model, "takes tools in chat only with reasoning_effort none", teacher))
+        faults.append(_not_in_chat(asked, "takes tools in chat only with reasoning_effort none"))
     return [f"params.yaml: {fault}" for fault in faults]
 
 
-def _not_in_chat(model: str, rule: str, teacher: dict[str, Any]) -> str:
+def _not_in_chat(asked: Asked, rule: str) -> str:
     """The fault of a rule against the chat API, at the parameter that has chosen this API."""
-    url, group = teacher["base_url"], "judge" if "keys" in teacher else "teacher"
+    model, url, group = asked.model, asked.base_url, asked.group
     if url is None:
         return f"/teacher/api: {model} {rule}; set it to auto"
     responses = "" if group == "judge" else f", or {group}.api to responses if {url} offers them"

@@ -6,28 +6,21 @@ from time import perf_counter
 from typing import Any, cast
 
 from distill.records.types import Message, Request, Sampling, ToolSchema
-from distill.teacher import request as requests
 from distill.teacher.answer import Answer
+from distill.teacher.demonstrations import with_demonstrations
 from distill.teacher.errors import KINDS, ApiError, Fatal, Transient, is_final
 from distill.teacher.failure_streak import FailureStreak
 from distill.teacher.halt import Halt
-from distill.teacher.provider import StoredModel
+from distill.teacher.model import StoredModel
 from distill.teacher.store import Store, request_key, stored_failure
 
 
 class Teacher:
     """Answers from the store when it can, else from the model. `bought` and `bought_tokens` count the latter."""
 
-    def __init__(
-        self,
-        model: StoredModel,
-        store: Store,
-        sampling: Sampling,
-        demonstrations: list[Message],
-        halt: Halt | None = None,
-    ):
+    def __init__(self, model: StoredModel, store: Store, sampling: Sampling, demonstrations: list[Message], halt: Halt):
         self.model, self.store, self.sampling, self.demonstrations = model, store, sampling, demonstrations
-        self.halt = halt or Halt()
+        self.halt = halt
         self.bought = 0
         self.bought_tokens = 0
         self._failures = FailureStreak()
@@ -48,7 +41,8 @@ class Teacher:
     def request(self, messages: list[Message], tools: list[ToolSchema], seed: int, earlier: list[Answer]) -> Request:
         """The canonical request for the next answer; `earlier`: the answers behind the last assistant messages."""
         sampling = self.sampling | ({"seed": seed} if self.model.takes_seed else {})
-        return self.model.request(requests.with_demonstrations(messages, self.demonstrations), tools, sampling, earlier)
+        shown = with_demonstrations(messages, self.demonstrations)
+        return cast(Request, self.model.api.request(self.model.identity, shown, tools, sampling, earlier))
 
     def stored_entry(self, request: Request, sample: int) -> dict[str, Any] | None:
         """The store's entry for a request; None when there is none, or a failure that another attempt may get past."""

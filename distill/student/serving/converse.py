@@ -5,7 +5,7 @@ from distill.records.types import Message, Sampling, ToolCall
 from distill.student.render import as_said
 from distill.teacher import request as requests
 from distill.teacher.answer import Answer
-from distill.teacher.provider import Model
+from distill.teacher.model import Model
 from distill.tools.session import Session
 
 

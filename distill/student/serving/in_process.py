@@ -22,7 +22,6 @@ from distill.teacher import chat
 from distill.teacher.answer import Answer
 from distill.teacher.errors import error
 from distill.teacher.gguf_model import with_plain_ids
-from distill.teacher.store import Note
 
 PLACES = 32
 """Conversations of one batch, at most."""
@@ -65,7 +64,7 @@ class InProcess:
         self._arrived = asyncio.Event()
         self._work: asyncio.Task[None] | None = None
 
-    async def ask(self, request: Request, note: Note | None = None) -> Answer:
+    async def ask(self, request: Request) -> Answer:
         """One answer, free of charge. Raises ApiError."""
         answer = chat.parse(await self.complete(chat.body(request)), latency_ms=0.0)
         return {**answer, "response_id": None, "cost_usd": 0.0}

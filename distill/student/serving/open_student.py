@@ -17,8 +17,9 @@ from distill.student.serving.remote import Served
 from distill.student.serving.reply import form
 from distill.student.serving.vllm_server import arguments, call_parser, cuda, started
 from distill.student.tokenizer import Tokenizer, read_tokenizer
-from distill.teacher import provider
-from distill.teacher.provider import Model
+from distill.teacher import gguf_model
+from distill.teacher.http import check_url
+from distill.teacher.model import Model
 from distill.teacher.unread_calls import UnreadCalls
 
 ADAPTER_GGUF = "adapter.gguf"
@@ -39,16 +40,16 @@ def open_student(params: Params, adapter: Path, slots: int = 1) -> Model:
     """
     path, runtime = params["student"]["path"], params["runtime"]
     name = hub.without_revision(path)
-    for file in (*NEEDED, ADAPTER_GGUF) if provider.is_local(path) else NEEDED:
+    for file in (*NEEDED, ADAPTER_GGUF) if gguf_model.is_local(path) else NEEDED:
         if not (adapter / file).is_file():
             raise InputError(f"{adapter / file}: no such file; run `make train` first")
     template = adapter / TEMPLATE
     tokenizer = read_tokenizer(adapter, template.read_text(encoding="utf-8"))
     if runtime["student_url"]:
-        provider.check_url(runtime["student_url"], "/runtime/student_url", "STUDENT_API_KEY")
+        check_url(runtime["student_url"], "/runtime/student_url", "STUDENT_API_KEY")
         return Served.at(runtime["student_url"], name, _unread_calls(tokenizer))
-    if provider.is_local(path):
-        return provider.local_model(path, slots, template=template, adapter=adapter / ADAPTER_GGUF)
+    if gguf_model.is_local(path):
+        return gguf_model.local_model(path, slots, template=template, adapter=adapter / ADAPTER_GGUF)
 
     def folder() -> Path:
         return base.of_adapter(adapter, path).directory

@@ -20,7 +20,6 @@ from distill.teacher.halt import Halt
 from distill.teacher.http import Http
 from distill.teacher.llama_server import Endpoint
 from distill.teacher.retry import until_answered
-from distill.teacher.store import Note
 from distill.teacher.unread_calls import UnreadCalls
 
 NO_KEY = "none"
@@ -64,7 +63,7 @@ class Served:
         """The student at a URL, with the key STUDENT_API_KEY where it asks for one."""
         return cls(lambda *_: nullcontext(Endpoint(url, credentials.get(KEY) or NO_KEY)), base, unread)
 
-    async def ask(self, request: Request, note: Note | None = None) -> Answer:
+    async def ask(self, request: Request) -> Answer:
         """One answer of base or student, as `lora` in the sampling says, free of charge. Raises ApiError; Fatal
         where the server has not both of them."""
         if self._started is None:
