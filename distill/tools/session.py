@@ -92,17 +92,16 @@ class Session:
         async with lock:
             started = time.perf_counter()
             try:
-                async with asyncio.timeout(limit):
+                async with asyncio.timeout(limit) as timer:
                     result = await resource.use(caller.call(offer.source_name or name, arguments))
                 content = self._cut(result if isinstance(result, str) else _json(result))
             except SessionLost:
                 raise
-            except TimeoutError:
-                content = f"{TOOL_ERROR}the tool did not answer within {limit:g} s"
             except ToolError as error:
                 content = self._cut(f"{TOOL_ERROR}{error}")
             except Exception as error:  # a tool is the user's code and may raise anything: the model reads what
-                content = self._cut(f"{TOOL_ERROR}{explain(error)}")
+                late = f"{TOOL_ERROR}the tool did not answer within {limit:g} s"
+                content = late if timer.expired() else self._cut(f"{TOOL_ERROR}{explain(error)}")
             return ToolResult(content, round((time.perf_counter() - started) * 1000, 1), image)
 
     async def _restore(self, earlier: Sequence[Message]) -> None:
