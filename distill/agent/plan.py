@@ -76,10 +76,10 @@ class _Replay(Turns):
             raise _NotStored
         return await super().ask(messages)
 
-    async def call(self, call: ToolCall) -> str:
+    async def call(self, calls: list[ToolCall]) -> list[str]:
         if not self.tool_results[-1]:
             raise _NotStored
-        return await super().call(call)
+        return await super().call(calls)
 
 
 async def plan(wanted: list[tuple[Prompt, int]], setting: Setting) -> Plan:
