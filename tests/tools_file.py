@@ -52,6 +52,6 @@ def schema(folder: Path, text: str) -> dict[str, Any]:
 def call(tools: python_source.PythonTools, name: str, prompt: dict[str, Any] | None = None, **arguments: Any) -> Any:
     async def one() -> Any:
         async with tools.open(prompt or {}, None) as caller:
-            return await caller.call(name, arguments)
+            return await caller(name, arguments)
 
     return asyncio.run(one())

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from distill.records import credentials
 from distill.tools import mcp_results, mcp_tool
 from distill.tools.mcp_server import McpServer
-from distill.tools.resource import TaskOwned, explain
+from distill.tools.resource import explain
 from distill.tools.source import SessionLost, ToolError
 
 LIST_S = 10.0
@@ -94,14 +94,3 @@ class McpSession:
     def _lost(self, what: str) -> SessionLost:
         self.lost = True
         return SessionLost(credentials.redact(f"MCP server '{self._server.name}' {what}"))
-
-
-class SharedSession:
-    """The session that all rollouts share, as one of them calls it."""
-
-    def __init__(self, owner: TaskOwned[McpSession], session: McpSession):
-        self._owner, self._session = owner, session
-
-    async def call(self, name: str, arguments: dict[str, Any]) -> str:
-        """As McpSession.call. Raises SessionLost as soon as the session is gone."""
-        return await self._owner.use(self._session.call(name, arguments))

@@ -9,7 +9,7 @@ from distill.records.types import Prompt
 from distill.tools import mcp_tool
 from distill.tools.mcp_connection import connected
 from distill.tools.mcp_server import McpServer
-from distill.tools.mcp_session import McpSession, Promised, SharedSession
+from distill.tools.mcp_session import McpSession, Promised
 from distill.tools.resource import TaskOwned
 from distill.tools.source import Caller, Offer, SessionLost
 from distill.tools.tool_lists import ToolLists
@@ -126,14 +126,14 @@ class McpTools:
         if self.stateful:
             async with self._connector.open(self, sandbox) as session:
                 await session.check()
-                yield session
+                yield session.call
             return
         if self._shared is None or not self._shared.alive:
             self._shared = TaskOwned(self._connector.open(self))
         owner = self._shared
         session = await owner.get()
         try:
-            yield SharedSession(owner, session)
+            yield lambda name, arguments: owner.use(session.call(name, arguments))
         finally:
             if session.lost and self._shared is owner:
                 self._shared = None

@@ -43,7 +43,7 @@ class PythonTools:
     @asynccontextmanager
     async def open(self, prompt: Prompt, sandbox: Any) -> AsyncIterator[Caller]:
         """The tools, with the prompt as their context."""
-        yield _Calls(self.tools, prompt, self._loop)
+        yield partial(self._call, prompt)
 
     async def ready(self, prompts: list[Prompt]) -> None:
         """The tools are always available."""
@@ -52,32 +52,25 @@ class PythonTools:
         """Ends the event loop of the async tools."""
         self._loop.close()
 
-
-class _Calls:
-    """The tools as one rollout calls them."""
-
-    def __init__(self, tools: dict[str, Tool], prompt: Prompt, loop: LoopThread):
-        self._tools, self._prompt, self._loop = tools, prompt, loop
-
-    async def call(self, name: str, arguments: dict[str, Any]) -> Any:
+    async def _call(self, prompt: Prompt, name: str, arguments: dict[str, Any]) -> Any:
         """The function's result. Raises ToolError for arguments that fit the schema but not the types."""
-        tool = self._tools[name]
+        tool = self.tools[name]
         if tool.sandbox:
             raise ToolError(f"'{name}' runs only in a sandbox")
         try:
             values = tool.parameters.of(arguments)
         except ValidationError as error:
             raise ToolError(f"the arguments do not fit: {'; '.join(map(_described, error.errors()))}") from None
-        values |= {parameter: self._context() for parameter in tool.parameters.context}
+        values |= {parameter: _context(prompt) for parameter in tool.parameters.context}
         if inspect.iscoroutinefunction(tool.function):
             return await self._loop.run(files_read.watched_await(tool.function(**values)))
         result = await in_thread(partial(files_read.watched_call, tool.function), values)
         return await self._loop.run(files_read.watched_await(result)) if inspect.isawaitable(result) else result
 
-    def _context(self) -> ToolContext:
-        """A fresh one for each call: changes that a call made to it would be lost when a rollout is resumed."""
-        prompt = self._prompt
-        return ToolContext(deepcopy(prompt.get("metadata", {})), prompt.get("id", ""), prompt.get("sample", 0))
+
+def _context(prompt: Prompt) -> ToolContext:
+    """A fresh one for each call: changes that a call made to it would be lost when a rollout is resumed."""
+    return ToolContext(deepcopy(prompt.get("metadata", {})), prompt.get("id", ""), prompt.get("sample", 0))
 
 
 def _described(error: Any) -> str:

@@ -98,7 +98,7 @@ class Session:
             started = time.perf_counter()
             try:
                 async with asyncio.timeout(limit) as timer:
-                    result = await resource.use(caller.call(offer.source_name or name, arguments))
+                    result = await resource.use(caller(offer.source_name or name, arguments))
                 content = self._cut(result if isinstance(result, str) else _json(result))
             except SessionLost:
                 raise

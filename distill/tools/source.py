@@ -1,6 +1,6 @@
 """The interface of a source of tools: tools.py, an MCP server, a sandbox."""
 
-from collections.abc import Hashable
+from collections.abc import Awaitable, Callable, Hashable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -40,15 +40,13 @@ class Offer:
         return replace(self, schema=schema, source_name=self.source_name or self.name)
 
 
-class Caller(Protocol):
-    """The tools of a source, open for one rollout."""
+Caller = Callable[[str, dict[str, Any]], Awaitable[Any]]
+"""The tools of a source, open for one rollout: from a name and valid arguments to the result, text or a value that has a
+JSON form.
 
-    async def call(self, name: str, arguments: dict[str, Any]) -> Any:
-        """The result of a valid call: text, or a value that has a JSON form.
-
-        ToolError and any other exception becomes the result that the model reads; SessionLost ends the rollout. The
-        session enforces the limits of time and output.
-        """
+ToolError and any other exception becomes the result that the model reads; SessionLost ends the rollout. The session
+enforces the limits of time and output.
+"""
 
 
 class Source(Protocol):

@@ -8,6 +8,7 @@ import inspect
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ class SandboxTools:
     @asynccontextmanager
     async def open(self, prompt: Prompt, sandbox: Sandbox) -> AsyncIterator[Caller]:
         """The tools in the rollout's sandbox."""
-        yield _Calls(self, prompt, sandbox)
+        yield partial(self.run, sandbox, prompt)
 
     async def ready(self, prompts: list[Prompt]) -> None:
         """Loads the file in a sandbox of each image. Raises InputError where that fails."""
@@ -97,17 +98,6 @@ class SandboxTools:
         if "error" in answer:
             raise ToolError(answer["error"])
         return answer["result"]
-
-
-class _Calls:
-    """The tools as one rollout calls them."""
-
-    def __init__(self, source: SandboxTools, prompt: Prompt, sandbox: Sandbox):
-        self._source, self._prompt, self._sandbox = source, prompt, sandbox
-
-    async def call(self, name: str, arguments: dict[str, Any]) -> Any:
-        """The function's result."""
-        return await self._source.run(self._sandbox, self._prompt, name, arguments)
 
 
 def _reply(program: Exec, job: bytes, sandbox: Sandbox) -> bytes:
