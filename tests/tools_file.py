@@ -40,7 +40,7 @@ class Tree(BaseModel):
 def load(folder: Path, text: str) -> python_source.PythonTools:
     path = folder / "tools.py"
     path.write_text(HEAD + text)
-    return python_source.load(path)
+    return python_source.PythonTools(path.name, python_source.load(path))
 
 
 def schema(folder: Path, text: str) -> dict[str, Any]:

@@ -11,14 +11,14 @@ from distill.tools.mcp_connection import connected
 from distill.tools.mcp_server import McpServer
 from distill.tools.mcp_session import McpSession
 from distill.tools.resource import TaskOwned
-from distill.tools.source import Caller, Offer, SessionLost
+from distill.tools.source import Caller, Offer, SessionLost, Source
 from distill.tools.tool_lists import ToolLists
 
 Connector = Callable[[Any], AbstractAsyncContextManager[Any]]
 """Gives a client of the server, in the rollout's sandbox if it has one. Raises SessionLost."""
 
 
-class McpTools:
+class McpTools(Source):
     """The tools of a server, remembered in `lists`: a session in which it offers others is lost, since the model was
     offered these.
 

@@ -47,7 +47,7 @@ class Session:
         prompt: Prompt,
         offered: list[tuple[Source, Offer]],
         limits: CallLimits,
-        sandboxes: Sandboxes | None,
+        sandboxes: Sandboxes,
         places: asyncio.Semaphore,
     ):
         self.schemas = [offer.schema for _, offer in offered]

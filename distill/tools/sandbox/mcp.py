@@ -12,12 +12,12 @@ from distill.tools.mcp_server import McpServer
 from distill.tools.mcp_source import McpTools
 from distill.tools.sandbox.container import Sandbox
 from distill.tools.sandbox.sandboxes import Sandboxes
-from distill.tools.source import Caller, Offer, SessionLost
+from distill.tools.source import Caller, Offer, SessionLost, Source
 from distill.tools.threads import in_thread
 from distill.tools.tool_lists import ToolLists
 
 
-class SandboxMcp:
+class SandboxMcp(Source):
     """The tools of the server in each image.
 
     What an image offers does not depend on `docker_env`: a rollout in which it does is lost, as with any server that
@@ -50,9 +50,6 @@ class SandboxMcp:
             with faults.collect(f"{prompt['source']}: "):
                 await self._image(prompt).check()
         faults.check()
-
-    async def close(self) -> None:
-        """There is nothing to close."""
 
     def _image(self, prompt: Prompt) -> McpTools:
         group = self.group(prompt)
