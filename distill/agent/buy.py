@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from distill.agent.collect import collect
 from distill.agent.plan import plan
-from distill.agent.progress import Progress, money, ticking
+from distill.agent.progress import Progress, ticking
 from distill.agent.setting import Setting, opened
 from distill.agent.warm import warm
 from distill.records.faults import InputError
@@ -46,14 +46,7 @@ async def _buy(chosen: list[tuple[Prompt, int]], setting: Setting, on_done: Call
     if missing:
         await setting.toolbox.ready([rollout.prompt for rollout in missing])
     to_make = {(rollout.prompt["id"], rollout.sample) for rollout in missing}
-    progress = Progress(
-        NAME,
-        len(chosen),
-        more=lambda: money(teacher),
-        answers=lambda: teacher.bought,
-        tokens=lambda: teacher.bought_tokens,
-        stored=sum(rollout.bought for rollout in missing),
-    )
+    progress = Progress(NAME, len(chosen), teacher, stored=sum(rollout.bought for rollout in missing))
 
     def finish(rollout: Rollout) -> None:
         on_done(rollout)
