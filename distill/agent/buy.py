@@ -2,6 +2,7 @@
 
 import gc
 from collections.abc import Callable
+from typing import Any
 
 from distill.agent.collect import collect
 from distill.agent.plan import plan
@@ -13,7 +14,6 @@ from distill.records.terminal import say
 from distill.records.types import Params, Prompt, Rollout
 from distill.teacher.errors import KINDS, Fatal
 from distill.teacher.stopping import stopping
-from distill.tools.tool_lists import ToolLists
 
 NAME = "teacher_rollouts"
 GC_THRESHOLD = 20_000
@@ -22,17 +22,16 @@ flight, and there is little garbage to find."""
 
 
 async def buy(
-    chosen: list[tuple[Prompt, int]],
-    params: Params,
-    lists: ToolLists,
-    on_done: Callable[[Rollout], None],
-) -> None:
-    """Gives the record of every (prompt, sample) to `on_done`, buying what neither the store nor git's history has.
+    chosen: list[tuple[Prompt, int]], params: Params, on_done: Callable[[Rollout], None]
+) -> dict[str, list[dict[str, Any]]]:
+    """Gives the record of every (prompt, sample) to `on_done`, buying what neither the store nor git's history has, and
+    returns the lists of MCP servers' tools that were used (schemas/tool_lists.schema.json).
 
     Raises InputError when the run had to stop; everything that was paid for is in the store by then.
     """
-    async with opened(chosen, params, lists) as setting:
+    async with opened(chosen, params) as setting:
         await _buy(chosen, setting, on_done)
+        return setting.lists.used
 
 
 async def _buy(chosen: list[tuple[Prompt, int]], setting: Setting, on_done: Callable[[Rollout], None]) -> None:

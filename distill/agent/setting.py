@@ -21,12 +21,14 @@ from distill.tools.toolbox import Toolbox
 
 @dataclass
 class Setting:
-    """Who is asked, with which tools and params. `tools_version`: see tools_version.py."""
+    """Who is asked, with which tools and params. `tools_version`: see tools_version.py; `lists`: what MCP servers offered
+    before, for this version."""
 
     teacher: Teacher
     toolbox: Toolbox
     params: Params
     tools_version: str
+    lists: ToolLists
     _results: dict[str, ToolResults] = field(default_factory=dict, init=False)
 
     def version(self, prompt: Prompt) -> str:
@@ -76,20 +78,16 @@ class Setting:
 
 
 @asynccontextmanager
-async def opened(chosen: list[tuple[Prompt, int]], params: Params, lists: ToolLists) -> AsyncIterator[Setting]:
+async def opened(chosen: list[tuple[Prompt, int]], params: Params) -> AsyncIterator[Setting]:
     """The setting that `params` describe, for these (prompt, sample) pairs; its tools are closed at the end.
 
     Raises InputError when prompts name unknown tools, or the parameters of the teacher are invalid.
     """
     prompts = [prompt for prompt, _ in chosen]
-    halt, store = Halt(), Store()
+    halt, store, version = Halt(), Store(), tools_version(params)
+    lists = ToolLists(store.root, version, committed_lists())
     async with toolbox.opened(params, prompts, lists) as tools:
         with_tools = any(tools.offered(prompt).schemas for prompt in prompts)
         model = open_model(params, halt, store, with_tools=with_tools)
         shown = read_demonstrations(params["teacher"]["demonstrations"])
-        yield Setting(Teacher(model, store, sampling(params), shown, halt), tools, params, tools_version(params))
-
-
-def remembered_lists(params: Params) -> ToolLists:
-    """The lists of tools that MCP servers offered before, for this version of the tools."""
-    return ToolLists(Store().root, tools_version(params), committed_lists())
+        yield Setting(Teacher(model, store, sampling(params), shown, halt), tools, params, version, lists)
