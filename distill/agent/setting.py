@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from distill.agent.tool_results import RowResults, ToolResults
+from distill.agent.tool_results import ToolResults
 from distill.agent.tools_version import tools_version
 from distill.records.ids import content_id
 from distill.records.types import Params, Prompt, Request
@@ -36,12 +36,12 @@ class Setting:
         sandbox = self.toolbox.sandbox_version(prompt)
         return content_id([self.tools_version, sandbox], length=12) if sandbox else self.tools_version
 
-    def results(self, prompt: Prompt) -> RowResults:
+    def results(self, prompt: Prompt) -> ToolResults:
         """The stored results of a prompt's tools."""
         version = self.version(prompt)
         if version not in self._results:
             self._results[version] = ToolResults(self.teacher.store.root, version)
-        return self._results[version].of(self.row_id(prompt))
+        return self._results[version]
 
     @cached_property
     def asked(self) -> Request:

@@ -22,7 +22,8 @@ class Turns:
     """
 
     def __init__(self, setting: Setting, prompt: Prompt, sample: int, session: Session):
-        self._teacher, self._session, self._results = setting.teacher, session, setting.results(prompt)
+        self._teacher, self._session = setting.teacher, session
+        self._results, self._row = setting.results(prompt), setting.row_id(prompt)
         self.offered = session.schemas
         self._seed, self._sample = seed(prompt["id"], sample), sample
         self._replayed: list[ToolCall] = []
@@ -48,7 +49,7 @@ class Turns:
         self.keys.append(key)
         self.answers.append(answer)
         calls = answer["message"].get("tool_calls") or []
-        stored = self._results.get(key) if calls else None
+        stored = self._results.get(key, self._row) if calls else None
         self.tool_results.append(stored if stored and len(stored) == len(calls) else [])
         return answer
 
@@ -71,5 +72,5 @@ class Turns:
             self._replayed += calls
         else:
             self.tool_results[-1] = await self._session.call_all(calls, self._replayed)
-            self._results.put(self.keys[-1], self.tool_results[-1])
+            self._results.put(self.keys[-1], self._row, self.tool_results[-1])
         return [result.content for result in self.tool_results[-1]]
