@@ -38,7 +38,7 @@ def main(params: Params, arguments: Sequence[str] | None = None) -> None:
 
 @cache
 def _own_tools() -> list[ToolSchema]:
-    return [tool.schema for tool in python_source.load("tools.py").tools.values()]
+    return [tool.schema for tool in python_source.load("tools.py").values()]
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:

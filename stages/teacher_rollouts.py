@@ -23,7 +23,7 @@ from distill.records import jsonl, stage
 from distill.records.types import Params, Prompt, Rollout
 from distill.teacher.asked import asked_teacher
 from distill.teacher.provider import most_answer_tokens, price_of
-from distill.tools.tool_lists import COMMITTED, ToolLists
+from distill.tools.tool_lists import COMMITTED
 
 FOLDER, REPORT = "rollouts", "reports/rollouts.json"
 Chosen = list[tuple[Prompt, int]]
@@ -33,21 +33,20 @@ def main(params: Params) -> None:
     options = _options()
     params = overridden(params, options.set)
     chosen = wanted(list(jsonl.read("data/prompts.jsonl", "prepared_prompt")), params)
-    lists = setting.remembered_lists(params)
     if options.plan:
-        print(uvloop.run(_plan(chosen, params, lists)))
+        print(uvloop.run(_plan(chosen, params)))
     else:
-        _write(chosen, params, lists)
+        _write(chosen, params)
 
 
-async def _plan(chosen: Chosen, params: Params, lists: ToolLists) -> str:
-    async with setting.opened(chosen, params, lists) as opened:
+async def _plan(chosen: Chosen, params: Params) -> str:
+    async with setting.opened(chosen, params) as opened:
         planned = as_last_run(await plan(chosen, opened), params["model"], Path(REPORT))
         asked, changes = asked_teacher(params), changed(chosen, opened, Path(FOLDER))
         return estimate(planned, params, price_of(asked), most_answer_tokens(asked), changes)
 
 
-def _write(chosen: Chosen, params: Params, lists: ToolLists) -> None:
+def _write(chosen: Chosen, params: Params) -> None:
     stage.forget_metrics()
     summary = Summary(params["model"])
     with rollout_files.replacing(FOLDER, len(chosen)) as folder:
@@ -56,10 +55,10 @@ def _write(chosen: Chosen, params: Params, lists: ToolLists) -> None:
             folder.add(rollout)
             summary.add(rollout)
 
-        uvloop.run(buy(chosen, params, lists, done))
+        lists = uvloop.run(buy(chosen, params, done))
     report = summary.report()
     jsonl.write_json(REPORT, report, "rollouts_report")
-    jsonl.write_json(COMMITTED, lists.used, "tool_lists")
+    jsonl.write_json(COMMITTED, lists, "tool_lists")
     print(f"teacher_rollouts: {table(report)}")
     if warning := dvc_deps.unknown_to_dvc():
         print(warning)

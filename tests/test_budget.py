@@ -287,6 +287,22 @@ def test_a_plan_tells_what_is_missing_and_asks_nothing(asks: Callable[..., Done]
     assert (project / "rollouts").exists() and not re.search("(?m)^  n: 10", (project / "params.yaml").read_text())
 
 
+@pytest.mark.parametrize("row", ["no tools.py", "tools: []"])
+def test_at_worst_a_prompt_without_tools_takes_one_full_answer(
+    asks: Callable[..., Done], project: Path, row: str
+) -> None:
+    if row == "tools: []":
+        seed = project / "data/seed/sums.jsonl"
+        seed.write_text(seed.read_text().replace('{"messages"', '{"tools": [], "messages"'))
+        assert Running(project, "prompts").wait().returncode == 0
+    else:
+        (project / "tools.py").unlink()
+    with serving(sums.adds) as books:
+        said = asks(books, "--plan").stdout
+    expected, worst = map(float, re.search(r"(?m)^standard +([\d.]+) +([\d.]+)$", said).groups())  # type: ignore[union-attr]
+    assert expected > 0 and worst == pytest.approx(10 * 50 * 1000 / 1e6, rel=0.4), "50 tokens out, and few in"
+
+
 def test_a_plan_without_stored_rollouts_goes_by_the_last_run_and_says_what_changed(
     asks: Callable[..., Done], project: Path
 ) -> None:
@@ -315,7 +331,7 @@ def test_a_plan_for_this_machine_speaks_of_no_money() -> None:
     from distill.agent.plan import Missing, Plan, Typical
     from distill.teacher.prices import FREE
 
-    found = Plan(1, [Missing({}, 0, 0, 400)], Typical(2, 100, 0, 30), "as in 1 stored rollouts", 0, True)
+    found = Plan(1, [Missing({}, 0, 0, 400, True)], Typical(2, 100, 0, 30), "as in 1 stored rollouts", 0, True)
     said = estimate(found, {"model": "local/small"}, FREE, 128, [])
     assert "about 2 answers to buy" in said and said.endswith("they cost only time: this machine answers")
 

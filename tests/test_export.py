@@ -346,7 +346,7 @@ def test_rows_of_rnows_converter_and_of_openai_load_unchanged(project, run_stage
     (project / "rollouts" / "train.jsonl").write_text(f"{json.dumps(SEED)}\n{json.dumps(SEED)}\n{json.dumps(theirs)}\n")
     done = run_stage("convert")
     assert done.returncode == 0, done.stderr
-    own = [tool.schema for tool in python_source.load(project / "tools.py").tools.values()]
+    own = [tool.schema for tool in python_source.load(project / "tools.py").values()]
     found = list(jsonl.read(project / "data" / "converted.jsonl", "row"))
     assert sorted(len(row["messages"]) for row in found) == [5, 5, 7]
     for row in found:

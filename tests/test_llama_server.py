@@ -143,7 +143,7 @@ def test_the_teacher_calls_a_tool_through_the_template():
         for message in json.loads(line)["messages"]
     ]
     asked = [first["messages"][0], *shown, *first["messages"][1:]]
-    tools = [tool.schema for tool in load(PROJECT / "tools.py").tools.values()]
+    tools = [tool.schema for tool in load(PROJECT / "tools.py").values()]
     with serve(fetched(model), slots=1, context=2048, template=find(model)[1].template) as endpoint:
         message = post(endpoint, messages=asked, tools=tools, max_tokens=64)
     function = message["tool_calls"][0]["function"]
@@ -162,7 +162,7 @@ def test_what_llama_cpp_cannot_read_as_a_call_is_what_the_model_said():
     """Without demonstrations the small teacher writes calls as Python has dicts."""
     name = "local/qwen2.5-coder-0.5b-instruct"
     seed = (PROJECT / "template/data/seed/prompts.jsonl").read_text().splitlines()
-    tools = [tool.schema for tool in load(PROJECT / "template/tools.py").tools.values()]
+    tools = [tool.schema for tool in load(PROJECT / "template/tools.py").values()]
     unread = []
     with serve(fetched(name), slots=1, context=2048, template=find(name)[1].template) as endpoint:
         for asked in [json.loads(line)["messages"] for line in seed]:

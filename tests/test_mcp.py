@@ -439,4 +439,4 @@ def test_the_manuals_servers_are_read_as_they_stand(tmp_path: Path, monkeypatch:
     browser, files, search = servers(load_params(path))
     assert browser.url == "http://localhost:8931/mcp" and browser.isolation == "rollout"
     assert files.allows("read_file") and not files.allows("write_file")
-    assert search.isolation == "shared" and search.headers == (("Authorization", "Bearer ${SEARCH_KEY}"),)
+    assert search.isolation == "shared" and search.headers == {"Authorization": "Bearer ${SEARCH_KEY}"}

@@ -257,7 +257,7 @@ def test_a_record_gives_back_what_the_store_had(ready) -> None:  # type: ignore[
         for request in requests:
             assert orjson.dumps(request.answer) == orjson.dumps(store.get(request.key))
             assert request.tool_results == (
-                ToolResults(store.root, rollout["versions"]["tools"]).get(request.key) or []
+                ToolResults(store.root, rollout["versions"]["tools"]).get(request.key, None) or []
             )
 
 

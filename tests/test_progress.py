@@ -1,27 +1,29 @@
 """The line that a person waits by: what it says of a run whose clock the test turns."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from distill.agent.progress import Progress
+from distill.teacher.budget import Budget
 
 
 class Run:
     """A run of rollouts whose answers come when the test says so."""
 
     def __init__(self, total: int, **more: Any):
-        self.now = self.answers = 0
-        self.progress = Progress(
-            "run", total, answers=lambda: self.answers, tokens=lambda: 20 * self.answers, clock=lambda: self.now, **more
-        )
+        self.now = 0
+        self.teacher: Any = SimpleNamespace(bought=0, bought_tokens=0, model=None)
+        self.progress = Progress("run", total, self.teacher, clock=lambda: self.now, **more)
 
     def answer(self, after_s: int, count: int = 1) -> None:
         """Waits, then the model has given `count` more answers."""
         for _ in range(after_s):
             self.now += 1
             self.progress.tick()
-        self.answers += count
+        self.teacher.bought += count
+        self.teacher.bought_tokens += 20 * count
         self.progress.tick()
 
     def end(self, turns: int, was_stored: bool = False) -> None:
@@ -33,11 +35,12 @@ class Run:
         return self.progress.line(self.now)
 
 
-@pytest.mark.parametrize("more", ["", "$1 spent"])
-def test_a_line_has_no_empty_field(more: str) -> None:
-    progress = Progress("run", 4, lambda: more)
-    fields = progress.line(progress.started + 10).split(", ")
-    assert all(fields) and fields[2:] == ["0 tokens/s", *([more] if more else []), "10 s", "time left unknown"]
+@pytest.mark.parametrize("spent", [[], ["$1.0000 spent of $3"]])
+def test_a_line_has_no_empty_field(spent: list[str]) -> None:
+    run, budget = Run(4), Budget(3)
+    budget.spent = 1
+    run.teacher.model = SimpleNamespace(budget=budget) if spent else None
+    assert run.line.split(", ")[2:] == ["0 tokens/s", "no answer yet", *spent, "0 s", "time left unknown"]
 
 
 def test_the_first_answers_are_counted_before_a_rollout_has_ended() -> None:

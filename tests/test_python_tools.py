@@ -297,7 +297,7 @@ def sql(args: ToolArgs, query: str) -> str:
 
 def test_a_tools_file_of_rnow_loads_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "tools.py").write_text(RNOW)
-    tools = python_source.load(tmp_path / "tools.py")
+    tools = python_source.PythonTools("tools.py", python_source.load(tmp_path / "tools.py"))
     offered = {offer.name: offer for offer in asyncio.run(tools.offers({}))}
     assert list(offered) == ["my_tool", "calculator", "sql"] and offered["calculator"].timeout_s == 120
     assert offered["my_tool"].schema["function"]["parameters"]["properties"]["limit"] == {
@@ -310,10 +310,3 @@ def test_a_tools_file_of_rnow_loads_as_it_is(tmp_path: Path) -> None:
     assert call(tools, "calculator", operation="add", a=1, b=2) == {"result": 3}
     assert call(tools, "sql", {"id": "p", "metadata": {"db_id": "cars"}}, query="q") == "cars: q"
     assert not [name for name in sys.modules if name.split(".")[0] == "rnow"]
-
-
-def test_a_tool_for_a_sandbox_never_runs_here(tmp_path: Path) -> None:
-    tools = load(tmp_path, "@tool(sandbox=True)\ndef f():\n    '''Does.'''\n    open('ran-here', 'w').close()")
-    with pytest.raises(ToolError, match="'f' runs only in a sandbox"):
-        call(tools, "f")
-    assert not Path("ran-here").exists()

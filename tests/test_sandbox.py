@@ -97,7 +97,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def containers(client: Any) -> list[dict[str, Any]]:
-    return client.api.containers(all=True, filters={"label": owner.HOST})
+    return client.api.containers(all=True, filters={"label": owner.OWNER})
 
 
 def params(mcp: dict[str, Any] | None = None, **sandbox: Any) -> dict[str, Any]:
@@ -454,10 +454,10 @@ def test_the_next_start_removes_what_a_kill_left_behind(
     (orphan,) = containers(client)
     living = busy()
     until(lambda: orphan["Id"] not in [box["Id"] for box in containers(client)] and containers(client))
-    theirs = {box["Labels"][owner.PROCESS] for box in containers(client)}
-    assert theirs == {str(living.pid)}
+    theirs = {box["Labels"][owner.OWNER] for box in containers(client)}
+    assert len(theirs) == 1
     assert ran("r = 1") == ["1"], "a third run"
-    assert {box["Labels"][owner.PROCESS] for box in containers(client)} == theirs, "which leaves the living alone"
+    assert {box["Labels"][owner.OWNER] for box in containers(client)} == theirs, "which leaves the living alone"
     living.send_signal(signal.SIGINT)
     time.sleep(0.5)
     living.send_signal(signal.SIGINT)

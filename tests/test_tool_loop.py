@@ -2,6 +2,8 @@
 recorded of it all."""
 
 import json
+import os
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -171,6 +173,27 @@ def test_a_shared_server_is_connected_once(asks: Asks, project: Path, isolation:
     assert len(started.read_text().splitlines()) == 1 + sessions, "one more is asked for its tools before the run"
     pids = Counter(rollout["messages"][-1]["content"] for rollout in rollouts(project))
     assert len(pids) == sessions
+
+
+def test_calls_replayed_after_a_fresh_one_are_made_again_before_the_next(asks: Asks, project: Path) -> None:
+    """Of three notes written and a look at them, the results of the second and of the look are lost."""
+    turns = [("write", '{"text": "a"}'), ("write", '{"text": "b"}'), ("write", '{"text": "c"}'), ("read", "{}")]
+
+    def teacher(asked: Asked) -> Any:
+        told = [message["content"] for message in asked.body["messages"] if message["role"] == "tool"]
+        return calls((f"c{len(told)}", *turns[len(told)])) if turns[len(told) :] else says(f"Answer: {told[-1]}")
+
+    with serving(teacher) as books:
+        asks(books, tools__mcp={"s": MCP}, teacher__entries="0")
+        first, store = rollouts(project), Path(os.environ["DISTILL_STORE"])
+        (results,) = (store / "tool_results").iterdir()
+        kept = results.read_text().split("\n\n")[::2]
+        results.write_text("\n\n".join([*kept, ""]))
+        shutil.rmtree(store / "finished")
+        asks(books)
+    again = rollouts(project)
+    assert first[0]["messages"][-1]["content"] == "Answer: a,b,c" and len(kept) == 2
+    assert again[0]["messages"] == first[0]["messages"] and len(books.posts) == 5, "the look saw all three notes again"
 
 
 def test_schemas_are_recorded_with_their_origins_and_reach_the_rows(asks: Asks, project: Path) -> None:

@@ -159,7 +159,7 @@ def test_what_a_typed_dict_may_leave_out(tmp_path: Path, future: str) -> None:
     text += "class A(TypedDict):\n    x: int\n    y: NotRequired[int]\n"
     text += "class B(TypedDict, total=False):\n    x: int\n    y: Required[int]\n"
     (tmp_path / "tools.py").write_text(f"{future}{text}@tool\ndef f(a: A, b: B):\n    '''Does.'''")
-    (tool,) = python_source.load(tmp_path / "tools.py").tools.values()
+    (tool,) = python_source.load(tmp_path / "tools.py").values()
     properties = tool.schema["function"]["parameters"]["properties"]
     assert (properties["a"]["required"], properties["b"]["required"]) == (["x"], ["y"])
 

@@ -50,6 +50,16 @@ def shout(text: str) -> str:
     raise RuntimeError(text)
 
 @tool
+def busy() -> str:
+    """Waits for somebody who does not answer."""
+    raise TimeoutError("the line is busy")
+
+@tool
+async def gives_up() -> str:
+    """Has a time limit of its own."""
+    return await asyncio.wait_for(asyncio.sleep(30), 0.01)
+
+@tool
 def long() -> str:
     """Says a lot."""
     return "x" * 100000
@@ -149,6 +159,8 @@ def test_nested_arguments_arrive_as_what_the_function_expects(box: toolbox.Toolb
         ("first", {"wanted": "c"}, "error: RuntimeError: StopIteration"),
         ("undecodable", {}, "error: ValueError: cannot read ?.txt"),
         ("silent", {}, "error: Silent"),
+        ("busy", {}, "error: TimeoutError: the line is busy"),
+        ("gives_up", {}, "error: TimeoutError"),
     ],
 )
 def test_what_goes_wrong_is_told_to_the_model(box: toolbox.Toolbox, name: str, arguments: object, fault: str) -> None:

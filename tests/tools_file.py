@@ -40,7 +40,7 @@ class Tree(BaseModel):
 def load(folder: Path, text: str) -> python_source.PythonTools:
     path = folder / "tools.py"
     path.write_text(HEAD + text)
-    return python_source.load(path)
+    return python_source.PythonTools(path.name, python_source.load(path))
 
 
 def schema(folder: Path, text: str) -> dict[str, Any]:
@@ -52,6 +52,6 @@ def schema(folder: Path, text: str) -> dict[str, Any]:
 def call(tools: python_source.PythonTools, name: str, prompt: dict[str, Any] | None = None, **arguments: Any) -> Any:
     async def one() -> Any:
         async with tools.open(prompt or {}, None) as caller:
-            return await caller.call(name, arguments)
+            return await caller(name, arguments)
 
     return asyncio.run(one())

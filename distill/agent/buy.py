@@ -2,10 +2,11 @@
 
 import gc
 from collections.abc import Callable
+from typing import Any
 
 from distill.agent.collect import collect
 from distill.agent.plan import plan
-from distill.agent.progress import Progress, money, ticking
+from distill.agent.progress import Progress, ticking
 from distill.agent.setting import Setting, opened
 from distill.agent.warm import warm
 from distill.records.faults import InputError
@@ -13,7 +14,6 @@ from distill.records.terminal import say
 from distill.records.types import Params, Prompt, Rollout
 from distill.teacher.errors import KINDS, Fatal
 from distill.teacher.stopping import stopping
-from distill.tools.tool_lists import ToolLists
 
 NAME = "teacher_rollouts"
 GC_THRESHOLD = 20_000
@@ -22,17 +22,16 @@ flight, and there is little garbage to find."""
 
 
 async def buy(
-    chosen: list[tuple[Prompt, int]],
-    params: Params,
-    lists: ToolLists,
-    on_done: Callable[[Rollout], None],
-) -> None:
-    """Gives the record of every (prompt, sample) to `on_done`, buying what neither the store nor git's history has.
+    chosen: list[tuple[Prompt, int]], params: Params, on_done: Callable[[Rollout], None]
+) -> dict[str, list[dict[str, Any]]]:
+    """Gives the record of every (prompt, sample) to `on_done`, buying what neither the store nor git's history has, and
+    returns the lists of MCP servers' tools that were used (schemas/tool_lists.schema.json).
 
     Raises InputError when the run had to stop; everything that was paid for is in the store by then.
     """
-    async with opened(chosen, params, lists) as setting:
+    async with opened(chosen, params) as setting:
         await _buy(chosen, setting, on_done)
+        return setting.lists.used
 
 
 async def _buy(chosen: list[tuple[Prompt, int]], setting: Setting, on_done: Callable[[Rollout], None]) -> None:
@@ -46,14 +45,7 @@ async def _buy(chosen: list[tuple[Prompt, int]], setting: Setting, on_done: Call
     if missing:
         await setting.toolbox.ready([rollout.prompt for rollout in missing])
     to_make = {(rollout.prompt["id"], rollout.sample) for rollout in missing}
-    progress = Progress(
-        NAME,
-        len(chosen),
-        more=lambda: money(teacher),
-        answers=lambda: teacher.bought,
-        tokens=lambda: teacher.bought_tokens,
-        stored=sum(rollout.bought for rollout in missing),
-    )
+    progress = Progress(NAME, len(chosen), teacher, stored=sum(rollout.bought for rollout in missing))
 
     def finish(rollout: Rollout) -> None:
         on_done(rollout)

@@ -21,12 +21,14 @@ GUESS = "a guess, as no rollout is stored yet"
 
 
 class Missing(NamedTuple):
-    """A rollout that is not finished: how many of its answers are stored, and the length of its first request in bytes."""
+    """A rollout that is not finished: how many of its answers are stored, the length of its first request in bytes, and
+    whether it is offered tools."""
 
     prompt: Prompt
     sample: int
     bought: int
     request_bytes: int
+    with_tools: bool
 
 
 class Plan(NamedTuple):
@@ -74,10 +76,10 @@ class _Replay(Turns):
             raise _NotStored
         return await super().ask(messages)
 
-    async def call(self, call: ToolCall) -> str:
+    async def call(self, calls: list[ToolCall]) -> list[str]:
         if not self.tool_results[-1]:
             raise _NotStored
-        return await super().call(call)
+        return await super().call(calls)
 
 
 async def plan(wanted: list[tuple[Prompt, int]], setting: Setting) -> Plan:
@@ -94,14 +96,15 @@ async def plan(wanted: list[tuple[Prompt, int]], setting: Setting) -> Plan:
                     replay = _Replay(setting, prompt, sample, session)
                     await run(prompt["messages"], replay.ask, replay.call, setting.params["agent"]["max_turns"])
             except _NotStored:
-                missing.append(Missing(prompt, sample, len(replay.keys), replay.request_bytes))
+                missing.append(Missing(prompt, sample, len(replay.keys), replay.request_bytes, bool(replay.offered)))
                 continue
             answers = replay.all_keys
             index.add(key, answers)
         finished.append(answers)
     typical, basis = _typical(finished, missing, setting)
     held_out = sum(prompt["split"] == "eval" for prompt, _ in wanted)
-    return Plan(len(finished), missing, typical, basis, held_out, _with_tools(wanted, setting))
+    with_tools = any(setting.toolbox.offered(prompt).schemas for prompt, _ in wanted)
+    return Plan(len(finished), missing, typical, basis, held_out, with_tools)
 
 
 def expected_usd(plan: Plan, prices: Prices, tier: str) -> float:
@@ -116,14 +119,12 @@ def expected_usd(plan: Plan, prices: Prices, tier: str) -> float:
 
 
 def worst_usd(plan: Plan, prices: Prices, tier: str, agent: dict[str, Any], max_output_tokens: int) -> float:
-    """What they would cost if every missing rollout took all its turns, every answer all its tokens, and every turn
-    one tool result of full length. No run spends more than runtime.budget_usd, whatever the result.
+    """What they would cost if every missing rollout took all its turns (one without tools), every answer all its tokens,
+    and every turn one tool result of full length. No run spends more than runtime.budget_usd, whatever the result.
     """
-    total = 0.0
+    growth, total = max_output_tokens + agent["tool_output_chars"] // BYTES_PER_TOKEN, 0.0
     for rollout in plan.missing:
-        has_tools = rollout.prompt.get("tools") != []
-        growth = max_output_tokens + (agent["tool_output_chars"] // BYTES_PER_TOKEN if has_tools else 0)
-        for turn in range(rollout.bought, agent["max_turns"]):
+        for turn in range(rollout.bought, agent["max_turns"] if rollout.with_tools else rollout.bought + 1):
             total += prices.max_cost(rollout.request_bytes // BYTES_PER_TOKEN + turn * growth, max_output_tokens, tier)
     return total
 
@@ -143,12 +144,8 @@ def _typical(finished: list[list[str]], missing: list[Missing], setting: Setting
     return typical, f"as in {len(measured)} stored rollouts"
 
 
-def _with_tools(wanted: list[tuple[Prompt, int]], setting: Setting) -> bool:
-    return any(setting.toolbox.offered(prompt).schemas for prompt, _ in wanted)
-
-
 def _guessed(missing: list[Missing], setting: Setting) -> Typical:
-    with_tools = _with_tools([(rollout.prompt, rollout.sample) for rollout in missing], setting)
+    with_tools = any(rollout.with_tools for rollout in missing)
     turns = min(GUESSED_TURNS if with_tools else 1, setting.params["agent"]["max_turns"])
     first = sum(rollout.request_bytes for rollout in missing) / max(1, len(missing)) / BYTES_PER_TOKEN
     return Typical(turns, first + (turns - 1) / 2 * GUESSED_OUTPUT, 0.0, GUESSED_OUTPUT)

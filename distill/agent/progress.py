@@ -18,12 +18,11 @@ LIVE_S = 0.2
 
 
 class Progress:
-    """Prints `done/total` with speed and remaining time; `more` adds what only the caller knows (money, concurrency).
+    """Prints `done/total` with speed and remaining time.
 
-    `answers`: the answers that the model has given in this run; without it only those of ended conversations are known.
-    `tokens`: what it has written in this run, where the records also count earlier runs. `stored`: answers that the
-    unfinished ones of the total have from earlier. Speed and remaining time are those of the latest answers, since the
-    first ones take longest on a machine that has yet to read the prompts.
+    `teacher`: who is asked, to show its answers in this run and what they cost; without it only the answers of ended
+    conversations are known. `stored`: answers that the unfinished ones of the total have from earlier. Speed and remaining
+    time are those of the latest answers, since the first ones take longest on a machine that has yet to read the prompts.
 
     On a terminal one line is kept up to date; elsewhere a line is printed at most every ten seconds, or every minute
     while nothing ends.
@@ -33,17 +32,14 @@ class Progress:
         self,
         name: str,
         total: int,
-        more: Callable[[], str] | None = None,
-        answers: Callable[[], int] | None = None,
-        tokens: Callable[[], int] | None = None,
+        teacher: Teacher | None = None,
         stored: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ):
         self.name, self.total = name, total
         self.done = self.failed = self.tokens = 0
         self._made = self._turns = 0
-        self._more, self._answers, self._stored, self._clock = more, answers, stored, clock
-        self._written = tokens or (lambda: self.tokens)
+        self._teacher, self._stored, self._clock = teacher, stored, clock
         self._live = terminal.is_live()
         self._line_open = False
         self._printed_done = -1
@@ -96,15 +92,17 @@ class Progress:
     def _parts(self, now: float) -> list[str]:
         answers, tokens = self._speed.per_second(now, self._asked(), self._written())
         parts = [f"{self.done}/{self.total} done", f"{self.failed} failed", f"{tokens:.0f} tokens/s"]
-        if self._answers:
-            parts.append(_count(self._answers()))
-        if self._more and (more := self._more()):
-            parts.append(more)
+        if self._teacher:
+            parts += [_count(self._teacher.bought), *_money(self._teacher)]
         return [*parts, _time(now - self.started), self._left(answers)]
 
     def _asked(self) -> int:
         """The answers so far in this run."""
-        return self._answers() if self._answers else self._turns
+        return self._teacher.bought if self._teacher else self._turns
+
+    def _written(self) -> int:
+        """The tokens so far in this run; the records also count those of earlier runs."""
+        return self._teacher.bought_tokens if self._teacher else self.tokens
 
     def _left(self, answers_per_second: float) -> str:
         missing = self.total - self.done
@@ -137,7 +135,7 @@ async def ticking(progress: Progress) -> AsyncIterator[None]:
         progress.close()
 
 
-def money(teacher: Teacher) -> str:
+def _money(teacher: Teacher) -> list[str]:
     """What a run has spent at an API and has in flight; empty for a teacher on this machine."""
     budget, throttle = getattr(teacher.model, "budget", None), getattr(teacher.model, "throttle", None)
     parts = []
@@ -151,7 +149,7 @@ def money(teacher: Teacher) -> str:
         parts.append(f"{throttle.in_flight} of {int(throttle.limit)} in flight")
         if throttle.pause_s >= 1:
             parts.append(f"the server asks to wait {throttle.pause_s:.0f} s")
-    return ", ".join(parts)
+    return parts
 
 
 def _time(seconds: float) -> str:

@@ -1,6 +1,5 @@
 """Runs one rollout, from the first turn to its stop reason. A failure on the way is part of the result."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -11,7 +10,7 @@ from distill.teacher.errors import KINDS, ApiError, Fatal
 from distill.tools.source import SessionLost
 
 Ask = Callable[[list[Message]], Awaitable[Answer]]
-Call = Callable[[ToolCall], Awaitable[str]]
+Call = Callable[[list[ToolCall]], Awaitable[list[str]]]
 Extra = TypeVar("Extra")
 
 
@@ -29,9 +28,8 @@ class Conversation:
 async def run(messages: list[Message], ask: Ask, call: Call, max_turns: int) -> Conversation:
     """Alternates between a model and its tools until the model answers without calling a tool, or cannot go on.
 
-    `messages` is the prompt; `ask` gets the whole conversation so far and returns the next answer; `call` runs one
-    tool call. Calls of one turn run concurrently; their results are in the order of the calls. Raises only Fatal, which
-    concerns the whole run.
+    `messages` is the prompt; `ask` gets the whole conversation so far and returns the next answer; `call` runs the tool
+    calls of one answer and gives their results in the same order. Raises only Fatal, which concerns the whole run.
     """
     conversation = Conversation(list(messages))
     for _ in range(max_turns):
@@ -51,13 +49,11 @@ async def run(messages: list[Message], ask: Ask, call: Call, max_turns: int) -> 
             conversation.status = "completed" if stop == "final_answer" else "failed"
             return conversation
         calls = answer["message"]["tool_calls"]
-        results = await _settled([call(tool_call) for tool_call in calls])
-        failure = next((result for result in results if isinstance(result, BaseException)), None)
-        if isinstance(failure, SessionLost):
-            conversation.stop_reason, conversation.error = "tool_failure", _error("tool_session", "tools", str(failure))
+        try:
+            results = await call(calls)
+        except SessionLost as error:
+            conversation.stop_reason, conversation.error = "tool_failure", _error("tool_session", "tools", str(error))
             return conversation
-        if failure:
-            raise failure
         conversation.messages += [
             {"role": "tool", "tool_call_id": tool_call["id"], "content": result}
             for tool_call, result in zip(calls, results, strict=True)
@@ -73,16 +69,6 @@ async def retry_if_tools_lost(
     if conversation.stop_reason == "tool_failure":
         conversation, extra = await attempt()
     return conversation, extra
-
-
-async def _settled(works: list[Awaitable[str]]) -> list[str | BaseException]:
-    """The result or the exception of each, run concurrently; a single one needs no task."""
-    if len(works) > 1:
-        return await asyncio.gather(*works, return_exceptions=True)
-    try:
-        return [await works[0]]
-    except Exception as error:
-        return [error]
 
 
 def _stop_reason(answer: Answer) -> str | None:

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from distill.agent.tool_results import RowResults, ToolResults
+from distill.agent.tool_results import ToolResults
 from distill.agent.tools_version import tools_version
 from distill.records.ids import content_id
 from distill.records.types import Params, Prompt, Request
@@ -23,12 +23,14 @@ from distill.tools.toolbox import Toolbox
 
 @dataclass
 class Setting:
-    """Who is asked, with which tools and params. `tools_version`: see tools_version.py."""
+    """Who is asked, with which tools and params. `tools_version`: see tools_version.py; `lists`: what MCP servers offered
+    before, for this version."""
 
     teacher: Teacher
     toolbox: Toolbox
     params: Params
     tools_version: str
+    lists: ToolLists
     _results: dict[str, ToolResults] = field(default_factory=dict, init=False)
 
     def version(self, prompt: Prompt) -> str:
@@ -36,12 +38,12 @@ class Setting:
         sandbox = self.toolbox.sandbox_version(prompt)
         return content_id([self.tools_version, sandbox], length=12) if sandbox else self.tools_version
 
-    def results(self, prompt: Prompt) -> RowResults:
+    def results(self, prompt: Prompt) -> ToolResults:
         """The stored results of a prompt's tools."""
         version = self.version(prompt)
         if version not in self._results:
             self._results[version] = ToolResults(self.teacher.store.root, version)
-        return self._results[version].of(self.row_id(prompt))
+        return self._results[version]
 
     @cached_property
     def asked(self) -> Request:
@@ -78,21 +80,17 @@ class Setting:
 
 
 @asynccontextmanager
-async def opened(chosen: list[tuple[Prompt, int]], params: Params, lists: ToolLists) -> AsyncIterator[Setting]:
+async def opened(chosen: list[tuple[Prompt, int]], params: Params) -> AsyncIterator[Setting]:
     """The setting that `params` describe, for these (prompt, sample) pairs; its tools are closed at the end.
 
     Raises InputError when prompts name unknown tools, or the parameters of the teacher are invalid.
     """
     prompts = [prompt for prompt, _ in chosen]
-    halt, store = Halt(), Store()
+    halt, store, version = Halt(), Store(), tools_version(params)
+    lists = ToolLists(store.root, version, committed_lists())
     async with toolbox.opened(params, prompts, lists) as tools:
         with_tools = any(tools.offered(prompt).schemas for prompt in prompts)
         asked = asked_teacher(params)
         model = open_model(asked, halt, store, with_tools=with_tools)
         shown = read_demonstrations(params["teacher"]["demonstrations"])
-        yield Setting(Teacher(model, store, sampling(asked), shown, halt), tools, params, tools_version(params))
-
-
-def remembered_lists(params: Params) -> ToolLists:
-    """The lists of tools that MCP servers offered before, for this version of the tools."""
-    return ToolLists(Store().root, tools_version(params), committed_lists())
+        yield Setting(Teacher(model, store, sampling(asked), shown, halt), tools, params, version, lists)

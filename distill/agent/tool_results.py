@@ -5,7 +5,6 @@ They are small and cost nothing, so there is no file per turn and no fsync: afte
 
 import os
 from pathlib import Path
-from typing import NamedTuple
 
 import orjson
 
@@ -14,7 +13,9 @@ from distill.tools.session import ToolResult
 
 
 class ToolResults:
-    """The results of one version of the tools (see distill/agent/tools_version.py), found by the key of the answer.
+    """The results of one version of the tools (see distill/agent/tools_version.py), found by the key of the answer and,
+    where a tool also reads the row, by the row's content id `row`: the same answer may later belong to a row with other
+    metadata.
 
     Only the places of the lines are in memory. Other processes append to the same file, and their lines are found, too.
     """
@@ -25,22 +26,20 @@ class ToolResults:
         self._places: dict[bytes, tuple[int, int]] = {}
         self._read_to = 0
 
-    def get(self, key: str) -> list[ToolResult] | None:
+    def get(self, key: str, row: str | None) -> list[ToolResult] | None:
         """The results of an answer's calls, in their order; None when they are not stored."""
-        place = self._places.get(key.encode())
+        line_key = _key(key, row)
+        place = self._places.get(line_key)
         if place is None and self._read_appended():
-            place = self._places.get(key.encode())
+            place = self._places.get(line_key)
         if place is None:
             return None
         return [ToolResult(*fields) for fields in orjson.loads(os.pread(self._open(), place[1], place[0]))]
 
-    def put(self, key: str, results: list[ToolResult]) -> None:
+    def put(self, key: str, row: str | None, results: list[ToolResult]) -> None:
         """Stores results. The line begins with a newline, so that a torn line before it does no harm."""
-        os.write(self._open(), b"\n" + key.encode() + b" " + orjson.dumps([list(result) for result in results]) + b"\n")
-
-    def of(self, row: str | None) -> "RowResults":
-        """The results for tools that read the row with this content id; None: they read only the conversation."""
-        return RowResults(self, row)
+        text = orjson.dumps([list(result) for result in results])
+        os.write(self._open(), b"\n" + _key(key, row) + b" " + text + b"\n")
 
     def _open(self) -> int:
         if self._file is None:
@@ -67,19 +66,5 @@ class ToolResults:
         return True
 
 
-class RowResults(NamedTuple):
-    """The results of tools that also read the row: the same answer may later belong to a row with other metadata."""
-
-    results: ToolResults
-    row: str | None
-
-    def get(self, key: str) -> list[ToolResult] | None:
-        """As ToolResults.get."""
-        return self.results.get(self._key(key))
-
-    def put(self, key: str, results: list[ToolResult]) -> None:
-        """As ToolResults.put."""
-        self.results.put(self._key(key), results)
-
-    def _key(self, key: str) -> str:
-        return content_id([key, self.row], length=64) if self.row else key
+def _key(key: str, row: str | None) -> bytes:
+    return (content_id([key, row], length=64) if row else key).encode()

@@ -22,11 +22,11 @@ class Turns:
     """
 
     def __init__(self, setting: Setting, prompt: Prompt, sample: int, session: Session):
-        self._teacher, self._session, self._results = setting.teacher, session, setting.results(prompt)
+        self._teacher, self._session = setting.teacher, session
+        self._results, self._row = setting.results(prompt), setting.row_id(prompt)
         self.offered = session.schemas
         self._seed, self._sample = seed(prompt["id"], sample), sample
-        self._replayed: list[Message] = []
-        self._fresh: dict[int, ToolResult] = {}
+        self._replayed: list[ToolCall] = []
         self.tool_results: list[list[ToolResult]] = []
         self.keys: list[str] = []
         self.answers: list[Answer] = []
@@ -49,9 +49,8 @@ class Turns:
         self.keys.append(key)
         self.answers.append(answer)
         calls = answer["message"].get("tool_calls") or []
-        stored = self._results.get(key) if calls else None
+        stored = self._results.get(key, self._row) if calls else None
         self.tool_results.append(stored if stored and len(stored) == len(calls) else [])
-        self._fresh = {}
         return answer
 
     def request(self, messages: list[Message]) -> Request:
@@ -67,15 +66,11 @@ class Turns:
         """The keys of all requests, one that failed for good included."""
         return self.keys + ([self.error.request] if self.error and self.error.request else [])
 
-    async def call(self, call: ToolCall) -> str:
-        """The tool's result, as stored if there is one. Raises SessionLost."""
-        calls = self.answers[-1]["message"]["tool_calls"]
-        place = next(place for place, asked in enumerate(calls) if asked is call)
+    async def call(self, calls: list[ToolCall]) -> list[str]:
+        """The results of the last answer's calls, as stored if they are. Raises SessionLost."""
         if self.tool_results[-1]:
-            self._replayed.append(call)
-            return self.tool_results[-1][place].content
-        self._fresh[place] = result = await self._session.call(call, self._replayed)
-        if len(self._fresh) == len(calls):
-            self.tool_results[-1] = [self._fresh[place] for place in range(len(calls))]
-            self._results.put(self.keys[-1], self.tool_results[-1])
-        return result.content
+            self._replayed += calls
+        else:
+            self.tool_results[-1] = await self._session.call_all(calls, self._replayed)
+            self._results.put(self.keys[-1], self._row, self.tool_results[-1])
+        return [result.content for result in self.tool_results[-1]]

@@ -80,8 +80,8 @@ def _unreadable(error: BaseException) -> str:
 def _put(store: Store, results: dict[str, ToolResults], rollout: Rollout) -> int:
     """Puts into the store what it lacks of a record; returns how many answers that were."""
     count = 0
-    version = rollout["versions"].get("tools", "unknown")
-    row_results = results.setdefault(version, ToolResults(store.root, version)).of(rollout["versions"].get("row"))
+    version, row = rollout["versions"].get("tools", "unknown"), rollout["versions"].get("row")
+    tool_results = results.setdefault(version, ToolResults(store.root, version))
     for outcome in outcomes(rollout):
         entry = store.entry(outcome.key)
         if outcome.answer and "answer" not in entry:  # a failure that the store remembers may have passed elsewhere
@@ -89,6 +89,6 @@ def _put(store: Store, results: dict[str, ToolResults], rollout: Rollout) -> int
             count += 1
         elif outcome.failure and not entry:
             store.put_failure(outcome.key, outcome.failure)
-        if outcome.tool_results and row_results.get(outcome.key) is None:
-            row_results.put(outcome.key, outcome.tool_results)
+        if outcome.tool_results and tool_results.get(outcome.key, row) is None:
+            tool_results.put(outcome.key, row, outcome.tool_results)
     return count

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from distill import answers
-from distill.agent.progress import Progress, money, ticking
+from distill.agent.progress import Progress, ticking
 from distill.answers.ruling import Ruling, no_answer, ruling
 from distill.records.faults import InputError
 from distill.records.ids import content_id
@@ -116,13 +116,7 @@ async def _rulings(asked: list[Question], who: Asked, stage: str) -> Rulings:
     found: Rulings = {}
     failed: dict[Question, ApiError] = {}
     stored = {question for question in asked if judge.stored_entry(_request(judge, question), sample=0)}
-    progress = Progress(
-        f"{stage} judge",
-        len(asked),
-        more=lambda: money(judge),
-        answers=lambda: judge.bought,
-        tokens=lambda: judge.bought_tokens,
-    )
+    progress = Progress(f"{stage} judge", len(asked), judge)
 
     async def one(question: Question) -> None:
         try:

@@ -10,7 +10,7 @@ from typing import Any
 
 import uvloop
 
-from distill.agent import dvc_deps, setting
+from distill.agent import dvc_deps
 from distill.agent.buy import buy
 from distill.agent.overrides import add_option, overridden
 from distill.agent.selection import wanted
@@ -37,7 +37,7 @@ def main(params: Params) -> None:
     tried: list[Rollout] = []
 
     try:
-        uvloop.run(buy(chosen, params, setting.remembered_lists(params), tried.append))
+        uvloop.run(buy(chosen, params, tried.append))
     finally:
         for rollout in tried:
             print(transcript(rollout))

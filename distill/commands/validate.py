@@ -76,7 +76,7 @@ def check_prompts() -> str:
     for warning in unused_answers(rows)[:MOST_WARNINGS]:
         print(f"warning: {warning}")
     if servers:
-        return f"{len(prompts)} prompts, {len(own_tools.tools)} tools, {len(servers)} MCP servers"
+        return f"{len(prompts)} prompts, {len(own_tools)} tools, {len(servers)} MCP servers"
     return f"{len(prompts)} prompts, {len({name for prompt in prompts for name in tools.names(prompt)})} tools"
 
 
@@ -124,7 +124,7 @@ def check_demonstrations() -> str:
     settings = params.load()
     name = settings["teacher"]["demonstrations"]
     count = len(read_demonstrations(name))
-    tools = [tool.schema for tool in python_source.load("tools.py").tools.values()]
+    tools = [tool.schema for tool in python_source.load("tools.py").values()]
     # The tools of MCP servers are not known here.
     checks = [paired, final_answer] + ([calls] if tools and not mcp_server.servers(settings) else [])
     faults = Faults()

@@ -49,7 +49,7 @@ async def _stdio(stack: AsyncExitStack, server: McpServer) -> Any:
     parameters = StdioServerParameters(
         command=server.command or "",
         args=[credentials.expand(part) for part in server.args],
-        env={name: credentials.expand(value) for name, value in server.env},
+        env={name: credentials.expand(value) for name, value in server.env.items()},
         encoding_error_handler="replace",
     )
     try:
@@ -64,7 +64,7 @@ async def _http(stack: AsyncExitStack, server: McpServer, socket_path: str | Non
     from mcp.client.streamable_http import streamable_http_client
 
     target = server.target
-    headers = {name: credentials.expand(value) for name, value in server.headers}
+    headers = {name: credentials.expand(value) for name, value in server.headers.items()}
     error: Exception | None = None
     if not urlsplit(target).path.rstrip("/").endswith("/sse"):
         # No read timeout: nothing arrives while a tool works, and the call has a time limit of its own.

@@ -1,6 +1,7 @@
 """The MCP servers of params.yaml, checked; `${NAME}` stands for a value of the environment."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -23,14 +24,14 @@ class McpServer:
     name: str
     url: str | None = None
     command: str | None = None
-    args: tuple[str, ...] = ()
-    env: tuple[tuple[str, str], ...] = ()
-    headers: tuple[tuple[str, str], ...] = ()
-    allow: tuple[str, ...] = ("*",)
-    deny: tuple[str, ...] = ()
+    args: Sequence[str] = ()
+    env: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
+    allow: Sequence[str] = ("*",)
+    deny: Sequence[str] = ()
     isolation: str = "rollout"
     then: str | None = None
-    drop: tuple[str, ...] = ()
+    drop: Sequence[str] = ()
     key: str = ""
     """Its JSON pointer in params.yaml."""
 
@@ -99,7 +100,7 @@ def identity(params: Params) -> list[dict[str, Any]]:
                 "name": server.name,
                 "url": url,
                 "command": [server.command, *server.args],
-                "env": dict(server.env),
+                "env": server.env,
                 "isolation": server.isolation,
                 "then": server.then,
                 "drop": server.drop,
@@ -116,17 +117,13 @@ def with_scheme(url: str) -> str:
 
 
 def _server(name: str, entry: dict[str, Any] | str) -> McpServer:
-    if isinstance(entry, str):
-        entry = {"url": entry}
-    pairs: dict[str, Any] = {key: tuple(sorted((entry.get(key) or {}).items())) for key in ("env", "headers")}
-    lists: dict[str, Any] = {key: tuple(entry[key]) for key in ("args", "allow", "deny", "drop") if key in entry}
-    plain = {key: entry[key] for key in ("command", "isolation", "then") if key in entry}
-    url = with_scheme(entry["url"]) if "url" in entry else None
-    return McpServer(name, url=url, **plain, **lists, **pairs, key=f"/tools/mcp/{name}")
+    fields = {"url": entry} if isinstance(entry, str) else entry
+    url = with_scheme(fields["url"]) if "url" in fields else None
+    return McpServer(name, **{**fields, "url": url}, key=f"/tools/mcp/{name}")
 
 
 def _faults(server: McpServer) -> list[str]:
-    texts = [server.url or "", *server.args, *(value for _, value in (*server.env, *server.headers))]
+    texts = [server.url or "", *server.args, *server.env.values(), *server.headers.values()]
     faults = [f": ${{{name}}} is not set, neither in the environment nor in .env" for name in _missing(texts)]
     for pattern in server.drop:
         try:

@@ -2,12 +2,12 @@
 
 import asyncio
 import re
-from typing import Any, Protocol
+from typing import Any
 
 from distill.records import credentials
 from distill.tools import mcp_results, mcp_tool
 from distill.tools.mcp_server import McpServer
-from distill.tools.resource import TaskOwned, explain
+from distill.tools.resource import explain
 from distill.tools.source import SessionLost, ToolError
 
 LIST_S = 10.0
@@ -19,18 +19,11 @@ UNKNOWN_TOOL_CHARS = 500
 """Only a shorter error is searched for UNKNOWN_TOOL: in a long one, such as the text of a page, it may match by chance."""
 
 
-class Promised(Protocol):
-    """The tools that the model was offered, in their remembered form."""
-
-    @property
-    def tools(self) -> list[dict[str, Any]]:
-        """All of them, by name."""
-
-
 class McpSession:
-    """One session of a client. It is lost when the server no longer offers what `promised` has."""
+    """One session of a client. It is lost when the server no longer offers `promised`: the tools that the model was
+    offered, by name and in their remembered form."""
 
-    def __init__(self, client: Any, server: McpServer, promised: Promised):
+    def __init__(self, client: Any, server: McpServer, promised: list[dict[str, Any]]):
         self._client, self._server, self._promised = client, server, promised
         self.lost = False
 
@@ -48,14 +41,14 @@ class McpSession:
     async def check(self) -> None:
         """Raises SessionLost when the server offers something else than the model was offered."""
         tools = self._server.allowed(await self.listed())
-        if tools != self._promised.tools:
-            raise self._lost(f"changed its tools: {mcp_tool.difference(self._promised.tools, tools)}")
+        if tools != self._promised:
+            raise self._lost(f"changed its tools: {mcp_tool.difference(self._promised, tools)}")
 
     async def call(self, name: str, arguments: dict[str, Any]) -> str:
         """The tool's result, followed by that of `then` if the tool may have changed something."""
         text = await self._result(name, arguments)
         then = self._server.then
-        if then and name != then and not next(tool for tool in self._promised.tools if tool["name"] == name)["reads"]:
+        if then and name != then and not next(tool for tool in self._promised if tool["name"] == name)["reads"]:
             text = f"{text.rstrip()}\n{await self._result_of_then(then)}".lstrip()
         return text
 
@@ -94,14 +87,3 @@ class McpSession:
     def _lost(self, what: str) -> SessionLost:
         self.lost = True
         return SessionLost(credentials.redact(f"MCP server '{self._server.name}' {what}"))
-
-
-class SharedSession:
-    """The session that all rollouts share, as one of them calls it."""
-
-    def __init__(self, owner: TaskOwned[McpSession], session: McpSession):
-        self._owner, self._session = owner, session
-
-    async def call(self, name: str, arguments: dict[str, Any]) -> str:
-        """As McpSession.call. Raises SessionLost as soon as the session is gone."""
-        return await self._owner.use(self._session.call(name, arguments))

@@ -1,41 +1,24 @@
 """An MCP server as a source of tools: a session of its own for each rollout, or one for all."""
 
-from collections.abc import AsyncIterator, Hashable
+from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Protocol
+from typing import Any
 
 from distill.records.faults import InputError
 from distill.records.types import Prompt
 from distill.tools import mcp_tool
 from distill.tools.mcp_connection import connected
 from distill.tools.mcp_server import McpServer
-from distill.tools.mcp_session import McpSession, Promised, SharedSession
+from distill.tools.mcp_session import McpSession
 from distill.tools.resource import TaskOwned
-from distill.tools.source import Caller, Offer, SessionLost
+from distill.tools.source import Caller, Offer, SessionLost, Source
 from distill.tools.tool_lists import ToolLists
 
-
-class Connector(Protocol):
-    """The way to the server."""
-
-    def open(self, promised: Promised, sandbox: Any = None) -> AbstractAsyncContextManager[McpSession]:
-        """A session, in the rollout's `sandbox` if it has one. Raises SessionLost."""
+Connector = Callable[[Any], AbstractAsyncContextManager[Any]]
+"""Gives a client of the server, in the rollout's sandbox if it has one. Raises SessionLost."""
 
 
-class Direct:
-    """Reaches the server from this machine."""
-
-    def __init__(self, server: McpServer):
-        self._server = server
-
-    @asynccontextmanager
-    async def open(self, promised: Promised, sandbox: Any = None) -> AsyncIterator[McpSession]:
-        """A session; a sandbox is not needed for it."""
-        async with connected(self._server) as client:
-            yield McpSession(client, self._server, promised)
-
-
-class McpTools:
+class McpTools(Source):
     """The tools of a server, remembered in `lists`: a session in which it offers others is lost, since the model was
     offered these.
 
@@ -52,15 +35,10 @@ class McpTools:
         self.origin = self.prefix = server.name
         self.server, self.stateful = server, server.isolation == "rollout" or connector is not None
         self._lists, self._image = lists, image
-        self._connector = connector or Direct(server)
+        self._connector = connector or (lambda sandbox: connected(server))
         self._tools: list[dict[str, Any]] | None = None
         self._shared: TaskOwned[McpSession] | None = None
         self._checked = False
-
-    @property
-    def tools(self) -> list[dict[str, Any]]:
-        """The tools that the model was offered, in their remembered form."""
-        return self._tools or []
 
     def group(self, prompt: Prompt) -> Hashable:
         """Whether the prompt uses the server of the same address inside its sandbox (sandbox/mcp.py), not this one."""
@@ -79,7 +57,8 @@ class McpTools:
             await self.check()
         # In a rollout's own session servers interrupt one call for the next.
         return [
-            Offer(mcp_tool.schema(tool), source_name=tool["name"], one_at_a_time=self.stateful) for tool in self.tools
+            Offer(mcp_tool.schema(tool), source_name=tool["name"], one_at_a_time=self.stateful)
+            for tool in self._tools or []
         ]
 
     async def ready(self, prompts: list[Prompt]) -> None:
@@ -110,8 +89,13 @@ class McpTools:
             self._lists.put(self.origin, self._image, listed)
         self._tools, self._checked = tools, True
 
+    @asynccontextmanager
+    async def _session(self, sandbox: Any = None) -> AsyncIterator[McpSession]:
+        async with self._connector(sandbox) as client:
+            yield McpSession(client, self.server, self._tools or [])
+
     async def _listed(self) -> list[dict[str, Any]]:
-        owner = TaskOwned(self._connector.open(self))
+        owner = TaskOwned(self._session())
         try:
             session = await owner.get()
             return await owner.use(session.listed())
@@ -124,16 +108,16 @@ class McpTools:
     async def open(self, prompt: Prompt, sandbox: Any) -> AsyncIterator[Caller]:
         """A session of the rollout's own, or the one that all share (opened anew when it was lost)."""
         if self.stateful:
-            async with self._connector.open(self, sandbox) as session:
+            async with self._session(sandbox) as session:
                 await session.check()
-                yield session
+                yield session.call
             return
         if self._shared is None or not self._shared.alive:
-            self._shared = TaskOwned(self._connector.open(self))
+            self._shared = TaskOwned(self._session())
         owner = self._shared
         session = await owner.get()
         try:
-            yield SharedSession(owner, session)
+            yield lambda name, arguments: owner.use(session.call(name, arguments))
         finally:
             if session.lost and self._shared is owner:
                 self._shared = None

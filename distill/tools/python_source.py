@@ -17,67 +17,52 @@ from distill.records.types import Prompt
 from distill.tools import files_read, rnow
 from distill.tools.context import ToolContext
 from distill.tools.python_tool import MARKED, Marked, Tool, bare, build, is_function, place
-from distill.tools.source import Caller, Offer, ToolError
+from distill.tools.source import Caller, Offer, Source, ToolError
 from distill.tools.threads import LoopThread, in_thread
 
 
-class PythonTools:
+class PythonTools(Source):
     """Tools that run in this process: plain functions in threads, async ones in an event loop of their own."""
-
-    stateful = False
-    prefix = None
 
     def __init__(self, origin: str, tools: dict[str, Tool]):
         self.origin, self.tools = origin, tools
         self._loop = LoopThread()
 
-    def group(self, prompt: Prompt) -> None:
-        """All prompts are offered the same."""
-
     async def offers(self, prompt: Prompt) -> list[Offer]:
         """The tools in the order of the file."""
-        return [
-            Offer(tool.schema, tool.timeout_s, reads_row=bool(tool.parameters.context)) for tool in self.tools.values()
-        ]
+        return offers(self.tools)
 
     @asynccontextmanager
     async def open(self, prompt: Prompt, sandbox: Any) -> AsyncIterator[Caller]:
         """The tools, with the prompt as their context."""
-        yield _Calls(self.tools, prompt, self._loop)
-
-    async def ready(self, prompts: list[Prompt]) -> None:
-        """The tools are always available."""
+        yield partial(self._call, prompt)
 
     async def close(self) -> None:
         """Ends the event loop of the async tools."""
         self._loop.close()
 
-
-class _Calls:
-    """The tools as one rollout calls them."""
-
-    def __init__(self, tools: dict[str, Tool], prompt: Prompt, loop: LoopThread):
-        self._tools, self._prompt, self._loop = tools, prompt, loop
-
-    async def call(self, name: str, arguments: dict[str, Any]) -> Any:
+    async def _call(self, prompt: Prompt, name: str, arguments: dict[str, Any]) -> Any:
         """The function's result. Raises ToolError for arguments that fit the schema but not the types."""
-        tool = self._tools[name]
-        if tool.sandbox:
-            raise ToolError(f"'{name}' runs only in a sandbox")
+        tool = self.tools[name]
         try:
             values = tool.parameters.of(arguments)
         except ValidationError as error:
             raise ToolError(f"the arguments do not fit: {'; '.join(map(_described, error.errors()))}") from None
-        values |= {parameter: self._context() for parameter in tool.parameters.context}
+        values |= {parameter: _context(prompt) for parameter in tool.parameters.context}
         if inspect.iscoroutinefunction(tool.function):
             return await self._loop.run(files_read.watched_await(tool.function(**values)))
         result = await in_thread(partial(files_read.watched_call, tool.function), values)
         return await self._loop.run(files_read.watched_await(result)) if inspect.isawaitable(result) else result
 
-    def _context(self) -> ToolContext:
-        """A fresh one for each call: changes that a call made to it would be lost when a rollout is resumed."""
-        prompt = self._prompt
-        return ToolContext(deepcopy(prompt.get("metadata", {})), prompt.get("id", ""), prompt.get("sample", 0))
+
+def offers(tools: dict[str, Tool]) -> list[Offer]:
+    """What a model is offered of tools, in their order."""
+    return [Offer(tool.schema, tool.timeout_s, reads_row=bool(tool.parameters.context)) for tool in tools.values()]
+
+
+def _context(prompt: Prompt) -> ToolContext:
+    """A fresh one for each call: changes that a call made to it would be lost when a rollout is resumed."""
+    return ToolContext(deepcopy(prompt.get("metadata", {})), prompt.get("id", ""), prompt.get("sample", 0))
 
 
 def _described(error: Any) -> str:
@@ -85,19 +70,19 @@ def _described(error: Any) -> str:
     return f"{place}: {error['msg']}" if place else error["msg"]
 
 
-def load(path: Path | str) -> PythonTools:
-    """The functions under `@tool` in a Python file; none when the file does not exist.
+def load(path: Path | str) -> dict[str, Tool]:
+    """The functions under `@tool` in a Python file, by name; none when the file does not exist.
 
     Raises InputError with every fault of every tool, as `tools.py:line: what is wrong`.
     """
     path = Path(path)
     if not path.exists():
-        return PythonTools(path.name, {})
+        return {}
     marked_before = len(MARKED)
     with rnow.stand_in(), files_read.watched():
         module = user_code.load(path, "project_tools")
     marked = [mark for mark in MARKED[marked_before:] if mark.file == str(path.absolute())]
-    return PythonTools(path.name, _tools(module, marked))
+    return _tools(module, marked)
 
 
 def _tools(module: ModuleType, marked: list[Marked]) -> dict[str, Tool]:

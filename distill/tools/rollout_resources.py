@@ -20,13 +20,7 @@ class RolloutResources:
     `places`: limits how many rollouts may have a sandbox or a server's session at the same time.
     """
 
-    def __init__(
-        self,
-        prompt: Prompt,
-        sources: Iterable[Source],
-        sandboxes: Sandboxes | None,
-        places: asyncio.Semaphore,
-    ):
+    def __init__(self, prompt: Prompt, sources: Iterable[Source], sandboxes: Sandboxes, places: asyncio.Semaphore):
         self._prompt, self._sandboxes, self._places = prompt, sandboxes, places
         self._sources = {id(source): source for source in sources}
         self._callers: dict[int, TaskOwned[Caller] | Lazy[Caller]] = {}
@@ -37,11 +31,11 @@ class RolloutResources:
         """Begins to open everything, unless it has begun already."""
         if self._callers or not self._sources:
             return
-        sandboxes = self._sandboxes if self._prompt.get("docker") else None
-        if sandboxes or any(source.stateful for source in self._sources.values()):
+        docker = self._prompt.get("docker")
+        if docker or any(source.stateful for source in self._sources.values()):
             self._place = asyncio.create_task(self._places.acquire())
-        if sandboxes:
-            self._sandbox = TaskOwned(self._in_place(sandboxes.open(self._prompt)))
+        if docker:
+            self._sandbox = TaskOwned(self._in_place(self._sandboxes.open(self._prompt)))
         for key, source in self._sources.items():
             self._callers[key] = (
                 TaskOwned(self._open(source)) if source.stateful else Lazy(partial(source.open, self._prompt, None))

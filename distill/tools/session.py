@@ -12,7 +12,7 @@ import orjson
 
 from distill.records import credentials
 from distill.records.tool_error import TOOL_ERROR
-from distill.records.types import Message, Prompt, ToolCall
+from distill.records.types import Prompt, ToolCall
 from distill.tools.arguments import parse
 from distill.tools.resource import explain
 from distill.tools.rollout_resources import RolloutResources
@@ -47,7 +47,7 @@ class Session:
         prompt: Prompt,
         offered: list[tuple[Source, Offer]],
         limits: CallLimits,
-        sandboxes: Sandboxes | None,
+        sandboxes: Sandboxes,
         places: asyncio.Semaphore,
     ):
         self.schemas = [offer.schema for _, offer in offered]
@@ -55,31 +55,36 @@ class Session:
         self._offered = {offer.name: (source, offer) for source, offer in offered}
         self._resources = RolloutResources(prompt, (source for source, _ in offered), sandboxes, places)
         self._locks: dict[int, asyncio.Lock] = {}
-        self._restored: asyncio.Task[None] | None = None
+        self._restored, self._restoring = 0, asyncio.Lock()
 
     def start(self) -> None:
         """Begins to open what the tools need, so that it is ready by the time of the model's first answer."""
         self._resources.start()
 
-    async def call(self, call: ToolCall, earlier: Sequence[Message] = ()) -> ToolResult:
+    async def call_all(self, calls: list[ToolCall], earlier: Sequence[ToolCall] = ()) -> list[ToolResult]:
+        """As `call`, for the calls of one answer, concurrently. Raises SessionLost when all of them have ended."""
+        if len(calls) == 1:  # which needs no task
+            return [await self.call(calls[0], earlier)]
+        works = [asyncio.create_task(self.call(call, earlier)) for call in calls]
+        await asyncio.gather(*works, return_exceptions=True)
+        return [work.result() for work in works]
+
+    async def call(self, call: ToolCall, earlier: Sequence[ToolCall] = ()) -> ToolResult:
         """Runs one tool call of the model, in OpenAI's form.
 
-        `earlier`: calls of this rollout whose results are stored from an earlier run. Tools with state make them again
-        first, so that, for example, the page that this call is about is open.
+        `earlier`: all calls of this rollout so far whose results are stored from an earlier run. Tools with state make
+        them again first, so that, for example, the page that this call is about is open.
         """
         arguments, fault = parse(call, self.schemas)
         if fault:
             return ToolResult(self._cut(TOOL_ERROR + fault), None)
         self._resources.start()
         if earlier:
-            self._restored = self._restored or asyncio.create_task(self._restore(earlier))
-            await self._restored
+            await self._restore(earlier)
         return await self._run(call["function"]["name"], arguments)
 
     async def close(self) -> None:
         """Closes everything that was opened."""
-        if self._restored:
-            self._restored.cancel()
         await self._resources.close()
 
     async def _run(self, name: str, arguments: dict[str, Any]) -> ToolResult:
@@ -92,24 +97,25 @@ class Session:
         async with lock:
             started = time.perf_counter()
             try:
-                async with asyncio.timeout(limit):
-                    result = await resource.use(caller.call(offer.source_name or name, arguments))
+                async with asyncio.timeout(limit) as timer:
+                    result = await resource.use(caller(offer.source_name or name, arguments))
                 content = self._cut(result if isinstance(result, str) else _json(result))
             except SessionLost:
                 raise
-            except TimeoutError:
-                content = f"{TOOL_ERROR}the tool did not answer within {limit:g} s"
             except ToolError as error:
                 content = self._cut(f"{TOOL_ERROR}{error}")
             except Exception as error:  # a tool is the user's code and may raise anything: the model reads what
-                content = self._cut(f"{TOOL_ERROR}{explain(error)}")
+                late = f"{TOOL_ERROR}the tool did not answer within {limit:g} s"
+                content = late if timer.expired() else self._cut(f"{TOOL_ERROR}{explain(error)}")
             return ToolResult(content, round((time.perf_counter() - started) * 1000, 1), image)
 
-    async def _restore(self, earlier: Sequence[Message]) -> None:
-        for call in earlier:
-            arguments, fault = parse(call, self.schemas)
-            if not fault and self._offered[call["function"]["name"]][0].stateful:
-                await self._run(call["function"]["name"], arguments)
+    async def _restore(self, earlier: Sequence[ToolCall]) -> None:
+        async with self._restoring:
+            for call in earlier[self._restored :]:
+                arguments, fault = parse(call, self.schemas)
+                if not fault and self._offered[call["function"]["name"]][0].stateful:
+                    await self._run(call["function"]["name"], arguments)
+                self._restored += 1
 
     def _cut(self, text: str) -> str:
         text = credentials.redact(text)  # before the cut: half a key would not be recognised

@@ -1,9 +1,10 @@
 """The interface of a source of tools: tools.py, an MCP server, a sandbox."""
 
-from collections.abc import Hashable
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Hashable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 from distill.records.types import Prompt, ToolSchema
 
@@ -40,38 +41,37 @@ class Offer:
         return replace(self, schema=schema, source_name=self.source_name or self.name)
 
 
-class Caller(Protocol):
-    """The tools of a source, open for one rollout."""
+Caller = Callable[[str, dict[str, Any]], Awaitable[Any]]
+"""The tools of a source, open for one rollout: from a name and valid arguments to the result, text or a value that has a
+JSON form.
 
-    async def call(self, name: str, arguments: dict[str, Any]) -> Any:
-        """The result of a valid call: text, or a value that has a JSON form.
-
-        ToolError and any other exception becomes the result that the model reads; SessionLost ends the rollout. The
-        session enforces the limits of time and output.
-        """
+ToolError and any other exception becomes the result that the model reads; SessionLost ends the rollout. The session
+enforces the limits of time and output.
+"""
 
 
-class Source(Protocol):
+class Source(ABC):
     """Where tools come from.
 
-    `origin`: its name for people (`tools.py`, `browser`). `stateful`: each rollout has a session of its own, which its
-    calls change; an interrupted rollout that is resumed makes the earlier calls again.
+    `origin`: its name for people (`tools.py`, `browser`). `prefix`: that of its tools' names when another source has the
+    same ones; None: they keep their names. `stateful`: each rollout has a session of its own, which its calls change; an
+    interrupted rollout that is resumed makes the earlier calls again.
     """
 
     origin: str
-    stateful: bool
-
-    @property
-    def prefix(self) -> str | None:
-        """The prefix of its tools' names when another source has the same ones; None: they keep their names."""
+    prefix: str | None = None
+    stateful = False
 
     def group(self, prompt: Prompt) -> Hashable:
-        """The group of a prompt: all prompts of a group are offered the same tools. Usually None."""
+        """The group of a prompt: all prompts of a group are offered the same tools."""
+        return None
 
+    @abstractmethod
     async def offers(self, prompt: Prompt) -> list[Offer]:
         """The tools that a (prepared) prompt is offered; called once per group, before the teacher is asked. Raises
         InputError."""
 
+    @abstractmethod
     def open(self, prompt: Prompt, sandbox: Any) -> AbstractAsyncContextManager[Caller]:
         """The tools, ready to be called in one rollout of this prompt (`sample` says which); `sandbox` is the rollout's,
         None without one.
@@ -80,8 +80,8 @@ class Source(Protocol):
         left. Raises SessionLost when it cannot be opened.
         """
 
-    async def ready(self, prompts: list[Prompt]) -> None:
+    async def ready(self, prompts: list[Prompt]) -> None:  # noqa: B027 - some are always ready
         """Checks that the tools of these prompts are available, before the teacher is asked. Raises InputError."""
 
-    async def close(self) -> None:
+    async def close(self) -> None:  # noqa: B027 - some have nothing to close
         """Closes what rollouts share."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Hashable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Hashable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -42,14 +42,8 @@ class Toolbox:
     `sessions`: how many rollouts may have a server's session or a sandbox of their own at the same time.
     """
 
-    def __init__(
-        self,
-        sources: Sequence[Source],
-        limits: CallLimits,
-        sandboxes: Sandboxes | None = None,
-        sessions: int = 8,
-    ):
-        self._sources, self._limits, self._sandboxes = list(sources), limits, sandboxes
+    def __init__(self, sources: list[Source], limits: CallLimits, sandboxes: Sandboxes, sessions: int):
+        self._sources, self._limits, self._sandboxes = sources, limits, sandboxes
         self._places = asyncio.Semaphore(sessions)
         self._offers: dict[tuple[int, Hashable], list[Offer]] = {}
         self._tools_by_groups: dict[Hashable, list[tuple[Source, Offer]]] = {}
@@ -79,25 +73,22 @@ class Toolbox:
 
     def refuse(self, prompts: list[Prompt]) -> None:
         """Raises InputError for rows whose sandbox is invalid, whatever is installed here."""
-        if self._sandboxes:
-            self._sandboxes.check(prompts)
+        self._sandboxes.check(prompts)
 
     def sandbox_version(self, prompt: Prompt) -> str | None:
         """As Sandboxes.version."""
-        return self._sandboxes.version(prompt) if self._sandboxes else None
+        return self._sandboxes.version(prompt)
 
     async def ready(self, prompts: list[Prompt]) -> None:
         """Checks that the tools of these prompts are available, before anything is bought. Raises InputError."""
-        if self._sandboxes:
-            await self._sandboxes.ready(prompts)
+        await self._sandboxes.ready(prompts)
         await _all_of([source.ready(prompts) for source in self._sources])
 
     async def close(self) -> None:
         """Closes what rollouts share."""
         for source in self._sources:
             await source.close()
-        if self._sandboxes:
-            await self._sandboxes.close()
+        await self._sandboxes.close()
 
     def names(self, prompt: Prompt) -> list[str]:
         """The names of all tools that a row like this may ask for."""
@@ -161,12 +152,12 @@ def load(params: Params, tools_file: Path | str = "tools.py", lists: ToolLists |
     """The toolbox that params.yaml describes. Raises InputError with every fault of every tool, as `tools.py:line: …`."""
     agent = params["agent"]
     functions = python_source.load(tools_file)
-    sandboxed = {name: tool for name, tool in functions.tools.items() if tool.sandbox}
-    local = {name: tool for name, tool in functions.tools.items() if not tool.sandbox}
+    sandboxed = {name: tool for name, tool in functions.items() if tool.sandbox}
+    local = {name: tool for name, tool in functions.items() if not tool.sandbox}
     container_limits = ContainerLimits(**params.get("tools", {}).get("sandbox", {}))
     sandboxes = Sandboxes(container_limits, Path.cwd(), tuple(sandboxed))
     sources: list[Source] = [
-        PythonTools(functions.origin, local),
+        PythonTools(Path(tools_file).name, local),
         SandboxTools(Path(tools_file), sandboxed, agent["tool_timeout_s"], sandboxes),
     ]
     for server in servers(params):

@@ -19,7 +19,7 @@ async def converse(
         answer = await model.ask(requests.build(model.identity, before, session.schemas, sampling))
         return {**answer, "message": as_said(answer["message"])}
 
-    async def call(made: ToolCall) -> str:
-        return (await session.call(made)).content
+    async def call(calls: list[ToolCall]) -> list[str]:
+        return [result.content for result in await session.call_all(calls)]
 
     return await run(messages, ask, call, max_turns)

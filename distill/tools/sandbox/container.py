@@ -69,7 +69,7 @@ class Sandbox:
         limits = self._limits
         return {
             "name": f"distill-{secrets.token_hex(6)}",
-            "labels": owner.labels(),
+            "labels": {owner.OWNER: owner.this_process()},
             "environment": self._env,
             "stdin_open": True,
             "network_mode": limits.network,

@@ -8,18 +8,19 @@ import inspect
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from distill.records.faults import Faults
 from distill.records.types import Prompt
-from distill.tools.python_source import PythonTools
+from distill.tools.python_source import offers
 from distill.tools.python_tool import Tool
 from distill.tools.sandbox import runner
 from distill.tools.sandbox.container import Sandbox
 from distill.tools.sandbox.exec import Exec
 from distill.tools.sandbox.sandboxes import Sandboxes
-from distill.tools.source import Caller, Offer, SessionLost, ToolError
+from distill.tools.source import Caller, Offer, SessionLost, Source, ToolError
 from distill.tools.threads import in_thread
 
 RUN = ["python3", "-c", "import json, sys; exec(json.loads(sys.stdin.buffer.readline()))"]
@@ -33,16 +34,14 @@ ENDING_S = 2.0
 """How long to wait until the engine knows that a container has ended."""
 
 
-class SandboxTools:
+class SandboxTools(Source):
     """The source of these functions. `tools` are those that run in a sandbox, `file` is where they are defined;
     `timeout_s` is for those without a time limit of their own."""
 
     stateful = True
-    prefix = None
 
     def __init__(self, file: Path, tools: dict[str, Tool], timeout_s: float, sandboxes: Sandboxes):
-        self.origin, self.tools, self._timeout_s = file.name, tools, timeout_s
-        self._plain, self._sandboxes = PythonTools(file.name, tools), sandboxes
+        self.origin, self.tools, self._timeout_s, self._sandboxes = file.name, tools, timeout_s, sandboxes
         self._source = file.read_text(encoding="utf-8") if tools else ""
 
     def group(self, prompt: Prompt) -> bool:
@@ -51,12 +50,12 @@ class SandboxTools:
 
     async def offers(self, prompt: Prompt) -> list[Offer]:
         """The tools in the order of the file."""
-        return await self._plain.offers(prompt) if prompt.get("docker") else []
+        return offers(self.tools) if prompt.get("docker") else []
 
     @asynccontextmanager
     async def open(self, prompt: Prompt, sandbox: Sandbox) -> AsyncIterator[Caller]:
         """The tools in the rollout's sandbox."""
-        yield _Calls(self, prompt, sandbox)
+        yield partial(self.run, sandbox, prompt)
 
     async def ready(self, prompts: list[Prompt]) -> None:
         """Loads the file in a sandbox of each image. Raises InputError where that fails."""
@@ -68,9 +67,6 @@ class SandboxTools:
             except (SessionLost, ToolError) as error:
                 faults.add(f"{prompt['source']}: /docker: tools of {self.origin} cannot run in there: {error}")
         faults.check()
-
-    async def close(self) -> None:
-        """There is nothing to close."""
 
     async def run(self, sandbox: Sandbox, prompt: Prompt, name: str | None, arguments: dict[str, Any]) -> Any:
         """The result of a function; without a name, the names of all. Raises ToolError and SessionLost."""
@@ -97,17 +93,6 @@ class SandboxTools:
         if "error" in answer:
             raise ToolError(answer["error"])
         return answer["result"]
-
-
-class _Calls:
-    """The tools as one rollout calls them."""
-
-    def __init__(self, source: SandboxTools, prompt: Prompt, sandbox: Sandbox):
-        self._source, self._prompt, self._sandbox = source, prompt, sandbox
-
-    async def call(self, name: str, arguments: dict[str, Any]) -> Any:
-        """The function's result."""
-        return await self._source.run(self._sandbox, self._prompt, name, arguments)
 
 
 def _reply(program: Exec, job: bytes, sandbox: Sandbox) -> bytes:

@@ -2,21 +2,22 @@
 
 from collections.abc import AsyncIterator, Hashable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from typing import Any
 
 from distill.records.faults import Faults
 from distill.records.types import Prompt
 from distill.tools.mcp_connection import connected
 from distill.tools.mcp_server import McpServer
-from distill.tools.mcp_session import McpSession, Promised
 from distill.tools.mcp_source import McpTools
 from distill.tools.sandbox.container import Sandbox
 from distill.tools.sandbox.sandboxes import Sandboxes
-from distill.tools.source import Caller, Offer, SessionLost
+from distill.tools.source import Caller, Offer, SessionLost, Source
 from distill.tools.threads import in_thread
 from distill.tools.tool_lists import ToolLists
 
 
-class SandboxMcp:
+class SandboxMcp(Source):
     """The tools of the server in each image.
 
     What an image offers does not depend on `docker_env`: a rollout in which it does is lost, as with any server that
@@ -50,34 +51,24 @@ class SandboxMcp:
                 await self._image(prompt).check()
         faults.check()
 
-    async def close(self) -> None:
-        """There is nothing to close."""
-
     def _image(self, prompt: Prompt) -> McpTools:
         group = self.group(prompt)
         if group not in self._images:
-            inside = Inside(self._server, self._sandboxes, prompt)
-            self._images[group] = McpTools(self._server, self._lists, group, inside)
+            self._images[group] = McpTools(self._server, self._lists, group, partial(self._inside, prompt))
         return self._images[group]
 
-
-class Inside:
-    """Reaches the server in a container of one image; without a rollout's own, in one that is opened for `prompt`."""
-
-    def __init__(self, server: McpServer, sandboxes: Sandboxes, prompt: Prompt):
-        self._server, self._sandboxes, self._prompt = server, sandboxes, prompt
-
     @asynccontextmanager
-    async def open(self, promised: Promised, sandbox: Sandbox | None = None) -> AsyncIterator[McpSession]:
-        """A session with the server in `sandbox`. Raises SessionLost, with why the container or the tunnel failed."""
+    async def _inside(self, prompt: Prompt, sandbox: Sandbox | None) -> AsyncIterator[Any]:
+        """A client of the server in `sandbox`, without one in a container that is opened for `prompt`. Raises SessionLost,
+        with why the container or the tunnel failed."""
         if sandbox is None:
-            async with self._sandboxes.open(self._prompt) as own, self.open(promised, own) as session:
-                yield session
+            async with self._sandboxes.open(prompt) as own, self._inside(prompt, own) as client:
+                yield client
             return
         tunnel = sandbox.tunnel(self._server.port)
         try:
             async with connected(self._server, tunnel.path) as client:
-                yield McpSession(client, self._server, promised)
+                yield client
         except SessionLost as error:
             reason = await in_thread(sandbox.end, {}) or tunnel.error
             raise SessionLost(f"{error}{'; ' + reason if reason else ''}") from None
