@@ -438,9 +438,13 @@ def test_checks_that_cannot_run_are_named(tmp_path, text, says):
 @pytest.mark.parametrize(("body", "says"), [
     ("\n    return row['metadata']['nothing']", "checks.py:5: check 'mine' raised KeyError: 'nothing' (rollout "),
     ("\n    return False", "checks.py:3: check 'mine' returned False; return None, or in words what is wrong"),
+    ("\n    return Fault('x', ('/messages/7',))", "checks.py:3: check 'mine' points at ('/messages/7',); a Fault takes a tuple"),
+    ("\n    return Fault('x', '/messages/2')", "check 'mine' points at '/messages/2'; a Fault takes a tuple of JSON pointers"),
+    ("\n    return Fault('x', (2,))", "such as ('/messages/2',)"),
+    ("\n    return Fault('x', ('messages/2', ''))", "such as ('/messages/2',)"),
 ])  # fmt: skip
 def test_a_check_that_fails_stops_the_run_with_its_line(tmp_path, body, says):
-    (tmp_path / "checks.py").write_text(f"from distill.checks import check\n\n@check\ndef mine(row):{body}\n")
+    (tmp_path / "checks.py").write_text(f"from distill.checks import Fault, check\n\n@check\ndef mine(row):{body}\n")
     own = checks.load(tmp_path / "checks.py")
     with pytest.raises(InputError) as error:
         own["mine"](good()[0])
