@@ -23,6 +23,7 @@ from distill.dataset import facts, filter, funnel
 from distill.dataset.checks import CHECKS, CONTESTS
 from distill.dataset.checks.context import CheckContext
 from distill.dataset.convert import row
+from distill.dataset.row_groups import RowGroups
 from distill.dataset.verdict import KEEP, Verdict, masked
 from distill.records import jsonl, schema
 from distill.records.faults import InputError
@@ -152,7 +153,7 @@ def test_the_report_adds_up():
 
     verdicts = [KEEP, because("calls"), because("finished", "calls"), because("answer"), Verdict((), ["calls"], [2])]
     found = funnel.report([facts.of(row, {}, None) for row in good(5)], verdicts, ON)
-    assert not schema.faults("filter_report", found)
+    assert not schema.faults("filter_report", found | RowGroups().report(RowGroups()))
     assert (found["rows"], found["kept"], found["rejected"], found["kept_share"]) == (5, 2, 3, 0.4)
     assert found["checks"]["calls"] == {"rejected": 2, "alone": 1, "masked": 1}
     left = {step["check"]: step["left"] for step in found["funnel"]}

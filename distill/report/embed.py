@@ -23,7 +23,7 @@ _ESCAPES = [
 ]
 
 
-def blocks(conversations: list[dict[str, Any]], thoughts_learned: bool | None = None) -> dict[str, str]:
+def blocks(conversations: list[dict[str, Any]], thoughts_learned: bool | None) -> dict[str, str]:
     """Text of data block by element id: `index`, and `chunk-0`, `chunk-1`, ... of CHUNK records. `thoughts_learned`:
     whether the student learns the thoughts of the turns that it learns; None where that is not known."""
     toolsets = _toolsets(conversations)
