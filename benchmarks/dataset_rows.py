@@ -94,7 +94,7 @@ class _Talk:
             messages.append({"role": "tool", "tool_call_id": f"call_{number}", "content": self._text(500)})
         messages.append({"role": "assistant", "content": f"{self._text(200)}\nAnswer: {answer}"})
         outcome = {"status": "completed", "stop_reason": "final_answer", "answer": str(answer), "correct": True,
-                   "accepted_by": "number", "turns": rounds + 1, "tool_calls": rounds, "tool_errors": 0,
+                   "accepted_by": "number", "why": None, "turns": rounds + 1, "tool_calls": rounds, "tool_errors": 0,
                    "tokens": 1000, "cost_usd": 0.01}  # fmt: skip
         return {"messages": messages, "tools": tools, "metadata": {"expected_answer": answer, "source": "bench"},
                 "prompt_id": "", "rollout_id": "", "sample": 0, "split": "train", "teacher": "bench",

@@ -12,6 +12,7 @@ from distill.dataset.checks.fault import Fault
 from distill.records import user_code
 from distill.records.faults import InputError
 from distill.records.types import Row
+from distill.tools.schema_words import steps
 
 __all__ = ["Fault", "check", "load"]
 
@@ -53,14 +54,31 @@ def _asking(path: Path, name: str, function: Callable[..., Any]) -> Check:
             raise InputError(
                 f"{where}: check '{name}' raised {type(error).__name__}: {error} (rollout {row['rollout_id']})"
             ) from error
+        where = f"{path}:{function.__code__.co_firstlineno}: check '{name}'"
+        if isinstance(said, Fault) and not _is_within(row, said.pointers):
+            raise InputError(
+                f"{where} points at {said.pointers!r}; a Fault takes a tuple of JSON pointers to what is in the row, such as "
+                "('/messages/2',)"
+            )
         if said is None or isinstance(said, Fault):
             return said
         if isinstance(said, str) and said.strip():
             return Fault(said)
-        where = f"{path}:{function.__code__.co_firstlineno}"
-        raise InputError(f"{where}: check '{name}' returned {said!r}; return None, or in words what is wrong")
+        raise InputError(f"{where} returned {said!r}; return None, or in words what is wrong")
 
     return ask
+
+
+def _is_within(row: Row, pointers: Any) -> bool:
+    """Whether `pointers` is a list or tuple of JSON pointers to parts of the row."""
+    try:
+        for pointer in pointers:
+            part: Any = row
+            for step in steps(pointer):
+                part = part[int(step) if isinstance(part, list) else step]
+        return isinstance(pointers, list | tuple) and all(pointer.startswith("/") for pointer in pointers)
+    except (AttributeError, LookupError, TypeError, ValueError):
+        return False
 
 
 def _faults(path: Path, name: str, function: Callable[..., Any]) -> list[str]:

@@ -9,6 +9,7 @@ from report_records import HOSTILE, NO_USAGE, make_exam, make_prompt, make_rollo
 
 from distill.dataset import facts, funnel
 from distill.dataset.convert import row
+from distill.dataset.row_groups import RowGroups
 from distill.dataset.verdict import Verdict
 from distill.records import jsonl, params
 from distill.records.paths import PROJECT
@@ -85,7 +86,13 @@ def _filter(root: Path, rollouts: list[dict[str, Any]]) -> None:
     verdicts = [Verdict((), ["calls"] if made is masked else ()) for made in kept]
     verdicts += [Verdict(made["reasons"]) for made in rejected]
     known = [facts.of(made, {}, 100 + len(str(made["messages"]))) for made in (*kept, *rejected)]
-    report = funnel.report(known, verdicts, params.load(root / "params.yaml")["filter"])
+    groups, lost = RowGroups(), RowGroups()
+    for made in (*kept, *rejected):
+        groups.add(made)
+        if "reasons" in made:
+            lost.add(made)
+    modes = params.load(root / "params.yaml")["filter"]
+    report = funnel.report(known, verdicts, modes) | groups.report(lost)
     jsonl.write_json(root / "reports/filter.json", report, "filter_report")
 
 
@@ -107,6 +114,7 @@ def _train(root: Path) -> None:
         "trainable": 4884480,
         "parameters": 139399488,
         "data_sha256": "0" * 64,
+        "thoughts_learned": False,
         "validation": [{"epoch": 1, "loss": 0.98}, {"epoch": 2, "loss": 0.512}, {"epoch": 3, "loss": 0.3341}],
         "versions": {"torch": "2.13.0", "trl": "1.16.0"},
     }

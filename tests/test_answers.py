@@ -3,7 +3,7 @@
 import pytest
 from answer_pairs import DRINKS, RIGHT, WRONG
 
-from distill.answers import correct, extract, faults, grade, mathematics
+from distill.answers import extract, faults, grade, mathematics
 from distill.answers.exact import fold
 from distill.answers.number import number
 from distill.records.faults import InputError
@@ -11,7 +11,7 @@ from distill.records.faults import InputError
 
 def graded(text: str, expected, answer_type: str | None = None, **options) -> bool | None:
     metadata = {"expected_answer": expected, **options} | ({"answer_type": answer_type} if answer_type else {})
-    return correct(extract([{"role": "assistant", "content": text}], metadata), metadata)
+    return grade(extract([{"role": "assistant", "content": text}], metadata), metadata).correct
 
 
 @pytest.mark.parametrize(
@@ -134,8 +134,8 @@ def test_an_answer_that_keeps_sympy_busy_is_wrong_and_the_next_one_is_graded():
 
 def test_without_an_expected_answer_nothing_is_graded():
     assert graded("Answer: 42", None) is None
-    assert correct(None, {}) is None
-    assert correct(None, {"expected_answer": 42}) is False
+    assert grade(None, {}).correct is None
+    assert grade(None, {"expected_answer": 42}).correct is False
 
 
 def test_a_conversation_that_does_not_end_in_text_has_no_answer():
@@ -158,7 +158,7 @@ def test_a_conversation_that_does_not_end_in_text_has_no_answer():
 )
 def test_metadata_that_makes_no_sense_is_the_users_error(metadata, says):
     with pytest.raises(InputError, match=r"/metadata/.*" + says):
-        correct("42", metadata)
+        grade("42", metadata)
 
 
 FAULTS = [

@@ -22,22 +22,23 @@ from rollout_records import call, rollout, tool
 from distill.dataset import facts, filter, funnel
 from distill.dataset.checks import CHECKS, CONTESTS
 from distill.dataset.checks.context import CheckContext
-from distill.dataset.checks.tools_shown import unseen
 from distill.dataset.convert import row
+from distill.dataset.row_groups import RowGroups
 from distill.dataset.verdict import KEEP, Verdict, masked
 from distill.records import jsonl, schema
 from distill.records.faults import InputError
+from distill.student.tokenizer import Tokenizer
 
 ON = dict.fromkeys(CHECKS, "reject") | {"duplicate": "reject", "near_duplicate": "off", "max_per_prompt": None}
 
 
-def shown_as_json(tools: list[Row]) -> list[tuple[str, str]]:
-    return unseen(tools, json.dumps)
+STUDENT = Tokenizer("", lambda _, tools, __: json.dumps(tools), lambda _: [], lambda _: "", frozenset(), frozenset())
+CONTEXT = CheckContext(counts=words, max_length=300, tokenizer=STUDENT)
 
 
 def verdicts(rows: list[Row], modes: dict[str, str] = ON) -> list[list[str]]:
     """The names of the checks that reject each row."""
-    alone = list(filter.run_checks(rows, modes, CheckContext(words, 300, unseen=shown_as_json)))
+    alone = list(filter.run_checks(rows, modes, CONTEXT))
     return [[reason["check"] for reason in found.reasons] for found in filter.settle(alone, lambda: rows, modes)]
 
 
@@ -73,11 +74,7 @@ def test_of_the_copies_of_a_row_the_same_one_stays_in_any_order():
     stays = min(rows[:3], key=lambda row: row["rollout_id"])
     for seed in range(6):
         random.Random(seed).shuffle(rows)
-        alone = list(
-            filter.run_checks(
-                rows, ON | {"answer": "off", "calls": "off"}, CheckContext(words, 300, unseen=shown_as_json)
-            )
-        )
+        alone = list(filter.run_checks(rows, ON | {"answer": "off", "calls": "off"}, CONTEXT))
         found = filter.settle(alone, lambda: rows, ON)
         gone = {row["rollout_id"]: found.reasons for row, found in zip(rows, found, strict=True) if found.reasons}
         assert set(gone) == {row["rollout_id"] for row in (original, spaced, other_ids, wrong) if row is not stays}
@@ -110,7 +107,7 @@ MASK = ON | {"calls": "mask"}
 
 
 def mask(row: Row) -> Verdict:
-    return next(filter.run_checks([row], MASK, CheckContext(tokens=words, max_length=300)))[1]
+    return next(filter.run_checks([row], MASK, CONTEXT))[1]
 
 
 def test_a_masked_turn_stays_and_is_not_learned_from():
@@ -146,7 +143,7 @@ def test_a_reason_points_at_what_is_wrong():
     ):
         bad = good(1)[0]
         plant(bad)
-        (reason,) = next(filter.run_checks([bad], ON, CheckContext(tokens=words, max_length=300)))[1].reasons
+        (reason,) = next(filter.run_checks([bad], ON, CONTEXT))[1].reasons
         assert reason["pointers"] == [pointer], reason
 
 
@@ -156,7 +153,7 @@ def test_the_report_adds_up():
 
     verdicts = [KEEP, because("calls"), because("finished", "calls"), because("answer"), Verdict((), ["calls"], [2])]
     found = funnel.report([facts.of(row, {}, None) for row in good(5)], verdicts, ON)
-    assert not schema.faults("filter_report", found)
+    assert not schema.faults("filter_report", found | RowGroups().report(RowGroups()))
     assert (found["rows"], found["kept"], found["rejected"], found["kept_share"]) == (5, 2, 3, 0.4)
     assert found["checks"]["calls"] == {"rejected": 2, "alone": 1, "masked": 1}
     left = {step["check"]: step["left"] for step in found["funnel"]}

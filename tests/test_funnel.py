@@ -7,6 +7,7 @@ from typing import Any
 from distill.dataset import funnel
 from distill.dataset.checks import CHECKS, CONTESTS
 from distill.dataset.facts import Facts
+from distill.dataset.row_groups import RowGroups
 from distill.dataset.verdict import KEEP, Verdict
 from distill.records import schema
 from distill.report import words
@@ -18,6 +19,7 @@ KNOWN = Facts("p", "r", "shop", "gpt", True, 2, 1, 0, 90, 0.1, 140)
 
 def report(rows: list[tuple[Facts, Verdict]]) -> dict[str, Any]:
     found = funnel.report([known for known, _ in rows], [verdict for _, verdict in rows], ON)
+    found |= RowGroups().report(RowGroups())
     assert not schema.faults("filter_report", found)
     return found
 

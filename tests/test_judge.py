@@ -289,6 +289,11 @@ def test_the_judge_reads_what_was_asked_before():
     metadata = {"expected_answer": "two", "answer_type": "judge"}
     alone = [{"role": "system", "content": "S"}, {"role": "user", "content": "How many?"}]
     more = [*alone, {"role": "assistant", "content": "Of what?"}, {"role": "user", "content": "And for adults?"}]
+    called = {"id": "c1", "type": "function", "function": {"name": "count", "arguments": "{}"}}
+    counted = [{"role": "assistant", "tool_calls": [called]}, {"role": "tool", "tool_call_id": "c1", "content": "3"}]
     end = {"role": "assistant", "content": "2"}
-    questions = [judge.open_question([*asked, end], metadata, "2", None).question for asked in (alone, more)]
-    assert questions == ["How many?", "user: How many?\n\nassistant: Of what?\n\nuser: And for adults?"]
+    questions = [
+        judge.open_question([*asked, end], metadata, "2", None).question
+        for asked in (alone, more, [*more[:2], *counted, *more[2:]])
+    ]
+    assert questions == ["How many?", *2 * ["user: How many?\n\nassistant: Of what?\n\nuser: And for adults?"]]

@@ -237,7 +237,7 @@ def test_every_check_is_measured():
 @pytest.mark.parametrize("name", MEASURED)
 def test_what_a_check_finds_and_what_it_finds_wrongly(name):
     planted, clean, expected = MEASURED[name]
-    check, known = CHECKS[name.removesuffix(", new")].check, CheckContext(tokens=words, max_length=300)
+    check, known = CHECKS[name.removesuffix(", new")].check, CheckContext(counts=words, max_length=300)
     missed = [row["messages"][-1] for row in planted if check(row, known) is None]
     wrong = [found for row in clean if (found := check(row, known))]
     measured = measure(lambda row: check(row, known), planted, clean)

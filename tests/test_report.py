@@ -498,7 +498,9 @@ def test_reasoning_is_said_to_be_learned_where_the_template_has_a_place_for_it(
             tmp_path / f"data/{name}.jsonl",
             lambda row: row["messages"][-1].update(reasoning_content="So I multiply."),
         )
-    if learned is not None:
+    if learned is None:
+        (tmp_path / "reports/training.json").unlink()
+    else:
         change(tmp_path / "reports/training.json", lambda training: training.update(thoughts_learned=learned))
     write_report(tmp_path, tmp_path / "index.html")
     tab = browser.new_page(viewport={"width": 1400, "height": 1000})

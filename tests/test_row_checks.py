@@ -15,7 +15,6 @@ from distill.dataset.checks import CHECKS, CONTESTS, assistant_text
 from distill.dataset.checks.context import CheckContext
 from distill.dataset.checks.identity import PATTERN as IDENTITY
 from distill.dataset.checks.refusal import PATTERN as REFUSAL
-from distill.dataset.checks.tools_shown import unseen
 from distill.dataset.filter import run_checks
 from distill.dataset.verdict import masked
 from distill.records import credentials
@@ -154,7 +153,7 @@ def found(name: str, row: Row, **known: Any) -> Any:
 
 @pytest.mark.parametrize("name", [name for name in CHECKS if name != "length"])
 def test_good_rows_have_no_fault(name):
-    assert [found(name, row, unseen=lambda tools: unseen(tools, json.dumps)) for row in good(20)] == [None] * 20
+    assert [found(name, row, tokenizer=tokenizer("{{ tools | tojson }}")) for row in good(20)] == [None] * 20
 
 
 @pytest.mark.parametrize(("name", "planted", "clean"), [("identity", SAYS, HARMLESS), ("refusal", REFUSES, ANSWERS)])
@@ -299,7 +298,7 @@ def test_tools_that_the_template_drops_are_named(template, lacks):
     row = convert.row(rollout(2))
     row["tools"][1]["function"]["name"] = "CALC"
     student = tokenizer(template)
-    fault = found("tools_shown", row, unseen=lambda tools: unseen(tools, lambda some: offered(some, student)))
+    fault = found("tools_shown", row, tokenizer=student)
     assert fault is None if lacks is None else lacks in fault.detail
 
 
@@ -333,7 +332,7 @@ def test_types_that_the_template_drops_are_named(template, lacks):
     row = convert.row(rollout(2))
     row["tools"] = [{"type": "function", "function": {"name": "f", "description": "", "parameters": TYPED}}]
     student = tokenizer(template)
-    fault = found("tools_shown", row, unseen=lambda tools: unseen(tools, lambda some: offered(some, student)))
+    fault = found("tools_shown", row, tokenizer=student)
     assert (fault and fault.detail) == (lacks and f"/tools/0: the rendered prompt lacks the type of {lacks}")
 
 
@@ -355,7 +354,7 @@ def test_a_hostile_schema_costs_its_row_at_most(family, levels):
     parameters = {"type": "object", "properties": properties, "$defs": definitions}
     row["tools"] = [{"type": "function", "function": {"name": "f", "description": "", "parameters": parameters}}]
     student = tokenizer(bundled(family))
-    found("tools_shown", row, unseen=lambda tools: unseen(tools, lambda some: offered(some, student)))
+    found("tools_shown", row, tokenizer=student)
     text = offered(row["tools"], student)
     assert text is None or len(text) < 100_000
 
@@ -438,9 +437,13 @@ def test_checks_that_cannot_run_are_named(tmp_path, text, says):
 @pytest.mark.parametrize(("body", "says"), [
     ("\n    return row['metadata']['nothing']", "checks.py:5: check 'mine' raised KeyError: 'nothing' (rollout "),
     ("\n    return False", "checks.py:3: check 'mine' returned False; return None, or in words what is wrong"),
+    ("\n    return Fault('x', ('/messages/7',))", "checks.py:3: check 'mine' points at ('/messages/7',); a Fault takes a tuple"),
+    ("\n    return Fault('x', '/messages/2')", "check 'mine' points at '/messages/2'; a Fault takes a tuple of JSON pointers"),
+    ("\n    return Fault('x', (2,))", "such as ('/messages/2',)"),
+    ("\n    return Fault('x', ('messages/2', ''))", "such as ('/messages/2',)"),
 ])  # fmt: skip
 def test_a_check_that_fails_stops_the_run_with_its_line(tmp_path, body, says):
-    (tmp_path / "checks.py").write_text(f"from distill.checks import check\n\n@check\ndef mine(row):{body}\n")
+    (tmp_path / "checks.py").write_text(f"from distill.checks import Fault, check\n\n@check\ndef mine(row):{body}\n")
     own = checks.load(tmp_path / "checks.py")
     with pytest.raises(InputError) as error:
         own["mine"](good()[0])

@@ -55,6 +55,7 @@ def test_lost_groups_are_named(project: Path, run_stage, set_param: Callable[[st
 def test_few_lines_are_said_of_many_groups() -> None:
     gone = {f"v{number}": {"rows": number, "kept": 0} for number in range(1, 8)}
     report = {"kept": 3, "by_source": {"seed": {"rows": 50, "kept": 3}}, "by_metadata": {"kind": gone}}
+    report |= {"by_answer_type": {}, "by_tool": {}}
     lines = lost(report)
     assert len(lines) == MOST_LOST + 1 and lines[0] == "kind=v7: 0 of 7 rows kept"
     assert lines[-1] == "and 2 more groups, see reports/filter.json"
@@ -115,6 +116,7 @@ def test_the_page_names_lost_groups(tmp_path: Path) -> None:
     write_project(tmp_path, train=8, held_out=2)
     path = tmp_path / "reports/filter.json"
     report = json.loads(path.read_text())
+    path.write_text(json.dumps(report | {"by_metadata": {}}))
     assert "Lost wholly" not in page(gather(tmp_path)).decode()
     kinds = {"kind": {"count": {"rows": 5, "kept": 5}, "money<b>": {"rows": 3, "kept": 0}}}
     path.write_text(json.dumps(report | {"by_metadata": kinds}))

@@ -11,7 +11,6 @@ from distill.dataset import token_counts
 from distill.dataset.convert import row
 from distill.dataset.token_counts import TokenCounts
 from distill.student import render
-from distill.student.template import Unrenderable
 from distill.student.tokenizer import Tokenizer
 
 
@@ -49,16 +48,13 @@ def test_what_was_counted_is_not_counted_again(tmp_path: Path, calls: list[str])
     rows[2]["messages"][6]["content"] = "unsayable"
     first = TokenCounts(tokenizer(), b"one", 10**6, tmp_path / "counts.sqlite")
     numbers = [first(row) for row in rows[:2]]
-    with pytest.raises(Unrenderable) as said:
-        first(rows[2])
+    said = first(rows[2])
     first.flush()
     assert len(calls) == 3 and numbers[0] > 10
     rows[0]["outcome"]["correct"] = False
     again = TokenCounts(tokenizer(), b"one", 10**6, tmp_path / "counts.sqlite")
     assert [again(row) for row in rows[:2]] == numbers
-    with pytest.raises(Unrenderable) as repeated:
-        again(rows[2])
-    assert str(repeated.value) == str(said.value) and len(calls) == 3
+    assert again(rows[2]) == again(rows[2]) == said and "refuses: no" in said and len(calls) == 3
 
 
 def test_another_row_or_another_tokenizer_is_counted(tmp_path: Path, calls: list[str]) -> None:
@@ -67,8 +63,9 @@ def test_another_row_or_another_tokenizer_is_counted(tmp_path: Path, calls: list
     before = first(given)
     first.flush()
     TokenCounts(tokenizer(), b"other", 10**6, tmp_path / "counts.sqlite")(given)
-    given["messages"][1]["content"] += " please now"
-    assert first(given) == before + 2 and len(calls) == 3
+    longer = row(rollout(2))
+    longer["messages"][1]["content"] += " please now"
+    assert first(longer) == before + 2 and len(calls) == 3
 
 
 @pytest.mark.parametrize("content", [b"not a database at all" * 100, b""])

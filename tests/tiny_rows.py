@@ -64,6 +64,7 @@ def as_row(messages: list[dict[str, Any]], tools: list[dict[str, Any]]) -> dict[
             "answer": "2",
             "correct": True,
             "accepted_by": "number",
+            "why": None,
             "turns": 2,
             "tool_calls": 1,
             "tool_errors": 0,

@@ -106,11 +106,6 @@ def grade(answer: str | None, metadata: Metadata) -> Grade:
     return Grade(False, why="; ".join(f"{name}: {cause}" for name, cause in causes.items()))
 
 
-def correct(answer: str | None, metadata: Metadata) -> bool | None:
-    """Whether an extracted answer is correct; see `grade`."""
-    return grade(answer, metadata).correct
-
-
 def faults(metadata: Metadata) -> list[str]:
     """Everything in the metadata that makes every answer wrong or an option useless, as `/metadata/…: message`."""
     misspelled = [f"/metadata/{key}: no such option; did you mean '{near}'?" for key, near in _misspelled(metadata)]

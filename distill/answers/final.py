@@ -26,22 +26,26 @@ def stated(text: str, several_lines: bool = False, latex: bool = False) -> str |
 
 def behind(text: str) -> str | None:
     """The whole text after the last `Answer:`, with the rest of its line; None where there is no such line."""
-    lines = text.splitlines()
-    for index in range(len(lines) - 1, -1, -1):
-        if marker := _MARKER.match(lines[index]):
-            return "\n".join([marker[1].lstrip("*_ "), *lines[index + 1 :]]).strip()
-    return None
+    if (found := _behind_marker(text)) is None:
+        return None
+    return "\n".join([found[0].lstrip("*_ "), *found[1:]]).strip()
 
 
 def _marked(text: str, several_lines: bool) -> str | None:
     """The text after the last `Answer:`: one line of it, or all lines; None where there is no such line."""
+    if (found := _behind_marker(text)) is None:
+        return None
+    rest = [part.strip().strip(_MARKDOWN).strip() for part in found]
+    stated = [part for part in rest if part]
+    return "\n".join(stated if several_lines and not rest[0] else stated[:1])
+
+
+def _behind_marker(text: str) -> list[str] | None:
+    """The rest of the line of the last `Answer:`, and the lines below it; None where there is no such line."""
     lines = text.splitlines()
     for index in range(len(lines) - 1, -1, -1):
-        marker = _MARKER.match(lines[index])
-        if marker:
-            rest = [part.strip().strip(_MARKDOWN).strip() for part in [marker[1], *lines[index + 1 :]]]
-            stated = [part for part in rest if part]
-            return "\n".join(stated if several_lines and not rest[0] else stated[:1])
+        if marker := _MARKER.match(lines[index]):
+            return [marker[1], *lines[index + 1 :]]
     return None
 
 

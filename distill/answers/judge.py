@@ -69,7 +69,9 @@ def _asked(messages: list[Message]) -> str:
     """What the user said last; with what was said before it, where that was not all."""
     last = max((place for place, message in enumerate(messages) if message["role"] == "user"), default=-1)
     said = [
-        message for message in messages[: last + 1] if message["role"] in ("user", "assistant") and message["content"]
+        message
+        for message in messages[: last + 1]
+        if message["role"] in ("user", "assistant") and message.get("content")
     ]
     if len(said) == 1:
         return said[0]["content"]

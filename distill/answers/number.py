@@ -85,8 +85,9 @@ def find(text: str, metadata: Metadata) -> str | None:
 def why_not(answer: str, metadata: Metadata) -> str | None:
     """None where the answer's one number is the expected one, in the expected unit."""
     wanted, given = _single(expected.text(metadata)), _single(answer)
-    if wanted is None or given is None:
-        return _why_not_single(answer)
+    if isinstance(given, str):
+        return given
+    assert not isinstance(wanted, str), "`faults` refuses such an expected answer"
     unit, tolerance = _unit(metadata), metadata.get("answer_tolerance")
     factor = units.factor(_unit_of(given), unit) if unit else 1
     if factor is None:
@@ -110,7 +111,7 @@ def faults(metadata: Metadata) -> list[str]:
         problems.append("/metadata/answer_unit: must be the name of a unit, such as kg")
     if not problems and unit is not None:
         written = _single(expected.text(metadata))
-        if written and units.factor(_unit_of(written), unit) is None:
+        if not isinstance(written, str) and units.factor(_unit_of(written), unit) is None:
             problems.append(f"/metadata/answer_unit: the expected answer is in another unit than '{unit}'")
     return problems
 
@@ -118,7 +119,7 @@ def faults(metadata: Metadata) -> list[str]:
 def number(text: str) -> Decimal | None:
     """The one number in a text, or the one after its only `=`; None for none, several, a negation, a bound, "5 million"."""
     match = _single(text)
-    return None if match is None else _value(match)
+    return None if isinstance(match, str) else _value(match)
 
 
 def is_plain(text: str) -> bool:
@@ -133,19 +134,8 @@ def is_measure(text: str) -> bool:
     return is_plain(text) or bool(rest and " " not in rest and units.known(rest) == rest)
 
 
-def _single(text: str) -> re.Match[str] | None:
-    """The only number in a text, as a match of _NUMBER; None as for `number`."""
-    text = _readable(text)
-    if _NEGATION.search(text) or _MAGNITUDE.search(text) or _HEDGE.search(text):
-        return None
-    matches = list(_NUMBER.finditer(text))
-    if len(matches) != 1 and text.count("=") == 1:
-        matches = list(_NUMBER.finditer(text, text.index("=") + 1))
-    return matches[0] if len(matches) == 1 else None
-
-
-def _why_not_single(text: str) -> str:
-    """What keeps `_single` from finding the only number in a text."""
+def _single(text: str) -> re.Match[str] | str:
+    """The only number in a text, or the one after its only `=`, as a match of _NUMBER; else why there is none."""
     text = _readable(text)
     for pattern, cause in (
         (_NEGATION, "a negation"),
@@ -154,8 +144,13 @@ def _why_not_single(text: str) -> str:
     ):
         if found := pattern.search(text):
             return f"{cause}: '{found.group().strip()}'"
-    numbers = [match.group().strip() for match in _NUMBER.finditer(text)]
-    if numbers:
+    matches = list(_NUMBER.finditer(text))
+    results = list(_NUMBER.finditer(text, text.index("=") + 1)) if text.count("=") == 1 else []
+    for only in (matches, results):
+        if len(only) == 1:
+            return only[0]
+    if matches:
+        numbers = [match.group().strip() for match in matches]
         return f"{len(numbers)} numbers: {', '.join(numbers[:3])}{', …' if len(numbers) > 3 else ''}"
     comma = _DECIMAL_COMMA.search(text)
     return f"a decimal comma: write {comma[1]}.{comma[2]}" if comma else "no number"
@@ -180,7 +175,7 @@ def _unit(metadata: Metadata) -> str | None:
     if metadata.get("answer_unit"):
         return metadata["answer_unit"]
     written = _single(expected.text(metadata))
-    return units.known(_unit_of(written)) if written else None
+    return None if isinstance(written, str) else units.known(_unit_of(written))
 
 
 def _readable(text: str) -> str:

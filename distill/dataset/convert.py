@@ -78,8 +78,7 @@ class Fates:
         self.stops: Counter[str] = Counter()
         """How many failed, by stop reason."""
         self.imported: list[str] = []
-        """The first imported ones that failed, as `file:line (stop reason)`; the teacher's own are in its report."""
-        self._imported = 0
+        """The imported ones that failed, as `file:line (stop reason)`; the teacher's own are in its report."""
 
     def add(self, rollout: Rollout, its_fate: str) -> None:
         """Counts a rollout."""
@@ -87,8 +86,7 @@ class Fates:
         if its_fate == "failed":
             self.stops[rollout["stop_reason"]] += 1
             origin, _, name = rollout["key"].partition("/")
-            self._imported += origin in FOREIGN
-            if origin in FOREIGN and len(self.imported) < MOST_NAMED:
+            if origin in FOREIGN:
                 self.imported.append(f"{name} ({rollout['stop_reason']})")
 
     def failures(self) -> list[str]:
@@ -98,8 +96,8 @@ class Fates:
         reasons = ", ".join(f"{count} {stop}" for stop, count in sorted(self.stops.items()))
         lines = [f"  {self.counts['failed']} failed ({reasons}); each one's `error` says why"]
         if self.imported:
-            more = f" and {self._imported - MOST_NAMED} more" if self._imported > MOST_NAMED else ""
-            lines.append(f"  imported ones: {', '.join(self.imported)}{more}")
+            more = f" and {len(self.imported) - MOST_NAMED} more" if len(self.imported) > MOST_NAMED else ""
+            lines.append(f"  imported ones: {', '.join(self.imported[:MOST_NAMED])}{more}")
         lines.append("  --include-failed (convert.include_failed) keeps them for the filter to check")
         return lines
 

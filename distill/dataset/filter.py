@@ -9,22 +9,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from sys import intern
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from distill import checks
 from distill.dataset import facts, verdict
-from distill.dataset.checks import CHECKS, CONTESTS, duplicate, on, prefilter, texts, tools_shown
+from distill.dataset.checks import CHECKS, CONTESTS, duplicate, on, prefilter, texts
 from distill.dataset.checks.context import CheckContext
 from distill.dataset.facts import Facts
 from distill.dataset.held_out import HeldOutIndex, HeldOutPrompt, of_files, of_prompt
 from distill.dataset.verdict import Row, Verdict, rejected
 from distill.records import jsonl
 from distill.records.faults import InputError
-from distill.records.ids import canonical
-from distill.records.types import Params, ToolSchema
-
-if TYPE_CHECKING:
-    from distill.student.tokenizer import Tokenizer
+from distill.records.types import Params
 
 PROMPTS, CONVERTED = "data/prompts.jsonl", "data/converted.jsonl"
 
@@ -41,41 +37,8 @@ def context(params: Params) -> CheckContext:
     from distill.student.tokenizer import load_tokenizer
 
     tokenizer = load_tokenizer(student["path"], student["template"])
-    counts = opened(student["path"], tokenizer, student["max_length"])
-    return replace(
-        context,
-        tokens=_once(counts),
-        flush=counts.flush,
-        max_length=student["max_length"],
-        unseen=_unseen(tokenizer),
-    )
-
-
-def _unseen(tokenizer: "Tokenizer") -> Callable[[list[dict[str, Any]]], list[tuple[str, str]]]:
-    """`tools_shown.unseen`, once for all rows that have the same tools."""
-    from distill.student.render import offered
-
-    known: dict[bytes, list[tuple[str, str]]] = {}
-
-    def unseen(tools: list[ToolSchema]) -> list[tuple[str, str]]:
-        key = canonical(tools)
-        if key not in known:
-            known[key] = tools_shown.unseen(tools, lambda some: offered(some, tokenizer))
-        return known[key]
-
-    return unseen
-
-
-def _once(count: Callable[[Row], int]) -> Callable[[Row], int]:
-    """`count` with the last row remembered: the check and the report both ask for it."""
-    last: list[tuple[Row, int]] = []
-
-    def counted(row: Row) -> int:
-        if not last or last[0][0] is not row:
-            last[:] = [(row, count(row))]
-        return last[0][1]
-
-    return counted
+    counts = opened(student["path"], tokenizer, student["max_length"]) if modes["length"] != "off" else None
+    return replace(context, counts=counts, max_length=student["max_length"], tokenizer=tokenizer)
 
 
 def _prompts(modes: Mapping[str, Any]) -> tuple[HeldOutIndex, dict[str, str]]:
@@ -104,19 +67,13 @@ def run_checks(rows: Iterable[Row], modes: Mapping[str, Any], context: CheckCont
         checks = all_checks if suspicious(contents, arguments) else unfiltered
         faults = [(name, fault) for name, check in checks if (fault := check(row, context)) is not None]
         digest = duplicate.digest(row, contents) if needs_digest else None
-        yield facts.of(row, context.sources, _length(row, modes, context), digest), verdict.of(row, faults, modes)
+        yield facts.of(row, context.sources, _length(row, context), digest), verdict.of(row, faults, modes)
 
 
-def _length(row: Row, modes: Mapping[str, Any], context: CheckContext) -> int | None:
+def _length(row: Row, context: CheckContext) -> int | None:
     """Tokens of the row; None where the check `length` is off or the template cannot render the row."""
-    if modes["length"] == "off":
-        return None
-    from distill.student.template import Unrenderable
-
-    try:
-        return context.tokens(row)
-    except Unrenderable:
-        return None
+    count = context.counts(row) if context.counts else None
+    return count if isinstance(count, int) else None
 
 
 def settle(

@@ -52,11 +52,7 @@ def lost(report: dict[str, Any]) -> list[str]:
     """The groups of a filter report of which no row is kept, as lines, the largest first; none where no row is kept."""
     if not report["kept"]:
         return []
-    by_key = {
-        "answer_type": report.get("by_answer_type", {}),
-        **report.get("by_metadata", {}),
-        "source": report["by_source"],
-    }
+    by_key = {"answer_type": report["by_answer_type"], **report["by_metadata"], "source": report["by_source"]}
     found = [
         (count["rows"], f"{key}={value}: 0 of {count['rows']} rows kept")
         for key, counts in by_key.items()
@@ -65,7 +61,7 @@ def lost(report: dict[str, Any]) -> list[str]:
     ]
     found += [
         (count["rows"], f"no kept row calls {name}, as {count['rows']} of all rows did")
-        for name, count in report.get("by_tool", {}).items()
+        for name, count in report["by_tool"].items()
         if not count["kept"]
     ]
     lines = [line for _, line in sorted(found, key=lambda one: -one[0])]

@@ -44,7 +44,8 @@ def prepare(params: Params, rulings: Rulings) -> Callable[[Shard], Checked]:
         groups = RowGroups()
         verdicts = filter.run_checks(judge.ruled(_valid(shard, faults, groups), rulings), modes, context)
         rows = [(tuple(facts), None if verdict is KEEP else verdict) for facts, verdict in verdicts]
-        context.flush()
+        if context.counts:
+            context.counts.flush()
         return Checked(rows, groups, faults)
 
     return checked

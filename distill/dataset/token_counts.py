@@ -37,9 +37,16 @@ class TokenCounts:
         self._tokenizer, self._fingerprint, self._limit = tokenizer, fingerprint, limit
         self._new: dict[bytes, int | str] = {}  # counts, and the messages of rows that cannot be rendered
         self._database = _opened(path or cache_dir() / "token_counts.sqlite")
+        self._last: tuple[Row | None, int | str] = None, 0
 
-    def __call__(self, row: Row) -> int:
-        """Tokens of the row's longest sequence. Raises Unrenderable."""
+    def __call__(self, row: Row) -> int | str:
+        """Tokens of the row's longest sequence; why it has none where it cannot be rendered. The last row is remembered: the
+        check and the report both ask for it."""
+        if self._last[0] is not row:
+            self._last = row, self._count(row)
+        return self._last[1]
+
+    def _count(self, row: Row) -> int | str:
         text = orjson.dumps([row["messages"], row["tools"]])
         if minimum := self._minimum_above_limit(row, len(text)):
             return minimum
@@ -53,8 +60,6 @@ class TokenCounts:
             self._new[key] = count
             if len(self._new) >= FLUSH_EVERY:
                 self.flush()
-        if isinstance(count, str):
-            raise Unrenderable(count)
         return count
 
     def _minimum_above_limit(self, row: Row, size: int) -> int:

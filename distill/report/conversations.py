@@ -156,8 +156,10 @@ def _student_talks(records: list[Record]) -> list[Record]:
 def _talk(evaluated: Record) -> Record:
     """The talk of base or student about a held-out prompt."""
     return {
-        **{key: evaluated[key] for key in ("who", "messages", "stop_reason", "error", "answer", "correct", "usage")},
-        "why": evaluated.get("why"),
+        **{
+            key: evaluated[key]
+            for key in ("who", "messages", "stop_reason", "error", "answer", "correct", "usage", "why")
+        },
         "model": None,
         "begin": first_own(evaluated["messages"], evaluated["turns"]),
         "learned": [],
@@ -206,7 +208,7 @@ def _graded(
     """The answer, whether it is correct, and why it is not: from the row or the evaluation (which may have asked a judge),
     else by the same rules."""
     if outcome := row["outcome"] if row else evaluated:
-        return outcome["answer"], outcome["correct"], outcome.get("why")
+        return outcome["answer"], outcome["correct"], outcome["why"]
     completed = rollout["status"] == "completed"
     answer = answers.extract(rollout["messages"], rollout["metadata"]) if completed else None
     correct, _, why = answers.grade(answer, rollout["metadata"])

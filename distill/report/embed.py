@@ -1,13 +1,10 @@
 """The data inside the page: an index, parsed when the page opens, and chunks of conversations, parsed when needed."""
 
-from collections import Counter
 from typing import Any
 
 import orjson
 
-from distill import answers
-from distill.records.faults import InputError
-from distill.records.types import Metadata
+from distill.answers import groups
 from distill.report import words
 
 CHUNK = 200
@@ -26,16 +23,16 @@ _ESCAPES = [
 ]
 
 
-def blocks(conversations: list[dict[str, Any]], thoughts_learned: bool | None = None) -> dict[str, str]:
+def blocks(conversations: list[dict[str, Any]], thoughts_learned: bool | None) -> dict[str, str]:
     """Text of data block by element id: `index`, and `chunk-0`, `chunk-1`, ... of CHUNK records. `thoughts_learned`:
     whether the student learns the thoughts of the turns that it learns; None where that is not known."""
     toolsets = _toolsets(conversations)
     records = [{**record, "tools": toolsets[orjson.dumps(record["tools"])]} for record in conversations]
-    groups = _groups(conversations)
+    keys = _groups(conversations)
     index = {
         "chunk": CHUNK,
-        "items": [_item(record, groups) for record in conversations],
-        "groups": groups,
+        "items": [_item(record, keys) for record in conversations],
+        "groups": keys,
         "thoughts": thoughts_learned,
         "toolsets": [orjson.loads(tools) for tools in toolsets],
         "words": {
@@ -59,9 +56,10 @@ def embedded(value: Any) -> str:
     return text
 
 
-def _item(conversation: dict[str, Any], groups: list[str]) -> dict[str, Any]:
+def _item(conversation: dict[str, Any], keys: list[str]) -> dict[str, Any]:
     """The fields of a conversation that the list shows, sorts and filters by."""
     talks = {talk["who"]: talk for talk in conversation["talks"]}
+    group = groups.of(conversation["metadata"])
     first = conversation["talks"][0]
     question = next(
         (message["content"] for message in reversed(conversation["prompt"]) if message["role"] == "user"), ""
@@ -79,7 +77,7 @@ def _item(conversation: dict[str, Any], groups: list[str]) -> dict[str, Any]:
         "cost": first["cost_usd"],
         "tools": list(dict.fromkeys(call["function"]["name"] for call in _calls(first))),
         "why": [reason["check"] for reason in conversation["reasons"]],
-        "meta": [str(_properties(conversation["metadata"]).get(group, "")) for group in groups],
+        "meta": [group.get(key, "") for key in keys],
     }
 
 
@@ -103,19 +101,7 @@ def _toolsets(conversations: list[dict[str, Any]]) -> dict[bytes, int]:
 
 def _groups(conversations: list[dict[str, Any]]) -> list[str]:
     """Metadata keys that sort the conversations into a few groups, such as a task family."""
-    values: dict[str, Counter[str]] = {}
+    found = groups.Groups(MOST_VALUES)
     for conversation in conversations:
-        for key, value in _properties(conversation["metadata"]).items():
-            if isinstance(value, str):
-                values.setdefault(key, Counter())[value] += 1
-    return [key for key, counts in values.items() if 1 < len(counts) <= MOST_VALUES and max(counts.values()) > 1]
-
-
-def _properties(metadata: Metadata) -> Metadata:
-    """The metadata with the type of the answer, and without what its answer is compared with, and how."""
-    own = {key: value for key, value in metadata.items() if not key.startswith(("expected_answer", "answer_"))}
-    try:
-        kinds = answers.types(metadata) if metadata.get("expected_answer") is not None else ()
-    except InputError:  # of a failed rollout from elsewhere, whose answer nobody compares
-        kinds = ()
-    return {"answer_type": ", ".join(kinds), **own} if kinds else own
+        found.add((key, value) for key, value in groups.pairs(conversation["metadata"]) if isinstance(value, str))
+    return [key for key, counts in found.counts.items() if counts and len(counts) > 1 and max(counts.values()) > 1]

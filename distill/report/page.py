@@ -30,7 +30,7 @@ def page(report: dict[str, Any]) -> bytes:
         name: getattr(numbers, name) for name in ("percent", "interval", "count", "milliseconds", "usd", "place")
     }
     safe = jinja2.filters.Markup
-    thoughts_learned = (report["training"] or {}).get("thoughts_learned")
+    thoughts_learned = report["training"]["thoughts_learned"] if report["training"] else None
     content = environment.get_template("page.html").render(
         report=report,
         **summary(report),

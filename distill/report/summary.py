@@ -77,8 +77,9 @@ def _checks(filtered: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
 
 def _rows_by(filtered: dict[str, Any] | None) -> dict[str, dict[str, dict[str, int]]]:
     """Title -> counts of the rows by a property; without properties that all rows share."""
-    filtered = filtered or {}
-    tables = {title: filtered.get(name, {}) for name, title in words.ROWS_BY.items()} | filtered.get("by_metadata", {})
+    if not filtered:
+        return {}
+    tables = {title: filtered[name] for name, title in words.ROWS_BY.items()} | filtered["by_metadata"]
     return {title: groups for title, groups in tables.items() if len(groups) > 1}
 
 

@@ -12,7 +12,7 @@ ADVICE = (
 
 def check(row: Row, context: CheckContext) -> Fault | None:
     expected, outcome = row["metadata"].get("expected_answer"), row["outcome"]
-    given, correct, why = outcome["answer"], outcome["correct"], outcome.get("why")
+    given, correct, why = outcome["answer"], outcome["correct"], outcome["why"]
     if correct or expected is None:
         return None
     if correct is None and why is None:

@@ -2,27 +2,23 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
 from distill.dataset.checks.fault import Fault
 from distill.dataset.held_out import HeldOutIndex
-from distill.records.types import Row, ToolSchema
+from distill.records.types import Row
 
-
-def _no_tokenizer(row: Row) -> int:
-    raise RuntimeError("this context was made without a tokenizer")
-
-
-def _no_template(tools: list[ToolSchema]) -> list[tuple[str, str]]:
-    return []
+if TYPE_CHECKING:
+    from distill.dataset.token_counts import TokenCounts
+    from distill.student.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
 class CheckContext:
     """Everything outside a row that checks depend on; `filter.context` makes one for all rows."""
 
-    tokens: Callable[[Row], int] = _no_tokenizer
-    """Counts the tokens of a row, rendered by the student's template with its tools; raises Unrenderable."""
+    counts: "TokenCounts | None" = None
+    """Counts the tokens of a row as the student reads it, for the check `length`."""
     max_length: int = 0
     """Tokens of a rendered row, at most."""
     max_tool_errors: int = 3
@@ -33,8 +29,5 @@ class CheckContext:
     """The prompts that nobody may train on."""
     sources: Mapping[str, str] = field(default_factory=dict)
     """prompt_id -> the seed file that the prompt is from."""
-    unseen: Callable[[list[dict[str, Any]]], list[tuple[str, str]]] = _no_template
-    """(JSON pointer, what is missing) of each tool that the student's template does not show whole; none where there is
-    no template."""
-    flush: Callable[[], None] = lambda: None
-    """Stores the token counts for the next run."""
+    tokenizer: "Tokenizer | None" = None
+    """The student's, with its template, for the check `tools_shown`."""

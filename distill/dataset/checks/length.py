@@ -11,11 +11,9 @@ ADVICE = (
 
 
 def check(row: Row, context: CheckContext) -> Fault | None:
-    from distill.student.template import Unrenderable
-
-    try:
-        count = context.tokens(row)
-    except Unrenderable as error:
-        return Fault(f"cannot be rendered: {error}", (str(error).partition(": ")[0],))
+    assert context.counts, "this context was made without a tokenizer"
+    count = context.counts(row)
+    if isinstance(count, str):
+        return Fault(f"cannot be rendered: {count}", (count.partition(": ")[0],))
     too_long = f"{count} tokens, student.max_length is {context.max_length}"
     return Fault(too_long) if count > context.max_length else None

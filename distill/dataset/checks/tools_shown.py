@@ -7,12 +7,18 @@ looked for: the bundled template for the smallest students leaves them out on pu
 
 import json
 from collections.abc import Callable, Iterator
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import orjson
 
 from distill.dataset.checks.context import CheckContext
 from distill.dataset.checks.fault import Fault, listed
 from distill.records.types import Row, ToolSchema
 from distill.tools.schema_words import resolved, steps
+
+if TYPE_CHECKING:
+    from distill.student.tokenizer import Tokenizer
 
 ADVICE = (
     "the student's chat template drops tools, or types of parameters: name another in student.template; "
@@ -26,11 +32,21 @@ Path = tuple[str | int, ...]
 
 
 def check(row: Row, context: CheckContext) -> Fault | None:
+    if not row["tools"] or context.tokenizer is None:
+        return None
     try:
-        faults = context.unseen(row["tools"]) if row["tools"] else []
-    except RecursionError:
+        faults = _unseen(orjson.dumps(row["tools"]), context.tokenizer)
+    except (RecursionError, orjson.JSONEncodeError):
         return Fault("the schema of a tool is nested too deeply", ("/tools",))
     return listed(faults) if faults else None
+
+
+@cache
+def _unseen(tools: bytes, tokenizer: "Tokenizer") -> list[tuple[str, str]]:
+    """`unseen`, once for all rows that have the same tools (as JSON)."""
+    from distill.student.render import offered
+
+    return unseen(orjson.loads(tools), lambda some: offered(some, tokenizer))
 
 
 def unseen(tools: list[ToolSchema], offer: Offer) -> list[tuple[str, str]]:
