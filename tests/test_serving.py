@@ -109,7 +109,7 @@ def test_make_serve_speaks_openai(make_serve):
         forced = client.chat.completions.create(model="student", tool_choice=choice, **told).choices[0].message
         # A model this small may not go on as JSON where it never learned to call.
         begun = forced.tool_calls[0].function.name if forced.tool_calls else forced.content
-        assert begun == "lookup_item" or begun.startswith('<tool_call>\n{"name": "lookup_item", "arguments": ')
+        assert begun == "lookup_item" or begun.startswith('<tool_call>\n{"name": "lookup_item", "arguments":')
     unknown = {"type": "function", "function": {"name": "add"}}
     garbled = {"type": "function", "function": {"name": ["lookup_item"]}}
     choices = (("sometimes", told), (unknown, told), (garbled, told), ("required", {"messages": QUESTION}))
