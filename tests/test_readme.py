@@ -45,7 +45,7 @@ STEPS: list[tuple[str, str]] = [
     ("make render ROW=3", r"Answer: "),
     ("make export FORMAT=openai", r"exports/"),
     ("make export FORMAT=tokens", r"sequences -> exports/"),
-    ("make report", r"open reports/index.html"),
+    ("make report", r"open reports/so_far.html"),
     ("dvc repro", r"Running stage 'sft_train'"),
     ("dvc repro -f -s evaluate", r"Running stage 'evaluate'"),
     ("dvc remote add --default storage /srv/distill", ""),
