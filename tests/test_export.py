@@ -155,7 +155,7 @@ def test_sharegpt_readers_take_every_row_and_what_cannot_be_said_is_counted(expo
     assert read[3] == ("", ["human", "gpt"]) and lines[3]["tools"] == ""
     assert [one["name"] for one in json.loads(lines[2]["conversations"][2]["value"])] == ["lookup_item"] * 2
     assert lines[2]["conversations"][3]["value"] == f"a{sharegpt.BETWEEN_RESULTS}b"
-    assert len(lines) == 8 and said.count("1 rows left out: ") == 2
+    assert len(lines) == 8 and said.count("1 row left out: ") == 2
     [named] = json.loads((project / "exports/dataset_info.json").read_text()).values()
     assert named["file_name"] == "sharegpt.jsonl" and set(named["columns"].values()) == set(lines[0])
     assert "warning" not in said, "two of ten are not many"
