@@ -315,6 +315,7 @@ def test_turns_that_were_learned_from_are_highlighted(page: Any) -> None:
     page.wait_for_selector("#reader .message.learned")
     assert page.locator("#reader .message.assistant:not(.learned, .masked)").count() == 0
     assert "learned from" in page.locator("#reader .message.learned").first.inner_text()
+    assert "The student learns from the" in page.inner_text("#reader .fate"), "which it may not have done yet"
 
 
 def test_a_rejected_row_says_why(page: Any) -> None:

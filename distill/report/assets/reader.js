@@ -31,7 +31,7 @@ function fate(one, item) {
   } else if (item.fate === "held_out") {
     box.append(one.talks.length > 1 ? "Never trained on. Base, student and teacher were given this same prompt." : "Kept for evaluation, never trained on.");
   } else if (item.fate === "validation") {
-    box.append("A row that passed the filter and was not trained on: its loss was measured during training.");
+    box.append("A row that passed the filter and is not trained on: its loss is measured during training.");
   } else if (item.fate === "failed") {
     box.append(`${WORDS.stop[item.stop] ?? item.stop}.`);
   } else box.append("It is in neither the training rows nor the rejected ones.");
