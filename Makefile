@@ -113,7 +113,7 @@ merge: $(VENV)/.train ## models/merged: base and adapter as one model (safetenso
 gguf: $(VENV)/.train ## models/student.gguf: the trained student for llama.cpp
 	@python -m distill.commands.gguf
 
-report: $(VENV)/.base ## reports/index.html from whatever there is so far
+report: $(VENV)/.base ## reports/so_far.html from whatever there is so far
 	@python -m distill.commands.report
 
 # A dependency is a column of its own to DVC: files are dropped, params and metrics stay.
@@ -144,7 +144,7 @@ lock: $(BIN)/uv ## Pin the packages that pyproject.toml names; those that are pi
 
 clean: ## Remove what the pipeline made, the adapter too (bought answers and downloaded models stay)
 	@rm -rf rollouts models data/prompts.jsonl data/converted.jsonl data/train.jsonl data/rejected.jsonl \
-		reports/index.html reports/evaluation.jsonl dvc_plots
+		reports/index.html reports/so_far.html reports/evaluation.jsonl dvc_plots
 
 distclean: clean ## Remove the environment and DVC's cache, too
 	@rm -rf $(VENV) .dvc/cache .dvc/tmp

@@ -1,7 +1,7 @@
 """The results of all stages → reports/index.html, and reports/metrics.json, the numbers by which runs are compared.
 
-A stage of its own, so that a change to the page does not repeat the evaluation. `make report` writes the page at any time,
-of what there is, and no metrics: which results are of one and the same run is DVC's to say.
+A stage of its own, so that a change to the page does not repeat the evaluation. `make report` writes a page at any time
+(reports/so_far.html), of what there is, and no metrics: which results are of one and the same run is DVC's to say.
 """
 
 from distill.records import jsonl, stage

@@ -68,6 +68,8 @@ def test_base_student_and_teacher_are_compared(project, trained, set_param, monk
         *[("base", False)] * 2, *[("student", True)] * 2, ("teacher", True), ("teacher", False),
     ]  # fmt: skip
     said = capsys.readouterr().out
+    assert "evaluate: measures the loss of base and student on 1 rollouts of the teacher" in said
+    assert "teacher: 1 of 2 were cut off at teacher.max_output_tokens" in said
     assert "student - base: +100.0%" in said and "loss on 1 held-out rollouts of the teacher" in said
 
 

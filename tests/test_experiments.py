@@ -22,6 +22,8 @@ STAGE = """import json, pathlib
 from distill.records.params import load
 params = load()
 rate, check = float(params["student"]["learning_rate"]), params["filter"]["answer"]
+if params["student"]["num_epochs"] == 77:
+    raise SystemExit("cut off")
 student = 0.5 + (0.25 if check != "off" else 0) + (0.125 if rate == 0.0005 else 0)
 evaluation = json.load(open("evaluation.json"))
 evaluation["student"]["accuracy"] = student
@@ -112,6 +114,24 @@ def test_ablate_shows_the_student_with_and_without_a_check(experiment):
     experiment("dvc", "exp", "apply", "answer-off")
     assert "answer: off" in (experiment.folder / "params.yaml").read_text().replace("'", "").replace('"', "")
     assert "there is no check 'answr'" in experiment("make", "-o", ".venv/.train", "ablate", "CHECK=answr", fails=True)
+
+
+def test_what_an_experiment_left_is_taken_back_also_when_it_failed(experiment):
+    def take_back() -> None:
+        for command in ("git checkout params.yaml", "git checkout HEAD dvc.lock reports", "dvc checkout"):
+            experiment(*command.split())
+        assert not experiment("git", "status", "--porcelain")
+
+    experiment("dvc", "exp", "run", "--name", "slow", "-S", "student.learning_rate=0.002")
+    take_back()
+    experiment("dvc", "exp", "run", "-S", "student.num_epochs=77", fails=True)
+    assert "reports/" in experiment("git", "status", "--porcelain"), (
+        "it took the reports away, and so much is not back yet"
+    )
+    take_back()
+    experiment("git", "commit", "--allow-empty", "-qm", "the next one")
+    assert "slow" not in experiment("dvc", "exp", "show", "--csv")
+    assert "slow" in experiment("dvc", "exp", "show", "--all-commits", "--csv")
 
 
 def test_nothing_runs_anew_for_reports_that_git_does_not_know_yet(experiment):

@@ -101,7 +101,7 @@ def test_openai_takes_every_row(exported):
 
     lines, said = exported("openai", rows(), "openai.jsonl")
     assert len(lines) == len(rows()) and "10 rows -> exports/openai.jsonl" in said
-    assert "export: 1 rows without the teacher's thoughts" in said
+    assert "export: 1 row without the teacher's thoughts" in said
     rules = jsonschema_rs.validator_for(OPENAI_ROW)
     for line, row in zip(lines, rows(), strict=True):
         assert [error.message for error in rules.iter_errors(line)] == []
@@ -155,11 +155,11 @@ def test_sharegpt_readers_take_every_row_and_what_cannot_be_said_is_counted(expo
     assert read[3] == ("", ["human", "gpt"]) and lines[3]["tools"] == ""
     assert [one["name"] for one in json.loads(lines[2]["conversations"][2]["value"])] == ["lookup_item"] * 2
     assert lines[2]["conversations"][3]["value"] == f"a{sharegpt.BETWEEN_RESULTS}b"
-    assert len(lines) == 8 and said.count("1 rows left out: ") == 2
+    assert len(lines) == 8 and said.count("1 row left out: ") == 2
     [named] = json.loads((project / "exports/dataset_info.json").read_text()).values()
     assert named["file_name"] == "sharegpt.jsonl" and set(named["columns"].values()) == set(lines[0])
     assert "warning" not in said, "two of ten are not many"
-    assert "weight 0" in said and "beside a tool call" in said and "1 rows without the teacher's thoughts" in said
+    assert "weight 0" in said and "beside a tool call" in said and "1 row without the teacher's thoughts" in said
 
 
 def test_many_rows_that_are_left_out_are_said_loudly(exported):

@@ -45,7 +45,7 @@ STEPS: list[tuple[str, str]] = [
     ("make render ROW=3", r"Answer: "),
     ("make export FORMAT=openai", r"exports/"),
     ("make export FORMAT=tokens", r"sequences -> exports/"),
-    ("make report", r"open reports/index.html"),
+    ("make report", r"open reports/so_far.html"),
     ("dvc repro", r"Running stage 'sft_train'"),
     ("dvc repro -f -s evaluate", r"Running stage 'evaluate'"),
     ("dvc remote add --default storage /srv/distill", ""),
@@ -77,6 +77,7 @@ IN_A_CLONE = [
 ELSEWHERE = {
     "make deps": "tests/test_pipeline.py::test_deps_are_exactly_what_the_script_can_load",
     # A command, or how it begins, and the test that runs what it runs.
+    "dvc exp show --all-commits": "tests/test_experiments.py::test_what_an_experiment_left_is_taken_back_also_when_it_failed",
     "make": "tests/test_pipeline.py::test_a_first_run_runs_all_and_a_second_none",
     "python -m stages.convert": "tests/test_convert.py::test_the_stage_converts_finished_training_rollouts",
     "make evaluate": "tests/test_evaluate.py::test_base_student_and_teacher_are_compared",

@@ -1,9 +1,12 @@
 """The report in a real browser: it shows what there is, it can be found and read, and nothing in it runs."""
 
 import json
+import os
 import random
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,9 @@ from contrast import contrast
 from report_project import write_project
 from report_records import HOSTILE, make_exam, make_prompt, make_rollout
 
+from distill.records import jsonl
 from distill.records.faults import InputError
+from distill.records.paths import PROJECT
 from distill.report.conversations import join
 from distill.report.embed import embedded
 from distill.report.gather import gather
@@ -129,6 +134,23 @@ def test_a_run_that_was_interrupted_has_a_report_of_the_rest(
         assert (f"report: without {stage}, which did not run to the end" in said) == (stage is not None), said
 
 
+def test_the_report_so_far_leaves_the_output_of_dvc_alone(project: Path, tmp_path: Path) -> None:
+    """DVC does not check out over a page that it did not make."""
+    shutil.copytree(project / "rollouts", tmp_path / "rollouts")
+    command = [sys.executable, "-m", "distill.commands.report"]
+    done = subprocess.run(
+        command,
+        check=False,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(PROJECT)},
+        capture_output=True,
+        text=True,
+    )
+    assert "report: open reports/so_far.html in a browser\n" in done.stdout, done.stderr
+    assert [path.name for path in (tmp_path / "reports").iterdir()] == ["so_far.html"]
+    subprocess.run(["git", "check-ignore", "-q", "reports/so_far.html"], cwd=PROJECT, check=True)
+
+
 def test_a_record_that_is_not_valid_is_named(project: Path, tmp_path: Path) -> None:
     (tmp_path / "reports").mkdir()
     (tmp_path / "reports/loss.csv").write_text("step,loss\n1,high\n")
@@ -238,6 +260,29 @@ def test_search_reads_every_message_of_every_conversation(page: Any, project: Pa
     assert found(page) == len(faulty)
     page.fill("#search", identity)
     page.wait_for_function("document.getElementById('found').textContent.startsWith('1 of')")
+    page.fill("#search", "final_answer")  # a stop reason: nobody said it
+    page.wait_for_function("document.getElementById('found').textContent.startsWith('0 of')")
+
+
+def test_code_in_an_argument_is_shown_and_found_as_it_was_written(project: Path, tmp_path: Path, browser: Any) -> None:
+    rollout = jsonl.read_json(next((project / "rollouts").iterdir()), "rollout")
+    code = 'def f():\n    return "seven"\n'
+    call = {"id": "c", "type": "function", "function": {"name": "run", "arguments": json.dumps({"code": code, "n": 1})}}
+    rollout["messages"] = [
+        {"role": "user", "content": "Run it."},
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c", "content": "done"},
+        {"role": "assistant", "content": "Answer: 7"},
+    ]
+    jsonl.write_json(tmp_path / f"rollouts/20260101_000000_{rollout['id']}.json", rollout, "rollout")
+    write_report(tmp_path, tmp_path / "index.html")
+    tab = browser.new_page()
+    tab.goto((tmp_path / "index.html").as_uri() + "#conversations?q=return+%22seven%22")
+    tab.wait_for_selector(".row")
+    tab.locator(".row").click()
+    tab.locator("#reader details.call summary").click()
+    assert tab.locator("#reader details.call pre").first.inner_text() == f"code: \n{code}\nn: 1"
+    tab.close()
 
 
 def test_a_conversation_is_opened_and_left_by_keyboard_alone(page: Any) -> None:
@@ -270,6 +315,7 @@ def test_turns_that_were_learned_from_are_highlighted(page: Any) -> None:
     page.wait_for_selector("#reader .message.learned")
     assert page.locator("#reader .message.assistant:not(.learned, .masked)").count() == 0
     assert "learned from" in page.locator("#reader .message.learned").first.inner_text()
+    assert "The student learns from the" in page.inner_text("#reader .fate"), "which it may not have done yet"
 
 
 def test_a_rejected_row_says_why(page: Any) -> None:

@@ -154,6 +154,16 @@ def test_the_table_names_every_number() -> None:
     undecided = bare | {"student": who | {"no_verdict": 1}}
     assert "student: the judge gave no verdict on 1 of 1 answers, which count as wrong" in table(undecided)
     assert "no verdict" not in table(bare)
+    assert "ran out" not in table(bare)
+    cut = bare | {
+        who_: who | {"stop_reasons": {"max_turns": 4, "truncated": 2}, "n": 7} for who_ in ("student", "teacher")
+    }
+    assert "\nstudent: 4 of 7 ran out of agent.max_turns, 2 of 7 were cut off at evaluate.max_output_tokens\n" in table(
+        cut
+    )
+    assert "\nteacher: 4 of 7 ran out of agent.max_turns, 2 of 7 were cut off at teacher.max_output_tokens\n" in table(
+        cut
+    )
     unknown = bare | {"student": who | score.score([record(0, None)], [])}
     assert "gap closed: unknown, no held-out prompt has an expected_answer" in table(unknown)
     assert table(unknown | {"student": score.score([], [])}).startswith("no prompt is held out")

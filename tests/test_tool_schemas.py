@@ -215,23 +215,33 @@ def test_schemas_are_plain_json(tmp_path: Path) -> None:
 
 def test_make_tools_says_what_each_value_may_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "tools.py").write_text(
-        "from typing import Literal\n\nfrom pydantic import BaseModel\n\nfrom distill.tools import tool\n\n\n"
-        "class Leg(BaseModel):\n    start: str\n    end: str | None = None\n\n\n@tool\n"
+        "from typing import Literal\n\nfrom pydantic import BaseModel, Field\n\nfrom distill.tools import tool\n\n\n"
+        'class Leg(BaseModel):\n    start: str = Field(description="A town.")\n    end: str | None = None\n\n\n@tool\n'
         'def fare(legs: list[Leg], klass: Literal["first", "second"] = "second", guests: int | None = None) -> float:\n'
-        '    """Gives the fare.\n\n    Args:\n        guests: How many.\n    """\n\n\n'
-        '@tool(sandbox=True)\ndef run(code: str) -> str:\n    """Runs it, for rows with a sandbox: there is none yet."""\n'
+        '    """Gives the fare.\n\n    In euros.\n\n    Args:\n        guests: How many.\n    """\n\n\n'
+        '@tool(sandbox=True)\ndef run(code: str) -> str:\n    """Runs it, for rows with a sandbox."""\n'
     )
     shutil.copy(ROOT / "params.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DISTILL_STORE", str(tmp_path / "store"))
     text, faults = asyncio.run(listing(params.load()))
-    assert not faults and text.splitlines() == [
+    listed = [
         "fare(legs, [klass], [guests])  from tools.py",
         "    Gives the fare.",
+        "",
+        "    In euros.",
         "      legs: list of {start: string, end: string | null}",
+        "        legs.start: A town.",
         '      klass: "first" | "second"',
         "      guests: integer | null, How many.",
     ]
+    assert not faults and text.splitlines() == listed, "no row, none with a sandbox"
+    (tmp_path / "data/seed").mkdir(parents=True)
+    row = {"messages": [{"role": "user", "content": "Run it."}], "docker": "python:3.12"}
+    (tmp_path / "data/seed/mine.jsonl").write_text(json.dumps(row))
+    text, faults = asyncio.run(listing(params.load()))
+    sandboxed = ["run(code)  from tools.py", "    Runs it, for rows with a sandbox.", "      code: string"]
+    assert not faults and text.splitlines() == [*listed, *sandboxed]
 
 
 def test_a_schema_of_a_server_may_say_as_little_as_true() -> None:
@@ -247,20 +257,16 @@ def test_a_schema_of_a_server_may_say_as_little_as_true() -> None:
 
 
 def test_make_tools_lists_them_also_for_a_prompt_that_names_another(project: Path, run_module: Any) -> None:
-    (project / "data/prompts.jsonl").write_text(json.dumps(PROMPT | {"tools": ["lookup_itme"]}) + "\n")
+    row = {"messages": [{"role": "user", "content": "hello"}], "tools": ["lookup_itme"]}
+    (project / "data/seed/mine.jsonl").write_text(json.dumps(row) + "\n")
     done = run_module("distill.commands.tools")
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert "lookup_item(sku, field)  from tools.py" in done.stdout and "calculator(expression)" in done.stdout
-    assert "error: mine.jsonl:3: /tools: there is no tool 'lookup_itme'; there are: lookup_item" in done.stderr
+    assert (
+        "error: data/seed/mine.jsonl:1: /tools: there is no tool 'lookup_itme'; there are: lookup_item" in done.stderr
+    )
 
 
-PROMPT = {
-    "id": "0123456789abcdef",
-    "split": "train",
-    "source": "mine.jsonl:3",
-    "messages": [{"role": "user", "content": "hello"}],
-    "metadata": {},
-}
 ROOT_SCHEMA = {
     "$defs": {
         "Color": {"type": "string", "enum": ["red", "blue"]},

@@ -21,6 +21,7 @@ def test_the_example_is_valid(project: Path) -> None:
 
 def test_all_faults_are_named_in_one_go(project: Path, set_param: Change) -> None:
     set_param("student.path", "models/no/such.gguf")
+    set_param("judge.model", "my-judge")
     set_param("student.template", "missing.jinja")
     seed = project / "data/seed/mine.jsonl"
     user = {"role": "user", "content": "hello"}
@@ -38,6 +39,7 @@ def test_all_faults_are_named_in_one_go(project: Path, set_param: Change) -> Non
     assert done.returncode == 1 and "Traceback" not in done.stderr
     for said in (
         "/student/path: 'models/no/such.gguf'",
+        "/judge/model: 'my-judge' is neither an OpenAI model nor local/<name>; set judge.base_url",
         "mine.jsonl:2: /messages/0/role",
         "row.schema.json",
         "'nameless'",
@@ -45,6 +47,7 @@ def test_all_faults_are_named_in_one_go(project: Path, set_param: Change) -> Non
         assert said in done.stderr
     (project / "tools.py").write_text((project / "tools.py").read_text().split("\n\n@tool\ndef nameless")[0])
     set_param("student.path", "local/smollm2-135m-instruct")
+    set_param("judge.model", None)
     with seed.open("a") as rows:
         rows.write(
             json.dumps({"messages": [user], "metadata": {"expected_answer": "x", "answer_type": "number"}}) + "\n"
@@ -158,7 +161,7 @@ def test_the_code_of_a_server_is_among_the_deps_and_its_tools_are_known_once_it_
     (project / "data/seed/mine.jsonl").write_text(json.dumps(row) + "\n")
     done = validate(project)
     assert done.returncode == 0, "nobody has asked the server"
-    assert run_module("distill.commands.tools").returncode == 0
+    assert "mine.jsonl:1: /tools: there is no tool 'plos'" in run_module("distill.commands.tools").stderr
     set_param("tools.mcp", {"warehouse": command | {"deny": ["picture"]}})
     said = validate(project).stderr
     assert "mine.jsonl:1: /tools: there is no tool 'plos'; there are: lookup_item, calculator, " in said

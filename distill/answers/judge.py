@@ -23,7 +23,7 @@ from distill.teacher.errors import KINDS, ApiError, Fatal
 from distill.teacher.gguf_model import is_local
 from distill.teacher.halt import Halt
 from distill.teacher.open_model import open_model
-from distill.teacher.provider import OPENAI, sampling
+from distill.teacher.provider import OPENAI, api_of, sampling
 from distill.teacher.side_by_side import side_by_side
 from distill.teacher.stopping import stopping
 from distill.teacher.store import Store
@@ -82,6 +82,13 @@ def open_question_of(row: Row) -> Question | None:
     """`open_question` of a training row."""
     outcome = row["outcome"]
     return open_question(row["messages"], row["metadata"], outcome["answer"], outcome["correct"])
+
+
+def check(params: Params) -> None:
+    """Raises InputError where the judge that `params` name has no endpoint. Nobody is asked."""
+    model = params["judge"]["model"]
+    if model is not None and not is_local(model):
+        api_of(_asked_judge(params))
 
 
 def rulings(questions: Iterable[Question | None], params: Params, stage: str) -> Rulings:

@@ -45,7 +45,7 @@ def main(params: Params) -> None:
     exported = _exported(_exporter(chosen, params), losses, left_out, keeps_thoughts=chosen in ("hf", "tokens"))
     count = _write(FILES[chosen], exported)
     for loss, rows in [*left_out.most_common(MOST_REASONS), *losses.most_common()]:
-        print(f"export: {rows} rows {loss}")
+        print(f"export: {rows} {'row' if rows == 1 else 'rows'} {loss}")
     if not count:
         FILES[chosen].unlink()
         raise InputError(f"nothing exported: no row of {TRAIN} can be represented in this format")

@@ -1,8 +1,8 @@
-"""`make report`: reports/index.html of whatever there is so far. The metrics of a whole run are the report stage's."""
+"""`make report`: reports/so_far.html of whatever there is so far. The metrics of a whole run are the report stage's."""
 
 from distill.records import stage
-from distill.report.write import write_page
+from distill.report.write import SO_FAR, write_page
 
 if __name__ == "__main__":
     with stage.ending():
-        write_page()
+        write_page(SO_FAR)

@@ -5,26 +5,25 @@ bought again. This command replaces them with what the servers offer now.
 """
 
 import asyncio
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 from distill.agent.tools_version import tools_version
-from distill.records import jsonl, stage
-from distill.records.faults import InputError
+from distill.dataset.prompts import seed_rows
+from distill.records import stage
+from distill.records.faults import Faults, InputError
 from distill.records.types import Params
 from distill.teacher.store import Store
 from distill.tools import toolbox
-from distill.tools.schema_words import kind
+from distill.tools.schema_words import MOST_LEVELS, kind, resolved
 from distill.tools.source import Offer
 from distill.tools.tool_lists import ToolLists
 
-PROMPTS = Path("data/prompts.jsonl")
-
 
 async def listing(settings: Params) -> tuple[str, list[str]]:
-    """A description of every tool that some prompt may be offered, and the faults of the tools that prompts name. Raises
-    InputError for a source of tools that cannot be read."""
-    prompts = list(jsonl.read(PROMPTS, "prepared_prompt")) if PROMPTS.exists() else []
+    """A description of every tool that some prompt may be offered, and the faults of the tools that prompts name (other
+    faults of prompts are for `make validate`). Raises InputError for a source of tools that cannot be read."""
+    prompts = [{**row, "source": source} for source, row in seed_rows("data/seed", Faults())]
     lists = ToolLists(Store().root, tools_version(settings), anew=True)
     descriptions: dict[str, str] = {}
     faults: list[str] = []
@@ -42,17 +41,35 @@ async def listing(settings: Params) -> tuple[str, list[str]]:
 
 
 def describe(origin: str, offer: Offer) -> str:
-    """A tool in lines: its name and parameters, its origin, its description, and the type of each parameter."""
+    """A tool in lines: its name and parameters, its origin, its description, and type and description of each parameter
+    and of the fields within it."""
     function = offer.schema["function"]
     parameters = function["parameters"]
     required = parameters.get("required", [])
     names = ", ".join(name if name in required else f"[{name}]" for name in parameters.get("properties", {}))
-    summary = (function.get("description") or "no description").strip().splitlines()[0]
-    fields = [
-        f"      {name}: {', '.join(filter(None, (kind(field, parameters), _description(field))))}"
-        for name, field in parameters.get("properties", {}).items()
-    ]
-    return "\n".join([f"{offer.name}({names})  from {origin}", f"    {summary}", *fields])
+    lines = [f"{offer.name}({names})  from {origin}"]
+    lines += [f"    {line}".rstrip() for line in (function.get("description") or "no description").strip().splitlines()]
+    seen: set[str] = set()
+    for name, field in parameters.get("properties", {}).items():
+        said = ", ".join(filter(None, (kind(field, parameters), _description(field))))
+        lines += [f"      {name}: {said}", *(f"        {line}" for line in _within(name, field, parameters, seen))]
+    return "\n".join(lines)
+
+
+def _within(path: str, schema: Any, root: Any, seen: set[str], level: int = 0) -> Iterator[str]:
+    """What is described inside of a value, as `path.field: description`; the types that `$ref` name only once (`seen`)."""
+    if not isinstance(schema, dict) or level > MOST_LEVELS:
+        return
+    if level and (text := _description(schema)):
+        yield f"{path}: {text}"
+    inside = [(f"{path}.{name}", field) for name, field in (schema.get("properties") or {}).items()]
+    inside += [(path, schema.get(keyword)) for keyword in ("items", "additionalProperties")]
+    inside += [(path, choice) for keyword in ("anyOf", "oneOf", "allOf") for choice in schema.get(keyword) or []]
+    if isinstance(pointer := schema.get("$ref"), str) and pointer not in seen:
+        seen.add(pointer)
+        inside.append((path, resolved(pointer, root)))
+    for place, part in inside:
+        yield from _within(place, part, root, seen, level + 1)
 
 
 def _description(schema: Any) -> str:

@@ -14,6 +14,7 @@ from jsonschema.exceptions import SchemaError
 from distill import checks as own_checks
 from distill.agent import dvc_deps, dvc_files
 from distill.agent.tools_version import tools_version
+from distill.answers import judge
 from distill.dataset import rollouts
 from distill.dataset.checks import calls, final_answer, paired
 from distill.dataset.checks.context import CheckContext
@@ -48,8 +49,8 @@ def check_schemas() -> str:
 
 
 def check_params() -> str:
-    """params.yaml fits its schema."""
-    params.load()
+    """params.yaml fits its schema, and the judge that it names can be asked."""
+    judge.check(params.load())
     return "params.yaml"
 
 

@@ -7,6 +7,8 @@ from distill.report.gather import gather
 from distill.report.page import page
 
 PAGE = Path("reports/index.html")
+SO_FAR = Path("reports/so_far.html")
+"""A page of what there is so far. It is no output of DVC's, which would not replace one that it did not make."""
 RESULTS = {
     "teacher_rollouts": (Path("reports/rollouts.json"), "rollouts_report"),
     "filter": (Path("reports/filter.json"), "filter_report"),
@@ -26,10 +28,10 @@ def write_report(root: Path, out: Path) -> None:
         file.write(content)
 
 
-def write_page() -> list[str]:
+def write_page(out: Path = PAGE) -> list[str]:
     """Writes the report of the project that we are in; returns, and says, which stages did not run to the end."""
-    write_report(Path("."), PAGE)
-    print(f"report: open {PAGE} in a browser")
+    write_report(Path("."), out)
+    print(f"report: open {out} in a browser")
     missing = [name for name, (path, _) in RESULTS.items() if not path.exists()]
     if missing:
         print(f"report: without {', '.join(missing)}, which did not run to the end; `make` goes on there")

@@ -22,7 +22,7 @@ function fate(one, item) {
   if (item.fate === "trained") {
     const learned = one.talks[0].learned.length;
     const masked = one.talks[0].messages.filter((message) => message.weight === 0).length;
-    box.append(`The student learned from the ${plural(learned, "highlighted turn")}; everything else was only context.`,
+    box.append(`The student learns from the ${plural(learned, "highlighted turn")}; everything else is only context.`,
       masked > 0 ? ` ${plural(masked, "turn")} of the teacher’s ${masked === 1 ? "was" : "were"} masked: a check found a fault there.` : "");
   } else if (item.fate === "rejected") {
     box.append(make("ul", {}, one.reasons.map((reason) => make("li", {},
@@ -31,7 +31,7 @@ function fate(one, item) {
   } else if (item.fate === "held_out") {
     box.append(one.talks.length > 1 ? "Never trained on. Base, student and teacher were given this same prompt." : "Kept for evaluation, never trained on.");
   } else if (item.fate === "validation") {
-    box.append("A row that passed the filter and was not trained on: its loss was measured during training.");
+    box.append("A row that passed the filter and is not trained on: its loss is measured during training.");
   } else if (item.fate === "failed") {
     box.append(`${WORDS.stop[item.stop] ?? item.stop}.`);
   } else box.append("It is in neither the training rows nor the rejected ones.");
@@ -135,9 +135,13 @@ function brief(raw) {
   return Object.entries(values).map(([key, value]) => `${key}: ${JSON.stringify(value)}`).join(", ");
 }
 
+// JSON on several lines; with strings that have lines themselves, such as code, as they are read.
 function pretty(text) {
   const value = parse(text);
-  return value && typeof value === "object" ? JSON.stringify(value, null, 2) : text;
+  if (!value || typeof value !== "object") return text;
+  const hasLines = (part) => typeof part === "string" && part.includes("\n");
+  if (!Object.values(value).some(hasLines)) return JSON.stringify(value, null, 2);
+  return Object.entries(value).map(([key, part]) => `${key}: ${hasLines(part) ? `\n${part}` : JSON.stringify(part, null, 2)}`).join("\n");
 }
 
 function offered(tools) {

@@ -4,7 +4,7 @@ const INDEX = JSON.parse($("index").textContent);
 const ITEMS = INDEX.items;
 const WORDS = INDEX.words;
 const chunks = new Map();
-const texts = new Array(ITEMS.length); // all words of a conversation in lower case, once it has been searched
+const texts = new Array(ITEMS.length); // what a search finds in a conversation, in lower case, once it has been searched
 
 const parsed = new Promise((done) => {
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", done, { once: true });
@@ -27,6 +27,16 @@ function* strings(value) {
   else if (value && typeof value === "object") for (const part of Object.values(value)) yield* strings(part);
 }
 
+// What a search finds in a conversation: what was said and called, the answers and the ids; not the names of fates, stop
+// reasons and faults, which the filters have.
+function* searched(one) {
+  yield* strings([one.id, one.prompt_id, one.source, one.metadata.expected_answer, one.talks.map((talk) => talk.answer)]);
+  for (const message of [one.prompt, ...one.talks.map((talk) => talk.messages)].flat()) {
+    yield* strings([message.content, message.reasoning_content, message.refusal]);
+    for (const { function: call } of message.tool_calls ?? []) yield* [call.name, pretty(call.arguments)];
+  }
+}
+
 // What can be found at once, before the messages have been read.
 const glance = ITEMS.map((item) => `${item.question}\n${item.answer}\n${item.id}\n${item.tools.join("\n")}`.toLowerCase());
 
@@ -38,8 +48,7 @@ async function readAll(progress, wanted) {
     const start = number * INDEX.chunk;
     if (texts[start] !== undefined) continue;
     for (const [offset, one] of (await chunk(number)).entries()) {
-      const { tools, ...words } = one; // the tools offered are the same everywhere
-      texts[start + offset] = [...strings(words)].join("\n").toLowerCase();
+      texts[start + offset] = [...searched(one)].join("\n").toLowerCase();
     }
     await new Promise((next) => setTimeout(next));
     progress((number + 1) / last);

@@ -32,6 +32,7 @@ def loss(rollouts: list[Rollout], path: str, adapter: Path) -> dict[str, Any] | 
             break
     if not rows:
         return None
+    print(f"evaluate: measures the loss of base and student on {len(rows)} rollouts of the teacher", flush=True)
     free_memory()  # of the model that answered the exam
     loaded = Loaded(base.of_adapter(adapter, path).directory, adapter)
     rows = [row for row in rows if all(len(sequence.input_ids) <= loaded.context for sequence in row)]

@@ -3,6 +3,13 @@
 from typing import Any
 
 WHO = ("base", "student", "teacher")
+ENDS = {
+    "max_turns": "ran out of agent.max_turns",
+    "truncated": "were cut off at {limits}.max_output_tokens",
+    "context_full": "filled the context",
+    "refused": "were refused",
+}
+"""What is said of conversations that ended before an answer, by stop reason."""
 
 
 def table(evaluation: dict[str, Any]) -> str:
@@ -20,6 +27,7 @@ def table(evaluation: dict[str, Any]) -> str:
     if set(compared.values()) != {n}:
         shown = ", ".join(f"{who} {count}" for who, count in compared.items())
         lines.append(f"as teacher, same tools: of the prompts on which it or the teacher called a tool ({shown})")
+    lines += [_ended(who, evaluation[who]) for who in WHO if ENDS.keys() & evaluation[who]["stop_reasons"]]
     lines += [_lost(who, evaluation[who]) for who in WHO if _errors(evaluation[who])]
     lines += [
         f"{who}: the judge gave no verdict on {undecided} of {n} answers, which count as wrong"
@@ -51,6 +59,12 @@ def _gap(evaluation: dict[str, Any]) -> str:
     if interval is None:
         return f"{closed:.0%} (no interval: that the teacher is better than the base may be chance)"
     return f"{closed:.0%} (95 % interval {interval[0]:.0%} to {interval[1]:.0%})"
+
+
+def _ended(who: str, scores: dict[str, Any]) -> str:
+    limits, n = "teacher" if who == "teacher" else "evaluate", scores["n"]
+    found = [(scores["stop_reasons"].get(reason), words.format(limits=limits)) for reason, words in ENDS.items()]
+    return f"{who}: {', '.join(f'{count} of {n} {words}' for count, words in found if count)}"
 
 
 def _errors(scores: dict[str, Any]) -> int:
