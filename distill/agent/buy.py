@@ -9,6 +9,7 @@ from distill.agent.plan import plan
 from distill.agent.progress import Progress, ticking
 from distill.agent.setting import Setting, opened
 from distill.agent.warm import warm
+from distill.records.counted import counted
 from distill.records.faults import InputError
 from distill.records.terminal import say
 from distill.records.types import Params, Prompt, Rollout
@@ -63,4 +64,4 @@ async def _buy(chosen: list[tuple[Prompt, int]], setting: Setting, on_done: Call
     finally:
         await teacher.close()
         rest = ", the rest was in the store" if progress.done == len(chosen) else ""
-        say(f"{NAME}: {teacher.bought} answers bought{rest}")
+        say(f"{NAME}: {counted(teacher.bought, 'answer')} bought{rest}")

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from distill.agent.speed import Speed
 from distill.records import terminal
+from distill.records.counted import counted
 from distill.records.types import Rollout
 from distill.teacher.teacher import Teacher
 
@@ -114,7 +115,7 @@ class Progress:
 
 
 def _count(answers: int) -> str:
-    return f"{answers} answer{'' if answers == 1 else 's'}" if answers else "no answer yet"
+    return counted(answers, "answer") if answers else "no answer yet"
 
 
 @asynccontextmanager
