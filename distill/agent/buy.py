@@ -46,7 +46,9 @@ async def _buy(chosen: list[tuple[Prompt, int]], setting: Setting, on_done: Call
     if missing:
         await setting.toolbox.ready([rollout.prompt for rollout in missing])
     to_make = {(rollout.prompt["id"], rollout.sample) for rollout in missing}
-    progress = Progress(NAME, len(chosen), teacher, stored=sum(rollout.bought for rollout in missing))
+    progress = Progress(
+        NAME, len(chosen), teacher, stored=sum(rollout.bought for rollout in missing), calling=lambda: setting.calling
+    )
 
     def finish(rollout: Rollout) -> None:
         on_done(rollout)

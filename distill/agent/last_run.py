@@ -65,7 +65,7 @@ def changed(chosen: list[tuple[Prompt, int]], setting: Setting, root: Path) -> C
         return Changed(["the prompts"], []) if 0 < len(looked_at) < MOST_READ else NOTHING
     if asked := _differences(*known[0], setting):
         return Changed(asked, [])
-    if all(rollout["versions"]["tools"] == setting.version(prompt) for prompt, rollout in known):
+    if all(rollout["versions"].get("tools") == setting.version(prompt) for prompt, rollout in known):
         return NOTHING
     return Changed([], _changed_files(root) or ["what the tools read, run in or are limited by"])
 
