@@ -76,10 +76,17 @@ def test_the_list_knows_openais_models_and_long_prompts() -> None:
     assert find("nobody-knows", None, {}) is None and find("gpt-5.2", "http://localhost:8000/v1", {}) is None
 
 
-def test_an_unknown_price_needs_a_yes(asks: Callable[..., Done]) -> None:
+def test_an_unknown_price_needs_a_yes(asks: Callable[..., Done], project: Path) -> None:
     with serving(sums.adds) as books:
         done = asks(books, runtime__prices={})
         assert done.returncode == 1 and "runtime.unknown_price to allow" in done.stderr and not books.posts
+        said = asks(books, "--plan").stdout
+        for unknown in (done.stderr, said):
+            assert f"scripted would be asked at {books.base_url} (teacher.base_url), whose price for it" in unknown
+            assert "(runtime.prices: {scripted: {input: 0, output: 0}} if it is free)" in unknown
+        free = {"scripted": {"input": 0, "output": 0}}
+        assert asks(books, "--plan", runtime__prices=free).stdout.endswith("they cost only time\n")
+        sums.set_params(project, runtime__prices={})
         assert asks(books, runtime__unknown_price="allow").returncode == 0
 
 
@@ -370,7 +377,7 @@ def test_a_plan_for_this_machine_speaks_of_no_money() -> None:
 
     found = Plan(1, [Missing({}, 0, 0, 400, True)], Typical(2, 100, 0, 30), "as in 1 stored rollout", 0, True)
     said = estimate(found, {"model": "local/small"}, FREE, 128, NOTHING)
-    assert "about 2 answers to buy" in said and said.endswith("they cost only time: this machine answers")
+    assert "about 2 answers to buy" in said and said.endswith("they cost only time")
 
 
 def test_a_plan_refuses_a_parameter_that_is_not_there(asks: Callable[..., Done]) -> None:

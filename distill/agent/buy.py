@@ -59,7 +59,7 @@ async def _buy(chosen: list[tuple[Prompt, int]], setting: Setting, on_done: Call
             await collect(chosen, setting, finish)
     except Fatal as error:
         raise InputError(
-            f"the teacher {setting.params['model']} cannot go on ({error.kind}): {error.message}\n"
+            error.of(f"the teacher {setting.params['model']}") + "\n"
             f"{progress.done} of {len(chosen)} rollouts are done, and every answer that was paid for is kept; "
             f"{KINDS[error.kind].advice}"
         ) from error

@@ -4,7 +4,9 @@ from distill.agent.last_run import Changed
 from distill.agent.plan import Plan, expected_usd, worst_usd
 from distill.records.counted import counted
 from distill.records.types import Params
+from distill.teacher.asked import asked_teacher
 from distill.teacher.prices import FREE, Prices, full_price_flex, is_openai
+from distill.teacher.provider import price_unknown
 
 TIERS = ("standard", "flex", "batch")
 
@@ -37,9 +39,11 @@ def estimate(plan: Plan, params: Params, prices: Prices | None, max_output_token
         f"{f'; expected: all {plan.answers}' if to_call else ''}"
     )
     if prices == FREE:
-        return "\n".join([*lines, "they cost only time: this machine answers"])
+        return "\n".join([*lines, "they cost only time"])
     if prices is None:
-        return "\n".join([*lines, "the price is unknown; set runtime.prices or runtime.unknown_price"])
+        return "\n".join(
+            [*lines, f"{price_unknown(asked_teacher(params))}; set runtime.prices or runtime.unknown_price"]
+        )
     lines.append(f"{'tier':<10}{'expected':>12}{'at worst':>12}")
     for tier in _tiers(params):
         price = "standard" if full_price_flex(params["teacher"]["base_url"] or "openai") else tier

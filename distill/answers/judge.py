@@ -137,7 +137,7 @@ async def _rulings(asked: list[Question], who: Asked, stage: str) -> Rulings:
             await side_by_side(asked, judge, one)
     except Fatal as error:
         raise InputError(
-            f"the judge {who.model} cannot go on ({error.kind}): {error.message}\n"
+            error.of(f"the judge {who.model}") + "\n"
             f"{len(found)} of {len(asked)} answers are judged, and every ruling that was paid for is kept; "
             f"{_advice(error.kind)}"
         ) from error
