@@ -41,8 +41,9 @@ def main(params: Params) -> None:
 
 async def _plan(chosen: Chosen, params: Params) -> str:
     async with setting.opened(chosen, params) as opened:
-        planned = as_last_run(await plan(chosen, opened), params["model"], Path(REPORT))
-        asked, changes = asked_teacher(params), changed(chosen, opened, Path(FOLDER))
+        changes = changed(chosen, opened, Path())
+        planned = as_last_run(await plan(chosen, opened), opened, Path(REPORT), changes)
+        asked = asked_teacher(params)
         return estimate(planned, params, price_of(asked), most_answer_tokens(asked), changes)
 
 

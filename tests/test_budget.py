@@ -76,10 +76,17 @@ def test_the_list_knows_openais_models_and_long_prompts() -> None:
     assert find("nobody-knows", None, {}) is None and find("gpt-5.2", "http://localhost:8000/v1", {}) is None
 
 
-def test_an_unknown_price_needs_a_yes(asks: Callable[..., Done]) -> None:
+def test_an_unknown_price_needs_a_yes(asks: Callable[..., Done], project: Path) -> None:
     with serving(sums.adds) as books:
         done = asks(books, runtime__prices={})
         assert done.returncode == 1 and "runtime.unknown_price to allow" in done.stderr and not books.posts
+        said = asks(books, "--plan").stdout
+        for unknown in (done.stderr, said):
+            assert f"scripted would be asked at {books.base_url} (teacher.base_url), whose price for it" in unknown
+            assert "(runtime.prices: {scripted: {input: 0, output: 0}} if it is free)" in unknown
+        free = {"scripted": {"input": 0, "output": 0}}
+        assert asks(books, "--plan", runtime__prices=free).stdout.endswith("they cost only time\n")
+        sums.set_params(project, runtime__prices={})
         assert asks(books, runtime__unknown_price="allow").returncode == 0
 
 
@@ -326,14 +333,51 @@ def test_a_plan_without_stored_rollouts_goes_by_the_last_run_and_says_what_chang
         assert "changed: the prompts;" in asks(books, "--plan").stdout
 
 
+def test_a_plan_after_a_change_of_the_tools_goes_by_the_last_run(asks: Callable[..., Done], project: Path) -> None:
+    """What is finished then are the rollouts without calls, which are short; and few answers have to be bought."""
+
+    def teacher(asked: Asked) -> Any:
+        return says("Answer: 1") if sums.number(asked.body) == 0 else sums.adds(asked)
+
+    with serving(teacher) as books:
+        assert asks(books).returncode == 0
+        tools = project / "tools.py"
+        tools.write_text(tools.read_text().replace("return a + b", "return a + b if a != 7 else 0"))
+        said = asks(books, "--plan").stdout
+        assert (
+            "10 rollouts wanted, 1 of them in the store, 9 missing\nsince the last run changed: what the tools " in said
+        )
+        assert (
+            "; so 9 rollouts will call the tools again, and only answers behind results that differ are bought\n"
+            in said
+        )
+        assert "0 to 9 answers to buy, each with 11 tokens in (0 cached) and 7 out (as in the last run)" in said
+        bought = len(books.posts)
+        assert "teacher_rollouts: 1 answer bought" in asks(books).stdout and len(books.posts) == bought + 1
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_no_more_is_expected_than_at_worst(asks: Callable[..., Done], known: bool) -> None:
+    """Also where the answers of the last run had more tokens than one may have now."""
+    with serving(sums.adds) as books:
+        if known:
+            assert asks(books, teacher__n=4).returncode == 0
+        limits = ("teacher.max_output_tokens=3", "agent.max_turns=2", "agent.tool_output_chars=4")
+        said = asks(books, "--plan", *(word for limit in limits for word in ("-S", limit))).stdout
+    assert ("as in the last run" if known else "a guess") in said and " and 3 out (" in said
+    expected, worst = map(float, re.search(r"(?m)^standard +([\d.]+) +([\d.]+)$", said).groups())  # type: ignore[union-attr]
+    assert expected <= worst + 0.005, "which is rounded"
+
+
 def test_a_plan_for_this_machine_speaks_of_no_money() -> None:
     from distill.agent.estimate import estimate
+    from distill.agent.last_run import NOTHING
     from distill.agent.plan import Missing, Plan, Typical
     from distill.teacher.prices import FREE
 
-    found = Plan(1, [Missing({}, 0, 0, 400, True)], Typical(2, 100, 0, 30), "as in 1 stored rollouts", 0, True)
-    said = estimate(found, {"model": "local/small"}, FREE, 128, [])
-    assert "about 2 answers to buy" in said and said.endswith("they cost only time: this machine answers")
+    found = Plan(1, [Missing({}, 0, 0, 400, True)], Typical(2, 100, 0, 30), "as in 1 stored rollout", 0, True)
+    said = estimate(found, {"model": "local/small"}, FREE, 128, NOTHING)
+    assert "about 2 answers to buy" in said and said.endswith("they cost only time")
 
 
 def test_a_plan_refuses_a_parameter_that_is_not_there(asks: Callable[..., Done]) -> None:

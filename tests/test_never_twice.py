@@ -3,6 +3,7 @@ bought twice."""
 
 import os
 import random
+import re
 import shutil
 import signal
 import statistics
@@ -117,7 +118,8 @@ def test_a_signal_lets_what_is_asked_for_arrive(ready, number: signal.Signals) -
         until(lambda: len(books.answered) >= 5 and books.in_flight >= 4)
         run.kill(number)
         done = run.wait()
-        assert done.returncode == 1 and f"stopped by {number.name}" in done.stderr, done.stderr
+        assert done.returncode == 1 and done.stderr.startswith(f"error: stopped by {number.name}\n"), done.stderr
+        assert re.search(r"(?m)^\d of 10 rollouts are done, and every answer .* kept; run again to go on$", done.stderr)
         assert stored() == len(books.answered) == len(books.posts), "all that was asked for was kept"
         assert not (project / "rollouts").exists()
         assert Running(project, "teacher_rollouts").wait().returncode == 0

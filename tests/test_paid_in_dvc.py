@@ -180,6 +180,10 @@ def test_a_clone_that_changes_the_code_needs_neither_key_nor_money(origin: Any, 
     (clone.folder / "loop.txt").write_text("the agent loop, in other words\n")
     said = clone.dvc("repro", "convert")
     assert "Running stage 'teacher_rollouts'" in said and "6 answers found behind rollouts/ of dvc.lock" in said
+    tools = clone.folder / "tools.py"
+    tools.write_text(tools.read_text().replace("return a + b", "return 0 + a + b"))
+    said = Running(clone.folder, "teacher_rollouts", "--plan", **clone.environment).wait().stdout
+    assert "since the last run changed: tools.py; so 3 rollouts will call the tools again" in said
     assert len(origin[1].asked) == before, "not even the list of models was asked for"
 
 

@@ -1,11 +1,21 @@
 """The line that a person waits by: what it says of a run whose clock the test turns."""
 
+import asyncio
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import sums
+from stage_process import Running
+from teacher_server import serving
 
+from distill.agent import progress
+from distill.agent.buy import buy
 from distill.agent.progress import Progress
+from distill.agent.selection import wanted
+from distill.records import jsonl
+from distill.records.params import load as load_params
 from distill.teacher.budget import Budget
 
 
@@ -78,6 +88,50 @@ def test_what_was_stored_takes_no_time_and_tells_nothing_of_the_rest() -> None:
     assert run.line.endswith(", 20 answers, 11 s, 98 s left")
 
 
+def test_where_the_store_answers_the_tools_tell_the_time() -> None:
+    """After a change of the tools: every rollout calls them anew, and two answers have to be bought."""
+    run = Run(30, stored=29)
+    run.end(turns=1, was_stored=True)
+    for done in range(28):
+        run.answer(after_s=2, count=int(done in (3, 20)))
+        run.end(turns=2)
+        if done == 18:
+            assert run.line.endswith(", 38 s, 20 s left")
+    assert run.line.endswith("29/30 done, 0 failed, 1 tokens/s, 2 answers, 56 s, 2 s left")
+
+
+def test_where_all_wait_for_tools_these_tell_the_time() -> None:
+    """A fast model has given all first answers at once; containers end one by one."""
+    calling = 0
+    run = Run(20, calling=lambda: calling)
+    run.answer(after_s=1, count=20)
+    assert "calling" not in run.line
+    for calling in range(19, 14, -1):  # noqa: B007
+        run.answer(after_s=3)
+        run.end(turns=2)
+    assert run.line.endswith(", 25 answers, 15 calling tools, 16 s, 48 s left")
+
+
+def test_a_run_says_how_many_rollouts_call_tools(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = sums.bare(tmp_path)
+    with serving(sums.adds) as books:
+        sums.make(project, 3, teacher__base_url=books.base_url)
+        tools = (project / "tools.py").read_text().replace("return", "time.sleep(1)\n    return")
+        (project / "tools.py").write_text(f"import time\n{tools}")
+        assert Running(project, "prompts").wait().returncode == 0
+        monkeypatch.chdir(project)
+        for pause in ("EVERY_S", "QUIET_S"):
+            monkeypatch.setattr(progress, pause, 0.0)
+        params = load_params()
+        chosen = wanted(list(jsonl.read("data/prompts.jsonl", "prepared_prompt")), params)
+        asyncio.run(buy(chosen, params, lambda rollout: None))
+    lines = capsys.readouterr().out.splitlines()
+    assert any("0/3 done" in line and ", 3 calling tools, " in line for line in lines), lines
+    assert "calling" not in next(line for line in lines if "3/3 done" in line)
+
+
 def test_a_batch_whose_answers_come_all_at_once_is_not_taken_for_a_fast_model() -> None:
     run = Run(100)
     for _ in range(2):
@@ -88,7 +142,7 @@ def test_a_batch_whose_answers_come_all_at_once_is_not_taken_for_a_fast_model() 
 
 def test_an_exam_knows_the_answers_of_conversations_that_have_ended() -> None:
     now = 0
-    progress = Progress("evaluate base", 10, clock=lambda: now)
+    shown = Progress("evaluate base", 10, clock=lambda: now)
     for now in range(10, 60, 10):  # noqa: B007
-        progress.add({"status": "completed", "usage": {"output_tokens": 30}, "turns": 2})
-    assert progress.line(now) == "evaluate base: 5/10 done, 0 failed, 3 tokens/s, 50 s, 50 s left"
+        shown.add({"status": "completed", "usage": {"output_tokens": 30}, "turns": 2})
+    assert shown.line(now) == "evaluate base: 5/10 done, 0 failed, 3 tokens/s, 50 s, 50 s left"

@@ -9,6 +9,7 @@ from distill.agent.plan import plan
 from distill.agent.progress import Progress, ticking
 from distill.agent.setting import Setting, opened
 from distill.agent.warm import warm
+from distill.records.counted import counted
 from distill.records.faults import InputError
 from distill.records.terminal import say
 from distill.records.types import Params, Prompt, Rollout
@@ -45,7 +46,9 @@ async def _buy(chosen: list[tuple[Prompt, int]], setting: Setting, on_done: Call
     if missing:
         await setting.toolbox.ready([rollout.prompt for rollout in missing])
     to_make = {(rollout.prompt["id"], rollout.sample) for rollout in missing}
-    progress = Progress(NAME, len(chosen), teacher, stored=sum(rollout.bought for rollout in missing))
+    progress = Progress(
+        NAME, len(chosen), teacher, stored=sum(rollout.bought for rollout in missing), calling=lambda: setting.calling
+    )
 
     def finish(rollout: Rollout) -> None:
         on_done(rollout)
@@ -56,11 +59,11 @@ async def _buy(chosen: list[tuple[Prompt, int]], setting: Setting, on_done: Call
             await collect(chosen, setting, finish)
     except Fatal as error:
         raise InputError(
-            f"the teacher {setting.params['model']} cannot go on ({error.kind}): {error.message}\n"
+            error.of(f"the teacher {setting.params['model']}") + "\n"
             f"{progress.done} of {len(chosen)} rollouts are done, and every answer that was paid for is kept; "
             f"{KINDS[error.kind].advice}"
         ) from error
     finally:
         await teacher.close()
         rest = ", the rest was in the store" if progress.done == len(chosen) else ""
-        say(f"{NAME}: {teacher.bought} answers bought{rest}")
+        say(f"{NAME}: {counted(teacher.bought, 'answer')} bought{rest}")

@@ -1,5 +1,6 @@
 """Reads dvc.yaml and dvc.lock, mainly for the stage that asks the teacher."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,17 @@ def output_hash(text: str, folder: str) -> str | None:
     """The hash that a dvc.lock has for an output of the stage; None when the stage has not run."""
     outs = {out["path"]: out.get("md5") for out in _stage(text).get("outs") or []}
     return outs.get(folder)
+
+
+def changed(text: str, root: Path) -> list[str]:
+    """The dependencies of the stage, of those that are files, that differ from what a dvc.lock has of them."""
+    listed = {dep["path"]: dep.get("md5") for dep in _stage(text).get("deps") or []}
+    found = {path: md5 for path, md5 in listed.items() if md5 and not (root / path).is_dir()}
+    return [path for path, md5 in found.items() if not (root / path).is_file() or _md5(root / path) != md5]
+
+
+def _md5(path: Path) -> str:
+    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
 
 
 def _paths(listed: list[str | dict[str, Any]] | None) -> list[str]:

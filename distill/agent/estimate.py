@@ -1,35 +1,49 @@
 """Describes a plan: how many rollouts are missing, and what they would cost on each tier."""
 
+from distill.agent.last_run import Changed
 from distill.agent.plan import Plan, expected_usd, worst_usd
+from distill.records.counted import counted
 from distill.records.types import Params
+from distill.teacher.asked import asked_teacher
 from distill.teacher.prices import FREE, Prices, full_price_flex, is_openai
+from distill.teacher.provider import price_unknown
 
 TIERS = ("standard", "flex", "batch")
 
 
-def estimate(plan: Plan, params: Params, prices: Prices | None, max_output_tokens: int, changed: list[str]) -> str:
-    """The lines of `make plan`; `changed`: what is known to differ from the last run, in words."""
+def estimate(plan: Plan, params: Params, prices: Prices | None, max_output_tokens: int, changed: Changed) -> str:
+    """The lines of `make plan`; `changed`: what is known to differ from the last run."""
     wanted = plan.finished + len(plan.missing)
     lines = [
         f"{params['model']}: {wanted} rollouts wanted, {plan.finished} of them in the store, {len(plan.missing)} missing"
     ]
     if not plan.missing:
         return f"{lines[0]}: nothing to buy"
-    if changed and not plan.finished:
-        lines.append(f"since the last run changed: {', '.join(changed)}; so its answers are not to the same questions")
+    to_call = sum(rollout.to_call for rollout in plan.missing) if changed.tools else 0
+    if changed.asked and not plan.finished:
+        words = ", ".join(changed.asked)
+        lines.append(f"since the last run changed: {words}; so its answers are not to the same questions")
+    elif to_call:
+        lines.append(
+            f"since the last run changed: {', '.join(changed.tools)}; so {counted(to_call, 'rollout')} will call the tools "
+            "again, and only answers behind results that differ are bought"
+        )
     if plan.held_out:
         lines.append(
             f"{plan.held_out} of the wanted rollouts are of held-out prompts, the teacher's own exam (evaluate.n)"
         )
     typical = plan.typical
     lines.append(
-        f"about {plan.answers} answers to buy, each with {typical.input:.0f} tokens in ({typical.cached:.0f} cached) and "
-        f"{typical.output:.0f} out ({plan.basis})"
+        f"{f'{plan.surely} to' if to_call else 'about'} {counted(plan.answers, 'answer')} to buy, each with "
+        f"{typical.input:.0f} tokens in ({typical.cached:.0f} cached) and {typical.output:.0f} out ({plan.basis})"
+        f"{f'; expected: all {plan.answers}' if to_call else ''}"
     )
     if prices == FREE:
-        return "\n".join([*lines, "they cost only time: this machine answers"])
+        return "\n".join([*lines, "they cost only time"])
     if prices is None:
-        return "\n".join([*lines, "the price is unknown; set runtime.prices or runtime.unknown_price"])
+        return "\n".join(
+            [*lines, f"{price_unknown(asked_teacher(params))}; set runtime.prices or runtime.unknown_price"]
+        )
     lines.append(f"{'tier':<10}{'expected':>12}{'at worst':>12}")
     for tier in _tiers(params):
         price = "standard" if full_price_flex(params["teacher"]["base_url"] or "openai") else tier

@@ -4,44 +4,70 @@ from collections.abc import Iterator
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
+from distill.agent import dvc_files
 from distill.agent.plan import GUESS, Plan, Typical
 from distill.agent.setting import Setting
 from distill.records import jsonl
 from distill.records.faults import InputError
 from distill.records.types import Prompt, Rollout
+from distill.teacher.tariff import output_limit
 
 MOST_READ = 200
 NAMES = {"sampling": "the sampling", "demonstrations": "the demonstrations", "template": "the template"}
 """The parts of what a teacher is asked, for people; any other part belongs to the model."""
+NOT_OF_TOOLS = ("distill/", "stages/", "schemas/", "data/prompts.jsonl")
+"""Dependencies of the stage that are no part of what tools return."""
 
 
-def as_last_run(plan: Plan, model: str, report: Path) -> Plan:
-    """The plan with what an answer took in the last run, where it is a guess and that run was of the same model."""
+class Changed(NamedTuple):
+    """What differs from the last run, in words: of the questions to the teacher (`asked`), or only of what the tools do,
+    whose schemas are the same. Both are empty where nothing does or it is not known."""
+
+    asked: list[str]
+    tools: list[str]
+
+
+NOTHING = Changed([], [])
+
+
+def as_last_run(plan: Plan, setting: Setting, report: Path, changes: Changed) -> Plan:
+    """The plan with what an answer took in the last run, where that was of the same model and the plan is a guess, or the
+    tools changed: the rollouts that are finished then are the short ones, without calls."""
+    unknown = plan.basis == GUESS or changes.tools
     with suppress(InputError):
-        last = jsonl.read_json(report, "rollouts_report") if report.is_file() and plan.basis == GUESS else {}
-        answers = last["turns_mean"] * last["wanted"] if last.get("model") == model else 0
+        last = jsonl.read_json(report, "rollouts_report") if unknown and report.is_file() else {}
+        answers = last["turns_mean"] * last["wanted"] if last.get("model") == setting.params["model"] else 0
         if answers:
-            usage = last["usage"]
-            tokens = (usage[f"{kind}_tokens"] / answers for kind in ("input", "cached", "output"))
-            return plan._replace(typical=Typical(last["turns_mean"], *tokens), basis="as in the last run")
+            input_, cached, output = (
+                last["usage"][f"{kind}_tokens"] / answers for kind in ("input", "cached", "output")
+            )
+            output = min(output, output_limit(setting.teacher.sampling))
+            return plan._replace(
+                typical=Typical(last["turns_mean"], input_, cached, output), basis="as in the last run"
+            )
     return plan
 
 
-def changed(chosen: list[tuple[Prompt, int]], setting: Setting, folder: Path) -> list[str]:
-    """What a question to the teacher has in it that differs from the last run's rollouts of the same model in `folder`,
-    in words. Empty where nothing does or it is not known; at most 200 of them are looked at."""
+def changed(chosen: list[tuple[Prompt, int]], setting: Setting, root: Path) -> Changed:
+    """What differs from the last run's rollouts of the same model, in the project at `root`; at most 200 of them are
+    looked at."""
+    folder = root / "rollouts"
     prompts = {prompt["id"]: prompt for prompt, _ in chosen}
     looked_at = list(islice(_rollouts(folder), MOST_READ))
     if any(rollout.get("model") != setting.params["model"] for rollout in looked_at):
-        return []
-    for rollout in looked_at:
-        if prompt := prompts.get(rollout["prompt_id"]):
-            return _differences(prompt, rollout, setting)
-    return ["the prompts"] if 0 < len(looked_at) < MOST_READ else []
+        return NOTHING
+    known = [(prompts[rollout["prompt_id"]], rollout) for rollout in looked_at if rollout["prompt_id"] in prompts]
+    if not known:
+        return Changed(["the prompts"], []) if 0 < len(looked_at) < MOST_READ else NOTHING
+    if asked := _differences(*known[0], setting):
+        return Changed(asked, [])
+    if all(rollout["versions"].get("tools") == setting.version(prompt) for prompt, rollout in known):
+        return NOTHING
+    return Changed([], _changed_files(root) or ["what the tools read, run in or are limited by"])
 
 
 def _differences(prompt: Prompt, rollout: Rollout, setting: Setting) -> list[str]:
@@ -49,6 +75,13 @@ def _differences(prompt: Prompt, rollout: Rollout, setting: Setting) -> list[str
     asked, before = setting.asked, rollout["teacher"]
     parts = [part for part in asked if part != "agent" and asked[part] != before.get(part)]
     return tools + list(dict.fromkeys(NAMES.get(part, "the model's server or weights") for part in parts))
+
+
+def _changed_files(root: Path) -> list[str]:
+    """The files of the tools that differ from those of the last run, as far as dvc.lock knows them."""
+    lock = root / "dvc.lock"
+    files = dvc_files.changed(lock.read_text(encoding="utf-8"), root) if lock.is_file() else []
+    return [file for file in files if not file.startswith(NOT_OF_TOOLS)]
 
 
 def _rollouts(folder: Path) -> Iterator[dict[str, Any]]:

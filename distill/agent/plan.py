@@ -8,27 +8,30 @@ from distill.agent.finished import Finished
 from distill.agent.rollout import run
 from distill.agent.setting import Setting
 from distill.agent.turns import Turns
+from distill.records.counted import counted
 from distill.records.types import Message, Prompt, ToolCall
 from distill.teacher.answer import Answer
 from distill.teacher.endpoint_model import BYTES_PER_TOKEN
 from distill.teacher.prices import Prices
+from distill.teacher.tariff import output_limit
 
 MOST_MEASURED = 200
 """Finished rollouts whose tokens count as typical."""
 GUESSED_TURNS, GUESSED_OUTPUT = 3, 600
-"""Answers per rollout with tools, and tokens per answer, of a teacher without stored rollouts."""
+"""Answers per rollout with tools, and tokens per answer, of a teacher without stored rollouts (where it may write so many)."""
 GUESS = "a guess, as no rollout is stored yet"
 
 
 class Missing(NamedTuple):
-    """A rollout that is not finished: how many of its answers are stored, the length of its first request in bytes, and
-    whether it is offered tools."""
+    """A rollout that is not finished: how many of its answers are stored, the length of its first request in bytes, whether
+    it is offered tools, and whether it has to call them before an answer is missing."""
 
     prompt: Prompt
     sample: int
     bought: int
     request_bytes: int
     with_tools: bool
+    to_call: bool = False
 
 
 class Plan(NamedTuple):
@@ -47,8 +50,16 @@ class Plan(NamedTuple):
 
     @property
     def answers(self) -> int:
-        """Answers that are likely to be bought."""
-        return sum(max(1, round(self.typical.turns) - rollout.bought) for rollout in self.missing)
+        """Answers that are likely to be bought, if all tools that have to be called return something new."""
+        return self._answers(self.missing)
+
+    @property
+    def surely(self) -> int:
+        """Those of them that are missing whatever the tools return."""
+        return self._answers([rollout for rollout in self.missing if not rollout.to_call])
+
+    def _answers(self, missing: list[Missing]) -> int:
+        return sum(max(1, round(self.typical.turns) - rollout.bought) for rollout in missing)
 
 
 class Typical(NamedTuple):
@@ -68,6 +79,7 @@ class _Replay(Turns):
     """The stored turns of a rollout; asking or calling beyond them raises _NotStored, which ends the agent loop."""
 
     request_bytes = 0
+    to_call = False
 
     async def ask(self, messages: list[Message]) -> Answer:
         if not self.keys:
@@ -78,6 +90,7 @@ class _Replay(Turns):
 
     async def call(self, calls: list[ToolCall]) -> list[str]:
         if not self.tool_results[-1]:
+            self.to_call = True
             raise _NotStored
         return await super().call(calls)
 
@@ -96,7 +109,8 @@ async def plan(wanted: list[tuple[Prompt, int]], setting: Setting) -> Plan:
                     replay = _Replay(setting, prompt, sample, session)
                     await run(prompt["messages"], replay.ask, replay.call, setting.params["agent"]["max_turns"])
             except _NotStored:
-                missing.append(Missing(prompt, sample, len(replay.keys), replay.request_bytes, bool(replay.offered)))
+                size, with_tools = replay.request_bytes, bool(replay.offered)
+                missing.append(Missing(prompt, sample, len(replay.keys), size, with_tools, replay.to_call))
                 continue
             answers = replay.all_keys
             index.add(key, answers)
@@ -141,11 +155,12 @@ def _typical(finished: list[list[str]], missing: list[Missing], setting: Setting
     }
     turns = len(usages) / len(measured)
     typical = Typical(turns, mean["input_tokens"], mean["cached_tokens"], mean["output_tokens"])
-    return typical, f"as in {len(measured)} stored rollouts"
+    return typical, f"as in {counted(len(measured), 'stored rollout')}"
 
 
 def _guessed(missing: list[Missing], setting: Setting) -> Typical:
     with_tools = any(rollout.with_tools for rollout in missing)
     turns = min(GUESSED_TURNS if with_tools else 1, setting.params["agent"]["max_turns"])
+    output = min(GUESSED_OUTPUT, output_limit(setting.teacher.sampling))
     first = sum(rollout.request_bytes for rollout in missing) / max(1, len(missing)) / BYTES_PER_TOKEN
-    return Typical(turns, first + (turns - 1) / 2 * GUESSED_OUTPUT, 0.0, GUESSED_OUTPUT)
+    return Typical(turns, first + (turns - 1) / 2 * output, 0.0, output)

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from distill.agent.speed import Speed
 from distill.records import terminal
+from distill.records.counted import counted
 from distill.records.types import Rollout
 from distill.teacher.teacher import Teacher
 
@@ -21,8 +22,10 @@ class Progress:
     """Prints `done/total` with speed and remaining time.
 
     `teacher`: who is asked, to show its answers in this run and what they cost; without it only the answers of ended
-    conversations are known. `stored`: answers that the unfinished ones of the total have from earlier. Speed and remaining
-    time are those of the latest answers, since the first ones take longest on a machine that has yet to read the prompts.
+    conversations are known. `stored`: answers that the unfinished ones of the total have from earlier. `calling`: says how
+    many conversations wait for their tools. Speed and remaining time are those of the latest answers, since the first ones
+    take longest on a machine that has yet to read the prompts; where most answers come from the store, or most
+    conversations wait for tools, the remaining time is that of the latest conversations that ended.
 
     On a terminal one line is kept up to date; elsewhere a line is printed at most every ten seconds, or every minute
     while nothing ends.
@@ -34,17 +37,18 @@ class Progress:
         total: int,
         teacher: Teacher | None = None,
         stored: int = 0,
+        calling: Callable[[], int] = lambda: 0,
         clock: Callable[[], float] = time.monotonic,
     ):
         self.name, self.total = name, total
         self.done = self.failed = self.tokens = 0
         self._made = self._turns = 0
-        self._teacher, self._stored, self._clock = teacher, stored, clock
+        self._teacher, self._stored, self._calling, self._clock = teacher, stored, calling, clock
         self._live = terminal.is_live()
         self._line_open = False
         self._printed_done = -1
         self.started = self._printed = clock()
-        self._speed = Speed(self.started)
+        self._speed, self._ended = Speed(self.started), Speed(self.started)
 
     def add(self, record: Rollout, was_stored: bool = False) -> None:
         """Counts one more record of a conversation that has ended; `was_stored`: before this run."""
@@ -60,6 +64,7 @@ class Progress:
         """Prints the line if it is time to."""
         now = self._clock()
         self._speed.note(now, self._asked(), self._written())
+        self._ended.note(now, self._made, 0)
         pause = LIVE_S if self._live else QUIET_S if self.done == self._printed_done else EVERY_S
         if self.done == self.total or now - self._printed >= pause:
             self._printed, self._printed_done = now, self.done
@@ -94,7 +99,9 @@ class Progress:
         parts = [f"{self.done}/{self.total} done", f"{self.failed} failed", f"{tokens:.0f} tokens/s"]
         if self._teacher:
             parts += [_count(self._teacher.bought), *_money(self._teacher)]
-        return [*parts, _time(now - self.started), self._left(answers)]
+        if calling := self._calling():
+            parts.append(f"{calling} calling tools")
+        return [*parts, _time(now - self.started), self._left(now, answers)]
 
     def _asked(self) -> int:
         """The answers so far in this run."""
@@ -104,8 +111,12 @@ class Progress:
         """The tokens so far in this run; the records also count those of earlier runs."""
         return self._teacher.bought_tokens if self._teacher else self.tokens
 
-    def _left(self, answers_per_second: float) -> str:
+    def _left(self, now: float, answers_per_second: float) -> str:
         missing = self.total - self.done
+        replays = self._asked() < self._turns
+        if missing and self._made and (replays or 2 * self._calling() > missing):
+            ended_per_second, _ = self._ended.per_second(now, self._made, 0)
+            return f"{_time(missing / ended_per_second)} left"
         if missing and not (self._made and answers_per_second):
             return "time left unknown"
         under_way = self._stored + self._asked() - self._turns
@@ -114,7 +125,7 @@ class Progress:
 
 
 def _count(answers: int) -> str:
-    return f"{answers} answer{'' if answers == 1 else 's'}" if answers else "no answer yet"
+    return counted(answers, "answer") if answers else "no answer yet"
 
 
 @asynccontextmanager

@@ -24,13 +24,14 @@ from distill.tools.toolbox import Toolbox
 @dataclass
 class Setting:
     """Who is asked, with which tools and params. `tools_version`: see tools_version.py; `lists`: what MCP servers offered
-    before, for this version."""
+    before, for this version. `calling`: how many rollouts wait for their tools at the moment."""
 
     teacher: Teacher
     toolbox: Toolbox
     params: Params
     tools_version: str
     lists: ToolLists
+    calling: int = field(default=0, init=False)
     _results: dict[str, ToolResults] = field(default_factory=dict, init=False)
 
     def version(self, prompt: Prompt) -> str:

@@ -22,7 +22,7 @@ class Turns:
     """
 
     def __init__(self, setting: Setting, prompt: Prompt, sample: int, session: Session):
-        self._teacher, self._session = setting.teacher, session
+        self._setting, self._teacher, self._session = setting, setting.teacher, session
         self._results, self._row = setting.results(prompt), setting.row_id(prompt)
         self.offered = session.schemas
         self._seed, self._sample = seed(prompt["id"], sample), sample
@@ -71,6 +71,10 @@ class Turns:
         if self.tool_results[-1]:
             self._replayed += calls
         else:
-            self.tool_results[-1] = await self._session.call_all(calls, self._replayed)
+            self._setting.calling += 1
+            try:
+                self.tool_results[-1] = await self._session.call_all(calls, self._replayed)
+            finally:
+                self._setting.calling -= 1
             self._results.put(self.keys[-1], self._row, self.tool_results[-1])
         return [result.content for result in self.tool_results[-1]]

@@ -13,6 +13,7 @@ from distill.agent import dvc_files
 from distill.agent.record import outcomes
 from distill.agent.tool_results import ToolResults
 from distill.records.committed import of_head
+from distill.records.counted import counted
 from distill.records.one_line import one_line
 from distill.records.types import Rollout
 from distill.teacher.store import Store
@@ -41,7 +42,8 @@ def warm(store: Store, root: Path | str = ".") -> str | None:
             continue
         marker.parent.mkdir(parents=True, exist_ok=True)
         marker.touch()
-        reports.append(f"{count} answers found behind {where}")
+        if count:
+            reports.append(f"{counted(count, 'answer')} found behind {where}")
     return "; ".join(reports) or None
 
 

@@ -14,6 +14,7 @@ import orjson
 from distill import answers
 from distill.agent.progress import Progress, ticking
 from distill.answers.ruling import Ruling, no_answer, ruling
+from distill.records.counted import counted
 from distill.records.faults import InputError
 from distill.records.ids import content_id
 from distill.records.types import Message, Metadata, Params, Request, Row
@@ -102,7 +103,7 @@ def rulings(questions: Iterable[Question | None], params: Params, stage: str) ->
         return {}
     if params["judge"]["model"] is None:
         raise InputError(
-            f"{len(asked)} answers of answer_type judge wait for a judge: set judge.model in params.yaml, for example "
+            f"answers of answer_type judge wait for a judge ({len(asked)}): set judge.model in params.yaml, for example "
             "to gpt-5-mini"
         )
     return asyncio.run(_rulings(asked, _asked_judge(params), stage))
@@ -143,13 +144,16 @@ async def _rulings(asked: list[Question], who: Asked, stage: str) -> Rulings:
             await side_by_side(asked, judge, one)
     except Fatal as error:
         raise InputError(
-            f"the judge {who.model} cannot go on ({error.kind}): {error.message}\n"
+            error.of(f"the judge {who.model}") + "\n"
             f"{len(found)} of {len(asked)} answers are judged, and every ruling that was paid for is kept; "
             f"{_advice(error.kind)}"
         ) from error
     finally:
         await judge.close()
-        print(f"{stage}: {len(asked)} answers for the judge {who.model}, {judge.bought} rulings bought", flush=True)
+        print(
+            f"{stage}: {counted(len(asked), 'answer')} for the judge {who.model}, {counted(judge.bought, 'ruling')} bought",
+            flush=True,
+        )
     refused = {question for question, error in failed.items() if _is_final(error, answers_others=bool(found))}
     again = [error for question, error in failed.items() if question not in refused]
     if again:

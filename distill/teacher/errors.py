@@ -117,6 +117,11 @@ class Transient(ApiError):
 class Fatal(ApiError):
     """Fate stop: the run ends; the answers that it has are stored."""
 
+    def of(self, who: str) -> str:
+        """The words for a person; `who` was asked, and is named unless the run was stopped from outside."""
+        stopped = self.kind in ("interrupted", "orphaned")
+        return self.message if stopped else f"{who} cannot go on ({self.kind}): {self.message}"
+
 
 def repairs(optional: frozenset[str]) -> dict[str, str]:
     """What requests leave out, by the kind of the refusal, for a caller that can do without the `optional` settings."""

@@ -113,13 +113,20 @@ def price_of(asked: Asked) -> prices.Prices | None:
     return prices.find(asked.model, asked.base_url, asked.runtime["prices"])
 
 
+def price_unknown(asked: Asked) -> str:
+    """Whose price is unknown, and how it is given."""
+    whose = f"the price of {asked.model} is not known here"
+    if asked.base_url:
+        whose = f"{asked.model} would be asked at {asked.base_url} ({asked.group}.base_url), whose price for it is not known here"
+    return f"{whose} (runtime.prices: {{{asked.model}: {{input: 0, output: 0}}}} if it is free)"
+
+
 def tariff(asked: Asked) -> Tariff:
     """What answers cost. Raises Fatal when that is unknown, unless the user has allowed it."""
     found = Tariff(identity(asked)["provider"], lambda: price_of(asked))
     if found.prices is None and asked.runtime["unknown_price"] == "refuse":
         raise Fatal(
             "unknown_price",
-            f"the price of {asked.model} is not known here, so no budget can be kept: give its "
-            "price in runtime.prices (0 if it is free), or set runtime.unknown_price to allow (docs/teacher.md)",
+            f"{price_unknown(asked)}, so no budget can be kept (docs/teacher.md)",
         )
     return found
