@@ -21,7 +21,7 @@ from teacher_server import Asked, calls, says, serving
 from distill.records import jsonl, schema
 from distill.records.faults import InputError
 from distill.tools import toolbox
-from distill.tools.sandbox import owner, port_tunnel
+from distill.tools.sandbox import functions, owner, port_tunnel
 from distill.tools.session import ToolResult
 from distill.tools.source import SessionLost
 from distill.tools.toolbox import Toolbox
@@ -201,6 +201,22 @@ def test_the_time_limit_ends_the_process_inside(client: Any, project: Path) -> N
             raise AssertionError(f"it still runs: {found}")
 
     in_box(work)
+
+
+def test_a_slow_start_is_not_told_to_the_model(client: Any, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit of a tool is for its function: a busy machine is slow to start Python, whatever the model wrote."""
+    inside = "import os, time\nif not os.path.exists('tools.py'):\n    time.sleep(2)\n"
+    quick = "@tool(sandbox=True, timeout=1)\ndef run("
+    (project / "tools.py").write_text(inside + TOOLS.replace("@tool(sandbox=True)\ndef run(", quick))
+    assert ran("r = 1") == ["1"]
+
+    async def lost(box: Toolbox) -> None:
+        monkeypatch.setattr(functions, "LOADING_S", 1)
+        async with box.open(ROW) as session:
+            await one(session, "run", code="r = 1")
+
+    with pytest.raises(SessionLost, match=r"tools.py was not loaded within 1 s"):
+        in_box(lost)
 
 
 def test_what_a_container_may_not(client: Any, project: Path) -> None:

@@ -171,13 +171,39 @@ def test_chat_takes_the_usual_sandbox(tmp_path: Path) -> None:
     assert usual_sandbox(path) == usual_sandbox(tmp_path / "none") == {}
 
 
-def test_a_function_that_is_late_is_not_said_to_lack_memory() -> None:
-    job = {"source": "import time\ntime.sleep(30)", "file": "tools.py", "name": None, "timeout_s": 0.3}
+SLOW_TO_LOAD = """
+import time
+time.sleep(%s)
+from distill.tools import tool
+
+@tool
+def wait(seconds: float):
+    time.sleep(seconds)
+"""
+
+
+@pytest.mark.parametrize(
+    ("loads_s", "waits_s", "said"),
+    [
+        ("1", 0.0, {"result": None}),
+        ("0", 30.0, {"error": "the tool did not answer within 0.5 s"}),
+        ("30", 0.0, {"lost": "tools.py was not loaded within 3 s"}),
+    ],
+)
+def test_the_time_limit_of_a_function_begins_with_it(loads_s: str, waits_s: float, said: object) -> None:
+    job = {
+        "source": SLOW_TO_LOAD % loads_s,
+        "file": "tools.py",
+        "name": "wait",
+        "arguments": {"seconds": waits_s},
+        "context": {},
+        "loading_s": 3,
+        "timeout_s": 0.5,
+    }
     with subprocess.Popen(
         [sys.executable, runner.__file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdin and process.stdout
         process.stdin.write(json.dumps(job) + "\n")
         process.stdin.flush()  # and it stays open: somebody waits
-        said = process.stdout.readline()
-    assert json.loads(said)["error"] == "its process was not done within 0.3 s"
+        assert json.loads(process.stdout.readline()) == said
