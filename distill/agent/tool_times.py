@@ -9,7 +9,6 @@ from distill.records.spoken import spoken
 from distill.records.tool_error import TOO_LATE, TOOL_ERROR
 from distill.records.types import Rollout
 
-
 MANY_LATE = 0.2
 """The part of a tool's calls from which those that hit their time limit are worth a warning."""
 
@@ -38,7 +37,8 @@ class ToolTimes:
 
     def report(self) -> dict[str, dict[str, Any]]:
         """By name, in alphabetical order: {calls, errors, late, p50_ms, p95_ms}. A call is an error if the model read one,
-        and late if it was given up at its time limit; times are of the calls that ran, as they were recorded; null if none did."""
+        and late if it was given up at its time limit; times are of the calls that ran, as they were recorded; null if none
+        did."""
         return {
             name: {
                 "calls": calls,

@@ -21,11 +21,20 @@ from distill.tools.python_tool import Tool
 from distill.tools.sandbox import runner
 from distill.tools.sandbox.container import Sandbox
 from distill.tools.sandbox.exec import Exec
+from distill.tools.sandbox.name import dockerfile
 from distill.tools.sandbox.sandboxes import Sandboxes
 from distill.tools.source import Caller, Offer, SessionLost, Source, ToolError
 from distill.tools.threads import in_thread
 
-RUN = ["python3", "-c", "import json, sys; exec(json.loads(sys.stdin.buffer.readline()))"]
+START = """\
+import encodings, os, sys
+if not os.path.exists(encodings.__spec__.cached or ""):
+    sys.pycache_prefix = "/tmp/.pycache"
+import json
+exec(json.loads(sys.stdin.buffer.readline()))
+"""
+"""An image whose Python was never compiled cannot keep what it compiles, since only /tmp is writable: it is kept there."""
+RUN = ["python3", "-c", START]
 RUNNER = json.dumps(inspect.getsource(runner)).encode() + b"\n"
 LOADING_S = 60.0
 """How long the file may take to load, which depends on how busy the machine is: a limit of a tool is for its function."""
@@ -69,7 +78,10 @@ class SandboxTools(Source):
                 async with self._sandboxes.open(prompt) as sandbox:
                     await self.run(sandbox, prompt, None, {})
             except (SessionLost, ToolError) as error:
-                faults.add(f"{prompt['source']}: /docker: tools of {self.origin} cannot run in there: {error}")
+                where = dockerfile(prompt["docker"]) or f"an image that you make of {prompt['docker']}"
+                missing = f"; install it in {where}, or import it in the function that uses it"
+                advice = missing if "ModuleNotFoundError" in str(error) else ""
+                faults.add(f"{prompt['source']}: /docker: tools of {self.origin} cannot run in there: {error}{advice}")
         faults.check()
 
     async def run(self, sandbox: Sandbox, prompt: Prompt, name: str | None, arguments: dict[str, Any]) -> Any:

@@ -1,9 +1,10 @@
 """The program that runs a function of tools.py inside a sandbox. It needs nothing but the standard library.
 
-It reads one line of JSON: the file's text, which function, its arguments. It writes one line: `{"result": …}` or
-`{"error": …}` for the model, or `{"lost": …}`: the file was not loaded in time. What the function prints goes to standard error, so that it is not mistaken for the answer. The function
-runs in a process group of its own, which is killed when its time is over (counted from where it begins) or nobody waits for it any more (the end of
-standard input); what it started and left running lives as long as the sandbox.
+It reads one line of JSON: the file's text, which function, its arguments. It writes one line: `{"result": …}`,
+`{"error": …}` for the model, or `{"lost": …}` where the file was not loaded in time. What the function prints goes to
+standard error, so that it is not mistaken for the answer. The function runs in a process group of its own, which is killed
+when its time is over (counted from where it begins) or nobody waits for it any more (the end of standard input); what it
+started and left running lives as long as the sandbox.
 """
 
 import contextlib
