@@ -215,8 +215,8 @@ def test_the_time_limit_ends_the_process_inside(client: Any, project: Path) -> N
 
 def test_a_slow_start_is_not_told_to_the_model(client: Any, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The limit of a tool is for its function: a busy machine is slow to start Python, whatever the model wrote."""
-    inside = "import os, time\nif not os.path.exists('tools.py'):\n    time.sleep(2)\n"
-    quick = "@tool(sandbox=True, timeout=1)\ndef run("
+    inside = "import os, time\nif not os.path.exists('tools.py'):\n    time.sleep(3)\n"
+    quick = "@tool(sandbox=True, timeout=2)\ndef run("
     (project / "tools.py").write_text(inside + TOOLS.replace("@tool(sandbox=True)\ndef run(", quick))
     assert ran("r = 1") == ["1"]
 
