@@ -30,6 +30,7 @@ default_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]
 runtime = "runc"
 cgroup_manager = "cgroupfs"
 events_logger = "file"
+exit_command_delay = 2
 tmp_dir = "{folder}/tmp"
 """
 STORAGE = """\

@@ -4,10 +4,13 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,7 @@ from teacher_server import Asked, calls, says, serving
 from distill.records import jsonl, schema
 from distill.records.faults import InputError
 from distill.tools import toolbox
-from distill.tools.sandbox import owner, port_tunnel
+from distill.tools.sandbox import functions, owner, port_tunnel
 from distill.tools.session import ToolResult
 from distill.tools.source import SessionLost
 from distill.tools.toolbox import Toolbox
@@ -178,6 +181,13 @@ def test_a_tool_in_a_sandbox(client: Any, project: Path) -> None:
     in_box(work)
 
 
+def test_what_python_compiles_is_kept_for_the_next_call(client: Any, project: Path) -> None:
+    """The image has nothing compiled, and is read-only."""
+    look = "import decimal, os, time; r = os.path.getmtime(decimal.__spec__.cached)"
+    first, second = ran(look, look)
+    assert float(first) == float(second)
+
+
 def test_a_tool_in_a_sandbox_knows_its_row(client: Any, project: Path) -> None:
     async def work(box: Toolbox) -> None:
         async with box.open(ROW | {"metadata": {"name": "a"}}) as session:
@@ -201,6 +211,22 @@ def test_the_time_limit_ends_the_process_inside(client: Any, project: Path) -> N
             raise AssertionError(f"it still runs: {found}")
 
     in_box(work)
+
+
+def test_a_slow_start_is_not_told_to_the_model(client: Any, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit of a tool is for its function: a busy machine is slow to start Python, whatever the model wrote."""
+    inside = "import os, time\nif not os.path.exists('tools.py'):\n    time.sleep(3)\n"
+    quick = "@tool(sandbox=True, timeout=2)\ndef run("
+    (project / "tools.py").write_text(inside + TOOLS.replace("@tool(sandbox=True)\ndef run(", quick))
+    assert ran("r = 1") == ["1"]
+
+    async def lost(box: Toolbox) -> None:
+        monkeypatch.setattr(functions, "LOADING_S", 1)
+        async with box.open(ROW) as session:
+            await one(session, "run", code="r = 1")
+
+    with pytest.raises(SessionLost, match=r"tools.py was not loaded within 1 s"):
+        in_box(lost)
 
 
 def test_what_a_container_may_not(client: Any, project: Path) -> None:
@@ -281,7 +307,9 @@ def test_what_cannot_work_is_said_before_anything_is_asked(
             ran("", row={**ROW, "docker": docker})
         assert said in str(caught.value)
     (project / "tools.py").write_text("import jsonschema_rs\n" + TOOLS)
-    with pytest.raises(InputError, match=r"cannot run in there: ModuleNotFoundError: No module named 'jsonschema_rs'"):
+    with pytest.raises(
+        InputError, match=r"cannot run in there: ModuleNotFoundError: No module named 'jsonschema_rs'; inst"
+    ):
         ran("")
     (project / "tools.py").write_text("")
     monkeypatch.setattr(port_tunnel, "WAIT_S", 1)
@@ -299,6 +327,44 @@ def test_where_no_engine_answers_rows_with_docker_are_refused(project: Path, mon
 
 
 # The stages
+
+
+class Proxy:
+    """A socket at `path` behind which the engine at `host` answers until `close`."""
+
+    def __init__(self, host: str, path: str):
+        self.path, self._host, self._open = path, host.removeprefix("unix://"), list[socket.socket]()
+        self._listening = socket.socket(socket.AF_UNIX)
+        self._listening.bind(path)
+        self._listening.listen(64)
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def __enter__(self) -> "Proxy":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        Path(self.path).unlink(missing_ok=True)
+        for one in [self._listening, *self._open]:
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                near, far = self._listening.accept()[0], socket.socket(socket.AF_UNIX)
+                far.connect(self._host)
+                self._open += [near, far]
+                for ends in ((near, far), (far, near)):
+                    threading.Thread(target=self._copy, args=ends, daemon=True).start()
+
+    def _copy(self, source: socket.socket, to: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                to.sendall(data)
+            to.shutdown(socket.SHUT_WR)
 
 
 def solves(asked: Asked) -> Any:
@@ -378,6 +444,26 @@ def test_a_container_that_dies_costs_its_rollout(client: Any, project: Path) -> 
     assert fine["status"] == "completed" and fine["messages"][-1]["content"] == "Answer: 2"
     assert (lost["status"], lost["stop_reason"]) == ("failed", "tool_failure")
     assert "the container of 'local/py' ended with exit code 0" in lost["error"]["message"]
+
+
+def test_an_engine_that_dies_stops_the_run(client: Any, project: Path, host: str, tmp_path: Path) -> None:
+    """The engine dies behind a proxy that hangs up: the one of the tests is needed by others."""
+    make(project, [1, 2])
+    proxy = Proxy(host, str(tmp_path / "engine.sock"))
+
+    def teacher(asked: Asked) -> Any:
+        if asked.body["messages"][-1]["role"] == "user":
+            proxy.close()
+        return solves(asked)
+
+    with serving(teacher) as server, proxy:
+        sums.set_params(project, teacher__base_url=server.base_url)
+        assert stage(project, "prompts").returncode == 0
+        done = stage(project, "teacher_rollouts", DOCKER_HOST=f"unix://{proxy.path}")
+        assert done.returncode == 1 and "the container engine does not answer any more" in done.stderr
+        assert not (project / "rollouts").exists() and len(server.posts) == 2
+        assert stage(project, "teacher_rollouts").returncode == 0 and len(server.posts) == 4, "and it went on"
+    assert [rollout["status"] for rollout in rollouts(project)] == ["completed", "completed"]
 
 
 def test_rows_that_can_have_no_sandbox_are_refused_before_anything_is_asked(project: Path) -> None:

@@ -7,10 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import sums
 from validated import in_git, validate
 
+from distill.agent.tools_version import tools_version
 from distill.records import jsonl
 from distill.records.faults import InputError
+from distill.records.params import parse
 from distill.tools.sandbox import dockerfile, engine, name, owner, runner
 
 
@@ -171,13 +174,87 @@ def test_chat_takes_the_usual_sandbox(tmp_path: Path) -> None:
     assert usual_sandbox(path) == usual_sandbox(tmp_path / "none") == {}
 
 
-def test_a_function_that_is_late_is_not_said_to_lack_memory() -> None:
-    job = {"source": "import time\ntime.sleep(30)", "file": "tools.py", "name": None, "timeout_s": 0.3}
+def test_a_file_that_only_an_image_has_is_no_part_of_every_rows_tools(tmp_path: Path) -> None:
+    project = sums.bare(tmp_path)
+    pipeline = (project / "dvc.yaml").read_text()
+    deps = "    - tools.py\n    - Dockerfile.x\n    - box/checks.py\n    - box/rates.csv\n    - notes\n"
+    (project / "dvc.yaml").write_text(pipeline.replace("    - tools.py\n", deps))
+    (project / "Dockerfile.x").write_text("FROM scratch\nCOPY box notes /srv/\n")
+    for folder in ("box", "notes"):
+        (project / folder).mkdir()
+    (project / "tools.py").write_text(sums.TOOLS + 'RATES = open(f"{__file__}/../rates.csv")\n')
+    settings = parse((project / "params.yaml").read_text())
+
+    def changes(name: str) -> bool:
+        before = tools_version(settings, project)
+        with open(project / name, "a") as file:
+            file.write("x = 1\n")
+        return tools_version(settings, project) != before
+
+    for file in ("box/checks.py", "box/rates.csv", "notes/a.txt"):
+        (project / file).touch()
+    assert [changes(file) for file in ("Dockerfile.x", "box/checks.py", "notes/a.txt")] == [False, False, False]
+    assert [changes(file) for file in ("tools.py", "box/rates.csv")] == [True, True], "tools.py reads the rates, too"
+    with open(project / "tools.py", "a") as file:
+        file.write("from notes import a\n")
+    assert changes("notes/a.txt")
+    (project / "Dockerfile.x").unlink()
+    assert changes("box/checks.py"), "no image has it any more"
+
+
+SLOW_TO_LOAD = """
+import time
+time.sleep(%s)
+from distill.tools import tool
+
+@tool
+def wait(seconds: float):
+    time.sleep(seconds)
+"""
+
+
+@pytest.mark.parametrize(
+    ("loads_s", "waits_s", "said"),
+    [
+        ("2", 0.0, {"result": None}),
+        ("0", 30.0, {"error": "the tool did not answer within 1 s"}),
+        ("30", 0.0, {"lost": "tools.py was not loaded within 6 s"}),
+    ],
+)
+def test_the_time_limit_of_a_function_begins_with_it(loads_s: str, waits_s: float, said: object) -> None:
+    assert answered(SLOW_TO_LOAD % loads_s, "wait", {"seconds": waits_s}) == said
+
+
+TYPED = """
+import sys
+from distill.tools import tool
+
+@tool
+def add(a: int, b: float, c: list[int] | None = None):
+    return [repr(a), repr(b), "pydantic" in sys.modules]
+"""
+
+
+def test_pydantic_is_imported_only_for_what_it_converts() -> None:
+    assert answered(TYPED, "add", {"a": 1, "b": 2.5}) == {"result": ["1", "2.5", False]}
+    assert answered(TYPED, "add", {"a": 1, "b": 2}) == {"result": ["1", "2.0", True]}
+
+
+def answered(source: str, name: str, arguments: dict[str, object]) -> object:
+    """What the runner says, here and not in a container."""
+    job = {
+        "source": source,
+        "file": "tools.py",
+        "name": name,
+        "arguments": arguments,
+        "context": {},
+        "loading_s": 6,
+        "timeout_s": 1,
+    }
     with subprocess.Popen(
         [sys.executable, runner.__file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdin and process.stdout
         process.stdin.write(json.dumps(job) + "\n")
         process.stdin.flush()  # and it stays open: somebody waits
-        said = process.stdout.readline()
-    assert json.loads(said)["error"] == "its process was not done within 0.3 s"
+        return json.loads(process.stdout.readline())

@@ -205,7 +205,7 @@ def test_schemas_are_recorded_with_their_origins_and_reach_the_rows(asks: Asks, 
     assert rollout["origins"] == {"add": "tools.py", "plus": "notes", "read": "notes"}
     assert Running(project, "convert").wait().returncode == 0
     assert all(row["tools"] == sent for row in jsonl.read(project / "data/converted.jsonl", "row"))
-    assert report(project)["tools"]["read"] == {"calls": 0, "errors": 0, "p50_ms": None, "p95_ms": None}
+    assert report(project)["tools"]["read"] == {"calls": 0, "errors": 0, "late": 0, "p50_ms": None, "p95_ms": None}
 
 
 def test_times_are_those_of_the_first_run(asks: Asks, project: Path) -> None:
@@ -218,6 +218,18 @@ def test_times_are_those_of_the_first_run(asks: Asks, project: Path) -> None:
     times = sorted(rollout["calls"][0]["tool_ms"][0] for rollout in rollouts(project))
     add = report(project)["tools"]["add"]
     assert (add["calls"], add["p50_ms"], add["p95_ms"]) == (10, times[4], times[9])
+
+
+def test_many_calls_that_hit_their_time_limit_are_worth_a_warning(asks: Asks, project: Path) -> None:
+    slow = sums.TOOLS.replace("@tool", "@tool(timeout=0.5)").replace(
+        "return", "__import__('time').sleep(a % 3)\n    return"
+    )
+    (project / "tools.py").write_text(slow)
+    with serving(adds) as server:
+        assert "warning: 6 of 10 calls of add hit their time limit" in asks(server).stdout
+        add = report(project)["tools"]["add"]
+        assert (add["calls"], add["errors"], add["late"]) == (10, 6, 6)
+        assert "warning" not in asks(server, teacher__entries="0,3,6,9").stdout
 
 
 CONTEXT = '''

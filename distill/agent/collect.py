@@ -15,13 +15,14 @@ from distill.teacher.side_by_side import side_by_side
 async def collect(wanted: list[tuple[Prompt, int]], setting: Setting, on_done: Callable[[Rollout], None]) -> None:
     """Passes the record of every (prompt, sample) to `on_done`, in the order in which they end.
 
-    Raises Fatal as `side_by_side` does; tools that still run then are abandoned.
+    Raises Fatal as `side_by_side` does, and InputError when the container engine is gone; tools that still run then are
+    abandoned.
     """
     finished = Finished(setting)
 
     async def make(item: tuple[Prompt, int]) -> None:
         prompt, sample = item
-        conversation, turns = await retry_if_tools_lost(lambda: _rollout(prompt, sample, setting))
+        conversation, turns = await retry_if_tools_lost(lambda: _rollout(prompt, sample, setting), setting.toolbox)
         if conversation.error is None or is_final(conversation.error["kind"]):
             finished.add(setting.index_key(prompt, sample), turns.all_keys)
         on_done(record(prompt, sample, setting, conversation, turns))

@@ -8,6 +8,7 @@ from distill.records.types import Message, ToolCall
 from distill.teacher.answer import Answer
 from distill.teacher.errors import KINDS, ApiError, Fatal
 from distill.tools.source import SessionLost
+from distill.tools.toolbox import Toolbox
 
 Ask = Callable[[list[Message]], Awaitable[Answer]]
 Call = Callable[[list[ToolCall]], Awaitable[list[str]]]
@@ -62,12 +63,17 @@ async def run(messages: list[Message], ask: Ask, call: Call, max_turns: int) -> 
 
 
 async def retry_if_tools_lost(
-    attempt: Callable[[], Awaitable[tuple[Conversation, Extra]]],
+    attempt: Callable[[], Awaitable[tuple[Conversation, Extra]]], toolbox: Toolbox
 ) -> tuple[Conversation, Extra]:
-    """The conversation of `attempt` and what it returns with it; tried once more when its tools were lost."""
+    """The conversation of `attempt` and what it returns with it; tried once more when its tools were lost.
+
+    Raises InputError when they were lost with the container engine: everything else would be lost, too.
+    """
     conversation, extra = await attempt()
     if conversation.stop_reason == "tool_failure":
         conversation, extra = await attempt()
+    if conversation.stop_reason == "tool_failure":
+        await toolbox.check_engine()
     return conversation, extra
 
 

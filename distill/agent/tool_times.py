@@ -6,8 +6,11 @@ from math import ceil
 from typing import Any
 
 from distill.records.spoken import spoken
-from distill.records.tool_error import TOOL_ERROR
+from distill.records.tool_error import TOO_LATE, TOOL_ERROR
 from distill.records.types import Rollout
+
+MANY_LATE = 0.2
+"""The part of a tool's calls from which those that hit their time limit are worth a warning."""
 
 
 class ToolTimes:
@@ -21,27 +24,30 @@ class ToolTimes:
     def add(self, rollout: Rollout) -> None:
         """Counts one rollout: the tools that it was offered, and its calls."""
         for offered in rollout["tools"]:
-            self._tools.setdefault(offered["function"]["name"], [0, 0])
+            self._tools.setdefault(offered["function"]["name"], [0, 0, 0])
         for name, result, ms in tool_calls(rollout):
             failed = (result or "").startswith(TOOL_ERROR)
             self.calls, self.errors = self.calls + 1, self.errors + failed
             if name in self._tools:
                 self._tools[name][0] += 1
                 self._tools[name][1] += failed
+                self._tools[name][2] += (result or "").startswith(TOO_LATE)
                 if ms:
                     self._ms.setdefault(name, array("d")).append(ms)
 
     def report(self) -> dict[str, dict[str, Any]]:
-        """By name, in alphabetical order: {calls, errors, p50_ms, p95_ms}. A call is an error if the model read one; times
-        are of the calls that ran, as they were recorded; null if none did."""
+        """By name, in alphabetical order: {calls, errors, late, p50_ms, p95_ms}. A call is an error if the model read one,
+        and late if it was given up at its time limit; times are of the calls that ran, as they were recorded; null if none
+        did."""
         return {
             name: {
                 "calls": calls,
                 "errors": errors,
+                "late": late,
                 "p50_ms": self._percentile(name, 50),
                 "p95_ms": self._percentile(name, 95),
             }
-            for name, (calls, errors) in sorted(self._tools.items())
+            for name, (calls, errors, late) in sorted(self._tools.items())
         }
 
     def _percentile(self, name: str, percent: int) -> float | None:
@@ -66,16 +72,25 @@ def tool_calls(rollout: Rollout) -> Iterator[tuple[str, str | None, float | None
 
 
 def lines(report: dict[str, dict[str, Any]]) -> list[str]:
-    """The tools that were called, as lines for a person."""
+    """The tools that were called, as lines for a person, and a warning for each that was often too slow."""
     called = {name: tool for name, tool in report.items() if tool["calls"]}
     if not called:
         return []
     wide = max(4, *(len(name) for name in called))
     header = f"  {'tool':<{wide}}  {'calls':>7}  {'failed':>7}  {'p50 ms':>8}  {'p95 ms':>8}"
-    return [header] + [
-        f"  {name:<{wide}}  {tool['calls']:>7,}  {tool['errors']:>7,}  {_ms(tool['p50_ms']):>8}  {_ms(tool['p95_ms']):>8}"
-        for name, tool in called.items()
-    ]
+    return (
+        [header]
+        + [
+            f"  {name:<{wide}}  {tool['calls']:>7,}  {tool['errors']:>7,}  {_ms(tool['p50_ms']):>8}  {_ms(tool['p95_ms']):>8}"
+            for name, tool in called.items()
+        ]
+        + [
+            f"warning: {tool['late']:,} of {tool['calls']:,} calls of {name} hit their time limit, and the model was told so: "
+            "raise agent.tool_timeout_s, or its own @tool(timeout=…), and run again"
+            for name, tool in called.items()
+            if tool.get("late", 0) > MANY_LATE * tool["calls"]
+        ]
+    )
 
 
 def _ms(time: float | None) -> str:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from distill.records import credentials
-from distill.records.tool_error import TOOL_ERROR
+from distill.records.tool_error import TOO_LATE, TOOL_ERROR
 from distill.records.types import Prompt, ToolCall
 from distill.tools.arguments import parse
 from distill.tools.resource import explain
@@ -97,7 +97,7 @@ class Session:
         async with lock:
             started = time.perf_counter()
             try:
-                async with asyncio.timeout(limit) as timer:
+                async with asyncio.timeout(None if offer.keeps_time else limit) as timer:
                     result = await resource.use(caller(offer.source_name or name, arguments))
                 content = self._cut(result if isinstance(result, str) else _json(result))
             except SessionLost:
@@ -105,7 +105,7 @@ class Session:
             except ToolError as error:
                 content = self._cut(f"{TOOL_ERROR}{error}")
             except Exception as error:  # a tool is the user's code and may raise anything: the model reads what
-                late = f"{TOOL_ERROR}the tool did not answer within {limit:g} s"
+                late = f"{TOO_LATE}{limit:g} s"
                 content = late if timer.expired() else self._cut(f"{TOOL_ERROR}{explain(error)}")
             return ToolResult(content, round((time.perf_counter() - started) * 1000, 1), image)
 

@@ -27,6 +27,8 @@ class Offer:
     """The source's name for it, if that differs from the model's."""
     reads_row: bool = False
     """Whether its results depend on the row's metadata, which is not part of the conversation."""
+    keeps_time: bool = False
+    """Whether its source itself ends a call that takes too long."""
     one_at_a_time: bool = False
     """Whether a rollout's calls run one after the other; waiting does not count against a call's time limit."""
 

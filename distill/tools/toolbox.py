@@ -84,6 +84,10 @@ class Toolbox:
         await self._sandboxes.ready(prompts)
         await _all_of([source.ready(prompts) for source in self._sources])
 
+    async def check_engine(self) -> None:
+        """As Sandboxes.check_engine."""
+        await self._sandboxes.check_engine()
+
     async def close(self) -> None:
         """Closes what rollouts share."""
         for source in self._sources:

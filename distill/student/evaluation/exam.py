@@ -30,8 +30,8 @@ async def evaluate(
     """One conversation per prompt (schemas/evaluated.schema.json), in the order of the prompts.
 
     Every model sees the prompt as it is, without the teacher's demonstrations; `sampling` goes into each request. A
-    conversation that fails is recorded with its error; raises InputError where the model answers nothing at all, since
-    such an exam would say nothing about a student.
+    conversation that fails is recorded with its error; raises InputError where the model answers nothing at all or the
+    container engine is gone, since such an exam would say nothing about a student.
     """
     places = asyncio.Semaphore(model.max_concurrent)
 
@@ -42,7 +42,7 @@ async def evaluate(
 
     async def evaluate_prompt(prompt: Prompt) -> dict[str, Any]:
         async with places:
-            conversation, offered = await retry_if_tools_lost(lambda: attempt(prompt))
+            conversation, offered = await retry_if_tools_lost(lambda: attempt(prompt), toolbox)
         record = from_conversation(who, prompt, conversation, offered)
         on_done(record)
         return record

@@ -36,6 +36,16 @@ def connect() -> Any:
     raise InputError(f"no container engine answers at {', '.join(tried)}: {ADVICE}")
 
 
+def answers(client: Any) -> bool:
+    """Whether the engine of a client answers; blocks."""
+    from docker.errors import DockerException
+
+    try:
+        return client.ping()
+    except (DockerException, OSError):
+        return False
+
+
 def hosts() -> list[str]:
     """The addresses where an engine may listen, the likeliest first; only DOCKER_HOST when that is set."""
     named = os.environ.get("DOCKER_HOST")

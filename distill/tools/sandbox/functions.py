@@ -4,10 +4,12 @@ Their file is sent with each call, so the image needs only python3 and what the 
 its own: what must last from one call to the next has to be in a file.
 """
 
+import asyncio
 import inspect
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,13 +21,23 @@ from distill.tools.python_tool import Tool
 from distill.tools.sandbox import runner
 from distill.tools.sandbox.container import Sandbox
 from distill.tools.sandbox.exec import Exec
+from distill.tools.sandbox.name import dockerfile
 from distill.tools.sandbox.sandboxes import Sandboxes
 from distill.tools.source import Caller, Offer, SessionLost, Source, ToolError
 from distill.tools.threads import in_thread
 
-RUN = ["python3", "-c", "import json, sys; exec(json.loads(sys.stdin.buffer.readline()))"]
+START = """\
+import encodings, os, sys
+if not os.path.exists(encodings.__spec__.cached or ""):
+    sys.pycache_prefix = "/tmp/.pycache"
+import json
+exec(json.loads(sys.stdin.buffer.readline()))
+"""
+"""An image whose Python was never compiled cannot keep what it compiles, since only /tmp is writable: it is kept there."""
+RUN = ["python3", "-c", START]
 RUNNER = json.dumps(inspect.getsource(runner)).encode() + b"\n"
-LOADING_S = 30.0
+LOADING_S = 60.0
+"""How long the file may take to load, which depends on how busy the machine is: a limit of a tool is for its function."""
 NOT_FOUND = (126, 127)
 """Exit codes of a shell for a program that it cannot run."""
 KILLED = (137, None)
@@ -50,7 +62,8 @@ class SandboxTools(Source):
 
     async def offers(self, prompt: Prompt) -> list[Offer]:
         """The tools in the order of the file."""
-        return offers(self.tools) if prompt.get("docker") else []
+        listed = offers(self.tools) if prompt.get("docker") else []
+        return [replace(offer, keeps_time=True) for offer in listed]
 
     @asynccontextmanager
     async def open(self, prompt: Prompt, sandbox: Sandbox) -> AsyncIterator[Caller]:
@@ -65,12 +78,16 @@ class SandboxTools(Source):
                 async with self._sandboxes.open(prompt) as sandbox:
                     await self.run(sandbox, prompt, None, {})
             except (SessionLost, ToolError) as error:
-                faults.add(f"{prompt['source']}: /docker: tools of {self.origin} cannot run in there: {error}")
+                where = dockerfile(prompt["docker"]) or f"an image that you make of {prompt['docker']}"
+                missing = f"; install it in {where}, or import it in the function that uses it"
+                advice = missing if "ModuleNotFoundError" in str(error) else ""
+                faults.add(f"{prompt['source']}: /docker: tools of {self.origin} cannot run in there: {error}{advice}")
         faults.check()
 
     async def run(self, sandbox: Sandbox, prompt: Prompt, name: str | None, arguments: dict[str, Any]) -> Any:
         """The result of a function; without a name, the names of all. Raises ToolError and SessionLost."""
         limit = LOADING_S if name is None else self.tools[name].timeout_s or self._timeout_s
+        most = limit + 2 * LOADING_S  # the engine has to start a process first
         job = {
             "source": self._source,
             "file": self.origin,
@@ -81,15 +98,21 @@ class SandboxTools(Source):
                 "prompt_id": prompt.get("id", ""),
                 "sample": prompt.get("sample", 0),
             },
+            "loading_s": LOADING_S,
             "timeout_s": limit,
         }
         line = json.dumps(job).encode() + b"\n"
         program = sandbox.exec(RUN)
         try:
-            reply = await in_thread(_reply, {"program": program, "job": line, "sandbox": sandbox})
+            async with asyncio.timeout(most):
+                reply = await in_thread(_reply, {"program": program, "job": line, "sandbox": sandbox})
+        except TimeoutError:
+            raise SessionLost(f"the container of '{sandbox.name}' did not answer within {most:g} s") from None
         finally:
             program.close()
         answer = json.loads(reply)
+        if "lost" in answer:
+            raise SessionLost(answer["lost"])
         if "error" in answer:
             raise ToolError(answer["error"])
         return answer["result"]

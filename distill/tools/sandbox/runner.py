@@ -1,14 +1,13 @@
 """The program that runs a function of tools.py inside a sandbox. It needs nothing but the standard library.
 
-It reads one line of JSON: the file's text, which function, its arguments. It writes one line: `{"result": …}` or
-`{"error": …}`. What the function prints goes to standard error, so that it is not mistaken for the answer. The function
-runs in a process group of its own, which is killed when its time is over or nobody waits for it any more (the end of
-standard input); what it started and left running lives as long as the sandbox.
+It reads one line of JSON: the file's text, which function, its arguments. It writes one line: `{"result": …}`,
+`{"error": …}` for the model, or `{"lost": …}` where the file was not loaded in time. What the function prints goes to
+standard error, so that it is not mistaken for the answer. The function runs in a process group of its own, which is killed
+when its time is over (counted from where it begins) or nobody waits for it any more (the end of standard input); what it
+started and left running lives as long as the sandbox.
 """
 
-import asyncio
 import contextlib
-import inspect
 import json
 import os
 import select
@@ -18,6 +17,8 @@ import time
 import types
 from typing import Any, get_args, get_type_hints
 
+LOADED = b"\n"
+"""Before the answer: the function begins now, and with it the time that it has."""
 NAMES = ("distill", "distill.tools", "rnow", "rnow.core", "rnow.core.tool")
 
 
@@ -52,7 +53,10 @@ def loaded(source: str, file: str) -> dict[str, Any]:
 
 
 def filled(function: Any, arguments: dict[str, Any], context: dict[str, Any]) -> dict[str, Any]:
-    """The arguments with the context: converted to the function's types if the image has pydantic, else as in JSON."""
+    """The arguments with the context: converted to the function's types if the image has pydantic, else as in JSON.
+
+    pydantic is imported only where there is something to convert: that takes longer than most calls.
+    """
     try:
         hints = get_type_hints(function)
     except Exception:
@@ -62,12 +66,13 @@ def filled(function: Any, arguments: dict[str, Any], context: dict[str, Any]) ->
         for name, hint in hints.items()
         if (hint is Context or Context in get_args(hint)) and name != "return"
     }
-    try:
-        from pydantic import TypeAdapter
-    except ImportError:
-        return {**arguments, **values}
-    for name, value in arguments.items():
-        values[name] = TypeAdapter(hints[name]).validate_python(value) if name in hints else value
+    values |= arguments
+    typed = [name for name in arguments if name in hints and type(arguments[name]) is not hints[name]]
+    with contextlib.suppress(ImportError):
+        for name in typed:
+            from pydantic import TypeAdapter
+
+            values[name] = TypeAdapter(hints[name]).validate_python(arguments[name])
     return values
 
 
@@ -78,15 +83,19 @@ def plain(value: Any) -> Any:
     return value.model_dump(mode="json") if hasattr(value, "model_dump") else str(value)
 
 
-def answer(job: dict[str, Any]) -> str:
-    """The result or the error of a job, as a line of JSON."""
+def answer(job: dict[str, Any], begin: Any) -> str:
+    """The result or the error of a job, as a line of JSON; `begin` is called before the function."""
     try:
         functions = loaded(job["source"], job["file"])
         if job["name"] is None:
             return json.dumps({"result": sorted(functions)})
         function = functions[job["name"]]
-        result = function(**filled(function, job["arguments"], job["context"]))
-        if inspect.isawaitable(result):
+        values = filled(function, job["arguments"], job["context"])
+        begin()
+        result = function(**values)
+        if hasattr(result, "__await__"):
+            import asyncio
+
             result = asyncio.run(awaited(result))
         return json.dumps({"result": result}, default=plain)
     except BaseException as error:
@@ -103,7 +112,7 @@ def work(job: dict[str, Any], pipe: int) -> None:
     os.setsid()
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
-    line = answer(job).encode() + b"\n"
+    line = answer(job, lambda: os.write(pipe, LOADED)).encode() + b"\n"
     with contextlib.suppress(Exception):
         sys.stdout.flush()
     while line:
@@ -120,13 +129,15 @@ def main() -> None:
         os.close(pipe)
         work(job, childs_end)
     os.close(childs_end)
-    deadline = time.monotonic() + job["timeout_s"]
-    line, late = bytearray(), False
+    deadline = time.monotonic() + job["loading_s"]
+    line, late, begun = bytearray(), False, False
     while not line.endswith(b"\n"):
         ready = select.select([pipe, 0], [], [], max(0, deadline - time.monotonic()))[0]
         data = os.read(pipe, 65536) if pipe in ready else b""
         late = not ready
         line += data
+        if line.startswith(LOADED):
+            line, begun, deadline = line[1:], True, time.monotonic() + job["timeout_s"]
         if not data and not (0 in ready and os.read(0, 1)):
             break
     if line.endswith(b"\n"):
@@ -138,14 +149,15 @@ def main() -> None:
             os.kill(child, signal.SIGKILL)
         status = os.waitpid(child, 0)[1]
         code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else -os.WTERMSIG(status)
-        ending = (
-            f"was not done within {job['timeout_s']:g} s"
-            if late
-            else "was killed, most likely because memory ran out"
-            if code == -signal.SIGKILL
-            else f"ended with exit code {code}"
-        )
-        line = bytearray(json.dumps({"error": f"its process {ending}"}).encode() + b"\n")
+        if late and not begun:
+            said = {"lost": f"{job['file']} was not loaded within {job['loading_s']:g} s"}
+        elif late:
+            said = {"error": f"the tool did not answer within {job['timeout_s']:g} s"}
+        elif code == -signal.SIGKILL:
+            said = {"error": "its process was killed, most likely because memory ran out"}
+        else:
+            said = {"error": f"its process ended with exit code {code}"}
+        line = bytearray(json.dumps(said).encode() + b"\n")
     sys.stdout.buffer.write(line)
     sys.stdout.buffer.flush()
 

@@ -94,6 +94,14 @@ class Sandboxes:
         finally:
             await asyncio.shield(in_thread(self._remove, {"sandbox": sandbox}))
 
+    async def check_engine(self) -> None:
+        """Raises InputError when the engine that this run uses does not answer any more."""
+        if self._client and not await in_thread(engine.answers, {"client": self._client}):
+            raise InputError(
+                "the container engine does not answer any more; every answer that was paid for is kept: "
+                f"{engine.ADVICE}, and run again to go on"
+            )
+
     async def close(self) -> None:
         """Removes what is left, and disconnects from the engine."""
         await in_thread(self._disconnect, {})
