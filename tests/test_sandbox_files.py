@@ -7,13 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-import sums
 from validated import in_git, validate
 
-from distill.agent.tools_version import tools_version
 from distill.records import jsonl
 from distill.records.faults import InputError
-from distill.records.params import parse
 from distill.tools.sandbox import dockerfile, engine, name, owner, runner
 
 
@@ -172,34 +169,6 @@ def test_chat_takes_the_usual_sandbox(tmp_path: Path) -> None:
     assert usual_sandbox(path) == {"docker": "b", "docker_env": {"X": "1"}}
     jsonl.write(path, [prompt | {"metadata": {}}], "prepared_prompt")
     assert usual_sandbox(path) == usual_sandbox(tmp_path / "none") == {}
-
-
-def test_a_file_that_only_an_image_has_is_no_part_of_every_rows_tools(tmp_path: Path) -> None:
-    project = sums.bare(tmp_path)
-    pipeline = (project / "dvc.yaml").read_text()
-    deps = "    - tools.py\n    - Dockerfile.x\n    - box/checks.py\n    - box/rates.csv\n    - notes\n"
-    (project / "dvc.yaml").write_text(pipeline.replace("    - tools.py\n", deps))
-    (project / "Dockerfile.x").write_text("FROM scratch\nCOPY box notes /srv/\n")
-    for folder in ("box", "notes"):
-        (project / folder).mkdir()
-    (project / "tools.py").write_text(sums.TOOLS + 'RATES = open(f"{__file__}/../rates.csv")\n')
-    settings = parse((project / "params.yaml").read_text())
-
-    def changes(name: str) -> bool:
-        before = tools_version(settings, project)
-        with open(project / name, "a") as file:
-            file.write("x = 1\n")
-        return tools_version(settings, project) != before
-
-    for file in ("box/checks.py", "box/rates.csv", "notes/a.txt"):
-        (project / file).touch()
-    assert [changes(file) for file in ("Dockerfile.x", "box/checks.py", "notes/a.txt")] == [False, False, False]
-    assert [changes(file) for file in ("tools.py", "box/rates.csv")] == [True, True], "tools.py reads the rates, too"
-    with open(project / "tools.py", "a") as file:
-        file.write("from notes import a\n")
-    assert changes("notes/a.txt")
-    (project / "Dockerfile.x").unlink()
-    assert changes("box/checks.py"), "no image has it any more"
 
 
 SLOW_TO_LOAD = """

@@ -11,6 +11,7 @@ import orjson
 from distill.agent import dvc_files
 from distill.agent.plan import GUESS, Plan, Typical
 from distill.agent.setting import Setting
+from distill.agent.tools_version import NOT_OF_TOOLS
 from distill.records import jsonl
 from distill.records.faults import InputError
 from distill.records.types import Prompt, Rollout
@@ -19,8 +20,6 @@ from distill.teacher.tariff import output_limit
 MOST_READ = 200
 NAMES = {"sampling": "the sampling", "demonstrations": "the demonstrations", "template": "the template"}
 """The parts of what a teacher is asked, for people; any other part belongs to the model."""
-NOT_OF_TOOLS = ("distill/", "stages/", "schemas/", "data/prompts.jsonl")
-"""Dependencies of the stage that are no part of what tools return."""
 
 
 class Changed(NamedTuple):
