@@ -173,20 +173,21 @@ def test_what_llama_cpp_cannot_read_as_a_call_is_what_the_model_said():
                 unread.append(asked)
                 break
 
-    async def ask(messages: list[dict], lenient: bool) -> dict:
-        model = local_model(name, slots=1, lenient=lenient)
+    # Another processor rounds otherwise, so that one question or the other may get a call that can be read.
+    model = local_model(name, slots=1)
+
+    async def ask() -> list[dict]:
+        asked = requests.build(model.identity, unread[0], tools, {"temperature": 0, "max_tokens": 64})
         try:
-            return await model.ask(
-                requests.build(model.identity, messages, tools, {"temperature": 0, "max_tokens": 64})
-            )
+            answer = await model.ask(asked)
+            model.lenient = True
+            return [answer, await model.ask(asked)]
         finally:
             await model.close()
 
-    # Another processor rounds otherwise, so that one question or the other may get a call that can be read.
-    answer = asyncio.run(ask(unread[0], lenient=False))
+    answer, read = asyncio.run(ask())
     assert "{'name': '" in answer["message"]["content"], answer
     assert answer["finish_reason"] == "stop" and "tool_calls" not in answer["message"]
-    read = asyncio.run(ask(unread[0], lenient=True))
     [call] = read["message"]["tool_calls"]
     assert read["finish_reason"] == "tool_calls" and call["id"] == "call_1"
     assert call["function"]["name"] in [tool["function"]["name"] for tool in tools]
