@@ -48,9 +48,9 @@ def _rollouts_report(rollouts: list[dict[str, Any]]) -> dict[str, Any]:
         "tool_calls": 137,
         "tool_errors": 9,
         "tools": {
-            "calculate": {"calls": 61, "errors": 0, "p50_ms": 0.3, "p95_ms": 1234.5},
-            "lookup": {"calls": 76, "errors": 9, "p50_ms": 142.0, "p95_ms": 390.2},
-            "never": {"calls": 0, "errors": 0, "p50_ms": None, "p95_ms": None},
+            "calculate": {"calls": 61, "errors": 0, "late": 0, "p50_ms": 0.3, "p95_ms": 1234.5},
+            "lookup": {"calls": 76, "errors": 9, "late": 0, "p50_ms": 142.0, "p95_ms": 390.2},
+            "never": {"calls": 0, "errors": 0, "late": 0, "p50_ms": None, "p95_ms": None},
         },
         "usage": {key: sum(rollout["usage"][key] for rollout in rollouts) for key in NO_USAGE},
         "cost_usd": round(sum(rollout["cost_usd"] for rollout in rollouts), 6),

@@ -1,17 +1,19 @@
 """Answers that only a judge can compare: asked through the teacher's engine, stored, within the budget, all at once."""
 
 import json
+import re
 import threading
 from typing import Any
 
 import pytest
 import teacher_server
 from chat_server import says, serving
+from conftest import ROOT
 from rollout_records import rollout
 
 from distill.answers import judge, ruling
 from distill.dataset import convert
-from distill.records import jsonl
+from distill.records import jsonl, params
 from distill.records.faults import InputError
 from distill.student.evaluation import exam
 
@@ -297,3 +299,25 @@ def test_the_judge_reads_what_was_asked_before():
         for asked in (alone, more, [*more[:2], *counted, *more[2:]])
     ]
     assert questions == ["How many?", *2 * ["user: How many?\n\nassistant: Of what?\n\nuser: And for adults?"]]
+
+
+def test_a_judge_that_cannot_be_asked_is_named_before_anybody_is() -> None:
+    def judged_by(model: str | None, base_url: str | None = None) -> dict[str, Any]:
+        chosen = params.load(ROOT / "params.yaml")
+        return chosen | {"judge": {"model": model, "base_url": base_url}}
+
+    for model, url in (
+        (None, None),
+        ("local/qwen2.5-coder-0.5b-instruct", None),
+        ("gpt-5-mini", None),
+        ("mine", "http://x/v1"),
+    ):
+        judge.check(judged_by(model, url))
+    for model, url, said in (
+        ("mine", None, "/judge/model: 'mine' is neither an OpenAI model nor local/<name>"),
+        ("local/qwen", None, "/judge/model: local/qwen: no embedded model is called 'qwen'"),
+        ("missing.gguf", None, "/judge/model: missing.gguf"),
+        ("mine", "http://me:secret@x/v1", "/judge/base_url: holds a credential"),
+    ):
+        with pytest.raises(InputError, match=re.escape(said)):
+            judge.check(judged_by(model, url))

@@ -194,6 +194,26 @@ def test_the_time_limit_of_a_function_begins_with_it(loads_s: str, waits_s: floa
     assert answered(SLOW_TO_LOAD % loads_s, "wait", {"seconds": waits_s}) == said
 
 
+PUSHES = """
+import contextlib, os, time
+from distill.tools import tool
+
+@tool
+def push():
+    for _ in range(15):
+        time.sleep(0.2)
+        for file in range(3, 10):
+            with contextlib.suppress(OSError):
+                os.write(file, b"\\n")
+    return "there is time"
+"""
+
+
+def test_a_function_cannot_say_again_that_it_begins() -> None:
+    with pytest.raises(ValueError, match="Expecting value"):
+        answered(PUSHES, "push", {})
+
+
 TYPED = """
 import sys
 from distill.tools import tool

@@ -88,7 +88,7 @@ def lines(report: dict[str, dict[str, Any]]) -> list[str]:
             f"warning: {tool['late']:,} of {tool['calls']:,} calls of {name} hit their time limit, and the model was told so: "
             "raise agent.tool_timeout_s, or its own @tool(timeout=…), and run again"
             for name, tool in called.items()
-            if tool.get("late", 0) > MANY_LATE * tool["calls"]
+            if tool["late"] > MANY_LATE * tool["calls"]
         ]
     )
 

@@ -18,7 +18,7 @@ from distill.records.counted import counted
 from distill.records.faults import InputError
 from distill.records.ids import content_id
 from distill.records.types import Message, Metadata, Params, Request, Row
-from distill.teacher import rules
+from distill.teacher import rules, weights
 from distill.teacher.asked import Asked
 from distill.teacher.errors import KINDS, ApiError, Fatal
 from distill.teacher.gguf_model import is_local
@@ -86,10 +86,18 @@ def open_question_of(row: Row) -> Question | None:
 
 
 def check(params: Params) -> None:
-    """Raises InputError where the judge that `params` name has no endpoint. Nobody is asked."""
+    """Raises InputError where the judge that `params` name is neither a model here nor at an endpoint. Nothing is fetched, and
+    nobody is asked."""
     model = params["judge"]["model"]
-    if model is not None and not is_local(model):
+    if model is None or model.removeprefix("local/") in weights.MODELS:
+        return
+    if not is_local(model):
         api_of(_asked_judge(params))
+        return
+    try:
+        weights.find(model)
+    except InputError as error:
+        raise InputError(f"params.yaml: /judge/model: {fault}" for fault in error.faults) from None
 
 
 def rulings(questions: Iterable[Question | None], params: Params, stage: str) -> Rulings:

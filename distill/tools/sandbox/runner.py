@@ -136,7 +136,7 @@ def main() -> None:
         data = os.read(pipe, 65536) if pipe in ready else b""
         late = not ready
         line += data
-        if line.startswith(LOADED):
+        if not begun and line.startswith(LOADED):
             line, begun, deadline = line[1:], True, time.monotonic() + job["timeout_s"]
         if not data and not (0 in ready and os.read(0, 1)):
             break
