@@ -52,6 +52,9 @@ $(DATATROVE): | $(BIN)/uv
 bench-dataset: $(VENV)/.test $(DATATROVE) ## What filtering costs, against a bare loop and datatrove (ROWS=1000000)
 	@python -m benchmarks.dataset $(ROWS)
 
+bench-rendering: $(VENV)/.test ## What rendering every turn in its serving context costs, against the whole row once
+	@python -m benchmarks.rendering
+
 bench-browser: $(VENV)/.test ## Memory and CPU of 1, 2, 4 and 8 browsers side by side
 	@python -m benchmarks.browser
 

@@ -59,6 +59,12 @@ def rows(count: int, seed: int) -> Any:
         yield row
 
 
+def long_rows(count: int, rounds: int, seed: int = 0) -> list[Row]:
+    """Rows with all tools and as many rounds of calls, without faults."""
+    talk = _Talk(random.Random(seed))
+    return [talk.row(rounds, len(NAMES)) for _ in range(count)]
+
+
 class _Talk:
     def __init__(self, dice: random.Random):
         self._dice, self._sentences, self._tools = dice, _sentences(), [_tool(name, dice) for name in NAMES]
@@ -77,9 +83,9 @@ class _Talk:
             length += len(part) + 1
         return " ".join(parts)
 
-    def row(self) -> dict[str, Any]:
-        dice, tools = self._dice, self._dice.sample(self._tools, 3)
-        rounds, answer = dice.randint(1, 3), dice.randrange(10_000)
+    def row(self, rounds: int | None = None, offered: int = 3) -> dict[str, Any]:
+        dice, tools = self._dice, self._dice.sample(self._tools, offered)
+        rounds, answer = rounds or dice.randint(1, 3), dice.randrange(10_000)
         messages: list[Message] = [
             {"role": "system", "content": "You are a careful assistant. " + self._text(150)},
             {"role": "user", "content": self._text(dice.randint(150, 500))},

@@ -13,7 +13,7 @@ import orjson
 
 from distill.records.paths import cache_dir
 from distill.records.types import Row
-from distill.student import base, render, template
+from distill.student import base, encoding, render, template
 from distill.student import tokenizer as tokenizers
 from distill.student.template import Unrenderable
 from distill.student.tokenizer import Tokenizer
@@ -105,7 +105,7 @@ def opened(student: str, tokenizer: Tokenizer, limit: int) -> TokenCounts:
 def fingerprint(folder: Path, tokenizer: Tokenizer) -> bytes:
     """A hash of what a count depends on beside the row: the tokenizer's files, the template, and the code that renders."""
     digest = hashlib.blake2b(digest_size=16)
-    code = [Path(module.__file__ or "") for module in (render, template, tokenizers)]
+    code = [Path(module.__file__ or "") for module in (render, template, tokenizers, encoding)]
     files = [folder / name for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json")]
     for file in [*code, *files]:
         digest.update(hashlib.sha256(file.read_bytes() if file.is_file() else b"").digest())

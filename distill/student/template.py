@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import jinja2
@@ -20,6 +21,18 @@ STOPPED_CLOCK = (
 )  # the date that Llama 3's own template falls back to
 
 
+_METHODS = frozenset(dir(dict))
+
+
+class _Environment(ImmutableSandboxedEnvironment):
+    """The sandbox that servers use, with a short way to the values of a record, which are most of what templates ask for."""
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        if type(obj) is dict and attribute not in _METHODS:
+            return obj[attribute] if attribute in obj else self.undefined(obj=obj, name=attribute)
+        return super().getattr(obj, attribute)
+
+
 class _Generation(Extension):
     """The block `{% generation %}`, with which templates mark assistant turns for trainers; it renders its content."""
 
@@ -35,9 +48,7 @@ def compile_template(text: str) -> Callable[..., str]:
 
     `strftime_now` is left undefined: see `without_clock`. Raises jinja2.TemplateSyntaxError.
     """
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
-    )
+    environment = _Environment(trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols])
     environment.filters["tojson"] = _to_json
     environment.globals["raise_exception"] = _refuse
     return environment.from_string(text).render
@@ -66,7 +77,14 @@ def _to_json(
     value: Any, ensure_ascii: bool = False, indent: int | None = None, separators: Any = None, sort_keys: bool = False
 ) -> str:
     """JSON for a prompt: Jinja's own filter would write `<` as `\\u003c`."""
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+    return _json_encoder(ensure_ascii, indent, separators and tuple(separators), sort_keys).encode(value)
+
+
+@lru_cache
+def _json_encoder(
+    ensure_ascii: bool, indent: int | None, separators: tuple | None, sort_keys: bool
+) -> json.JSONEncoder:
+    return json.JSONEncoder(ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 
 def _refuse(message: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import jinja2
 
 from distill.records.faults import InputError
-from distill.student import base
+from distill.student import base, encoding
 from distill.student.template import compile_template, with_usual_names, without_clock
 from distill.teacher.weights import EMBEDDED
 
@@ -74,7 +74,7 @@ def read_tokenizer(folder: Path, template: str) -> Tokenizer:
     return Tokenizer(
         template=template,
         text=text,
-        encode=lambda text: encoder.encode(text, add_special_tokens=False).ids,
+        encode=encoding.by_pieces(encoder),
         decode=lambda ids: encoder.decode(ids, skip_special_tokens=False),
         special=frozenset(id_ for id_, token in added.items() if token.special),
         stops=frozenset(stops),
