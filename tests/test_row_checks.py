@@ -215,6 +215,28 @@ def test_credentials_are_found_wherever_they_are_and_never_shown():
     assert false == []
 
 
+@pytest.mark.parametrize("before", ["\n", "\t", "a word\r\n", "\u201c"])
+def test_credentials_and_personal_data_behind_an_escape_of_json_are_found(before):
+    row = good()[0]
+    for name, planted in (("secrets", SECRETS), ("pii", {kind: texts[0] for kind, texts in PII.items()})):
+        for kind, text in planted.items():
+            row["messages"][2]["tool_calls"][0]["function"]["arguments"] = json.dumps({"text": f"{before}{text} "})
+            assert kind in found(name, row).detail
+    for secret in SECRETS.values():
+        hidden = credentials.redact(json.dumps({"text": f"here: {before}{secret}"}))
+        assert json.loads(hidden) == {"text": f"here: {before}[secret]"}
+
+
+def test_a_refusal_is_searched_too():
+    row = good()[0]
+    for name, text in (("secrets", SECRETS["github"]), ("pii", "+49 30 901820")):
+        row["messages"][6]["refusal"] = f"I will not tell {text}"
+        assert found(name, row).pointers == ("/messages/6/refusal",)
+        modes = dict.fromkeys(CHECKS | CONTESTS, "off") | {name: "reject"}
+        ((_, verdict),) = run_checks([row], modes, CheckContext())
+        assert [reason["check"] for reason in verdict.reasons] == [name]
+
+
 def test_personal_data_is_found_and_what_looks_like_it_is_not():
     missed = [text for kind, texts in PII.items() for text in texts
               if not (fault := found("pii", with_text(3, text))) or kind not in fault.detail or text in fault.detail]  # fmt: skip
