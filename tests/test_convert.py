@@ -13,6 +13,7 @@ from distill.dataset import rollouts
 from distill.dataset.convert import row
 from distill.records import jsonl, schema
 from distill.records.faults import InputError
+from distill.records.ids import content_id
 from distill.student.evaluation import exam
 
 SAMPLES = [rollout(units, sample) for units in (9, 7, 3) for sample in (1, 0)]
@@ -79,6 +80,20 @@ def test_rnows_nested_and_flat_layouts_are_read(tmp_path):
     converted = row(found["rnow/rollout_1/sample_1.json"])
     assert converted["messages"] == RNOW["conversation"]
     assert converted["outcome"]["correct"] is True and converted["outcome"]["tokens"] == 10
+
+
+def test_conversations_that_only_open_alike_are_of_different_prompts(tmp_path):
+    hello = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}]
+    asked = [
+        [*hello, {"role": "user", "content": f"What is {number}?"}, {"role": "assistant", "content": answer}]
+        for number, answer in ((1, "one"), (2, "two"), (2, "2"))
+    ]
+    (tmp_path / "chats.jsonl").write_bytes(b"\n".join(orjson.dumps({"messages": one}) for one in [hello, *asked]))
+    found = {record["key"]: record for record in rollouts.read(tmp_path)}
+    greeted, one, two, again = (found[f"row/chats.jsonl:{line}"] for line in (1, 2, 3, 4))
+    assert greeted["prompt_id"] == content_id({"messages": hello[:1]})
+    assert len({record["prompt_id"] for record in (greeted, one, two)}) == 3
+    assert again["prompt_id"] == two["prompt_id"] and {again["sample"], two["sample"]} == {0, 1}
 
 
 def test_every_bad_rollout_is_named_before_any_is_used(tmp_path):
