@@ -267,6 +267,11 @@ def test_a_loop_is_the_same_call_with_the_same_result_for_the_third_time():
     assert found("loop", repeated(6, "state #")) is None, "polling is no loop"
     assert found("loop", failing(["44"] * 6)) is None, "other arguments"
     assert found("loop", repeated(3, arguments="{broken")) is not None
+    digits = repeated(3)
+    for number in range(3):
+        function = digits["messages"][2 + 2 * number]["tool_calls"][0]["function"]
+        function["arguments"] = f'{{"order": 1234567890123456789012{number}}}'
+    assert found("loop", digits) is None, "numbers that many parsers round to the same"
 
 
 def test_obeyed_instructions_in_tool_results_are_found_and_resisted_ones_are_kept():
