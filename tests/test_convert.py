@@ -105,6 +105,13 @@ def test_every_bad_rollout_is_named_before_any_is_used(tmp_path):
     (tmp_path / ".hidden.json.tmp").write_bytes(b"half")
     as_shards(tmp_path, [rollout(5), rollout(6) | {"status": "odd"}], shards=1)
     rnow(tmp_path, "rollout_1/sample_1.json", conversation=[{"role": "tool", "content": "x"}])
+    rnow(tmp_path, "rollout_1/sample_2.json", metadata={"expected_answer": ["4"]})
+    (tmp_path / "rows.jsonl").write_bytes(
+        b"".join(
+            orjson.dumps({"messages": RNOW["conversation"], "metadata": {"expected_answer": wrong}}) + b"\n"
+            for wrong in ("82", ["4"], {"x": 1})
+        )
+    )
     (tmp_path / "twin.json").write_bytes(orjson.dumps(SAMPLES[0]))
     with pytest.raises(InputError) as error:
         next(rollouts.read(tmp_path))
@@ -115,6 +122,9 @@ def test_every_bad_rollout_is_named_before_any_is_used(tmp_path):
         "list.json: /: ",
         "notes.txt: not a rollout",
         'rollout_1/sample_1.json: /conversation/0: "tool_call_id"',
+        "rollout_1/sample_2.json: /metadata/answer_type: with several expected answers, say list",
+        "rows.jsonl:2: /metadata/answer_type: with several expected answers, say list",
+        "rows.jsonl:3: /metadata/expected_answer: must be a string or a number",
         "shard-00.jsonl:3: /status: ",
         f"twin.json: /id: rollout {SAMPLES[0]['id']} is also in",
     ]
