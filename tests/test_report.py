@@ -492,6 +492,10 @@ def test_imported_conversations_are_not_counted_as_asked_of_the_teacher(tmp_path
     after = summary(gather(tmp_path))["funnel"][:4]
     assert after[:3] == before[:3] and before[1]["label"] == "Asked of the teacher"
     assert [steps[3]["label"] for steps in (before, after)] == ["Turned into rows", "Turned into rows, with 1 imported"]
+    (tmp_path / "data/prompts.jsonl").write_text("")
+    shutil.rmtree(tmp_path / "rollouts")
+    count = len(rows) + 1 + len((tmp_path / "data/rejected.jsonl").read_text().splitlines())
+    assert summary(gather(tmp_path))["funnel"][0]["label"] == f"Turned into rows, with {count} imported"
 
 
 def test_conversations_are_found_by_the_type_of_their_answer(browser: Any, tmp_path: Path) -> None:
