@@ -448,6 +448,16 @@ def test_the_users_own_checks_run_by_name_and_can_mask(tmp_path: Path):
     assert checks.load(tmp_path / "no_such_file.py") == {}
 
 
+def test_checks_may_be_objects_that_are_called(tmp_path: Path):
+    made = "import functools\nfrom distill.checks import check\n\ndef longest(row, limit): return len(row['messages']) > limit\n"
+    (tmp_path / "checks.py").write_text(made + "\nshort = check(functools.partial(longest, limit=3))\n")
+    with pytest.raises(InputError, match=r"checks.py: check 'short' returned True; return None"):
+        checks.load(tmp_path / "checks.py")["short"](good()[0])
+    (tmp_path / "checks.py").write_text(made + "\nshort = check(functools.partial(longest))\n")
+    with pytest.raises(InputError, match=r"checks.py: check 'short' must take one argument, the row"):
+        checks.load(tmp_path / "checks.py")
+
+
 @pytest.mark.parametrize(("text", "says"), [
     ("x = (", "checks.py:1: cannot be loaded: SyntaxError"),
     ("\nimport no_such_module", "checks.py:2: cannot be loaded: ModuleNotFoundError"),
@@ -465,6 +475,7 @@ def test_checks_that_cannot_run_are_named(tmp_path, text, says):
     ("\n    return row['metadata']['nothing']", "checks.py:5: check 'mine' raised KeyError: 'nothing' (rollout "),
     ("\n    return False", "checks.py:3: check 'mine' returned False; return None, or in words what is wrong"),
     ("\n    return Fault('x', ('/messages/7',))", "checks.py:3: check 'mine' points at ('/messages/7',); a Fault takes a tuple"),
+    ("\n    return Fault('x', ('/messages/-1',))", "such as ('/messages/2',)"),
     ("\n    return Fault('x', '/messages/2')", "check 'mine' points at '/messages/2'; a Fault takes a tuple of JSON pointers"),
     ("\n    return Fault('x', (2,))", "such as ('/messages/2',)"),
     ("\n    return Fault('x', ('messages/2', ''))", "such as ('/messages/2',)"),
