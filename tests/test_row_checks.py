@@ -411,6 +411,16 @@ def test_in_mode_mask_only_the_bad_turns_are_not_learned_from(name):
     assert [reason["check"] for reason in rejected.reasons] == [name]
 
 
+@pytest.mark.parametrize("name", ["calls", "identity", "refusal", "loop", "injection"])
+def test_turns_that_are_not_learned_from_have_no_fault(name):
+    if name == "calls":
+        row, turns = good()[0], {2}
+        row["messages"][2]["tool_calls"][0]["function"]["name"] = "unknown"
+    else:
+        row, turns, _ = MASKED[name]
+    assert found(name, row) and found(name, masked(row, turns)) is None
+
+
 OWN = """from distill.checks import Fault, check
 
 
