@@ -54,7 +54,7 @@ def _asking(path: Path, name: str, function: Callable[..., Any]) -> Check:
             raise InputError(
                 f"{where}: check '{name}' raised {type(error).__name__}: {error} (rollout {row['rollout_id']})"
             ) from error
-        where = f"{path}:{function.__code__.co_firstlineno}: check '{name}'"
+        where = _where(path, name, function)
         if isinstance(said, Fault) and not _is_within(row, said.pointers):
             raise InputError(
                 f"{where} points at {said.pointers!r}; a Fault takes a tuple of JSON pointers to what is in the row, such as "
@@ -75,14 +75,22 @@ def _is_within(row: Row, pointers: Any) -> bool:
         for pointer in pointers:
             part: Any = row
             for step in steps(pointer):
+                if isinstance(part, list) and not step.isdecimal():
+                    return False
                 part = part[int(step) if isinstance(part, list) else step]
         return isinstance(pointers, list | tuple) and all(pointer.startswith("/") for pointer in pointers)
     except (AttributeError, LookupError, TypeError, ValueError):
         return False
 
 
+def _where(path: Path, name: str, function: Callable[..., Any]) -> str:
+    """The check as `checks.py:line: check 'name'`; without the line where it is an object, such as a partial function."""
+    code = getattr(function, "__code__", None)
+    return f"{path}{f':{code.co_firstlineno}' if code else ''}: check '{name}'"
+
+
 def _faults(path: Path, name: str, function: Callable[..., Any]) -> list[str]:
-    where = f"{path}:{function.__code__.co_firstlineno}: check '{name}'"
+    where = _where(path, name, function)
     if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
         return [f"{where} must be a plain function"]
     try:

@@ -43,6 +43,11 @@ def answered_late(row: Row) -> None:
     row["messages"].insert(5, row["messages"].pop(3))
 
 
+def weightless(row: Row) -> None:
+    for place in (2, 4, 6):
+        edited(place, weight=0)(row)
+
+
 def broken_tool(row: Row) -> None:
     row["tools"][0]["function"]["parameters"] = {"type": "nonsense"}
 
@@ -54,6 +59,7 @@ PLANTED: list[tuple[set[str], Callable[[Row], None]]] = [
     ({"final_answer"}, edited(6, content=None, refusal="I cannot help")),
     ({"final_answer"}, lambda row: row["messages"].append({"role": "user", "content": "and?"})),
     ({"final_answer"}, without(6)),
+    ({"final_answer"}, weightless),
     ({"final_answer", "paired"}, edited(6, tool_calls=[call("call_9", "lookup_item", '{"sku": "D1"}')])),
     ({"paired"}, without(3)),
     ({"paired"}, edited(3, tool_call_id="call_7")),

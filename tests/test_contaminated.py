@@ -90,6 +90,22 @@ def test_a_prompt_that_is_held_out_many_times_is_found():
     assert found(row(text), *repeated)
 
 
+def test_a_prompt_that_lies_wholly_in_others_is_found():
+    """The exam has the turns of one conversation, each as a prompt of its own."""
+    turns = [TEMPLATE.format(162, 20), "And how many bags are on forty of the small pallets then?", "Which is more?"]
+    exams = [exam("\n".join(turns[:count]), where=f"exam.jsonl:{count}") for count in (1, 2, 3)]
+    assert "exam.jsonl:1 asks, which is held out (100%" in found(row(turns[0]), *exams).detail
+    assert "exam.jsonl:1" in found(row(f"Good morning. {turns[0]} I am in a hurry."), *exams).detail
+    assert "exam.jsonl:3" in found(row("\n".join(turns)), *exams).detail
+    assert found(row(TEMPLATE.format(17, 20)), *exams) is None
+    shop = "Please look up for me in the shop of {} today, before it closes, what the price of {} is at the moment."
+    grid = [(town, thing) for town in ("Berlin", "Paris", "Rome") for thing in ("kettles", "lamps", "rakes")]
+    exams = [exam(shop.format(*one), where=f"exam.jsonl:{' '.join(one)}") for one in grid]
+    assert "exam.jsonl:Paris lamps" in found(row(shop.format("Paris", "lamps")), *exams).detail
+    assert found(row(shop.format("Paris", "teapots")), *exams) is None
+    assert found(row(shop.format("Oslo", "lamps")), *exams) is None
+
+
 def test_short_prompts():
     assert found(row("Tell me, please: what does item H222 cost today?"), exam("What does item H222 cost?"))
     assert found(row("What does item H223 cost?"), exam("What does item H222 cost?")) is None

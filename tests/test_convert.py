@@ -13,6 +13,7 @@ from distill.dataset import rollouts
 from distill.dataset.convert import row
 from distill.records import jsonl, schema
 from distill.records.faults import InputError
+from distill.records.ids import content_id
 from distill.student.evaluation import exam
 
 SAMPLES = [rollout(units, sample) for units in (9, 7, 3) for sample in (1, 0)]
@@ -81,6 +82,20 @@ def test_rnows_nested_and_flat_layouts_are_read(tmp_path):
     assert converted["outcome"]["correct"] is True and converted["outcome"]["tokens"] == 10
 
 
+def test_conversations_that_only_open_alike_are_of_different_prompts(tmp_path):
+    hello = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}]
+    asked = [
+        [*hello, {"role": "user", "content": f"What is {number}?"}, {"role": "assistant", "content": answer}]
+        for number, answer in ((1, "one"), (2, "two"), (2, "2"))
+    ]
+    (tmp_path / "chats.jsonl").write_bytes(b"\n".join(orjson.dumps({"messages": one}) for one in [hello, *asked]))
+    found = {record["key"]: record for record in rollouts.read(tmp_path)}
+    greeted, one, two, again = (found[f"row/chats.jsonl:{line}"] for line in (1, 2, 3, 4))
+    assert greeted["prompt_id"] == content_id({"messages": hello[:1]})
+    assert len({record["prompt_id"] for record in (greeted, one, two)}) == 3
+    assert again["prompt_id"] == two["prompt_id"] and {again["sample"], two["sample"]} == {0, 1}
+
+
 def test_every_bad_rollout_is_named_before_any_is_used(tmp_path):
     as_files(tmp_path, SAMPLES)
     (tmp_path / "cut.json").write_bytes(orjson.dumps(SAMPLES[0])[:-20])
@@ -90,6 +105,13 @@ def test_every_bad_rollout_is_named_before_any_is_used(tmp_path):
     (tmp_path / ".hidden.json.tmp").write_bytes(b"half")
     as_shards(tmp_path, [rollout(5), rollout(6) | {"status": "odd"}], shards=1)
     rnow(tmp_path, "rollout_1/sample_1.json", conversation=[{"role": "tool", "content": "x"}])
+    rnow(tmp_path, "rollout_1/sample_2.json", metadata={"expected_answer": ["4"]})
+    (tmp_path / "rows.jsonl").write_bytes(
+        b"".join(
+            orjson.dumps({"messages": RNOW["conversation"], "metadata": {"expected_answer": wrong}}) + b"\n"
+            for wrong in ("82", ["4"], {"x": 1})
+        )
+    )
     (tmp_path / "twin.json").write_bytes(orjson.dumps(SAMPLES[0]))
     with pytest.raises(InputError) as error:
         next(rollouts.read(tmp_path))
@@ -100,6 +122,9 @@ def test_every_bad_rollout_is_named_before_any_is_used(tmp_path):
         "list.json: /: ",
         "notes.txt: not a rollout",
         'rollout_1/sample_1.json: /conversation/0: "tool_call_id"',
+        "rollout_1/sample_2.json: /metadata/answer_type: with several expected answers, say list",
+        "rows.jsonl:2: /metadata/answer_type: with several expected answers, say list",
+        "rows.jsonl:3: /metadata/expected_answer: must be a string or a number",
         "shard-00.jsonl:3: /status: ",
         f"twin.json: /id: rollout {SAMPLES[0]['id']} is also in",
     ]

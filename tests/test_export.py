@@ -162,6 +162,13 @@ def test_sharegpt_readers_take_every_row_and_what_cannot_be_said_is_counted(expo
     assert "weight 0" in said and "beside a tool call" in said and "1 row without the teacher's thoughts" in said
 
 
+def test_sharegpt_has_the_results_of_parallel_calls_in_the_order_of_the_calls():
+    row = rows()[3]
+    row["messages"][3:5] = row["messages"][4:2:-1]
+    observation = sharegpt.export(row)["conversations"][3]
+    assert observation == {"from": "observation", "value": f"a{sharegpt.BETWEEN_RESULTS}b"}
+
+
 def test_many_rows_that_are_left_out_are_said_loudly(exported):
     given = rows()
     for row in given[:4]:
@@ -178,6 +185,7 @@ def test_many_rows_that_are_left_out_are_said_loudly(exported):
     lambda talk: talk.insert(2, {"role": "user", "content": "Please."}),
     lambda talk: talk.insert(2, {"role": "system", "content": "Be brief."}),
     lambda talk: talk[2]["tool_calls"][0]["function"].update(arguments="{"),
+    lambda talk: talk[2]["tool_calls"][0]["function"].update(arguments='{"sku": 12345678901234567890123}'),
 ])  # fmt: skip
 def test_rows_that_sharegpt_readers_would_skip_are_left_out(change):
     row = deepcopy(rows()[0])

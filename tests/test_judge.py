@@ -155,6 +155,22 @@ def test_all_answers_are_judged_side_by_side():
     assert len(server.asked) == 8
 
 
+def test_the_judge_is_not_asked_about_rows_that_are_rejected_anyway(project, run_stage, judged_by):
+    own = "from distill.checks import check\n\n@check\ndef judged(row):\n    return None if row['outcome']['correct'] else 'no'\n"
+    (project / "checks.py").write_text(own)
+    cut_off, right = row(2, f"{WRONG} or so"), row(3, RIGHT)
+    cut_off["outcome"]["stop_reason"] = "truncated"
+    write(project, [cut_off, right])
+    with serving(ruling_of) as server:
+        judged_by(server)
+        done = run_stage("filter")
+    assert done.returncode == 0 and "kept 1 of 2 rows" in done.stdout, done.stderr
+    assert len(server.asked) == 1
+    (rejected,) = jsonl.read(project / "data" / "rejected.jsonl", "rejected")
+    assert [reason["check"] for reason in rejected["reasons"]] == ["finished", "answer", "own"]
+    assert "no judge has been asked" in rejected["reasons"][1]["detail"]
+
+
 def test_a_judge_never_passes_the_budget(project, run_stage, judged_by):
     write(project, [row(units, f"{RIGHT} {units}") for units in range(2, 6)])
     with serving(lambda body: says("Verdict: correct")) as server:

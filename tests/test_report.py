@@ -358,6 +358,33 @@ def test_the_turn_that_a_check_found_fault_with_is_marked(page: Any) -> None:
     assert "Invalid tool call" in page.inner_text("#reader .message.faulty .tag")
 
 
+def test_a_result_is_shown_with_its_own_call_where_ids_repeat_in_later_turns(browser: Any, tmp_path: Path) -> None:
+    write_project(tmp_path, train=2, held_out=2)
+    for name in ("train", "rejected"):
+        (tmp_path / f"data/{name}.jsonl").unlink()
+    prompt = make_prompt(2, "train", random.Random(1))
+    rollout = make_rollout(prompt, random.Random(1))
+    row = {key: rollout[key] for key in ("messages", "tools", "metadata", "prompt_id", "sample", "split")}
+    reason = {"check": "loop", "detail": "x", "pointers": ["/messages/5"]}
+    for message in row["messages"]:
+        for call in message.get("tool_calls", ()):
+            call["id"] = "call_0"
+    row["messages"][3] |= {"content": "first"}
+    row["messages"][5] |= {"content": "second", "tool_call_id": "call_0"}
+    outcome = {"status": "completed", "stop_reason": "final_answer", "answer": "1", "correct": True, "accepted_by": "number",
+               "why": None, "turns": 3, "tool_calls": 2, "tool_errors": 0, "tokens": 9, "cost_usd": None}  # fmt: skip
+    rejected = row | {"rollout_id": "f" * 16, "teacher": "x", "outcome": outcome, "reasons": [reason]}
+    jsonl.write(tmp_path / "data/rejected.jsonl", [rejected], "rejected")
+    write_report(tmp_path, tmp_path / "index.html")
+    tab = browser.new_page()
+    tab.goto((tmp_path / "index.html").as_uri() + f"#conversations?open={'f' * 16}")
+    tab.wait_for_selector("#reader .call")
+    assert tab.locator("#reader .call .came").all_inner_texts() == ["first", "second"]
+    turns = tab.locator("#reader .columns .message.assistant")
+    assert ["faulty" in turn.get_attribute("class") for turn in turns.all()] == [False, True, False]
+    tab.close()
+
+
 def test_failures_are_counted_by_kind(page: Any, project: Path) -> None:
     failed = json.loads((project / "reports/rollouts.json").read_text())["failed"]
     table = page.locator("h3", has_text="Failures by kind").locator("xpath=following-sibling::table")
@@ -465,6 +492,10 @@ def test_imported_conversations_are_not_counted_as_asked_of_the_teacher(tmp_path
     after = summary(gather(tmp_path))["funnel"][:4]
     assert after[:3] == before[:3] and before[1]["label"] == "Asked of the teacher"
     assert [steps[3]["label"] for steps in (before, after)] == ["Turned into rows", "Turned into rows, with 1 imported"]
+    (tmp_path / "data/prompts.jsonl").write_text("")
+    shutil.rmtree(tmp_path / "rollouts")
+    count = len(rows) + 1 + len((tmp_path / "data/rejected.jsonl").read_text().splitlines())
+    assert summary(gather(tmp_path))["funnel"][0]["label"] == f"Turned into rows, with {count} imported"
 
 
 def test_conversations_are_found_by_the_type_of_their_answer(browser: Any, tmp_path: Path) -> None:

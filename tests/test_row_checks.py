@@ -215,6 +215,28 @@ def test_credentials_are_found_wherever_they_are_and_never_shown():
     assert false == []
 
 
+@pytest.mark.parametrize("before", ["\n", "\t", "a word\r\n", "\u201c"])
+def test_credentials_and_personal_data_behind_an_escape_of_json_are_found(before):
+    row = good()[0]
+    for name, planted in (("secrets", SECRETS), ("pii", {kind: texts[0] for kind, texts in PII.items()})):
+        for kind, text in planted.items():
+            row["messages"][2]["tool_calls"][0]["function"]["arguments"] = json.dumps({"text": f"{before}{text} "})
+            assert kind in found(name, row).detail
+    for secret in SECRETS.values():
+        hidden = credentials.redact(json.dumps({"text": f"here: {before}{secret}"}))
+        assert json.loads(hidden) == {"text": f"here: {before}[secret]"}
+
+
+def test_a_refusal_is_searched_too():
+    row = good()[0]
+    for name, text in (("secrets", SECRETS["github"]), ("pii", "+49 30 901820")):
+        row["messages"][6]["refusal"] = f"I will not tell {text}"
+        assert found(name, row).pointers == ("/messages/6/refusal",)
+        modes = dict.fromkeys(CHECKS | CONTESTS, "off") | {name: "reject"}
+        ((_, verdict),) = run_checks([row], modes, CheckContext())
+        assert [reason["check"] for reason in verdict.reasons] == [name]
+
+
 def test_personal_data_is_found_and_what_looks_like_it_is_not():
     missed = [text for kind, texts in PII.items() for text in texts
               if not (fault := found("pii", with_text(3, text))) or kind not in fault.detail or text in fault.detail]  # fmt: skip
@@ -245,6 +267,11 @@ def test_a_loop_is_the_same_call_with_the_same_result_for_the_third_time():
     assert found("loop", repeated(6, "state #")) is None, "polling is no loop"
     assert found("loop", failing(["44"] * 6)) is None, "other arguments"
     assert found("loop", repeated(3, arguments="{broken")) is not None
+    digits = repeated(3)
+    for number in range(3):
+        function = digits["messages"][2 + 2 * number]["tool_calls"][0]["function"]
+        function["arguments"] = f'{{"order": 1234567890123456789012{number}}}'
+    assert found("loop", digits) is None, "numbers that many parsers round to the same"
 
 
 def test_obeyed_instructions_in_tool_results_are_found_and_resisted_ones_are_kept():
@@ -384,6 +411,16 @@ def test_in_mode_mask_only_the_bad_turns_are_not_learned_from(name):
     assert [reason["check"] for reason in rejected.reasons] == [name]
 
 
+@pytest.mark.parametrize("name", ["calls", "identity", "refusal", "loop", "injection"])
+def test_turns_that_are_not_learned_from_have_no_fault(name):
+    if name == "calls":
+        row, turns = good()[0], {2}
+        row["messages"][2]["tool_calls"][0]["function"]["name"] = "unknown"
+    else:
+        row, turns, _ = MASKED[name]
+    assert found(name, row) and found(name, masked(row, turns)) is None
+
+
 OWN = """from distill.checks import Fault, check
 
 
@@ -421,6 +458,16 @@ def test_the_users_own_checks_run_by_name_and_can_mask(tmp_path: Path):
     assert checks.load(tmp_path / "no_such_file.py") == {}
 
 
+def test_checks_may_be_objects_that_are_called(tmp_path: Path):
+    made = "import functools\nfrom distill.checks import check\n\ndef longest(row, limit): return len(row['messages']) > limit\n"
+    (tmp_path / "checks.py").write_text(made + "\nshort = check(functools.partial(longest, limit=3))\n")
+    with pytest.raises(InputError, match=r"checks.py: check 'short' returned True; return None"):
+        checks.load(tmp_path / "checks.py")["short"](good()[0])
+    (tmp_path / "checks.py").write_text(made + "\nshort = check(functools.partial(longest))\n")
+    with pytest.raises(InputError, match=r"checks.py: check 'short' must take one argument, the row"):
+        checks.load(tmp_path / "checks.py")
+
+
 @pytest.mark.parametrize(("text", "says"), [
     ("x = (", "checks.py:1: cannot be loaded: SyntaxError"),
     ("\nimport no_such_module", "checks.py:2: cannot be loaded: ModuleNotFoundError"),
@@ -438,6 +485,7 @@ def test_checks_that_cannot_run_are_named(tmp_path, text, says):
     ("\n    return row['metadata']['nothing']", "checks.py:5: check 'mine' raised KeyError: 'nothing' (rollout "),
     ("\n    return False", "checks.py:3: check 'mine' returned False; return None, or in words what is wrong"),
     ("\n    return Fault('x', ('/messages/7',))", "checks.py:3: check 'mine' points at ('/messages/7',); a Fault takes a tuple"),
+    ("\n    return Fault('x', ('/messages/-1',))", "such as ('/messages/2',)"),
     ("\n    return Fault('x', '/messages/2')", "check 'mine' points at '/messages/2'; a Fault takes a tuple of JSON pointers"),
     ("\n    return Fault('x', (2,))", "such as ('/messages/2',)"),
     ("\n    return Fault('x', ('messages/2', ''))", "such as ('/messages/2',)"),

@@ -34,11 +34,8 @@ def row(rollout: Rollout, own_tools: Callable[[], list[ToolSchema]] = list) -> R
     own_messages = messages[begin(rollout) :]
     turns = [message for message in own_messages if message["role"] == "assistant"]
     results = [message["content"] for message in own_messages if message["role"] == "tool"]
-    try:
-        answer = answers.extract(messages, metadata)
-        grade = answers.grade(answer, metadata)
-    except InputError as error:
-        raise InputError(f"rollout {rollout['id']} of prompt {rollout['prompt_id']}: {error}") from error
+    answer = answers.extract(messages, metadata)
+    grade = answers.grade(answer, metadata)
     return {
         "messages": unlearned(rollout),
         "tools": own_tools() if _lacks_tools(rollout) else rollout["tools"],

@@ -1,7 +1,7 @@
 """Prompts that nobody may train on, so that an exam on them means something: the eval split, and files of benchmarks."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 from zlib import crc32
 
@@ -58,7 +58,14 @@ class HeldOutIndex:
         self._own_words = {
             number: found - wording_words.get(number, set()) or found for number, found in own_words.items()
         }
-        self._rare_words = _rare_words(own, self.prompts)
+        rarity = _rarity(self.prompts)
+        self._wholes: dict[str, list[tuple[int, str]]] = defaultdict(list)
+        """The rarest word -> (number, text) of the prompts without a sequence of their own. Such a prompt lies wholly in
+        others, as the first turn of a conversation does in the later ones; it has to lie wholly in a row, too."""
+        for number, held_out in enumerate(self.prompts):
+            if number not in own_words and _size(held_out) >= SHORT:
+                self._wholes[min(held_out.prompt.words, key=rarity)].append((number, _spaced(held_out.prompt.words)))
+        self._rare_words = _rare_words(own, self.prompts, rarity) | self._wholes.keys()
 
     def overlap(self, messages: Sequence[Message], metadata: Metadata) -> Overlap | None:
         """The held-out prompt that the prompt of a conversation repeats most of; None where it repeats none."""
@@ -70,18 +77,27 @@ class HeldOutIndex:
             return None
         codes = _codes(row_words)
         shared = (self._places[gram] for size in self._sizes for gram in _grams(codes, size) if gram in self._places)
-        covered = _covered(shared, self.prompts)
-        if not covered:
+        shares = {
+            number: len(places & self._own_words[number]) / len(self._own_words[number])
+            for number, places in _covered(shared, self.prompts).items()
+        } | self._inside(row_words)
+        if not shares:
             return None
         row_numbers, row_prompt = numbers(row_words), PromptWords(row_words, expected(metadata))
         overlaps = [
-            Overlap(held_out.where, len(places & self._own_words[number]) / len(self._own_words[number]))
-            for number, places in covered.items()
+            Overlap(held_out.where, share)
+            for number, share in shares.items()
             if (held_out := self.prompts[number]).prompt.words == row_words
             or (numbers(held_out.prompt.words) <= row_numbers and not answers_differ(held_out.prompt, row_prompt))
         ]
         most = max(overlaps, key=lambda overlap: (overlap.share, overlap.where), default=None)
         return most if most and most.share >= COVERED else None
+
+    def _inside(self, row_words: Sequence[str]) -> dict[int, float]:
+        """The numbers of the prompts without a sequence of their own that lie wholly in a row, each with the share 1."""
+        found = [whole for word in self._wholes.keys() & set(row_words) for whole in self._wholes[word]]
+        row_text = _spaced(row_words) if found else ""
+        return {number: 1.0 for number, text in found if text in row_text}
 
 
 def _distinct(prompts: Iterable[HeldOutPrompt]) -> list[HeldOutPrompt]:
@@ -130,14 +146,25 @@ def _covered(sequences: Iterable[Sequence[Place]], prompts: Sequence[HeldOutProm
     return covered
 
 
-def _rare_words(index: Mapping[int, list[Place]], prompts: Sequence[HeldOutPrompt]) -> frozenset[str]:
+def _rarity(prompts: Sequence[HeldOutPrompt]) -> Callable[[str], tuple[int, int, str]]:
+    """A sort key of words, smallest for the rarest in the prompts."""
+    common = Counter(word for held_out in prompts for word in set(held_out.prompt.words))
+    return lambda word: (common[word], -len(word), word)
+
+
+def _rare_words(
+    index: Mapping[int, list[Place]], prompts: Sequence[HeldOutPrompt], rarity: Callable[[str], tuple[int, int, str]]
+) -> frozenset[str]:
     """One word of each sequence, the rarest. A prompt that holds none of these words shares no sequence, which settles
     most prompts cheaply."""
-    common = Counter(word for held_out in prompts for word in set(held_out.prompt.words))
     return frozenset(
-        min(prompts[number].prompt.words[place : place + GRAM], key=lambda word: (common[word], -len(word), word))
-        for ((number, place), *_) in index.values()
+        min(prompts[number].prompt.words[place : place + GRAM], key=rarity) for ((number, place), *_) in index.values()
     )
+
+
+def _spaced(words: Sequence[str]) -> str:
+    """The words, each between two spaces, so that a text lies in another only where its words do."""
+    return f" {' '.join(words)} "
 
 
 def _codes(words: Sequence[str]) -> list[int]:

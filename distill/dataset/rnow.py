@@ -49,13 +49,15 @@ def rollout(value: dict[str, Any], name: str, sample: int) -> Rollout:
 
 
 def prompt_id(value: dict[str, Any]) -> str:
-    """The id of the prepared prompt with the messages before the first answer, if its seed row names no tools."""
-    prompt = []
-    for message in value["conversation"]:
-        if isinstance(message, dict) and message.get("role") == "assistant":
-            break
-        prompt.append(message)
-    return content_id({"messages": prompt})
+    """The id of the prepared prompt with the messages before the first answer, if its seed row names no tools. Where the
+    user goes on after it, of all that system and user say: many conversations open with the same greeting."""
+    messages = value["conversation"]
+    roles = [message.get("role") if isinstance(message, dict) else None for message in messages]
+    first = roles.index("assistant") if "assistant" in roles else len(roles)
+    if "user" not in roles[first:]:
+        return content_id({"messages": messages[:first]})
+    asked = [message for message, role in zip(messages, roles, strict=True) if role in ("system", "user")]
+    return content_id({"messages": asked})
 
 
 def _stop_reason(value: dict[str, Any]) -> str:

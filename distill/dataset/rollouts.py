@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from distill import answers
 from distill.dataset import plain_rows, rnow
 from distill.records import json_text, lines, schema
 from distill.records.faults import InputError
@@ -139,7 +140,7 @@ def _checked(text: bytes, name: str, samples: Counter[str]) -> tuple[dict[str, A
     plain = plain_rows.is_plain(value)
     if not plain and not rnow.is_rnow(value):
         fault = plain_rows.other_fault(value)
-        return value, [fault] if fault else schema.faults("rollout", value)
+        return value, [fault] if fault else _faults(value)
     key = "messages" if plain else "conversation"
     if not isinstance(value[key], list):
         return {}, [f"/{key}: must be a list of messages"]
@@ -148,7 +149,18 @@ def _checked(text: bytes, name: str, samples: Counter[str]) -> tuple[dict[str, A
     prompt = rnow.prompt_id(plain_rows.as_rnow(value) if plain else value)
     record = _record(value, name, samples[prompt])
     samples[prompt] += 1
-    return record, [fault.replace("/messages", f"/{key}", 1) for fault in schema.faults("rollout", record)]
+    return record, [fault.replace("/messages", f"/{key}", 1) for fault in _faults(record)]
+
+
+def _faults(record: dict[str, Any]) -> list[str]:
+    """What is wrong with a rollout record, also with the answer that it expects: no answer could be compared with it."""
+    if faults := schema.faults("rollout", record):
+        return faults
+    try:
+        answers.grade(None, record["metadata"])
+    except InputError as error:
+        return error.faults
+    return []
 
 
 def _record(value: dict[str, Any], name: str, sample: int) -> dict[str, Any]:

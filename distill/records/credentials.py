@@ -5,6 +5,7 @@ import os
 import re
 from base64 import b64encode
 from functools import cache
+from typing import Any
 from urllib.parse import quote, unquote
 
 import re2
@@ -17,19 +18,24 @@ SHORTEST = 8
 """Shorter values are placeholders such as `none`; replacing them would damage ordinary text."""
 REPLACED = "[secret]"
 
+ESCAPE = re.compile(r"\\(?:[nrtbf]|u[0-9A-Fa-f]{4})")
+"""What JSON text has for some characters. Its letters belong to no word behind it: `\\nsk-...` holds a key."""
+BEGIN = rf"(?:\b|{ESCAPE.pattern})"
+"""Where a word begins, in plain text and in JSON."""
+
 # Formats that only credentials have: a session token that a tool issues for its own next call matches none of them.
 FORMATS = {
     # OpenAI, Anthropic and their like; a long part without a hyphen sets them apart from a web page's `sk-some-words`
-    "api_key": r"\bsk-[A-Za-z0-9_-]*[A-Za-z0-9]{20,}[A-Za-z0-9_-]*",
+    "api_key": BEGIN + r"sk-[A-Za-z0-9_-]*[A-Za-z0-9]{20,}[A-Za-z0-9_-]*",
     "github": r"gh[pousr]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{50,}",
-    "gitlab": r"\bglpat-[A-Za-z0-9_-]{20,}",
-    "hugging_face": r"\bhf_[A-Za-z0-9]{30,}",
-    "aws": r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b",
+    "gitlab": BEGIN + r"glpat-[A-Za-z0-9_-]{20,}",
+    "hugging_face": BEGIN + r"hf_[A-Za-z0-9]{30,}",
+    "aws": BEGIN + r"(?:AKIA|ASIA)[A-Z0-9]{16}\b",
     "google": r"AIza[A-Za-z0-9_-]{35}",
     "slack": r"xox[abposr]-[A-Za-z0-9-]{20,}|hooks\.slack\.com/services/T[A-Z0-9]+/B[A-Z0-9]+/[A-Za-z0-9]{20,}",
-    "stripe": r"\b[rs]k_live_[A-Za-z0-9]{20,}",
-    "npm": r"\bnpm_[A-Za-z0-9]{36}\b",
-    "sendgrid": r"\bSG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}",
+    "stripe": BEGIN + r"[rs]k_live_[A-Za-z0-9]{20,}",
+    "npm": BEGIN + r"npm_[A-Za-z0-9]{36}\b",
+    "sendgrid": BEGIN + r"SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}",
     "private_key": r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\z)",
 }
 KNOWN = re2.compile("|".join(f"(?P<{name}>{form})" for name, form in FORMATS.items()))
@@ -73,7 +79,13 @@ def redact(text: str) -> str:
     text = text.encode("utf-8", "replace").decode()
     for value in (*sorted(_expanded, key=len, reverse=True), *_own()):
         text = text.replace(value, REPLACED)
-    return KNOWN.sub(REPLACED, text)
+    return KNOWN.sub(_hidden, text)
+
+
+def _hidden(found: Any) -> str:
+    """What takes the place of a credential; an escape before it stays."""
+    escape = ESCAPE.match(found.group())
+    return f"{escape[0] if escape else ''}{REPLACED}"
 
 
 def _proxy_logins() -> set[str]:

@@ -30,11 +30,11 @@ class Tally:
         self.made_with(rollout["versions"])
         if rollout["status"] == "failed":
             self._failed[rollout["error"]["kind"] if rollout["error"] else rollout["stop_reason"]] += 1
-        self._conversation(rollout)
+        self._conversation(rollout, asked=bool(rollout["versions"]))  # those from elsewhere name none
 
     def row(self, row: Record) -> None:
-        """Counts a row that stands in for its rollout."""
-        self._conversation(row)
+        """Counts a row that stands in for its rollout: imported, unless its prompt is one of ours."""
+        self._conversation(row, asked=row["prompt_id"] in self._prompts)
 
     def made_with(self, versions: dict[str, str]) -> None:
         """Adds the versions of tools and libraries; there may be several of each."""
@@ -46,12 +46,12 @@ class Tally:
         """How many rollouts failed, by the kind of the error, or by the stop reason of those without one."""
         return dict(self._failed.most_common())
 
-    def _conversation(self, record: Record) -> None:
+    def _conversation(self, record: Record, asked: bool) -> None:
         self.total += 1
         self.prompts.add(record["prompt_id"])
         if record["split"] != "train":
             return
-        if record["prompt_id"] in self._prompts or not self._prompts:
+        if asked:
             self.asked += 1
             self.asked_prompts.add(record["prompt_id"])
         else:

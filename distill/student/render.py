@@ -137,7 +137,7 @@ def as_templates_want(messages: list[Message]) -> Iterator[Message]:
 
     Raises Unrenderable for arguments that are not a JSON object.
     """
-    for place, message in enumerate(map(as_said, _results_in_order(messages))):
+    for place, message in enumerate(map(as_said, results_in_order(messages))):
         kept = {key: value for key, value in message.items() if key != "weight" and value is not None}
         kept["content"] = message.get("content") or ""
         if calls := message.get("tool_calls"):
@@ -163,7 +163,7 @@ def as_said(message: Message) -> Message:
     return stripped | ({"content": text} if "content" in message else {})
 
 
-def _results_in_order(messages: list[Message]) -> list[Message]:
+def results_in_order(messages: list[Message]) -> list[Message]:
     """The messages with the results of each turn in the order of its calls."""
     ordered = list(messages)
     for place, message in enumerate(messages):

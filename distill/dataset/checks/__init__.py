@@ -1,7 +1,8 @@
 """The checks of the filter, in the order in which the funnel shows them.
 
 A check is one module with
-- `check(row, context) -> Fault | None`, pure: what is wrong with the row, and where;
+- `check(row, context) -> Fault | None`, pure: what is wrong with the row, and where; what the assistant says and calls is
+  judged in the turns that are learned from (not `weight: 0`);
 - `ADVICE`, what to try when it rejects everything;
 - `MASKS = True`, where its mode may be `mask`: then the assistant's turns that the fault points at stay in the context
   and are not learned from (`weight: 0`). A check of the row as a whole leaves it out;

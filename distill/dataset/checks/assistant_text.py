@@ -14,8 +14,8 @@ def pattern(*alternatives: str) -> Any:
 
 
 def turns(row: Row, key: str = "content") -> Iterator[tuple[int, str]]:
-    """(place, text) of the assistant's messages that have text, or of their `reasoning_content`; curly apostrophes made
-    straight."""
+    """(place, text) of the assistant's turns that are learned from and have text, or of their `reasoning_content`; curly
+    apostrophes made straight."""
     for place, message in enumerate(row["messages"]):
-        if message["role"] == "assistant" and message.get(key):
+        if message["role"] == "assistant" and message.get(key) and message.get("weight") != 0:
             yield place, message[key].replace("\u2019", "'")

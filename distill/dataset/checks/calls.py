@@ -12,7 +12,8 @@ MASKS = True
 def check(row: Row, context: CheckContext) -> Fault | None:
     faults = []
     for place, message in enumerate(row["messages"]):
-        for number, call in enumerate(message.get("tool_calls", ())):
+        calls = message.get("tool_calls", ()) if message.get("weight") != 0 else ()
+        for number, call in enumerate(calls):
             _, fault = arguments.parse(call, row["tools"])
             if fault:
                 faults.append((f"/messages/{place}/tool_calls/{number}", fault))

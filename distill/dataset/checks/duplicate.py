@@ -47,6 +47,8 @@ def digest(row: Row, contents: str) -> bytes:
         parts.append(message["role"])
         if "reasoning_content" in message:
             parts.append(True)
+        if message.get("refusal"):
+            parts.append(False)
         if "tool_calls" in message:
             for number, call in enumerate(message["tool_calls"]):
                 function = call["function"]

@@ -85,7 +85,7 @@ def check(row: Row, context: CheckContext) -> Fault | None:
                 demands |= new_demands
                 to_be_said |= new_demands if _TO_BE_SAID.search(passage) else set()
                 tools |= {name for name in _tools(row) if name in passage and name.casefold() not in legitimate}
-        elif message["role"] == "assistant" and (demands or tools):
+        elif message["role"] == "assistant" and message.get("weight") != 0 and (demands or tools):
             obeyed = _obeyed(message, demands, to_be_said, tools)
             if obeyed and not _REFUSES.search(message.get("content") or ""):
                 faults.append((f"/messages/{place}", f"does what a tool's result demanded: {obeyed!r}"))

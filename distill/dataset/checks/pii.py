@@ -10,14 +10,16 @@ import re2
 from distill.dataset.checks.context import CheckContext
 from distill.dataset.checks.fault import Fault, listed
 from distill.dataset.checks.texts import texts
+from distill.records.credentials import BEGIN
 from distill.records.types import Row
 
 ADVICE = "personal data is in the prompts or in what the tools return: make it up instead"
 PATTERN = re2.compile(
     r"(?P<email>[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,})"
-    r"|(?P<iban>\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b)"
-    r"|(?P<card>\b\d{4}[ -]?\d{4}[ -]?\d{4}[ -]?\d{1,7}\b|\b3[47]\d{2}[ -]\d{6}[ -]\d{5}\b)"
-    r"|(?P<ssn>\b\d{3}-\d{2}-\d{4}\b)"
+    rf"|{BEGIN}(?:"
+    r"(?P<iban>[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b)"
+    r"|(?P<card>\d{4}[ -]?\d{4}[ -]?\d{4}[ -]?\d{1,7}\b|3[47]\d{2}[ -]\d{6}[ -]\d{5}\b)"
+    r"|(?P<ssn>\d{3}-\d{2}-\d{4}\b))"
     r"|(?P<telephone>\+\d{1,3}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d{2,4}(?:[ .-]?\d{2,4}){1,4}\b|\(\d{3}\) ?\d{3}-\d{4}\b)"
 )
 PREFILTER = PATTERN
@@ -34,7 +36,7 @@ def check(row: Row, context: CheckContext) -> Fault | None:
 
 
 def _kinds(text: str) -> set[str]:
-    return {match.lastgroup for match in PATTERN.finditer(text) if _is_real(match.lastgroup, match.group())}
+    return {match.lastgroup for match in PATTERN.finditer(text) if _is_real(match.lastgroup, match[match.lastgroup])}
 
 
 def _is_real(kind: str, text: str) -> bool:

@@ -9,9 +9,9 @@ APART = "\n\0\n"
 
 
 def texts(row: Row) -> Iterator[tuple[str, str]]:
-    """(pointer, text) of all contents, reasoning and arguments."""
+    """(pointer, text) of all contents, reasoning, refusals and arguments."""
     for place, message in enumerate(row["messages"]):
-        for key in ("content", "reasoning_content"):
+        for key in ("content", "reasoning_content", "refusal"):
             if text := message.get(key):
                 yield f"/messages/{place}/{key}", text
         for number, call in enumerate(message.get("tool_calls", ())):
@@ -20,12 +20,14 @@ def texts(row: Row) -> Iterator[tuple[str, str]]:
 
 
 def contents_and_arguments(row: Row) -> tuple[str, str]:
-    """All contents and reasoning as one text, and the arguments of all calls as another."""
+    """All contents, reasoning and refusals as one text, and the arguments of all calls as another."""
     contents, arguments = [], []
     for message in row["messages"]:
         contents.append(message.get("content") or "")
         if "reasoning_content" in message:
             contents.append(message["reasoning_content"] or "")
+        if message.get("refusal"):
+            contents.append(message["refusal"])
         if "tool_calls" in message:
             arguments += [call["function"]["arguments"] for call in message["tool_calls"]]
     return APART.join(contents), APART.join(arguments)

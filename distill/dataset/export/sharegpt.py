@@ -1,8 +1,8 @@
 """ShareGPT's format as LLaMA-Factory reads it with its default tags, and others by the same `from` and `value`.
 
 `conversations` of system, human, gpt, function_call and observation turns; human and observation alternate with gpt and
-function_call; `tools` is a JSON string. The results of parallel calls share one observation, joined as LLaMA-Factory
-joins them.
+function_call; `tools` is a JSON string. The results of parallel calls share one observation, in the order of the calls,
+since the format has no ids, and joined as LLaMA-Factory joins them.
 """
 
 from typing import Any
@@ -10,7 +10,9 @@ from typing import Any
 import orjson
 
 from distill.dataset.export import NotRepresentable
+from distill.records import json_text
 from distill.records.types import Message, Row
+from distill.student.render import results_in_order
 
 DATASET_INFO = {
     "distill": {
@@ -26,7 +28,7 @@ BETWEEN_RESULTS = "\n</tool_response>\n<tool_response>\n"
 def export(row: Row) -> dict[str, Any]:
     """The row as `conversations` and `tools`. Raises NotRepresentable."""
     turns: list[dict[str, str]] = []
-    for message in row["messages"]:
+    for message in results_in_order(row["messages"]):
         tag, value = _turn(message)
         if tag == "observation" and turns and turns[-1]["from"] == "observation":
             turns[-1]["value"] += BETWEEN_RESULTS + value
@@ -53,10 +55,9 @@ def _turn(message: Message) -> tuple[str, str]:
 
 
 def _call(function: dict[str, Any]) -> dict[str, Any]:
-    try:
-        arguments = orjson.loads(function["arguments"] or "{}")
-    except orjson.JSONDecodeError:
-        raise NotRepresentable("the arguments of a call are not valid JSON") from None
+    arguments, fault = json_text.parse(function["arguments"].encode() or b"{}")
+    if fault:
+        raise NotRepresentable("the arguments of a call are no JSON that every parser reads alike")
     return {"name": function["name"], "arguments": arguments}
 
 

@@ -78,8 +78,13 @@ function column(talk, compared) {
 
 // The messages, each tool's result with its call. `name` names an assistant's turn at a place.
 function turns(messages, name, talk) {
-  const results = new Map(messages.filter((message) => message.role === "tool").map((message) => [message.tool_call_id, message.content]));
-  return messages.map((message, place) => message.role === "tool" ? null : said(message, name(place), results, talk, place));
+  return messages.map((message, place) => message.role === "tool" ? null : said(message, name(place), results(messages, place), talk, place));
+}
+
+// The tool messages right behind the one at `place`. Only these are its results: later turns may use the ids of its calls again.
+function results(messages, place) {
+  const end = messages.findIndex((message, at) => at > place && message.role !== "tool");
+  return messages.slice(place + 1, end < 0 ? messages.length : end);
 }
 
 function turnName(talk, place, compared) {
@@ -89,7 +94,7 @@ function turnName(talk, place, compared) {
 
 function said(message, name, results, talk, place) {
   const learned = talk?.learned.includes(place);
-  const faults = (talk?.faults ?? []).filter(([at]) => at === place || answers(talk.messages, place, at)).map(([, check]) => WORDS.why[check] ?? check);
+  const faults = (talk?.faults ?? []).filter(([at]) => at === place || results.includes(talk.messages[at])).map(([, check]) => WORDS.why[check] ?? check);
   const role = message.role === "assistant" ? name : { system: "System", user: "User" }[message.role];
   const label = make("p", { class: "role" }, role,
     learned && make("span", { class: "tag" }, "learned from"),
@@ -99,19 +104,13 @@ function said(message, name, results, talk, place) {
     message.reasoning_content && fold("Reasoning", thoughts(learned), make("div", { class: "text", dir: "auto" }, message.reasoning_content)),
     message.content && make("div", { class: "text", dir: "auto" }, message.content),
     message.refusal && make("div", { class: "text", dir: "auto" }, `Refused: ${message.refusal}`),
-    (message.tool_calls ?? []).map((call) => called(call, results?.get(call.id))));
+    (message.tool_calls ?? []).map((call) => called(call, results.find((result) => result.tool_call_id === call.id)?.content)));
 }
 
 // What became of the reasoning of a turn. Of a turn that is not learned from, the turn says so itself.
 function thoughts(learned) {
   if (!learned || INDEX.thoughts === null) return "";
   return INDEX.thoughts ? "learned from, too" : "not learned from: the student’s chat template has no place for it";
-}
-
-// Whether the message at `at` is a tool's result that is shown with the call of the turn at `place`.
-function answers(messages, place, at) {
-  const id = messages[at]?.tool_call_id;
-  return id !== undefined && (messages[place].tool_calls ?? []).some((call) => call.id === id);
 }
 
 // A tool call with its result: one line that says what was asked and what came back; all of it when unfolded.
