@@ -35,8 +35,7 @@ def row(rollout: Rollout, own_tools: Callable[[], list[ToolSchema]] = list) -> R
     turns = [message for message in own_messages if message["role"] == "assistant"]
     results = [message["content"] for message in own_messages if message["role"] == "tool"]
     try:
-        answer = answers.extract(messages, metadata)
-        grade = answers.grade(answer, metadata)
+        grade = answers.grade(messages, metadata)
     except InputError as error:
         raise InputError(f"rollout {rollout['id']} of prompt {rollout['prompt_id']}: {error}") from error
     return {
@@ -51,7 +50,7 @@ def row(rollout: Rollout, own_tools: Callable[[], list[ToolSchema]] = list) -> R
         "outcome": {
             "status": rollout["status"],
             "stop_reason": rollout["stop_reason"],
-            "answer": answer,
+            "answer": grade.answer,
             "correct": grade.correct,
             "accepted_by": grade.accepted_by,
             "why": grade.why,
