@@ -32,11 +32,13 @@ class Kind(NamedTuple):
     """Whether an answer may go on below its first line."""
     latex: bool = False
     """Whether it reads LaTeX."""
+    behind_box: Callable[[str], str] | None = None
+    """What of the text behind a `\\boxed{}` belongs to the answer in it; without it, nothing."""
 
 
 TYPES = {
     "exact": Kind(exact.faults, exact.why_not),
-    "number": Kind(number.faults, number.why_not, number.OPTIONS, number.find),
+    "number": Kind(number.faults, number.why_not, number.OPTIONS, number.find, behind_box=number.behind_box),
     "choice": Kind(choice.faults, choice.why_not, choice.OPTIONS, choice.find),
     "list": Kind(listing.faults, listing.why_not_in_order, several_lines=True),
     "set": Kind(listing.faults, listing.why_not_in_any_order, several_lines=True),
@@ -116,7 +118,7 @@ def _answer(text: str, kind: Kind, metadata: Metadata) -> str | None:
     if not text:
         return None
     reads_all = kind.why_not is None
-    stated = final.behind(text) if reads_all else final.stated(text, kind.several_lines, kind.latex)
+    stated = final.behind(text) if reads_all else final.stated(text, kind.several_lines, kind.latex, kind.behind_box)
     if stated is not None:
         return stated or None
     return kind.find(text, metadata) if kind.find else text
