@@ -3,15 +3,19 @@
 import pytest
 from answer_pairs import DRINKS, RIGHT, WRONG
 
-from distill.answers import extract, faults, grade, mathematics
+from distill.answers import Grade, faults, grade, mathematics
 from distill.answers.exact import fold
 from distill.answers.number import number
 from distill.records.faults import InputError
 
 
+def said(text: str, metadata: dict) -> Grade:
+    return grade([{"role": "assistant", "content": text}], metadata)
+
+
 def graded(text: str, expected, answer_type: str | None = None, **options) -> bool | None:
     metadata = {"expected_answer": expected, **options} | ({"answer_type": answer_type} if answer_type else {})
-    return grade(extract([{"role": "assistant", "content": text}], metadata), metadata).correct
+    return said(text, metadata).correct
 
 
 @pytest.mark.parametrize(
@@ -106,17 +110,39 @@ def test_answer_type_decides_over_the_form_of_the_expected_answer():
 
 def test_types_are_tried_in_order_and_the_one_that_accepts_is_named():
     metadata = {"expected_answer": "1/2", "answer_type": ["exact", "math"]}
-    assert grade("1/2", metadata) == (True, "exact", None)
-    assert grade("0.5", metadata) == (True, "math", None)
-    assert grade("0.4", metadata) == (False, None, "exact: another text; math: not equal by math-verify")
-    assert grade(None, metadata) == (False, None, None)
+    assert said("1/2", metadata) == ("1/2", True, "exact", None)
+    assert said("0.5", metadata) == ("0.5", True, "math", None)
+    assert said("0.4", metadata) == ("0.4", False, None, "exact: another text; math: not equal by math-verify")
+    assert said("", metadata) == (None, False, None, None)
+
+
+@pytest.mark.parametrize("first", ["exact", "set"])
+def test_each_type_reads_the_answer_in_its_own_way(first):
+    kinds = [first, {"exact": "set", "set": "exact"}[first]]
+    text = "Answer:\ntea\nmilk"
+    assert said(text, {"expected_answer": "tea, milk", "answer_type": kinds}) == ("tea\nmilk", True, "set", None)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("It has four legs.", "It has four legs."),
+        ("It has four legs (see page 12).", "It has four legs (see page 12)."),
+        ("Answer: four,\nas the drawing shows", "four,\nas the drawing shows"),
+    ],
+)
+@pytest.mark.parametrize("kinds", [["number", "judge"], ["exact", "judge"], ["judge", "number"]])
+def test_a_judge_is_asked_about_all_of_the_answer_where_no_cheaper_type_accepts_it(kinds, text, told):
+    metadata = {"expected_answer": 4, "answer_type": kinds}
+    assert said(text, metadata) == (told, None, None, None)
+    assert said("Answer: 4", metadata).correct is True
 
 
 def test_a_judge_is_left_to_decide_what_is_not_plainly_right():
     metadata = {"expected_answer": "Keytruda", "answer_type": "judge"}
-    assert grade("keytruda", metadata) == (True, "exact", None)
-    assert grade("Pembrolizumab, sold as Keytruda", metadata) == (None, None, None)
-    assert grade(None, metadata) == (False, None, None)
+    assert said("keytruda", metadata) == ("keytruda", True, "exact", None)
+    assert said("Pembrolizumab, sold as Keytruda", metadata).correct is None
+    assert said("", metadata) == (None, False, None, None)
 
 
 def test_an_answer_that_keeps_sympy_busy_is_wrong_and_the_next_one_is_graded():
@@ -134,17 +160,17 @@ def test_an_answer_that_keeps_sympy_busy_is_wrong_and_the_next_one_is_graded():
 
 def test_without_an_expected_answer_nothing_is_graded():
     assert graded("Answer: 42", None) is None
-    assert grade(None, {}).correct is None
-    assert grade(None, {"expected_answer": 42}).correct is False
+    assert grade([], {}).correct is None
+    assert grade([], {"expected_answer": 42}).correct is False
 
 
 def test_a_conversation_that_does_not_end_in_text_has_no_answer():
     calls = [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
     metadata = {"expected_answer": 42}
-    assert extract([{"role": "assistant", "content": "Answer: 42", "tool_calls": calls}], metadata) is None
-    assert extract([{"role": "tool", "tool_call_id": "c", "content": "42"}], metadata) is None
-    assert extract([{"role": "assistant", "content": None, "refusal": "no"}], metadata) is None
-    assert extract([{"role": "assistant", "content": " \n"}], metadata) is None
+    assert grade([{"role": "assistant", "content": "Answer: 42", "tool_calls": calls}], metadata).answer is None
+    assert grade([{"role": "tool", "tool_call_id": "c", "content": "42"}], metadata).answer is None
+    assert grade([{"role": "assistant", "content": None, "refusal": "no"}], metadata).answer is None
+    assert grade([{"role": "assistant", "content": " \n"}], metadata).answer is None
 
 
 @pytest.mark.parametrize(
@@ -158,7 +184,7 @@ def test_a_conversation_that_does_not_end_in_text_has_no_answer():
 )
 def test_metadata_that_makes_no_sense_is_the_users_error(metadata, says):
     with pytest.raises(InputError, match=r"/metadata/.*" + says):
-        grade("42", metadata)
+        said("42", metadata)
 
 
 FAULTS = [
@@ -209,9 +235,11 @@ def test_folding_keeps_what_matters():
 
 
 def test_a_long_answer_is_read_in_linear_time():
-    for text in ("5 a" * 20_000, "1,111" * 20_000, "-" * 50_000, "5 or " * 10_000, "1" * 50_000):
-        number(text)
-        graded(text, 42)
+    for text in ("5 a", "1,111", "-", "5 or ", "1", "\\a", "a(", "one ", "`", "*", "_", "}{", "5, in ", " "):
+        long = f"5{text * 10_000}x"
+        number(long)
+        graded(long, 42, answer_unit="kg")
+        graded(f"Answer: {long}", ["a"], "set")
 
 
 @pytest.mark.parametrize("kind", RIGHT)
@@ -256,14 +284,14 @@ def test_recall_and_false_positives_on_planted_answers(kind):
     ],
 )  # fmt: skip
 def test_a_wrong_answer_is_told_why(kind, expected, options, answer, why):
-    found = grade(answer, {"expected_answer": expected, "answer_type": kind, **options})
+    found = said(f"Answer: {answer}", {"expected_answer": expected, "answer_type": kind, **options})
     assert found.correct is False and found.why.startswith(f"{kind}: ") and found.why.endswith(why), found
 
 
 @pytest.mark.parametrize("metadata", [{}, {"expected_answer": "5"}, {"expected_answer": "a b", "answer_type": "judge"}])
 def test_an_empty_last_answer_is_none(metadata):
     for text in ("I think that it is 5.\n**Answer:**", "Answer: 5\nNo.\nAnswer:\n\n"):
-        assert extract([{"role": "assistant", "content": text}], metadata) is None
+        assert said(text, metadata).answer is None
 
 
 def test_a_judge_reads_all_of_an_answer():
@@ -273,10 +301,9 @@ def test_a_judge_reads_all_of_an_answer():
         "```python\ndef add(a, b):\n    return a + b\n```",
         "One.\n\nTwo.",
     ):
-        said = [{"role": "assistant", "content": f"I looked.\n\nAnswer:\n{text}"}]
-        assert extract(said, metadata) == text
-    assert extract([{"role": "assistant", "content": "**Answer:** One.\nTwo."}], metadata) == "One.\nTwo."
-    assert extract([{"role": "assistant", "content": "One.\nTwo."}], metadata) == "One.\nTwo."
+        assert said(f"I looked.\n\nAnswer:\n{text}", metadata).answer == text
+    assert said("**Answer:** One.\nTwo.", metadata).answer == "One.\nTwo."
+    assert said("One.\nTwo.", metadata).answer == "One.\nTwo."
 
 
 @pytest.mark.parametrize(

@@ -32,11 +32,13 @@ class Kind(NamedTuple):
     """Whether an answer may go on below its first line."""
     latex: bool = False
     """Whether it reads LaTeX."""
+    behind_box: Callable[[str], str] | None = None
+    """What of the text behind a `\\boxed{}` belongs to the answer in it; without it, nothing."""
 
 
 TYPES = {
     "exact": Kind(exact.faults, exact.why_not),
-    "number": Kind(number.faults, number.why_not, number.OPTIONS, number.find),
+    "number": Kind(number.faults, number.why_not, number.OPTIONS, number.find, behind_box=number.behind_box),
     "choice": Kind(choice.faults, choice.why_not, choice.OPTIONS, choice.find),
     "list": Kind(listing.faults, listing.why_not_in_order, several_lines=True),
     "set": Kind(listing.faults, listing.why_not_in_any_order, several_lines=True),
@@ -45,65 +47,81 @@ TYPES = {
     "math": Kind(mathematics.faults, mathematics.why_not, several_lines=True, latex=True),
     "judge": Kind(rubric.faults, None, rubric.OPTIONS),
 }
-BEFORE_MONEY = {"judge": ("exact", "judge")}
-"""What is tried before a type that costs money."""
+BEFORE_MONEY = {"judge": "exact"}
+"""What is tried before a type that costs money, on what it reads."""
 _CODE = re.compile(r"^0\d|\d[eE]\d")
 OPTIONS = sorted({option for kind in TYPES.values() for option in kind.options})
 
 
 class Grade(NamedTuple):
-    """Whether an answer is correct; None without an expected answer, and as long as a judge has not been asked."""
+    """What a conversation answers, and whether that is correct."""
 
+    answer: str | None
+    """The answer as read by the type that accepted it, else what the judge is to compare, else as read by the first type
+    that found one; None where there is none."""
     correct: bool | None
+    """None without an expected answer, and as long as a judge has not been asked."""
     accepted_by: str | None = None
     """The type of answer that accepted it."""
     why: str | None = None
     """Why it is not correct, in a few words."""
 
 
-def extract(messages: list[Message], metadata: Metadata) -> str | None:
-    """The final answer in the last assistant message; None where it has no text, still calls a tool, or says nothing after
-    its last `Answer:`.
+def grade(messages: list[Message], metadata: Metadata) -> Grade:
+    """Whether the final answer of a conversation is `metadata.expected_answer`, by `metadata.answer_type`.
 
-    That is the text after the last line that begins with `Answer:`, else what is in the last `\\boxed{}`, else what the
-    expected type finds (the last number, a letter), else the whole text.
+    The types of the row are tried in their order, the judge last, and each reads the answer in its own way. Without a
+    type: `number` where the expected answer is one, perhaps with a unit, else `exact`. Raises InputError where the metadata
+    is not valid.
     """
-    last = messages[-1]
-    text = (last.get("content") or "").strip()
-    if last["role"] != "assistant" or last.get("tool_calls") or not text:
-        return None
-    kind = TYPES[types(metadata)[0] if metadata.get("expected_answer") is not None else "exact"]
-    # A judge reads the whole text.
-    stated = final.stated(text, kind.several_lines, kind.latex) if kind.why_not else final.behind(text)
-    if stated is not None:
-        return stated or None
-    return kind.find(text, metadata) if kind.find else text
-
-
-def grade(answer: str | None, metadata: Metadata) -> Grade:
-    """Whether an extracted answer is `metadata.expected_answer`, by `metadata.answer_type`.
-
-    The types of the row are tried in their order, `exact` before `judge`. Without a type: `number`
-    where the expected answer is one, perhaps with a unit, else `exact`. Raises InputError where the metadata is not valid.
-    """
+    text = _last_words(messages)
     if metadata.get("expected_answer") is None:
-        return Grade(None)
+        return Grade(_answer(text, TYPES["exact"], metadata), None)
     wanted = types(metadata)
     type_faults = [fault for name in wanted for fault in TYPES[name].faults(metadata)]
     if type_faults:
         raise InputError(type_faults)
-    if answer is None:
-        return Grade(False)
-    causes = {}
-    for name in dict.fromkeys(tried for kind in wanted for tried in BEFORE_MONEY.get(kind, (kind,))):
-        compare = TYPES[name].why_not
-        if compare is None:
-            return Grade(None)
+    causes: dict[str, str] = {}
+    answers: list[str] = []
+    for name in sorted(wanted, key=lambda name: TYPES[name].why_not is None):
+        answer = _answer(text, TYPES[name], metadata)
+        if answer is None:
+            continue
+        answers.append(answer)
+        cheap = BEFORE_MONEY.get(name, name)
+        compare = TYPES[cheap].why_not
+        assert compare, "the types of BEFORE_MONEY cost nothing"
         cause = compare(answer, metadata)
         if cause is None:
-            return Grade(True, name)
+            return Grade(answer, True, cheap)
+        if name in BEFORE_MONEY:
+            return Grade(answer, None)
         causes[name] = cause
-    return Grade(False, why="; ".join(f"{name}: {cause}" for name, cause in causes.items()))
+    why = "; ".join(f"{name}: {cause}" for name, cause in causes.items())
+    return Grade(answers[0] if answers else None, False, why=why or None)
+
+
+def _last_words(messages: list[Message]) -> str:
+    """The text of the last assistant message; empty where it has none or still calls a tool."""
+    last = messages[-1] if messages else {}
+    if last.get("role") != "assistant" or last.get("tool_calls"):
+        return ""
+    return (last.get("content") or "").strip()
+
+
+def _answer(text: str, kind: Kind, metadata: Metadata) -> str | None:
+    """The final answer in a text, as a type reads it; None where it says nothing after its last `Answer:`.
+
+    That is the text after the last line that begins with `Answer:`, else what is in the last `\\boxed{}`, else what the type
+    finds (the last number, a letter), else the whole text. A judge reads all that follows `Answer:`, else the whole text.
+    """
+    if not text:
+        return None
+    reads_all = kind.why_not is None
+    stated = final.behind(text) if reads_all else final.stated(text, kind.several_lines, kind.latex, kind.behind_box)
+    if stated is not None:
+        return stated or None
+    return kind.find(text, metadata) if kind.find else text
 
 
 def faults(metadata: Metadata) -> list[str]:
@@ -146,6 +164,8 @@ def types(metadata: Metadata) -> tuple[str, ...]:
             raise InputError("/metadata/answer_type: with several expected answers, say list (in order) or set")
         if isinstance(expected, bool) or not isinstance(expected, str | int | float):
             raise InputError(f"/metadata/expected_answer: must be a string or a number, not {type(expected).__name__}")
+        if isinstance(expected, int):  # most are, and this is the fastest way to the same
+            return ("number",)
         return ("number",) if number.is_measure(str(expected)) and not _is_code(expected) else ("exact",)
     wanted = tuple(given) if isinstance(given, list) else (given,)
     unknown = [str(name) for name in wanted if not isinstance(name, str) or name not in TYPES]

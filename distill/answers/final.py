@@ -1,27 +1,34 @@
 """Finds where a text states its final answer: on a line `Answer: …`, or in `\\boxed{…}`."""
 
 import re
+from collections.abc import Callable
 
-_MARKER = re.compile(r"^[\s>#*_-]*(?:final\s+)?answer[\s*_]*[:\uff1a](.*)$", re.IGNORECASE)
-_MARKDOWN = "*_`"
+_MARKER = re.compile(
+    r"^(?P<open>[\s>#*_-]*)(?:final\s+)?answer[\s*_]*[:\uff1a](?:[*_]+(?=\s|$))?(?P<rest>.*)$", re.IGNORECASE
+)
+_BULLET = re.compile(r"^[-•]\s+")
 _WORDS = re.compile(r"\\(?:text|mathrm|mathbf|mbox)\w*\s*\{([^{}]*)\}")
 _SPACING = re.compile(r"\\[!,;:]")
 _ESCAPED = re.compile(r"\\([$%&#_{}])")
 _BOXED = "\\boxed{"
 
 
-def stated(text: str, several_lines: bool = False, latex: bool = False) -> str | None:
+def stated(
+    text: str, several_lines: bool = False, latex: bool = False, behind_box: Callable[[str], str] | None = None
+) -> str | None:
     """The text after the last `Answer:`, else in the last `\\boxed{}`; None where there is neither, empty where nothing
     follows the marker.
 
     After the marker that is the rest of its line, or the next line that is not empty; with `several_lines` all lines
-    that follow. What a box holds is LaTeX: it comes as plain text, unless `latex`.
+    that follow. What a box holds is LaTeX: it comes as plain text, unless `latex`, with what `behind_box` takes of the
+    text behind it.
     """
     marked = _marked(text, several_lines)
     boxed = _boxed(marked or text)
     if boxed is None:
         return marked
-    return boxed if latex else _plain(boxed)
+    content, rest = boxed
+    return content if latex else f"{plain(content)} {behind_box(rest) if behind_box else ''}".strip()
 
 
 def behind(text: str) -> str | None:
@@ -35,9 +42,17 @@ def _marked(text: str, several_lines: bool) -> str | None:
     """The text after the last `Answer:`: one line of it, or all lines; None where there is no such line."""
     if (found := _behind_marker(text)) is None:
         return None
-    rest = [part.strip().strip(_MARKDOWN).strip() for part in found]
+    rest = [_bare(part) for part in found]
     stated = [part for part in rest if part]
-    return "\n".join(stated if several_lines and not rest[0] else stated[:1])
+    if several_lines and not rest[0]:
+        return "\n".join(stated)
+    return rest[0] or _BULLET.sub("", stated[0] if stated else "")
+
+
+def _bare(text: str) -> str:
+    """A line without the markdown around it. An underscore on one side only, or in backticks, is part of a name."""
+    bare = text.strip().strip("* ")
+    return bare.strip("*_` " if bare[:1] == bare[-1:] == "_" else "*` ")
 
 
 def _behind_marker(text: str) -> list[str] | None:
@@ -45,22 +60,24 @@ def _behind_marker(text: str) -> list[str] | None:
     lines = text.splitlines()
     for index in range(len(lines) - 1, -1, -1):
         if marker := _MARKER.match(lines[index]):
-            return [marker[1], *lines[index + 1 :]]
+            rest = marker["rest"].rstrip("_ ") if "_" in marker["open"] else marker["rest"]
+            return [rest, *lines[index + 1 :]]
     return None
 
 
-def _plain(latex: str) -> str:
+def plain(latex: str) -> str:
     """LaTeX without the commands for words, spaces and escaped signs: `\\text{5\\,kg}` as `5kg`."""
     words = _WORDS.sub(r"\1", latex).replace("{,}", ",")
     return _ESCAPED.sub(r"\1", _SPACING.sub("", words))
 
 
-def _boxed(text: str) -> str | None:
-    """The content of the last `\\boxed{}` whose braces are closed."""
+def _boxed(text: str) -> tuple[str, str] | None:
+    """The content of the last `\\boxed{}` whose braces are closed, and the text behind it."""
     start = text.rfind(_BOXED)
     depth = 0
     for place in range(start + len(_BOXED) - 1, len(text)) if start >= 0 else ():
         depth += (text[place] == "{") - (text[place] == "}")
         if depth == 0:
-            return text[start + len(_BOXED) : place].strip() or None
+            content = text[start + len(_BOXED) : place].strip()
+            return (content, text[place + 1 :]) if content else None
     return None

@@ -14,14 +14,14 @@ from distill.records.types import Metadata
 
 _BULLET = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s+")
 _SEPARATORS = [
-    re.compile(r"\s*[;\n]\s*"),
-    re.compile(r"\s*[;\n]\s*|,\s+|,(?!\d{3}\b)"),
-    re.compile(r"\s*[;,\n]\s*"),
+    re.compile(r"[;\n]"),
+    re.compile(r"[;\n]|,(?!\d{3}\b)"),
+    re.compile(r"[;,\n]"),
 ]
 _PADDED = re.compile(r"0\d")
 """The second part of 1,000 split at its comma, by which it is known for a number."""
-_AND = re.compile(r"\s+(?:and|&)\s+", re.IGNORECASE)
-_LEADING_AND = re.compile(r"^(?:and|&)\s+", re.IGNORECASE)
+_AND = re.compile(r" (?:and|&) ", re.IGNORECASE)
+_LEADING_AND = re.compile(r"^(?:and|&) ", re.IGNORECASE)
 _BRACKETS = {"[": "]", "(": ")", "{": "}"}
 
 
@@ -51,7 +51,7 @@ def items(text: str) -> list[list[str]]:
     text = "\n".join(_BULLET.sub("", line) for line in text.splitlines())
     readings = []
     for separator in _SEPARATORS:
-        parts = [part for part in separator.split(text) if part.strip()]
+        parts = [" ".join(part.split()) for part in separator.split(text) if part.strip()]
         if parts and not (separator is _SEPARATORS[-1] and any(_PADDED.match(part) for part in parts)):
             plain = [*parts[:-1], _LEADING_AND.sub("", parts[-1])]
             readings += [plain, [*plain[:-1], *_AND.split(plain[-1])]]

@@ -63,6 +63,8 @@ _SQUARE = re.compile(r"^(?P<power>square|cubic) (?P<unit>\w+)", re.IGNORECASE)
 _DEGREES = re.compile(r"^degrees? (?P<scale>celsius|fahrenheit)\b", re.IGNORECASE)
 _PER = re.compile(r"^(?P<unit>\w+) per (?P<time>hour|second)\b", re.IGNORECASE)
 _TOKEN = re.compile(r"^[^\s.,;:!?()\[\]*_`\"'=]+")
+_APART = re.compile(r"^[\s,;:()\[\]{}$*_`]+")
+_IN = re.compile(r"^in\s+(?=\w)", re.IGNORECASE)
 _SHORT = {"metre": "m", "meter": "m", "kilometre": "km", "kilometer": "km", "centimetre": "cm", "centimeter": "cm",
           "foot": "ft", "feet": "ft", "mile": "mi"}  # fmt: skip
 
@@ -73,12 +75,21 @@ def known(text: str) -> str | None:
     return name if name and _look_up(name) else None
 
 
+def named(text: str) -> str | None:
+    """The known unit that a text names first, perhaps in brackets or after `in`; None for `in total`."""
+    bare = _APART.sub("", text)
+    return known(_IN.sub("", bare))
+
+
 def factor(text: str, wanted: str) -> Decimal | None:
     """The factor that converts a number with `text` after it into the unit `wanted`.
 
-    1 where the text names no unit at all; None where it is another kind of unit, or a word that is not the one wanted.
+    1 where the text names no unit at all; None where it is another kind of unit, or where its first word is not the one
+    wanted. Behind a comma, a bracket or `in`, only a known unit counts: 5 (lb), 5 in pounds.
     """
     given = _first(text)
+    if given in ("", "in"):
+        given = named(text) or given
     if not given:
         return Decimal(1)
     target, source = _look_up(_first(wanted) or wanted), _look_up(given)

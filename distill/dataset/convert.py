@@ -34,8 +34,7 @@ def row(rollout: Rollout, own_tools: Callable[[], list[ToolSchema]] = list) -> R
     own_messages = messages[begin(rollout) :]
     turns = [message for message in own_messages if message["role"] == "assistant"]
     results = [message["content"] for message in own_messages if message["role"] == "tool"]
-    answer = answers.extract(messages, metadata)
-    grade = answers.grade(answer, metadata)
+    grade = answers.grade(messages, metadata)
     return {
         "messages": unlearned(rollout),
         "tools": own_tools() if _lacks_tools(rollout) else rollout["tools"],
@@ -48,7 +47,7 @@ def row(rollout: Rollout, own_tools: Callable[[], list[ToolSchema]] = list) -> R
         "outcome": {
             "status": rollout["status"],
             "stop_reason": rollout["stop_reason"],
-            "answer": answer,
+            "answer": grade.answer,
             "correct": grade.correct,
             "accepted_by": grade.accepted_by,
             "why": grade.why,

@@ -210,8 +210,7 @@ def _graded(
     if outcome := row["outcome"] if row else evaluated:
         return outcome["answer"], outcome["correct"], outcome["why"]
     completed = rollout["status"] == "completed"
-    answer = answers.extract(rollout["messages"], rollout["metadata"]) if completed else None
-    correct, _, why = answers.grade(answer, rollout["metadata"])
+    answer, correct, _, why = answers.grade(rollout["messages"] if completed else [], rollout["metadata"])
     return answer, correct, why
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from distill.agent.rollout import Conversation, retry_if_tools_lost
-from distill.answers import extract, grade, judge
+from distill.answers import grade, judge
 from distill.records.faults import InputError
 from distill.records.spoken import begin
 from distill.records.types import Message, Metadata, Params, Prompt, Rollout, Sampling, ToolSchema
@@ -133,10 +133,9 @@ def graded(
     first `prompt` messages are the prompt."""
     turns = [message for message in messages[prompt:] if message["role"] == "assistant"]
     calls = [call for message in turns for call in message.get("tool_calls", [])]
-    answer = extract(messages, metadata) if status == "completed" else None
-    found = grade(answer, metadata)
+    found = grade(messages if status == "completed" else [], metadata)
     return {
-        "answer": answer,
+        "answer": found.answer,
         "correct": found.correct,
         "why": found.why,
         "messages": messages,

@@ -1,0 +1,118 @@
+r"""How numbers are written in a text, and what beside one makes it another number or none: `5 or 6`, `at least 5`, `\sqrt{5}`.
+
+All patterns read what `readable` gives, in any case, and none takes more than linear time.
+"""
+
+import re
+
+from distill.answers import final
+
+_PLAIN_SIGNS = str.maketrans({"\u2212": "-", "\u2013": "-", "\ufe63": "-", "\uff0d": "-", "\u2019": "'"})
+_SPACE_IN_NUMBER = re.compile(r"(?<=\d)[\u00a0\u2009\u202f](?=\d{3})")  # a narrow or no-break space: 12 000
+_TAG = re.compile(r"</?[a-z][\w-]*>", re.IGNORECASE)  # </b>
+_EMPHASIS = re.compile(r"(?<![\w*_`])(\*{1,3}|_{1,3}|`)(?=\S)([^*_`\n]+)(?:\1(?![\w*_`])|\Z)")  # **5**, but not 2**3
+_POWER = re.compile(r"(?<=[a-z])\^([23])(?!\d)", re.IGNORECASE)  # ^2 in m^2
+_DEGREES = re.compile(r"\^?\{?\\(?:circ|degree)\b\}?")  # 5^\circ
+_DELIMITER = re.compile(r"\\[()\[\]]")  # \(5\)
+
+_CURRENCY = r"[$€£¥₹]"
+_DIGITS = r"""
+    (?<![\w.]) (?<!\d,)                # neither the end of a word nor that of another number
+    (?: \d{1,3} (?:,\d{3})++ (?:\.\d++)?   # 1,234.5
+      | \d++ (?:\.\d++)?                # 1234.5
+      | \.\d++ )                        # .5
+    (?: e[-+]?\d{1,3}+ )?               # 1e-3
+    (?! [.,]?\d | e[-+]?\d )            # no rest of another number: 1.2.3, 12,34
+"""
+_NUMBER_PARTS = rf"""
+    (?: (?<![\w-]) (?P<minus>minus|negative) [ ] )?    # minus 5
+    (?: (?<![\w)]) (?P<sign>[-+]) )?                   # -5, but not 3-5
+    (?: (?P<currency>{_CURRENCY}) [ ]? (?P<inner>[-+])? )?   # $5, $-5
+    (?P<digits>{_DIGITS})
+"""
+_ANY_NUMBER = re.sub(r"\?P<\w+>", "?:", _NUMBER_PARTS)  # the same without names, to occur twice in a pattern
+_BOUND = r"""
+    (?: (?<![-=]) [<>\u2264\u2265] =?     # < 5, >= 5
+      | \b (?: (?:less|more|fewer|greater|higher|lower|later|earlier)[ ]than   # more than 5
+             | at[ ](?:least|most) | up[ ]to | under | over | above | below | either ) )
+"""
+_OPEN_END = r"(?: \+(?!\d) | [ ]or[ ][a-z]+ )"  # 5+, 5 or more
+
+_WORD = r"""
+    (?: one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\w{3,5}teen|twenty|thirty|forty|fifty|hundred|thousand
+      | half|third|quarter|root|square|cube|twice|thrice|double|triple|factorial|reciprocal|percent|divided|multiplied )
+"""
+"""A number in words, or an operation."""
+_VARIABLE = r"(?-i:[inxyz]) \b (?!\.\w)"  # x, but not i.e.
+_LATEX = r"\\ (?! (?:n|approx|sim(?:eq)?|equiv|to|\w*arrow|implies|therefore|q?quad|left|right)\b ) [a-z]+"
+"""A command that computes or compares; those that lead to a result, or only lay it out, do not."""
+_JOINER = rf"""
+    (?: (?:[ ]?[a-z%]+)? [ ] (?:or|and|to|plus|minus|times|x|out[ ]of) [ ]   # 5 or 6, 5 kg to 6
+      | [ ]? (?: [-–—/^×+÷·⋅±√] | \*\*? | {_LATEX} ) [ ({{]* | : | \}}[ ]?\{{ )   # 5-6, 1:2, 3\sqrt{{2}}, \frac{{1}}{{2}}
+"""
+_BEFORE = rf"""
+    (?: {_LATEX} (?:\[[^\]]{{0,9}}\])? [ ({{]*    # \sqrt{{5, \log 5
+      | \}} [ ]? \{{                            # \frac{{x}}{{5
+      | [√∛±≠^_/÷×·⋅] [ ({{]*                   # √5, x/5, x^{{5
+      | \|(?=-) | \b\w++\(                      # |-5|, sqrt(5
+      | \b {_VARIABLE} [ ]? [-+*] [ ]?          # x - 5
+      | (?: \A | [=:(] ) [ ]? - [ ]             # x = - 5
+      | \b (?:sqrt|log|ln|exp|sin|cos|tan|or|n|x) [ ]                           # log 5, ten or 5
+      | \b {_WORD} [ ] (?: (?:or|and|to|of|out[ ]of|in|by|over|plus|times) [ ] (?:the[ ])? )? )   # half of 5, two to 5
+"""
+_MAGNITUDE = r"""
+    (?: (?: k|mn|mln|bn|tn|lakhs?|crores?|dozens?|hundreds?|thousands?|[a-z]*illions? ) \b   # 5 million
+      | (?-i:MM?|T) \b                                                          # 5M
+      | (?:half|halves|thirds|quarters|(?:four|fif|six|seven|eigh|nin|ten|hundred|thousand)ths) \b )   # 5 tenths
+"""
+_AFTER = rf"""
+    (?: [ ]? {_MAGNITUDE}
+      | [ ]? {_LATEX}                           # 5\pi
+      | \}} [ ]? [{{^_]                         # \frac{{5}}{{x
+      | !(?!=)                                  # 5!
+      | [ ]? [\^√±÷½⅓⅔¼¾]                       # 5^x, 5 ½
+      | [ ]? [-+*/×·⋅] [ ]? (?: {_VARIABLE} | [\\√] )   # 5 + x
+      | [+*×·⋅^] [(]                            # 5*(
+      | [ ] {_VARIABLE}                         # 5 x
+      | [ ] (?:squared|cubed|factorial|plus|minus|divided|multiplied) \b        # 5 squared
+      | [ ] and[ ](?:a|one|two|three)[ ](?:half|third|quarter)                  # 5 and a half
+      | [ ] (?:to|times|over|point)[ ]{_WORD} \b )                              # 5 to six
+"""
+_MONEY = rf"(?: {_CURRENCY} | \b(?:USD|EUR|GBP|JPY|INR|CHF|CNY) ) [ ]? {_DIGITS} [ ]? (?:m|b|t|mm)\b"  # $5m, EUR 5b
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern, re.IGNORECASE | re.VERBOSE)
+
+
+NUMBER = _compiled(_NUMBER_PARTS)
+STATEMENT = _compiled(
+    rf"""
+    (?: not[ ] | n't[ ] )? (?: be[ ] )?            # not 5, can't be 5
+    (?: {_BOUND} [ ]? )?                           # at least 5
+    (?: \b(?-i:[A-Z]{{3}})[ ] )?                    # EUR 5
+    {_BEFORE}?                                     # half of 5
+    {_ANY_NUMBER} (?: {_JOINER} {_BEFORE}? {_ANY_NUMBER} )*   # 5 or 6
+    (?: {_AFTER} | {_OPEN_END} | [ ][bmt]m?\b | \w+ )*   # 5 million, 5+, $5 m, 5x
+    """
+)
+"""A number with all that stands close to it."""
+HEDGE = _compiled(rf"{_BOUND} [ ]? {_ANY_NUMBER} | {_ANY_NUMBER} {_OPEN_END}")  # at least 5, 5 or more
+OPERATION = _compiled(rf"{_MONEY} | {_BEFORE} {_ANY_NUMBER} | {_ANY_NUMBER} {_AFTER}")  # half of 5, 5 million
+PLAIN = _compiled(rf"{_ANY_NUMBER} [ ]? (?:{_CURRENCY}|%)?")  # 5, $5, 5 €, 5%
+NEGATION = _compiled(r"\b (?:not|no|never|cannot|neither|nor|unknown) \b | n't\b")
+MAGNITUDE = _compiled(_MAGNITUDE)
+BILLION = re.compile(r" ?B\b")
+"""Behind a number; where bytes are asked for, those."""
+SUFFIX = re.compile(r"st|nd|rd|th|[ap]m|pcs|px|pt|dB|pp[mb]|rpm|yrs?|mo|[mk]?[VAN]|[kMG]?eV|[kM]?Ω|[CF]")
+"""What may be written right behind the digits, beside the units that convert: 5th, 5pm, 230V."""
+DECIMAL_COMMA = re.compile(r"(?<![\d.,])(\d+),(\d+)(?![\d.,])")  # 0,45
+CLAUSE = re.compile(r"[,:;]?[^.,;:!?\n]{0,40}")  # the words after a number that may be its unit
+CURRENCY_CODE = re.compile(r"\b([A-Z]{3}) ?\Z")  # EUR before a number
+
+
+def readable(text: str) -> str:
+    """The text without tags, emphasis and LaTeX that only lays out, with signs, digit groups and powers in plain forms."""
+    text = _DELIMITER.sub("", final.plain(_DEGREES.sub("°", text)))
+    text = _EMPHASIS.sub(r"\2", _TAG.sub(" ", text)).translate(_PLAIN_SIGNS)
+    return _POWER.sub(lambda power: "²³"[int(power[1]) - 2], _SPACE_IN_NUMBER.sub("", text))
