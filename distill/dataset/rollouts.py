@@ -157,7 +157,7 @@ def _faults(record: dict[str, Any]) -> list[str]:
     if faults := schema.faults("rollout", record):
         return faults
     try:
-        answers.grade(record["messages"], record["metadata"])
+        answers.grade([], record["metadata"])
     except InputError as error:
         return error.faults
     return []
