@@ -423,6 +423,25 @@ def test_rollouts_in_sandboxes(client: Any, project: Path, host: str) -> None:
         assert rollouts(project)[0]["versions"]["tools"] != first["versions"]["tools"]
 
 
+def test_rows_that_differ_only_in_their_environment_have_results_of_their_own(client: Any, project: Path) -> None:
+    """The question is one, and is asked once; what the tool says in each environment is another."""
+
+    def teacher(asked: Asked) -> Any:
+        last = asked.body["messages"][-1]
+        looks = calls(("c", "run", json.dumps({"code": "import os; r = os.environ['TASK']"})))
+        return says(f"Answer: {last['content']}") if last["role"] == "tool" else looks
+
+    with serving(teacher) as server:
+        for task in "ab":
+            make(project, [1], docker_env={"TASK": task})
+            sums.set_params(project, teacher__base_url=server.base_url)
+            assert stage(project, "prompts").returncode == 0
+            done = stage(project, "teacher_rollouts")
+            assert done.returncode == 0, done.stderr
+            assert [one["messages"][-1]["content"] for one in rollouts(project)] == [f"Answer: {task}"]
+        assert len(server.posts) == 3
+
+
 def test_a_container_that_dies_costs_its_rollout(client: Any, project: Path) -> None:
     make(project, [1, 7])
     with serving(solves) as server:

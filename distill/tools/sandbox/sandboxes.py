@@ -42,7 +42,8 @@ class Sandboxes:
         return self._contents[docker]
 
     def version(self, prompt: Prompt) -> str | None:
-        """A hash of everything about a row's sandbox that its tools' results depend on; None without one."""
+        """A hash of everything about a row's sandbox that its tools depend on; their results also depend on its `docker_env`
+        (agent/setting.py). None without one."""
         if not prompt.get("docker"):
             return None
         return content_id([self.content(prompt["docker"]), asdict(self._limits), prompt.get("docker_network")])
