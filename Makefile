@@ -125,12 +125,18 @@ compare: $(VENV)/.base ## The experiments side by side: parameters and numbers t
 export: $(VENV)/.base ## data/train.jsonl for another trainer, under exports/: make export FORMAT=openai|sharegpt|hf|tokens
 	@python -m distill.commands.export $(FORMAT)
 
-sweep: $(VENV)/.train ## One experiment per value: make sweep SET='student.learning_rate=0.0005,0.001,0.002'
+# DVC runs these in copies of what git tracks, and would leave other files out without a word. Reports are copied as well.
+tracked:
+	@untracked=$$(git ls-files --others --exclude-standard -- . ':!reports'); [ -z "$$untracked" ] || { \
+		echo "error: experiments run in a copy without the files that git does not track:" $$untracked; \
+		echo 'type `git add` with their names, or list in .gitignore what no stage reads'; exit 1; }
+
+sweep: $(VENV)/.train tracked ## One experiment per value: make sweep SET='student.learning_rate=0.0005,0.001,0.002'
 	@dvc exp run --queue $(addprefix --copy-paths ,$(shell git ls-files --others --directory --exclude-standard reports)) -S '$(or $(SET),$(error SET is missing: make sweep SET=student.learning_rate=0.0005,0.001))'
 	@dvc exp run --run-all
 	@$(COMPARE)
 
-ablate: $(VENV)/.train ## What a filter check does for the student: make ablate CHECK=answer
+ablate: $(VENV)/.train tracked ## What a filter check does for the student: make ablate CHECK=answer
 	@python -m distill.commands.ablate "$(CHECK)"
 
 tools: $(VENV)/.base ## The tools as the teacher is offered them; MCP servers are asked anew
