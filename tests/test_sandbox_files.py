@@ -166,9 +166,10 @@ def test_chat_takes_the_usual_sandbox(tmp_path: Path) -> None:
     rows = [{"docker": "a"}, {"docker": "b", "docker_env": {"X": "1"}}, {"docker": "b"}]
     path = tmp_path / "prompts.jsonl"
     jsonl.write(path, [prompt | row | {"metadata": {}} for row in rows], "prepared_prompt")
-    assert usual_sandbox(path) == {"docker": "b", "docker_env": {"X": "1"}}
-    jsonl.write(path, [prompt | {"metadata": {}}], "prepared_prompt")
-    assert usual_sandbox(path) == usual_sandbox(tmp_path / "none") == {}
+    assert usual_sandbox(path, False) == {"docker": "b", "docker_env": {"X": "1"}}
+    jsonl.write(path, [prompt | row | {"metadata": {}} for row in ({}, {"docker": "a"}, {})], "prepared_prompt")
+    assert usual_sandbox(path, False) == usual_sandbox(tmp_path / "none", True) == {}
+    assert usual_sandbox(path, True) == {"docker": "a"}, "where a tool runs only in one"
 
 
 SLOW_TO_LOAD = """
