@@ -291,6 +291,20 @@ def test_a_server_at_localhost_is_the_one_inside(client: Any, project: Path) -> 
     in_box(work, rows[0], params({"m": "localhost:8931"}))
 
 
+def test_an_image_needs_only_what_its_rows_may_use(client: Any, project: Path) -> None:
+    (project / "Dockerfile.nothing").write_text(f'FROM {IMAGE}\nRUN rm /usr/bin/python3\nCMD ["sleep", "1000"]\n')
+    used = {"local/nothing": ["here"], "local/py": ["run", "here"], "local/mcp": ["read"]}
+    rows = [{**ROW, "docker": docker, "tools": tools} for docker, tools in used.items()]
+    rows.append({**rows[0], "tools": []})
+
+    async def offered() -> list[list[str]]:
+        async with toolbox.opened(params({"m": "localhost:8931"}), rows) as box:
+            await box.ready(rows)
+            return [[schema["function"]["name"] for schema in box.offered(row).schemas] for row in rows]
+
+    assert asyncio.run(offered()) == [["here"], ["here", "run"], ["read"], []]
+
+
 def test_what_cannot_work_is_said_before_anything_is_asked(
     client: Any, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -315,7 +329,7 @@ def test_what_cannot_work_is_said_before_anything_is_asked(
     monkeypatch.setattr(port_tunnel, "WAIT_S", 1)
     mcp = params({"m": "localhost:8931"})
     # On a busy machine Podman may lose what a program said that has ended already, and says so.
-    why = r"params.yaml: /tools/mcp/m: .*(nothing listens on port 8931|attach: read: connection reset)"
+    why = r"seed:1: params.yaml: /tools/mcp/m: .*(nothing listens on port 8931|attach: read: connection reset)"
     with pytest.raises(InputError, match=why):
         in_box(lambda box: asyncio.sleep(0), settings=mcp)
 

@@ -8,8 +8,14 @@ from pathlib import Path
 import pytest
 
 from distill.records.faults import InputError
+from distill.records.types import Prompt
 from distill.tools import toolbox
 from distill.tools.arguments import parse
+from distill.tools.python_source import PythonTools
+from distill.tools.sandbox.container import ContainerLimits
+from distill.tools.sandbox.sandboxes import Sandboxes
+from distill.tools.session import CallLimits
+from distill.tools.source import Offer
 
 TOOLS = '''
 import asyncio, time
@@ -219,6 +225,25 @@ def test_every_fault_of_every_tool_is_named_at_load_time(tmp_path: Path) -> None
     faults = caught.value.faults
     assert len(faults) == 4 and all(fault.startswith("tools.py:") for fault in faults)
     assert "tools.py:3: tool 'one': parameter 'x' has no type hint" in faults[0]
+
+
+def test_no_more_sources_are_asked_at_once_than_may_have_a_session() -> None:
+    """Each may open a container, or start a server, to see what it offers."""
+    open_now, most = 0, 0
+
+    class Counting(PythonTools):
+        async def offers(self, prompt: Prompt) -> list[Offer]:
+            nonlocal open_now, most
+            open_now += 1
+            most = max(most, open_now)
+            await asyncio.sleep(0.01)
+            open_now -= 1
+            return []
+
+    sandboxes = Sandboxes(ContainerLimits(), Path.cwd())
+    box = toolbox.Toolbox([Counting("", {}) for _ in range(9)], CallLimits(1, 1), sandboxes, sessions=3)
+    asyncio.run(box.prepare([{}]))
+    assert most == 3
 
 
 def test_a_tool_name_that_does_not_exist_is_refused_before_anything_is_asked(project: Path, run_stage) -> None:  # type: ignore[no-untyped-def]

@@ -48,6 +48,11 @@ class Sandboxes:
             return None
         return content_id([self.content(prompt["docker"]), asdict(self._limits), prompt.get("docker_network")])
 
+    def tools(self, prompt: Prompt) -> list[str]:
+        """The tools that run only in a sandbox and that a row may use."""
+        names = prompt.get("tools")
+        return [tool for tool in self._tools if names is None or tool in names]
+
     def first_of_each_image(self, prompts: list[Prompt]) -> list[Prompt]:
         """The first prompt of each image."""
         return list({prompt["docker"]: prompt for prompt in reversed(prompts) if prompt.get("docker")}.values())[::-1]
@@ -56,8 +61,7 @@ class Sandboxes:
         """Raises InputError with every fault of the rows' `docker`, as `file:line: /docker: …`; the engine is not asked."""
         faults = Faults()
         for prompt in prompts:
-            docker, names = prompt.get("docker"), prompt.get("tools")
-            sandboxed = [tool for tool in self._tools if names is None or tool in names]
+            docker, sandboxed = prompt.get("docker"), self.tools(prompt)
             if docker is None and sandboxed:
                 faults.add(
                     f"{prompt['source']}: the tool '{sandboxed[0]}' runs only in a sandbox, and this row has none; "
