@@ -83,14 +83,13 @@ train: $(VENV)/.train validate ## Up to models/adapter
 evaluate: $(VENV)/.train validate ## Up to reports/evaluation.json
 	@dvc repro evaluate
 
-CHOICE = $(if $(MODEL),-S 'model=$(MODEL)') $(if $(N),-S 'teacher.n=$(N)') $(if $(ENTRIES),-S 'teacher.entries=$(ENTRIES)',$(if $(N),-S teacher.entries=null))
+CHOICE = $(if $(MODEL),-S 'model=$(MODEL)') $(if $(N),-S 'teacher.n=$(N)') $(if $(ENTRIES),-S "teacher.entries='$(ENTRIES)'",$(if $(N),-S teacher.entries=null))
 
 # The plan refuses what N, MODEL and ENTRIES may have wrong; DVC would have written it into params.yaml by then.
 rollouts: $(VENV)/.base validate plan ## Ask the teacher: make rollouts N=100 MODEL=gpt-5.2, or ENTRIES=0,5-9 in place of N
 	@git rev-parse --quiet --verify HEAD > /dev/null \
 		|| { echo "error: DVC's experiments begin at a commit, and there is none yet: git add -A && git commit -m start"; exit 1; }
-	@dvc exp run $(if $(NAME),-n $(NAME)) $(if $(MODEL),-S 'model=$(MODEL)') $(if $(N),-S 'teacher.n=$(N)') \
-		$(if $(ENTRIES),-S "teacher.entries='$(ENTRIES)'",$(if $(N),-S teacher.entries=null)) teacher_rollouts
+	@dvc exp run $(if $(NAME),-n $(NAME)) $(CHOICE) teacher_rollouts
 
 plan: $(VENV)/.base ## What is missing and what it would cost; asks nothing (takes N, MODEL, ENTRIES, too)
 	@dvc repro prompts > /dev/null && python -m stages.teacher_rollouts --plan $(CHOICE)
