@@ -66,7 +66,7 @@ def test_a_dockerfile_takes_what_it_names(tmp_path: Path) -> None:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(path)
     (tmp_path / "Dockerfile.x").write_text(
-        "# COPY nothing /\nFROM python:3 AS base\nCOPY --chown=1:1 a.txt \\\n  # why\n  data /srv/\n"
+        "# COPY nothing /\nFROM python:3 AS base\nCOPY\t--chown=1:1\ta.txt \\\n  # why\n  data /srv/\n"
         'COPY ["d1.py", "d2.py", "/srv/"]\ncopy --from=base /etc/passwd /\nADD https://example.org/x /x\n'
         "RUN --mount=type=bind,source=e,target=/e cat /e && echo <<END\nCOPY missing /\nEND\n"
         'RUN echo $((1<<20)) $((1<<x)) <<<"hello"\nCOPY f /f\n'
