@@ -64,6 +64,31 @@ def here() -> int:
     """Runs outside."""
     return os.getpid()
 '''
+ALIKE = '''
+from dataclasses import dataclass
+from datetime import date
+from enum import Enum
+from typing import Annotated
+from pydantic import Field
+from distill.tools import tool
+
+@dataclass
+class Point:
+    x: int
+
+class Unit(Enum):
+    KM = "km"
+
+@tool(sandbox=True)
+def inside(some: Annotated[list[int], Field(default_factory=list)], n: int = Field(5), unit: Unit = Unit.KM) -> list:
+    """Tells what it has."""
+    return [some, n, Point(1), unit, date(2026, 1, 2)]
+
+@tool
+def outside(some: Annotated[list[int], Field(default_factory=list)], n: int = Field(5), unit: Unit = Unit.KM) -> list:
+    """Tells what it has."""
+    return [some, n, Point(1), unit, date(2026, 1, 2)]
+'''
 SLEEPS = f'FROM {IMAGE}\nVOLUME /scratch\nCMD ["sleep", "1000"]\n'
 SERVES = f'FROM {IMAGE}\nCOPY tiny_mcp.py /srv/\nCMD ["python3", "/srv/tiny_mcp.py", "8931"]\n'
 ROW = {"source": "seed:1", "docker": "local/py", "metadata": {}, "id": "x"}
@@ -194,6 +219,19 @@ def test_a_tool_in_a_sandbox_knows_its_row(client: Any, project: Path) -> None:
             assert (await one(session, "whose")).content == '["a","b"]'
 
     in_box(work)
+
+
+def test_a_tool_in_a_sandbox_does_as_one_outside(client: Any, project: Path) -> None:
+    """Python itself does not know what `Field` says; a stand-in for pydantic is in the image."""
+    (project / "tools.py").write_text(ALIKE)
+    (project / "pydantic.py").write_text("def Field(*default, **more): return default\n")
+    (project / "Dockerfile.py").write_text(SLEEPS + "COPY pydantic.py /site/\nENV PYTHONPATH=/site\n")
+
+    async def work(box: Toolbox) -> list[str]:
+        async with box.open(ROW) as session:
+            return [(await one(session, name)).content for name in ("inside", "outside")]
+
+    assert in_box(work) == ['[[],5,{"x":1},"km","2026-01-02"]'] * 2
 
 
 def test_the_time_limit_ends_the_process_inside(client: Any, project: Path) -> None:

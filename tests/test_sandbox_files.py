@@ -230,6 +230,19 @@ def test_pydantic_is_imported_only_for_what_it_converts() -> None:
     assert answered(TYPED, "add", {"a": 1, "b": 2}) == {"result": ["1", "2.0", True]}
 
 
+ODD = """
+from distill.tools import tool
+
+@tool
+def odd():
+    return {(1, 2): 3}
+"""
+
+
+def test_a_result_without_a_json_form_is_told_as_text() -> None:
+    assert answered(ODD, "odd", {}) == {"result": "{(1, 2): 3}"}
+
+
 def answered(source: str, name: str, arguments: dict[str, object]) -> object:
     """What the runner says, here and not in a container."""
     job = {

@@ -94,7 +94,7 @@ class SandboxTools(Source):
             "source": self._source,
             "file": self.origin,
             "name": name,
-            "arguments": arguments,
+            "arguments": {**(self.tools[name].parameters.defaults() if name else {}), **arguments},
             "context": {
                 "metadata": prompt.get("metadata", {}),
                 "prompt_id": prompt.get("id", ""),
