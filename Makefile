@@ -83,14 +83,13 @@ train: $(VENV)/.train validate ## Up to models/adapter
 evaluate: $(VENV)/.train validate ## Up to reports/evaluation.json
 	@dvc repro evaluate
 
-CHOICE = $(if $(MODEL),-S 'model=$(MODEL)') $(if $(N),-S 'teacher.n=$(N)') $(if $(ENTRIES),-S 'teacher.entries=$(ENTRIES)',$(if $(N),-S teacher.entries=null))
+CHOICE = $(if $(MODEL),-S 'model=$(MODEL)') $(if $(N),-S 'teacher.n=$(N)') $(if $(ENTRIES),-S "teacher.entries='$(ENTRIES)'",$(if $(N),-S teacher.entries=null))
 
 # The plan refuses what N, MODEL and ENTRIES may have wrong; DVC would have written it into params.yaml by then.
 rollouts: $(VENV)/.base validate plan ## Ask the teacher: make rollouts N=100 MODEL=gpt-5.2, or ENTRIES=0,5-9 in place of N
 	@git rev-parse --quiet --verify HEAD > /dev/null \
 		|| { echo "error: DVC's experiments begin at a commit, and there is none yet: git add -A && git commit -m start"; exit 1; }
-	@dvc exp run $(if $(NAME),-n $(NAME)) $(if $(MODEL),-S 'model=$(MODEL)') $(if $(N),-S 'teacher.n=$(N)') \
-		$(if $(ENTRIES),-S "teacher.entries='$(ENTRIES)'",$(if $(N),-S teacher.entries=null)) teacher_rollouts
+	@dvc exp run $(if $(NAME),-n $(NAME)) $(CHOICE) teacher_rollouts
 
 plan: $(VENV)/.base ## What is missing and what it would cost; asks nothing (takes N, MODEL, ENTRIES, too)
 	@dvc repro prompts > /dev/null && python -m stages.teacher_rollouts --plan $(CHOICE)
@@ -125,12 +124,18 @@ compare: $(VENV)/.base ## The experiments side by side: parameters and numbers t
 export: $(VENV)/.base ## data/train.jsonl for another trainer, under exports/: make export FORMAT=openai|sharegpt|hf|tokens
 	@python -m distill.commands.export $(FORMAT)
 
-sweep: $(VENV)/.train ## One experiment per value: make sweep SET='student.learning_rate=0.0005,0.001,0.002'
+# DVC runs these in copies of what git tracks, and would leave other files out without a word. Reports are copied as well.
+tracked:
+	@untracked=$$(git ls-files --others --exclude-standard -- . ':!reports'); [ -z "$$untracked" ] || { \
+		echo "error: experiments run in a copy without the files that git does not track:" $$untracked; \
+		echo 'type `git add` with their names, or list in .gitignore what no stage reads'; exit 1; }
+
+sweep: $(VENV)/.train tracked ## One experiment per value: make sweep SET='student.learning_rate=0.0005,0.001,0.002'
 	@dvc exp run --queue $(addprefix --copy-paths ,$(shell git ls-files --others --directory --exclude-standard reports)) -S '$(or $(SET),$(error SET is missing: make sweep SET=student.learning_rate=0.0005,0.001))'
 	@dvc exp run --run-all
 	@$(COMPARE)
 
-ablate: $(VENV)/.train ## What a filter check does for the student: make ablate CHECK=answer
+ablate: $(VENV)/.train tracked ## What a filter check does for the student: make ablate CHECK=answer
 	@python -m distill.commands.ablate "$(CHECK)"
 
 tools: $(VENV)/.base ## The tools as the teacher is offered them; MCP servers are asked anew

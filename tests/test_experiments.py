@@ -147,6 +147,18 @@ def test_nothing_runs_anew_for_reports_that_git_does_not_know_yet(experiment):
     assert without.startswith("off (60 rows trained on") and " 50.0%" in without
 
 
+@pytest.mark.parametrize("command", ["sweep SET=student.num_epochs=2", "ablate CHECK=answer"])
+def test_no_experiment_runs_without_files_that_git_does_not_track(experiment, command):
+    (experiment.folder / "checks.py").write_text("")
+    stage = experiment.folder / "stage.py"
+    stage.write_text("import checks\n" + stage.read_text())
+    make = ("make", "-o", ".venv/.train", *command.split())
+    said = experiment(*make, fails=True)
+    assert "without the files that git does not track: checks.py\n" in said and "type `git add`" in said
+    experiment("git", "add", "checks.py")
+    experiment(*make)
+
+
 def test_a_parameter_of_the_command_line_changes_its_own_line_only(experiment):
     experiment("dvc", "exp", "run", "-S", "model=gpt-5.2", "-S", "teacher.n=7", "-S", "teacher.entries=null")
     changed = experiment("git", "diff", "--unified=0", "params.yaml").splitlines()

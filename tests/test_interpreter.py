@@ -1,5 +1,6 @@
 """`make` takes a Python for which every pinned package has a wheel, and says so where there is none."""
 
+import inspect
 import shutil
 import subprocess
 import sys
@@ -7,6 +8,8 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
+
+from distill.agent import tools_version
 
 
 @pytest.fixture
@@ -56,3 +59,22 @@ def test_a_python_without_the_packages_says_what_to_do() -> None:
     start = [sys.executable, "-S", "-m", "stages.prompts"]
     done = subprocess.run(start, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "does not have the project's packages: type `. .venv/bin/activate`" in done.stderr
+
+
+PYTHONS = ("python3.11", "python3.12", "python3.13", "python3.14")
+
+
+def test_the_same_tools_are_the_same_under_every_python() -> None:
+    """Else another one runs all tools again, and what they then say has to be answered, and paid for, again."""
+    others = Path("~/.pyenv/versions").expanduser().glob("3.1[1-4].*/bin/python")
+    pythons = [sys.executable, *filter(None, map(shutil.which, PYTHONS)), *map(str, others)]
+    code = b"def f(): # new\n  return []\nclass A: a = ', type_params'"
+    asked = f"import ast, sys\n{inspect.getsource(tools_version._code)}\nprint(_code({code!r}))"
+    runs = [subprocess.run([python, "-c", asked], capture_output=True, text=True, check=False) for python in pythons]
+    assert runs[0].returncode == 0, runs[0].stderr
+    assert {run.stdout.strip() for run in runs if run.returncode == 0} == {
+        "Module(body=[FunctionDef(name='f', args=arguments(posonlyargs=[], args=[], kwonlyargs=[], kw_defaults=[],"
+        " defaults=[]), body=[Return(value=List(elts=[], ctx=Load()))], decorator_list=[]), ClassDef(name='A', bases=[],"
+        " keywords=[], body=[Assign(targets=[Name(id='a', ctx=Store())], value=Constant(value=', type_params'))],"
+        " decorator_list=[])], type_ignores=[])"
+    }

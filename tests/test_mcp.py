@@ -326,6 +326,14 @@ def test_what_is_wrong_is_said_before_anything_is_asked(monkeypatch: pytest.Monk
         "params.yaml: /mcp_url/1: ${GONE} is not set, neither in the environment nor in .env",
         "params.yaml: /mcp_url/0: it is called 'mcp', and so is /tools/mcp/mcp; name both under tools.mcp",
     ]
+    addresses = {"a": "http://[::1:8931/mcp", "b": "localhost:89310", "c": "localhost:8931abc"}
+    with pytest.raises(InputError) as caught:
+        with_tools(params(**addresses), nothing)
+    assert [fault.partition(" is not a valid URL: ")[0] for fault in caught.value.faults] == [
+        "params.yaml: /tools/mcp/a: 'http://[::1:8931/mcp'",
+        "params.yaml: /tools/mcp/b: 'http://localhost:89310/mcp'",
+        "params.yaml: /tools/mcp/c: 'http://localhost:8931abc/mcp'",
+    ]
     with pytest.raises(InputError, match=r"no luck today"):
         with_tools(params(s={"command": "sh", "args": ["-c", "echo no luck today >&2; exit 1"]}), nothing)
 

@@ -64,6 +64,31 @@ def here() -> int:
     """Runs outside."""
     return os.getpid()
 '''
+ALIKE = '''
+from dataclasses import dataclass
+from datetime import date
+from enum import Enum
+from typing import Annotated
+from pydantic import Field
+from distill.tools import tool
+
+@dataclass
+class Point:
+    x: int
+
+class Unit(Enum):
+    KM = "km"
+
+@tool(sandbox=True)
+def inside(some: Annotated[list[int], Field(default_factory=list)], n: int = Field(5), unit: Unit = Unit.KM) -> list:
+    """Tells what it has."""
+    return [some, n, Point(1), unit, date(2026, 1, 2)]
+
+@tool
+def outside(some: Annotated[list[int], Field(default_factory=list)], n: int = Field(5), unit: Unit = Unit.KM) -> list:
+    """Tells what it has."""
+    return [some, n, Point(1), unit, date(2026, 1, 2)]
+'''
 SLEEPS = f'FROM {IMAGE}\nVOLUME /scratch\nCMD ["sleep", "1000"]\n'
 SERVES = f'FROM {IMAGE}\nCOPY tiny_mcp.py /srv/\nCMD ["python3", "/srv/tiny_mcp.py", "8931"]\n'
 ROW = {"source": "seed:1", "docker": "local/py", "metadata": {}, "id": "x"}
@@ -196,6 +221,19 @@ def test_a_tool_in_a_sandbox_knows_its_row(client: Any, project: Path) -> None:
     in_box(work)
 
 
+def test_a_tool_in_a_sandbox_does_as_one_outside(client: Any, project: Path) -> None:
+    """Python itself does not know what `Field` says; a stand-in for pydantic is in the image."""
+    (project / "tools.py").write_text(ALIKE)
+    (project / "pydantic.py").write_text("def Field(*default, **more): return default\n")
+    (project / "Dockerfile.py").write_text(SLEEPS + "COPY pydantic.py /site/\nENV PYTHONPATH=/site\n")
+
+    async def work(box: Toolbox) -> list[str]:
+        async with box.open(ROW) as session:
+            return [(await one(session, name)).content for name in ("inside", "outside")]
+
+    assert in_box(work) == ['[[],5,{"x":1},"km","2026-01-02"]'] * 2
+
+
 def test_the_time_limit_ends_the_process_inside(client: Any, project: Path) -> None:
     state = (
         "r = [line.split()[1] for line in open('/proc/' + open('/tmp/stuck').read() + '/status') if 'State' in line][0]"
@@ -291,6 +329,20 @@ def test_a_server_at_localhost_is_the_one_inside(client: Any, project: Path) -> 
     in_box(work, rows[0], params({"m": "localhost:8931"}))
 
 
+def test_an_image_needs_only_what_its_rows_may_use(client: Any, project: Path) -> None:
+    (project / "Dockerfile.nothing").write_text(f'FROM {IMAGE}\nRUN rm /usr/bin/python3\nCMD ["sleep", "1000"]\n')
+    used = {"local/nothing": ["here"], "local/py": ["run", "here"], "local/mcp": ["read"]}
+    rows = [{**ROW, "docker": docker, "tools": tools} for docker, tools in used.items()]
+    rows.append({**rows[0], "tools": []})
+
+    async def offered() -> list[list[str]]:
+        async with toolbox.opened(params({"m": "localhost:8931"}), rows) as box:
+            await box.ready(rows)
+            return [[schema["function"]["name"] for schema in box.offered(row).schemas] for row in rows]
+
+    assert asyncio.run(offered()) == [["here"], ["here", "run"], ["read"], []]
+
+
 def test_what_cannot_work_is_said_before_anything_is_asked(
     client: Any, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -315,7 +367,7 @@ def test_what_cannot_work_is_said_before_anything_is_asked(
     monkeypatch.setattr(port_tunnel, "WAIT_S", 1)
     mcp = params({"m": "localhost:8931"})
     # On a busy machine Podman may lose what a program said that has ended already, and says so.
-    why = r"params.yaml: /tools/mcp/m: .*(nothing listens on port 8931|attach: read: connection reset)"
+    why = r"seed:1: params.yaml: /tools/mcp/m: .*(nothing listens on port 8931|attach: read: connection reset)"
     with pytest.raises(InputError, match=why):
         in_box(lambda box: asyncio.sleep(0), settings=mcp)
 
@@ -421,6 +473,25 @@ def test_rollouts_in_sandboxes(client: Any, project: Path, host: str) -> None:
         )
         assert stage(project, "teacher_rollouts").returncode == 0 and len(server.posts) == 4
         assert rollouts(project)[0]["versions"]["tools"] != first["versions"]["tools"]
+
+
+def test_rows_that_differ_only_in_their_environment_have_results_of_their_own(client: Any, project: Path) -> None:
+    """The question is one, and is asked once; what the tool says in each environment is another."""
+
+    def teacher(asked: Asked) -> Any:
+        last = asked.body["messages"][-1]
+        looks = calls(("c", "run", json.dumps({"code": "import os; r = os.environ['TASK']"})))
+        return says(f"Answer: {last['content']}") if last["role"] == "tool" else looks
+
+    with serving(teacher) as server:
+        for task in "ab":
+            make(project, [1], docker_env={"TASK": task})
+            sums.set_params(project, teacher__base_url=server.base_url)
+            assert stage(project, "prompts").returncode == 0
+            done = stage(project, "teacher_rollouts")
+            assert done.returncode == 0, done.stderr
+            assert [one["messages"][-1]["content"] for one in rollouts(project)] == [f"Answer: {task}"]
+        assert len(server.posts) == 3
 
 
 def test_a_container_that_dies_costs_its_rollout(client: Any, project: Path) -> None:

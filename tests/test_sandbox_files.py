@@ -66,7 +66,7 @@ def test_a_dockerfile_takes_what_it_names(tmp_path: Path) -> None:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(path)
     (tmp_path / "Dockerfile.x").write_text(
-        "# COPY nothing /\nFROM python:3 AS base\nCOPY --chown=1:1 a.txt \\\n  # why\n  data /srv/\n"
+        "# COPY nothing /\nFROM python:3 AS base\nCOPY\t--chown=1:1\ta.txt \\\n  # why\n  data /srv/\n"
         'COPY ["d1.py", "d2.py", "/srv/"]\ncopy --from=base /etc/passwd /\nADD https://example.org/x /x\n'
         "RUN --mount=type=bind,source=e,target=/e cat /e && echo <<END\nCOPY missing /\nEND\n"
         'RUN echo $((1<<20)) $((1<<x)) <<<"hello"\nCOPY f /f\n'
@@ -166,9 +166,10 @@ def test_chat_takes_the_usual_sandbox(tmp_path: Path) -> None:
     rows = [{"docker": "a"}, {"docker": "b", "docker_env": {"X": "1"}}, {"docker": "b"}]
     path = tmp_path / "prompts.jsonl"
     jsonl.write(path, [prompt | row | {"metadata": {}} for row in rows], "prepared_prompt")
-    assert usual_sandbox(path) == {"docker": "b", "docker_env": {"X": "1"}}
-    jsonl.write(path, [prompt | {"metadata": {}}], "prepared_prompt")
-    assert usual_sandbox(path) == usual_sandbox(tmp_path / "none") == {}
+    assert usual_sandbox(path, False) == {"docker": "b", "docker_env": {"X": "1"}}
+    jsonl.write(path, [prompt | row | {"metadata": {}} for row in ({}, {"docker": "a"}, {})], "prepared_prompt")
+    assert usual_sandbox(path, False) == usual_sandbox(tmp_path / "none", True) == {}
+    assert usual_sandbox(path, True) == {"docker": "a"}, "where a tool runs only in one"
 
 
 SLOW_TO_LOAD = """
@@ -227,6 +228,19 @@ def add(a: int, b: float, c: list[int] | None = None):
 def test_pydantic_is_imported_only_for_what_it_converts() -> None:
     assert answered(TYPED, "add", {"a": 1, "b": 2.5}) == {"result": ["1", "2.5", False]}
     assert answered(TYPED, "add", {"a": 1, "b": 2}) == {"result": ["1", "2.0", True]}
+
+
+ODD = """
+from distill.tools import tool
+
+@tool
+def odd():
+    return {(1, 2): 3}
+"""
+
+
+def test_a_result_without_a_json_form_is_told_as_text() -> None:
+    assert answered(ODD, "odd", {}) == {"result": "{(1, 2): 3}"}
 
 
 def answered(source: str, name: str, arguments: dict[str, object]) -> object:

@@ -8,13 +8,24 @@ from pathlib import Path
 import pytest
 
 from distill.records.faults import InputError
+from distill.records.types import Prompt
 from distill.tools import toolbox
 from distill.tools.arguments import parse
+from distill.tools.python_source import PythonTools
+from distill.tools.sandbox.container import ContainerLimits
+from distill.tools.sandbox.sandboxes import Sandboxes
+from distill.tools.session import CallLimits
+from distill.tools.source import Offer
 
 TOOLS = '''
 import asyncio, time
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Literal
+from enum import Enum
+from pathlib import Path
+from typing import Literal, NamedTuple
+import numpy
 from pydantic import BaseModel
 from distill.tools import tool
 
@@ -88,11 +99,35 @@ def silent() -> str:
     """Fails, and fails to say how."""
     raise Silent
 
+@dataclass
+class Point:
+    x: int
+
+class Pair(NamedTuple):
+    first: int
+
+class Unit(Enum):
+    KM = "km"
+
+class Length(float):
+    pass
+
+ODD = {
+    "set": {"b", "a"},
+    "price": {"price": Decimal("1.50")},
+    "huge": [2**70, "é", date(2026, 1, 2), Point(1), Unit.KM],
+    "name": {"is": "\\udcff"},
+    "numpy": {"count": numpy.int64(3), "of": numpy.array([1, 2]), "none": None},
+    "leaves": [Path("/x"), timedelta(seconds=3), datetime(2026, 1, 2, 3), Point(1), Unit.KM, Pair(1), Length(2.5)],
+    "path": Path("/x"),
+    "date": date(2026, 1, 2),
+    "key": {(1, 2): 3},
+}
+
 @tool
-def odd(kind: Literal["set", "price", "huge", "name"]) -> object:
+def odd(kind: str) -> object:
     """Gives what JSON has no word for."""
-    values = {"set": {"b", "a"}, "price": {"price": Decimal("1.50")}, "huge": [2**70, "é"], "name": {"is": "\\udcff"}}
-    return values[kind]
+    return ODD[kind]
 '''
 
 
@@ -145,6 +180,13 @@ def test_nested_arguments_arrive_as_what_the_function_expects(box: toolbox.Toolb
     }
 
 
+def test_a_long_number_arrives_whole(box: toolbox.Toolbox) -> None:
+    days = [2**70, -(2**63) - 1, 2**64 - 1]
+    assert json.loads(call(box, "weather", {"place": {"city": "Rome"}, "days": days}))["days"] == days
+    assert "not valid JSON" in call(box, "weather", f'{{"place": NaN, "days": [{2**70}]}}')
+    assert "no tool" not in call(box, "weather", f'{{"days": {"9" * 5000}}}')
+
+
 @pytest.mark.parametrize(
     ("name", "arguments", "fault"),
     [
@@ -169,7 +211,17 @@ def test_what_goes_wrong_is_told_to_the_model(box: toolbox.Toolbox, name: str, a
 
 @pytest.mark.parametrize(
     ("kind", "told"),
-    [("set", '["a","b"]'), ("price", '{"price":"1.50"}'), ("huge", f'[{2**70}, "é"]'), ("name", '{"is": "?"}')],
+    [
+        ("set", '["a","b"]'),
+        ("price", '{"price":"1.50"}'),
+        ("huge", f'[{2**70}, "é", "2026-01-02", {{"x": 1}}, "km"]'),
+        ("name", '{"is": "?"}'),
+        ("numpy", '{"count":3,"of":[1,2],"none":null}'),
+        ("leaves", '["/x","0:00:03","2026-01-02T03:00:00",{"x":1},"km",[1],2.5]'),
+        ("path", "/x"),
+        ("date", "2026-01-02"),
+        ("key", "{(1, 2): 3}"),
+    ],
 )
 def test_a_result_is_the_same_text_in_every_process(box: toolbox.Toolbox, kind: str, told: str) -> None:
     assert call(box, "odd", {"kind": kind}) == told
@@ -219,6 +271,25 @@ def test_every_fault_of_every_tool_is_named_at_load_time(tmp_path: Path) -> None
     faults = caught.value.faults
     assert len(faults) == 4 and all(fault.startswith("tools.py:") for fault in faults)
     assert "tools.py:3: tool 'one': parameter 'x' has no type hint" in faults[0]
+
+
+def test_no_more_sources_are_asked_at_once_than_may_have_a_session() -> None:
+    """Each may open a container, or start a server, to see what it offers."""
+    open_now, most = 0, 0
+
+    class Counting(PythonTools):
+        async def offers(self, prompt: Prompt) -> list[Offer]:
+            nonlocal open_now, most
+            open_now += 1
+            most = max(most, open_now)
+            await asyncio.sleep(0.01)
+            open_now -= 1
+            return []
+
+    sandboxes = Sandboxes(ContainerLimits(), Path.cwd())
+    box = toolbox.Toolbox([Counting("", {}) for _ in range(9)], CallLimits(1, 1), sandboxes, sessions=3)
+    asyncio.run(box.prepare([{}]))
+    assert most == 3
 
 
 def test_a_tool_name_that_does_not_exist_is_refused_before_anything_is_asked(project: Path, run_stage) -> None:  # type: ignore[no-untyped-def]

@@ -35,9 +35,11 @@ class Setting:
     _results: dict[str, ToolResults] = field(default_factory=dict, init=False)
 
     def version(self, prompt: Prompt) -> str:
-        """The version of the tools of one prompt, for one with a sandbox that of the sandbox included. 12 hex digits."""
+        """The version of the tools of one prompt, for one with a sandbox that of the sandbox and its environment included.
+        12 hex digits."""
         sandbox = self.toolbox.sandbox_version(prompt)
-        return content_id([self.tools_version, sandbox], length=12) if sandbox else self.tools_version
+        environment = filter(None, [prompt.get("docker_env")])
+        return content_id([self.tools_version, sandbox, *environment], length=12) if sandbox else self.tools_version
 
     def results(self, prompt: Prompt) -> ToolResults:
         """The stored results of a prompt's tools."""

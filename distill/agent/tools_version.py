@@ -2,6 +2,7 @@
 
 import ast
 import hashlib
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -42,5 +43,12 @@ def _digest(path: Path) -> str | None:
     content = path.read_bytes()
     if path.suffix == ".py":
         with suppress(SyntaxError, ValueError):  # the fault is reported where the file is loaded, with its line
-            content = ast.dump(ast.parse(content)).encode()
+            content = _code(content).encode()
     return hashlib.sha256(content).hexdigest()
+
+
+def _code(content: bytes) -> str:
+    """Python code without comments and layout, as the text that Python 3.11 makes of it, under later ones, too. Raises
+    SyntaxError and ValueError."""
+    all_fields = {"show_empty": True} if sys.version_info >= (3, 13) else {}
+    return ast.dump(ast.parse(content), **all_fields).replace(", type_params=[]", "")

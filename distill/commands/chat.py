@@ -15,7 +15,7 @@ from distill.records.types import Message, Params
 from distill.student.serving.converse import converse
 from distill.student.serving.open_student import greedy, open_student
 from distill.teacher.errors import Fatal
-from distill.tools import toolbox
+from distill.tools import python_source, toolbox
 
 ADAPTER = Path("models/adapter")
 PROMPTS = Path("data/prompts.jsonl")
@@ -33,10 +33,10 @@ def usual_system(prompts: Path) -> list[Message]:
     return [{"role": "system", "content": text}] if text else []
 
 
-def usual_sandbox(prompts: Path) -> dict[str, Any]:
-    """The `docker…` fields of most of the project's prompts, for tools that run in a sandbox only."""
+def usual_sandbox(prompts: Path, needed: bool) -> dict[str, Any]:
+    """The `docker…` fields of most of the project's prompts; where a sandbox is needed, of most that have one."""
     rows = list(jsonl.read(prompts, "prepared_prompt")) if prompts.is_file() else []
-    counts = Counter(prompt.get("docker") for prompt in rows)
+    counts = Counter(prompt.get("docker") for prompt in rows if prompt.get("docker") or not needed)
     usual = counts.most_common(1)[0][0] if counts else None
     first = next((prompt for prompt in rows if usual and prompt.get("docker") == usual), {})
     return {key: value for key, value in first.items() if key.startswith("docker")}
@@ -58,7 +58,8 @@ async def chat(settings: Params, base: bool) -> None:
     messages = usual_system(PROMPTS)
     for message in messages:
         print(f"system: {message['content']}", flush=True)
-    prompt = {"messages": messages, "metadata": {}, "source": "make chat", **usual_sandbox(PROMPTS)}
+    sandboxed = any(tool.sandbox for tool in python_source.load("tools.py").values())
+    prompt = {"messages": messages, "metadata": {}, "source": "make chat", **usual_sandbox(PROMPTS, needed=sandboxed)}
     try:
         async with toolbox.opened(settings, [prompt]) as tools, tools.open(prompt) as session:
             while line := await asyncio.to_thread(_read_line):

@@ -28,7 +28,10 @@ async def listing(settings: Params) -> tuple[str, list[str]]:
     descriptions: dict[str, str] = {}
     faults: list[str] = []
     naming_none = [{**prompt, "tools": []} for prompt in prompts] or [{"source": "no prompts yet", "tools": []}]
-    async with toolbox.opened(settings, naming_none, lists) as tools:
+    tools = toolbox.load(settings, lists=lists)
+    try:
+        tools.refuse(naming_none)
+        await tools.ask(prompts or naming_none)
         for prompt in naming_none:
             for source, offer in tools.offered({**prompt, "tools": None}).tools:
                 descriptions.setdefault(offer.name, describe(source.origin, offer))
@@ -36,6 +39,8 @@ async def listing(settings: Params) -> tuple[str, list[str]]:
             await tools.prepare(prompts)  # the sources have been read and are not asked again
         except InputError as error:
             faults = error.faults
+    finally:
+        await tools.close()
     none = "no tools: write functions under @tool into tools.py, or name servers in tools.mcp"
     return "\n".join(descriptions.values()) or none, faults
 

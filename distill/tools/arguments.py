@@ -1,5 +1,8 @@
 """Checks whether a tool accepts a call; the agent loop, the filter and the evaluation use the same check."""
 
+import json
+import re
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
@@ -10,6 +13,7 @@ from distill.records.one_line import one_line
 from distill.records.schema import described
 from distill.records.types import ToolCall, ToolSchema
 
+LONG_NUMBER = re.compile(r"[0-9]{19}")
 MOST_SHOWN = 3
 """Faults of a call that the model reads."""
 
@@ -20,7 +24,7 @@ def parse(call: ToolCall, tools: list[ToolSchema]) -> tuple[dict[str, Any], str 
     `call` is OpenAI's form with raw argument text, `tools` the schemas that were offered. The fault is written for
     the model, which may repair its call.
     """
-    name, text = call["function"]["name"], call["function"]["arguments"]
+    name, text = call["function"]["name"], call["function"]["arguments"] or "{}"
     offered = None
     for tool in tools:
         if (function := tool["function"])["name"] == name:
@@ -29,7 +33,10 @@ def parse(call: ToolCall, tools: list[ToolSchema]) -> tuple[dict[str, Any], str 
         names = dict.fromkeys(tool["function"]["name"] for tool in tools)
         return {}, f"there is no tool '{name}'; the tools are: {', '.join(names) or 'none'}"
     try:
-        arguments = orjson.loads(text or "{}")
+        arguments = orjson.loads(text)
+        if LONG_NUMBER.search(text):  # orjson makes a float of an integer of more than 64 bits
+            with suppress(ValueError, RecursionError):
+                arguments = json.loads(text)
     except orjson.JSONDecodeError as error:
         return {}, f"the arguments are not valid JSON: {error}"
     if not isinstance(arguments, dict):

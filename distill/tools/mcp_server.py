@@ -125,6 +125,11 @@ def _server(name: str, entry: dict[str, Any] | str) -> McpServer:
 def _faults(server: McpServer) -> list[str]:
     texts = [server.url or "", *server.args, *server.env.values(), *server.headers.values()]
     faults = [f": ${{{name}}} is not set, neither in the environment nor in .env" for name in _missing(texts)]
+    if not faults:
+        try:
+            _ = server.port
+        except ValueError as error:
+            faults.append(f": '{server.url}' is not a valid URL: {error}")
     for pattern in server.drop:
         try:
             re2.compile(pattern, QUIET)

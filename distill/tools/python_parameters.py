@@ -16,16 +16,22 @@ from distill.tools.typed_dicts import portable
 
 class Parameters(NamedTuple):
     """`model` validates the arguments of a call, and `names` maps its fields to the parameters; `context` are the
-    parameters that are filled with a ToolContext."""
+    parameters that are filled with a ToolContext. `not_pythons` are the fields whose default, if any, Python does not
+    know: it is in a `Field(…)`."""
 
     model: type[BaseModel]
     names: dict[str, str]
     context: tuple[str, ...]
+    not_pythons: set[str]
 
     def of(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """The arguments of a call as the function expects them. Raises pydantic's ValidationError."""
         values = self.model.model_validate(arguments)
         return {name: getattr(values, field) for field, name in self.names.items()}
+
+    def defaults(self) -> dict[str, Any]:
+        """The defaults in JSON's form that Python does not fill in by itself."""
+        return self.model.model_construct().model_dump(mode="json", by_alias=True, include=self.not_pythons)
 
 
 def parameters(function: Callable[..., Any], described: dict[str, str | None]) -> Parameters:
@@ -38,7 +44,7 @@ def parameters(function: Callable[..., Any], described: dict[str, str | None]) -
         hints = get_type_hints(function, include_extras=True)
     except Exception as error:  # a hint may be any expression
         raise InputError(f"its type hints cannot be read: {error}") from None
-    faults, fields, context = Faults(), {}, []
+    faults, fields, context, not_pythons = Faults(), {}, [], set()
     for place, parameter in enumerate(inspect.signature(function).parameters.values()):
         name, hint = parameter.name, hints.get(parameter.name)
         fault = _kind_fault(parameter) or (None if name in hints else f"parameter '{name}' has no type hint")
@@ -50,6 +56,8 @@ def parameters(function: Callable[..., Any], described: dict[str, str | None]) -
             with faults.collect(f"parameter '{name}': "):
                 # Fields get names of our own: pydantic refuses some that parameters may have, like `json` and `_x`.
                 fields[f"p{place}"] = _field(name, hint, parameter.default, described.get(name))
+                if parameter.default is parameter.empty or isinstance(parameter.default, FieldInfo):
+                    not_pythons.add(f"p{place}")
     faults.check()
     names = {field: info.alias or "" for field, (_, info) in fields.items()}
     model: type[BaseModel] = create_model(
@@ -57,7 +65,7 @@ def parameters(function: Callable[..., Any], described: dict[str, str | None]) -
         __config__=ConfigDict(extra="forbid"),
         **fields,  # type: ignore[call-overload]
     )
-    return Parameters(model, names, tuple(context))
+    return Parameters(model, names, tuple(context), not_pythons)
 
 
 def _kind_fault(parameter: inspect.Parameter) -> str | None:

@@ -5,7 +5,6 @@ import json
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
-from decimal import Decimal
 from typing import Any, NamedTuple
 
 import orjson
@@ -16,6 +15,7 @@ from distill.records.types import Prompt, ToolCall
 from distill.tools.arguments import parse
 from distill.tools.resource import explain
 from distill.tools.rollout_resources import RolloutResources
+from distill.tools.sandbox.runner import plain
 from distill.tools.sandbox.sandboxes import Sandboxes
 from distill.tools.source import Offer, SessionLost, Source, ToolError
 
@@ -126,22 +126,13 @@ class Session:
 
 
 def _json(value: Any) -> str:
-    """A tool's result as JSON, else as Python's text; the same value gives the same text in every process."""
+    """A tool's result as JSON, a single text without quotes; else as Python's text. The same value gives the same text in
+    every process."""
     try:
-        return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS, default=_jsonable).decode()
+        text = orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS, default=plain).decode()
     except TypeError:
-        pass
-    try:
-        return json.dumps(value, default=_jsonable, ensure_ascii=False)  # takes integers of more than 64 bits
-    except (TypeError, ValueError, RecursionError):
-        return str(value)
-
-
-def _jsonable(value: Any) -> Any:
-    if hasattr(value, "model_dump"):
-        return value.model_dump(mode="json")
-    if isinstance(value, set | frozenset):
-        return sorted(value, key=repr)
-    if isinstance(value, Decimal):
-        return str(value)
-    raise TypeError
+        try:
+            text = json.dumps(value, default=plain, ensure_ascii=False)  # takes integers of more than 64 bits
+        except (TypeError, ValueError, RecursionError):
+            return str(value)
+    return json.loads(text) if text.startswith('"') else text

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Hashable
+from collections.abc import AsyncIterator, Awaitable, Hashable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -39,7 +39,8 @@ class Offered(NamedTuple):
 class Toolbox:
     """The sources in order; call `prepare` before anything else.
 
-    `sessions`: how many rollouts may have a server's session or a sandbox of their own at the same time.
+    `sessions`: how many rollouts may have a server's session or a sandbox of their own at the same time, and how many
+    sources are asked for their tools.
     """
 
     def __init__(self, sources: list[Source], limits: CallLimits, sandboxes: Sandboxes, sessions: int):
@@ -50,13 +51,9 @@ class Toolbox:
         self._offered: dict[Hashable, Offered] = {}
 
     async def prepare(self, prompts: list[Prompt]) -> None:
-        """Asks the sources for the tools of these prompts. Raises InputError with every fault, also for a row that names
-        an unknown tool."""
+        """As `refuse` and `ask`. Raises InputError also for every row that names an unknown tool."""
         self.refuse(prompts)
-        by_group = {
-            (id(source), source.group(prompt)): (source, prompt) for prompt in prompts for source in self._sources
-        }
-        await _all_of([self._ask(group, *source_and_prompt) for group, source_and_prompt in by_group.items()])
+        await self.ask(prompts)
         faults = Faults()
         names_by_groups: dict[Hashable, list[str]] = {}
         for prompt in prompts:
@@ -70,6 +67,16 @@ class Toolbox:
                     there_are = ", ".join(names) or "none"
                     faults.add(f"{prompt['source']}: /tools: there is no tool '{name}'; there are: {there_are}")
         faults.check()
+
+    async def ask(self, prompts: list[Prompt]) -> None:
+        """Asks the sources for the tools of these prompts: a server in a container only for rows that may use it, since
+        other images need not have it. Raises InputError."""
+        inside = [source for source in self._sources if isinstance(source, SandboxMcp)]
+        await self._ask([source for source in self._sources if source not in inside], prompts)
+        boxed = [prompt for prompt in prompts if prompt.get("docker")] if inside else []
+        users = [row for row in boxed if row.get("tools") is None or not {*row["tools"]} <= {*self.names(row)}]
+        self._tools_by_groups.clear()
+        await self._ask(inside, users)
 
     def refuse(self, prompts: list[Prompt]) -> None:
         """Raises InputError for rows whose sandbox is invalid, whatever is installed here."""
@@ -120,8 +127,16 @@ class Toolbox:
         finally:
             await session.close()
 
-    async def _ask(self, group: tuple[int, Hashable], source: Source, prompt: Prompt) -> None:
-        self._offers[group] = await source.offers(prompt)
+    async def _ask(self, sources: Sequence[Source], prompts: list[Prompt]) -> None:
+        first_of_group = {
+            (id(source), source.group(prompt)): (source, prompt) for prompt in reversed(prompts) for source in sources
+        }
+
+        async def ask(group: tuple[int, Hashable], source: Source, prompt: Prompt) -> None:
+            async with self._places:
+                self._offers[group] = await source.offers(prompt)
+
+        await _all_of([ask(group, *source_and_prompt) for group, source_and_prompt in first_of_group.items()])
 
     def _groups(self, prompt: Prompt) -> tuple[Hashable, ...]:
         return tuple(source.group(prompt) for source in self._sources)

@@ -70,7 +70,7 @@ def read(name: str, root: Path) -> BuildContext:
 
 def _instructions(text: str) -> Iterator[tuple[int, str, str]]:
     """(line number, instruction, its arguments), with continued lines joined, without comments and here-documents."""
-    lines = iter(enumerate(text.splitlines(), start=1))
+    lines = iter(enumerate(text.expandtabs(1).splitlines(), start=1))
     for number, line in lines:
         instruction = line.strip()
         if not instruction or instruction.startswith("#"):

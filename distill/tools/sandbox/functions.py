@@ -71,9 +71,11 @@ class SandboxTools(Source):
         yield partial(self.run, sandbox, prompt)
 
     async def ready(self, prompts: list[Prompt]) -> None:
-        """Loads the file in a sandbox of each image. Raises InputError where that fails."""
+        """Loads the file in a sandbox of each image of rows that may use one of the tools. Raises InputError where that
+        fails."""
         faults = Faults()
-        for prompt in self._sandboxes.first_of_each_image(prompts) if self.tools else []:
+        users = [prompt for prompt in prompts if self._sandboxes.tools(prompt)]
+        for prompt in self._sandboxes.first_of_each_image(users):
             try:
                 async with self._sandboxes.open(prompt) as sandbox:
                     await self.run(sandbox, prompt, None, {})
@@ -92,7 +94,7 @@ class SandboxTools(Source):
             "source": self._source,
             "file": self.origin,
             "name": name,
-            "arguments": arguments,
+            "arguments": {**(self.tools[name].parameters.defaults() if name else {}), **arguments},
             "context": {
                 "metadata": prompt.get("metadata", {}),
                 "prompt_id": prompt.get("id", ""),

@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Any
 
-from distill.records.faults import Faults
+from distill.records.faults import Faults, InputError
 from distill.records.types import Prompt
 from distill.tools.mcp_connection import connected
 from distill.tools.mcp_server import McpServer
@@ -37,16 +37,22 @@ class SandboxMcp(Source):
 
     async def offers(self, prompt: Prompt) -> list[Offer]:
         """As McpTools."""
-        return await self._image(prompt).all_offers() if prompt.get("docker") else []
+        if not prompt.get("docker"):
+            return []
+        try:
+            return await self._image(prompt).all_offers()
+        except InputError as error:
+            raise InputError(f"{prompt['source']}: {fault}" for fault in error.faults) from None
 
     def open(self, prompt: Prompt, sandbox: Sandbox) -> AbstractAsyncContextManager[Caller]:
         """A session with the server in the rollout's sandbox."""
         return self._image(prompt).open(prompt, sandbox)
 
     async def ready(self, prompts: list[Prompt]) -> None:
-        """As McpTools, for each image."""
+        """As McpTools, for each image whose tools were asked for."""
         faults = Faults()
-        for prompt in {self.group(prompt): prompt for prompt in reversed(prompts) if prompt.get("docker")}.values():
+        first_of_group = {self.group(prompt): prompt for prompt in reversed(prompts)}
+        for prompt in (prompt for group, prompt in first_of_group.items() if group in self._images):
             with faults.collect(f"{prompt['source']}: "):
                 await self._image(prompt).check()
         faults.check()

@@ -15,6 +15,7 @@ import signal
 import sys
 import time
 import types
+from enum import Enum
 from typing import Any, get_args, get_type_hints
 
 LOADED = b"\n"
@@ -77,10 +78,21 @@ def filled(function: Any, arguments: dict[str, Any], context: dict[str, Any]) ->
 
 
 def plain(value: Any) -> Any:
-    """A value without a JSON form, as one that has one."""
+    """A value without a JSON form, as one that has one; also outside of sandboxes, where orjson takes most of them itself,
+    but no class derived from tuple or float."""
     if isinstance(value, (set, frozenset)):
         return sorted(value, key=repr)
-    return value.model_dump(mode="json") if hasattr(value, "model_dump") else str(value)
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    if hasattr(value, "__dataclass_fields__"):
+        return {name: getattr(value, name) for name in value.__dataclass_fields__}
+    if isinstance(value, Enum):
+        return value.value
+    for method in ("tolist", "isoformat"):  # numpy's, and those of dates
+        if hasattr(value, method):
+            return getattr(value, method)()
+    kind: Any = next((kind for kind in (tuple, float) if isinstance(value, kind)), str)
+    return kind(value)
 
 
 def answer(job: dict[str, Any], begin: Any) -> str:
@@ -97,7 +109,10 @@ def answer(job: dict[str, Any], begin: Any) -> str:
             import asyncio
 
             result = asyncio.run(awaited(result))
-        return json.dumps({"result": result}, default=plain)
+        try:
+            return json.dumps({"result": result}, default=plain)
+        except (TypeError, ValueError, RecursionError):
+            return json.dumps({"result": str(result)})
     except BaseException as error:
         return json.dumps({"error": f"{type(error).__name__}: {error}" if str(error) else type(error).__name__})
 

@@ -42,10 +42,16 @@ class Sandboxes:
         return self._contents[docker]
 
     def version(self, prompt: Prompt) -> str | None:
-        """A hash of everything about a row's sandbox that its tools' results depend on; None without one."""
+        """A hash of everything about a row's sandbox that its tools depend on; their results also depend on its `docker_env`
+        (agent/setting.py). None without one."""
         if not prompt.get("docker"):
             return None
         return content_id([self.content(prompt["docker"]), asdict(self._limits), prompt.get("docker_network")])
+
+    def tools(self, prompt: Prompt) -> list[str]:
+        """The tools that run only in a sandbox and that a row may use."""
+        names = prompt.get("tools")
+        return [tool for tool in self._tools if names is None or tool in names]
 
     def first_of_each_image(self, prompts: list[Prompt]) -> list[Prompt]:
         """The first prompt of each image."""
@@ -55,8 +61,7 @@ class Sandboxes:
         """Raises InputError with every fault of the rows' `docker`, as `file:line: /docker: …`; the engine is not asked."""
         faults = Faults()
         for prompt in prompts:
-            docker, names = prompt.get("docker"), prompt.get("tools")
-            sandboxed = [tool for tool in self._tools if names is None or tool in names]
+            docker, sandboxed = prompt.get("docker"), self.tools(prompt)
             if docker is None and sandboxed:
                 faults.add(
                     f"{prompt['source']}: the tool '{sandboxed[0]}' runs only in a sandbox, and this row has none; "
