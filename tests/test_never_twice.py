@@ -7,6 +7,8 @@ import re
 import shutil
 import signal
 import statistics
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -124,6 +126,25 @@ def test_a_signal_lets_what_is_asked_for_arrive(ready, number: signal.Signals) -
         assert not (project / "rollouts").exists()
         assert Running(project, "teacher_rollouts").wait().returncode == 0
         assert max(books.times_paid.values()) == 1 and len(books.posts) == 20
+
+
+def test_a_signal_that_has_also_ended_the_reader_of_the_output_stops_it(ready) -> None:  # type: ignore[no-untyped-def]
+    """`make | tee log`: Ctrl-C reaches tee as well."""
+    project = ready(10, runtime__api_concurrency=2)
+    with serving(sums.adds, latency_s=0.3) as books:
+        sums.set_params(project, teacher__base_url=books.base_url)
+        command = [sys.executable, "-m", "stages.teacher_rollouts"]
+        with subprocess.Popen(
+            command, cwd=project, env={**os.environ, "PYTHONPATH": str(sums.ROOT)}, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True,
+        ) as run:  # fmt: skip
+            assert run.stdout and run.stderr
+            until(lambda: len(books.posts) >= 4)
+            run.stdout.close()
+            run.send_signal(signal.SIGINT)
+            said = run.stderr.read()
+    assert run.returncode == 1 and said.startswith("error: stopped by SIGINT\n") and said.count("\n") == 2, said
+    assert stored() == len(books.answered) == len(books.posts) < 20
 
 
 def test_a_second_signal_ends_it_at_once(ready) -> None:  # type: ignore[no-untyped-def]
