@@ -324,6 +324,17 @@ def test_a_file_in_place_of_the_store_is_said(tmp_path: Path, inside: str) -> No
         Store(tmp_path / "store" / inside)
 
 
+@pytest.mark.parametrize("variable", ["DISTILL_STORE", "DISTILL_CACHE"])
+def test_a_relative_place_of_the_store_is_refused(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    """It would be another one in each temporary experiment."""
+    monkeypatch.delenv("DISTILL_STORE")
+    monkeypatch.setenv(variable, "store")
+    with pytest.raises(
+        InputError, match=f"^{variable}=store is a relative path: name the whole one, such as /.*/store$"
+    ):
+        Store()
+
+
 @pytest.mark.parametrize("cut", [b"],[", b"]]"])
 def test_a_torn_line_of_tool_results_counts_as_none(tmp_path: Path, cut: bytes) -> None:
     """Torn by a full disk behind a bracket, it looks like a whole one."""
