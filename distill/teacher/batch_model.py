@@ -20,6 +20,7 @@ from distill.teacher.batch_queue import BatchQueue
 from distill.teacher.budget import Budget
 from distill.teacher.error_response import error_in_batch_line
 from distill.teacher.errors import ApiError, Fatal, Transient
+from distill.teacher.failure_streak import FailureStreak
 from distill.teacher.halt import Halt
 from distill.teacher.http import Http
 from distill.teacher.open_batches import Batch, OpenBatches
@@ -49,6 +50,7 @@ class BatchModel:
         self._http: Http | None = None
         self._tariff: Tariff
         self._queue = BatchQueue()
+        self._failures = FailureStreak()
         self._without: frozenset[str] = frozenset()
         self._repairs = errors.repairs(optional)
         self._worker: asyncio.Task[None] | None = None
@@ -215,6 +217,7 @@ class BatchModel:
             answer: Answer = self.api.parse(response["body"], latency_ms=0.0)
         except ApiError as error:
             return error
+        self._failures.has_answered = True
         answer["tier"] = "batch"
         self._tariff.set_cost(None, answer, "batch")
         await self.store.keep(line["custom_id"], None, answer)
@@ -227,7 +230,10 @@ class BatchModel:
             return
         repair = self._repairs.get(result.kind)
         self._without |= {repair} if repair else set()
-        self._queue.fail(key, result, retry=bool(repair) or isinstance(result, Transient))
+        retry = bool(repair) or isinstance(result, Transient)
+        if result.kind == "bad_request" and not self._failures.has_answered:  # not by any line of the same batch either
+            result = self._failures.count_refusal(key, result)
+        self._queue.fail(key, result, retry)
 
     def _body(self, request: Request) -> bytes:
         return orjson.dumps(self.api.body(request, self._without))
