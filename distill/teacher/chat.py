@@ -13,6 +13,7 @@ from distill.teacher.answer import Answer, Usage, as_text, build_answer, token_c
 from distill.teacher.error_response import error_in_ok_body
 from distill.teacher.errors import Transient
 from distill.teacher.http import Http
+from distill.teacher.prices import is_openai
 from distill.teacher.tool_calls import acceptable, tool_call, with_unique_ids
 
 PATH = "/chat/completions"
@@ -50,7 +51,7 @@ def request(
 
 
 def body(request: Request, without: frozenset[str] = frozenset()) -> dict[str, Any]:
-    """The JSON body of a request: model, messages, tools and sampling.
+    """The JSON body of a request: model, messages, tools and sampling, and for OpenAI that it stores nothing.
 
     Servers parse the calls of earlier turns and refuse broken JSON or names with a 400 or 500, so in the body (not in
     the record) such arguments become `{}` and such characters `_`. `weight` and nulls are left out of messages. `without`
@@ -64,6 +65,8 @@ def body(request: Request, without: frozenset[str] = frozenset()) -> dict[str, A
         for message in request["messages"]
     ]
     content = {"model": request["model"], "messages": messages}
+    if is_openai(request["provider"]):
+        content["store"] = False
     if request["tools"]:
         content["tools"] = request["tools"]
     sampling = {key: value for key, value in request["sampling"].items() if value is not None and key not in without}
