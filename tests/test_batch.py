@@ -429,6 +429,22 @@ def test_a_batch_that_was_cancelled_is_not_ordered_again(ready: Path) -> None:
         assert len(batches.batches) == 1
 
 
+@pytest.mark.parametrize("code", [None, "invalid_json_line", "token_limit_exceeded"])
+def test_a_failed_batch_of_others_is_in_nobodys_way(ready: Path, code: str | None) -> None:
+    batches = Batches(sums_up)
+    batches.held = True
+    with serving(batches.post, gets=batches.get) as books:
+        first = run(ready, books.base_url)
+        until(lambda: "requests ordered" in first.stdout)
+        first.kill()
+        first.wait()
+        batches.held = False
+        failed = {"status": "failed", "errors": {"data": [{"code": code}]}}
+        batches.batches["batch-0"] |= failed if code else {"status": "cancelled"}
+        finished(ready, books.base_url, teacher__max_output_tokens=49)
+    assert len(batches.batches) == 2 and {rollout["status"] for rollout in rollouts(ready)} == {"completed"}
+
+
 def test_an_order_that_is_refused_for_a_while_is_placed_once(ready: Path) -> None:
     batches, busy = (
         Batches(sums_up),

@@ -222,7 +222,9 @@ def test_openai_is_asked_for_the_standard_tier_and_to_store_nothing(
         for base_url in (None, books.base_url):
             asyncio.run(ask(base_url))
     assert [asked.body.get("service_tier") for asked in books.posts] == ["default", None]
-    assert [asked.body.get("store") for asked in books.posts] == [False, None], "OpenAI stores the chats of new accounts"
+    assert [asked.body.get("store") for asked in books.posts] == [False, None], (
+        "OpenAI stores the chats of new accounts"
+    )
 
 
 def endpoint(base_url: str | None, halt: Halt, budget_usd: float | None) -> Any:

@@ -165,16 +165,20 @@ class BatchModel:
             self._end_request(key, results.get(key, unanswered))
         if overspent := self.budget.overspent():
             raise overspent
-        if batch_status["status"] == "cancelled":  # by a person, at the provider: that is no reason to order it again
+        # By a person, at the provider: that is no reason to order it again.
+        if queued and batch_status["status"] == "cancelled":
             raise errors.error("batch_failed", f"batch {batch.id} was cancelled; what it had answered is kept")
 
     async def _handle_rejected(self, server: BatchEndpoint, batch: Batch, batch_status: dict[str, Any]) -> None:
-        """Forgets a batch that the provider refused to begin, and waits if it had too many tokens for the provider's queue.
-        If no other batch is in that queue, the next ones are half as large. Raises ApiError for any other reason."""
+        """Forgets a batch that the provider refused to begin. If one of its requests is queued here, waits where it had too
+        many tokens for the provider's queue, and raises ApiError for any other reason. If no other batch is in that queue,
+        the next ones are half as large."""
         error = ((batch_status.get("errors") or {}).get("data") or [{}])[0]
         self._open_batches.remove(batch)
         self._queue.release_reservations(batch.keys)
         await server.delete_files(batch, batch_status)
+        if not self._queue.has_any(batch.keys):
+            return
         alone = not self._open_batches.all()
         if error.get("code") == "token_limit_exceeded" and (len(batch.keys) > 1 or not alone):
             if alone:
