@@ -84,6 +84,9 @@ def test_an_unknown_price_needs_a_yes(asks: Callable[..., Done], project: Path) 
         for unknown in (done.stderr, said):
             assert f"scripted would be asked at {books.base_url} (teacher.base_url), whose price for it" in unknown
             assert "(runtime.prices: {scripted: {input: 0, output: 0}} if it is free)" in unknown
+        assert "; set runtime.prices or runtime.unknown_price\n" in said
+        said = asks(books, "--plan", "-S", "runtime.unknown_price=allow").stdout
+        assert "; runtime.unknown_price allows that, and no budget is kept\n" in said
         free = {"scripted": {"input": 0, "output": 0}}
         assert asks(books, "--plan", runtime__prices=free).stdout.endswith("they cost only time\n")
         sums.set_params(project, runtime__prices={})
