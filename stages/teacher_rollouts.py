@@ -12,11 +12,10 @@ from pathlib import Path
 import uvloop
 
 from distill.agent import dvc_deps, rollout_files, setting
-from distill.agent.buy import buy
+from distill.agent.buy import buy, plan_with_history
 from distill.agent.estimate import estimate
 from distill.agent.last_run import as_last_run, changed
 from distill.agent.overrides import add_option, overridden
-from distill.agent.plan import plan
 from distill.agent.selection import wanted
 from distill.agent.summary import Summary, table
 from distill.records import jsonl, stage
@@ -42,7 +41,7 @@ def main(params: Params) -> None:
 async def _plan(chosen: Chosen, params: Params) -> str:
     async with setting.opened(chosen, params) as opened:
         changes = changed(chosen, opened, Path())
-        planned = as_last_run(await plan(chosen, opened), opened, Path(REPORT), changes)
+        planned = as_last_run(await plan_with_history(chosen, opened), opened, Path(REPORT), changes)
         asked = asked_teacher(params)
         return estimate(planned, params, price_of(asked), most_answer_tokens(asked), changes)
 

@@ -16,7 +16,7 @@ TYPES: dict[str, TypeAdapter[Any]] = {
     "/v1/batches": TypeAdapter(BatchCreateParams),
 }
 BEYOND = {"reasoning_content", "reasoning_details", "reasoning", "extra_content"}
-"""Keys in which a provider other than OpenAI gets its model's thoughts back."""
+"""Keys in which a provider other than OpenAI gets its model's thoughts back; Mistral gets them as parts of the content."""
 
 
 def check(path: str, body: dict[str, Any]) -> None:
@@ -32,4 +32,6 @@ def _without(value: Any, keys: set[str]) -> Any:
         return {key: _without(found, keys) for key, found in value.items() if key not in keys}
     if value is None or isinstance(value, str | int | float):
         return value
-    return [_without(found, keys) for found in value]
+    return [
+        _without(found, keys) for found in value if not (isinstance(found, dict) and found.get("type") == "thinking")
+    ]

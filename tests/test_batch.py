@@ -21,7 +21,7 @@ from distill.teacher import batch_endpoint, batch_model, chat, retry
 from distill.teacher.asked import asked_teacher
 from distill.teacher.batch_queue import BatchQueue
 from distill.teacher.budget import Budget
-from distill.teacher.errors import Transient
+from distill.teacher.errors import KINDS, Transient
 from distill.teacher.halt import Halt
 from distill.teacher.open_model import open_model
 from distill.teacher.store import Store
@@ -111,6 +111,22 @@ def test_what_fails_in_a_batch_is_told_apart(ready: Path) -> None:
         *["final_answer"] * 4,
     ]
     assert sorted(batches.ordered.values()) == [1, 1, 1, 1, 1, 3]
+
+
+def test_a_server_that_refuses_everything_may_be_at_fault_itself(ready: Path) -> None:
+    """As where it is asked one by one: once it is mended, it is asked again, and many refusals end the run."""
+    ill = [True]
+    batches = Batches(lambda body: refused(400, "invalid_value", "what?")[:2] if ill[0] else sums_up(body))
+    with serving(batches.post, gets=batches.get) as books:
+        assert KINDS["all_refused"].advice in finished(ready, books.base_url).stdout
+        sums.add_prompts(ready, range(6, 12))
+        assert Running(ready, "prompts").wait().returncode == 0
+        done = run(ready, books.base_url).wait()
+        assert done.returncode == 1 and "(parameter_refused): 10 conversations were refused" in done.stderr
+        assert "what?" in done.stderr and len(batches.batches) == 2
+        ill[0] = False
+        finished(ready, books.base_url)
+    assert [rollout["status"] for rollout in rollouts(ready)] == ["completed"] * 12
 
 
 def test_a_batch_goes_without_what_was_refused(ready: Path) -> None:
@@ -411,6 +427,22 @@ def test_a_batch_that_was_cancelled_is_not_ordered_again(ready: Path) -> None:
         done = run(ready, books.base_url).wait()
         assert done.returncode == 1 and "was cancelled; what it had answered is kept" in done.stderr
         assert len(batches.batches) == 1
+
+
+@pytest.mark.parametrize("code", [None, "invalid_json_line", "token_limit_exceeded"])
+def test_a_failed_batch_of_others_is_in_nobodys_way(ready: Path, code: str | None) -> None:
+    batches = Batches(sums_up)
+    batches.held = True
+    with serving(batches.post, gets=batches.get) as books:
+        first = run(ready, books.base_url)
+        until(lambda: "requests ordered" in first.stdout)
+        first.kill()
+        first.wait()
+        batches.held = False
+        failed = {"status": "failed", "errors": {"data": [{"code": code}]}}
+        batches.batches["batch-0"] |= failed if code else {"status": "cancelled"}
+        finished(ready, books.base_url, teacher__max_output_tokens=49)
+    assert len(batches.batches) == 2 and {rollout["status"] for rollout in rollouts(ready)} == {"completed"}
 
 
 def test_an_order_that_is_refused_for_a_while_is_placed_once(ready: Path) -> None:

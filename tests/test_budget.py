@@ -84,6 +84,9 @@ def test_an_unknown_price_needs_a_yes(asks: Callable[..., Done], project: Path) 
         for unknown in (done.stderr, said):
             assert f"scripted would be asked at {books.base_url} (teacher.base_url), whose price for it" in unknown
             assert "(runtime.prices: {scripted: {input: 0, output: 0}} if it is free)" in unknown
+        assert "; set runtime.prices or runtime.unknown_price\n" in said
+        said = asks(books, "--plan", "-S", "runtime.unknown_price=allow").stdout
+        assert "; runtime.unknown_price allows that, and no budget is kept\n" in said
         free = {"scripted": {"input": 0, "output": 0}}
         assert asks(books, "--plan", runtime__prices=free).stdout.endswith("they cost only time\n")
         sums.set_params(project, runtime__prices={})
@@ -206,10 +209,10 @@ def test_what_openrouter_says_it_charged_is_what_was_charged() -> None:
     assert cost(router) == cost("https://other.ai/v1", cost=5) == cost(router, cost=0.0001, is_byok=True) == 0.0045
 
 
-def test_the_standard_tier_is_asked_for_where_a_project_may_have_a_dearer_one(
+def test_openai_is_asked_for_the_standard_tier_and_to_store_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """OpenAI's `auto`, which a request without a tier means, can be `priority`."""
+    """OpenAI's `auto`, which a request without a tier means, can be `priority`. Other servers need not know either."""
 
     async def ask(base_url: str | None) -> None:
         model = endpoint(base_url, Halt(), None)
@@ -222,6 +225,9 @@ def test_the_standard_tier_is_asked_for_where_a_project_may_have_a_dearer_one(
         for base_url in (None, books.base_url):
             asyncio.run(ask(base_url))
     assert [asked.body.get("service_tier") for asked in books.posts] == ["default", None]
+    assert [asked.body.get("store") for asked in books.posts] == [False, None], (
+        "OpenAI stores the chats of new accounts"
+    )
 
 
 def endpoint(base_url: str | None, halt: Halt, budget_usd: float | None) -> Any:

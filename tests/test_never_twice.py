@@ -7,6 +7,8 @@ import re
 import shutil
 import signal
 import statistics
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,11 @@ import sums
 from stage_process import Running, until
 from teacher_server import Books, serving
 
+from distill.agent.tool_results import ToolResults
 from distill.records import jsonl
 from distill.records.faults import InputError
 from distill.teacher.store import Store
+from distill.tools.session import ToolResult
 
 KILLS = 20
 WINDOW_S = 0.25
@@ -124,6 +128,25 @@ def test_a_signal_lets_what_is_asked_for_arrive(ready, number: signal.Signals) -
         assert not (project / "rollouts").exists()
         assert Running(project, "teacher_rollouts").wait().returncode == 0
         assert max(books.times_paid.values()) == 1 and len(books.posts) == 20
+
+
+def test_a_signal_that_has_also_ended_the_reader_of_the_output_stops_it(ready) -> None:  # type: ignore[no-untyped-def]
+    """`make | tee log`: Ctrl-C reaches tee as well."""
+    project = ready(10, runtime__api_concurrency=2)
+    with serving(sums.adds, latency_s=0.3) as books:
+        sums.set_params(project, teacher__base_url=books.base_url)
+        command = [sys.executable, "-m", "stages.teacher_rollouts"]
+        with subprocess.Popen(
+            command, cwd=project, env={**os.environ, "PYTHONPATH": str(sums.ROOT)}, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True,
+        ) as run:  # fmt: skip
+            assert run.stdout and run.stderr
+            until(lambda: len(books.posts) >= 4)
+            run.stdout.close()
+            run.send_signal(signal.SIGINT)
+            said = run.stderr.read()
+    assert run.returncode == 1 and said.startswith("error: stopped by SIGINT\n") and said.count("\n") == 2, said
+    assert stored() == len(books.answered) == len(books.posts) < 20
 
 
 def test_a_second_signal_ends_it_at_once(ready) -> None:  # type: ignore[no-untyped-def]
@@ -246,7 +269,6 @@ def test_two_runs_at_once_buy_each_answer_once(ready, tmp_path: Path, folder: st
 def test_a_record_gives_back_what_the_store_had(ready) -> None:  # type: ignore[no-untyped-def]
     """Byte for byte, from the file in rollouts/ to the answers in the store."""
     from distill.agent.record import outcomes
-    from distill.agent.tool_results import ToolResults
 
     project = ready(3)
     with serving(sums.counts_to(3)) as books:
@@ -300,3 +322,37 @@ def test_a_file_in_place_of_the_store_is_said(tmp_path: Path, inside: str) -> No
     (tmp_path / "store").touch()
     with pytest.raises(InputError, match="store is a file: DISTILL_STORE"):
         Store(tmp_path / "store" / inside)
+
+
+@pytest.mark.parametrize("variable", ["DISTILL_STORE", "DISTILL_CACHE"])
+def test_a_relative_place_of_the_store_is_refused(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    """It would be another one in each temporary experiment."""
+    monkeypatch.delenv("DISTILL_STORE")
+    monkeypatch.setenv(variable, "store")
+    with pytest.raises(
+        InputError, match=f"^{variable}=store is a relative path: name the whole one, such as /.*/store$"
+    ):
+        Store()
+
+
+@pytest.mark.parametrize("cut", [b"],[", b"]]"])
+def test_a_torn_line_of_tool_results_counts_as_none(tmp_path: Path, cut: bytes) -> None:
+    """Torn by a full disk behind a bracket, it looks like a whole one."""
+    ToolResults(tmp_path, "v").put("a" * 64, None, [ToolResult("[[1]]", 1.0), ToolResult("y", 2.0)])
+    (file,) = (tmp_path / "tool_results").iterdir()
+    file.write_bytes(file.read_bytes()[: file.read_bytes().index(cut) + 1])
+    results = ToolResults(tmp_path, "v")
+    results.put("b" * 64, None, [ToolResult("z", 1.0)])
+    assert results.get("a" * 64, None) is None and results.get("b" * 64, None) == [ToolResult("z", 1.0)]
+    results.put("a" * 64, None, [ToolResult("x", 1.0)])
+    assert results.get("a" * 64, None) == ToolResults(tmp_path, "v").get("a" * 64, None) == [ToolResult("x", 1.0)]
+
+
+def test_the_results_of_many_sandboxes_keep_no_file_open(tmp_path: Path) -> None:
+    """Each image has a file of its own, and a task set may have thousands of images."""
+    opened = len(os.listdir("/dev/fd"))
+    kept = [ToolResults(tmp_path, f"{number}") for number in range(20)]
+    for results in kept:
+        results.put("a" * 64, None, [ToolResult("x", 1.0)])
+        assert results.get("a" * 64, None)
+    assert len(os.listdir("/dev/fd")) == opened

@@ -187,6 +187,17 @@ def test_a_clone_that_changes_the_code_needs_neither_key_nor_money(origin: Any, 
     assert len(origin[1].asked) == before, "not even the list of models was asked for"
 
 
+def test_a_plan_counts_what_git_has_unless_all_are_to_be_asked_anew(clone: Repository) -> None:
+    def plan(**environment: str) -> str:
+        told = {**clone.environment, **environment}
+        return Running(clone.folder, "teacher_rollouts", "--plan", **told).wait().stdout
+
+    clone.stage("prompts")
+    assert "0 of them in the store, 3 missing" in plan(DISTILL_WARM="0")
+    said = plan()
+    assert "6 answers found behind rollouts/ of dvc.lock" in said and "0 missing: nothing to buy" in said
+
+
 def test_a_clone_that_adds_a_prompt_buys_one_rollout(origin: Any, clone: Repository) -> None:
     before = len(origin[1].posts)
     sums.add_prompts(clone.folder, range(50, 51))

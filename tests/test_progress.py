@@ -17,6 +17,8 @@ from distill.agent.selection import wanted
 from distill.records import jsonl
 from distill.records.params import load as load_params
 from distill.teacher.budget import Budget
+from distill.teacher.halt import Halt
+from distill.teacher.throttle import Throttle
 
 
 class Run:
@@ -51,6 +53,18 @@ def test_a_line_has_no_empty_field(spent: list[str]) -> None:
     budget.spent = 1
     run.teacher.model = SimpleNamespace(budget=budget) if spent else None
     assert run.line.split(", ")[2:] == ["0 tokens/s", "no answer yet", *spent, "0 s", "time left unknown"]
+
+
+def test_a_pause_is_not_said_to_be_the_servers_wish() -> None:
+    """It may be that of runtime.requests_per_minute."""
+
+    async def line() -> str:
+        run, throttle = Run(4), Throttle(8, Halt(), per_minute=6)
+        run.teacher.model = SimpleNamespace(throttle=throttle)
+        async with throttle.slot(1), throttle.slot(1):
+            return run.line
+
+    assert ", 2 of 8 in flight, next request in 10 s, " in asyncio.run(line())
 
 
 def test_the_first_answers_are_counted_before_a_rollout_has_ended() -> None:

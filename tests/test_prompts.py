@@ -51,8 +51,25 @@ def test_variables_are_filled_in() -> None:
     assert plain["messages"][0]["content"] == "echo $HOME"
     (escaped,) = prepare(numbered(row("echo $$HOME in $topic", variables={"topic": "tea"})), 0.2)
     assert escaped["messages"][0]["content"] == "echo $HOME in tea"
+    (bare,) = prepare(numbered(row("$who", variables={}, metadata={"who": "Ann"})), 0.2)
+    assert bare["messages"][0]["content"] == "Ann"
     with pytest.raises(InputError, match=r"/messages/0/content: \$who has no value in variables; \$\$who stands for"):
         prepare(numbered(row("$topic, says ${who}", variables={"topic": "tea"})), 0.2)
+
+
+def test_variables_are_filled_into_the_calls_of_a_prompt() -> None:
+    def asked(arguments: str) -> dict:
+        call = {"id": "1", "type": "function", "function": {"name": "find", "arguments": arguments}}
+        told = {"role": "tool", "tool_call_id": "1", "content": "$text: $count"}
+        messages = [{"role": "assistant", "tool_calls": [call]}, told, {"role": "user", "content": "And now?"}]
+        return {"messages": messages, "variables": {"text": 'the "red" one', "count": 2}}
+
+    (prompt,) = prepare(numbered(asked('{"text": "$text", "count": $count}')), 0.2)
+    call, told, _ = prompt["messages"]
+    assert json.loads(call["tool_calls"][0]["function"]["arguments"]) == {"text": 'the "red" one', "count": 2}
+    assert told["content"] == 'the "red" one: 2'
+    with pytest.raises(InputError, match=r"/messages/0/tool_calls/0/function/arguments: \$who has no value"):
+        prepare(numbered(asked('{"text": "$who"}')), 0.2)
 
 
 @pytest.mark.parametrize(

@@ -472,6 +472,25 @@ def test_thoughts_go_back_under_the_name_that_the_server_has_for_them(asks: Call
     assert said["reasoning_content"] == "hm" and "reasoning" not in said
 
 
+def test_thoughts_that_are_parts_of_the_content_go_back_as_they_came(asks: Callable[..., Done], project: Path) -> None:
+    """Mistral's form: it refuses `reasoning_content`, and its models do worse without their thoughts."""
+    thought = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}], "closed": True}
+
+    def thinker(asked: Asked) -> Any:
+        answer = sums.adds(asked)
+        message = answer["choices"][0]["message"]
+        message["content"] = [thought, {"type": "text", "text": message["content"] or "I add."}]
+        return answer
+
+    with serving(thinker) as books:
+        assert asks(books).returncode == 0
+    second = next(asked.body["messages"][2] for asked in books.posts if len(asked.body["messages"]) == 4)
+    assert second["content"] == [thought, {"type": "text", "text": "I add."}] and "reasoning_content" not in second
+    said = rollouts(project)[0]["messages"]
+    assert [said[place]["reasoning_content"] for place in (2, 4)] == ["hm", "hm"]
+    assert said[2]["content"] == "I add." and said[4]["content"].startswith("Answer: ")
+
+
 def test_a_reset_that_is_hours_away_or_rubbish_does_not_hold_up_what_is_not_refused(asks: Callable[..., Done]) -> None:
     for reset in ("23h59m", "1.2.3s"):
         headers = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": reset}

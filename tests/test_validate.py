@@ -149,7 +149,9 @@ def test_the_code_of_a_server_is_among_the_deps_and_its_tools_are_known_once_it_
     shutil.copy(ROOT / "tests/mcp_server.py", project / "servers/warehouse.py")
     (project / ".own").symlink_to(sys.prefix)
     command = {"command": ".own/bin/python", "args": ["servers/warehouse.py", "stdio"]}
-    set_param("tools.mcp", {"warehouse": command, "again": command | {"args": ["-m", "servers.warehouse", "stdio"]}})
+    module, script = ["-m", "servers.warehouse", "stdio"], ["-c", "print(1)\n" * 60]
+    servers = {"warehouse": command, "again": command | {"args": module}, "inline": command | {"args": script}}
+    set_param("tools.mcp", servers)
     said = validate(in_git(project)).stderr
     for stage in ("teacher_rollouts", "evaluate"):
         assert said.count(f"/stages/{stage}/deps: add servers/warehouse.py, which tools.mcp in params.yaml names") == 1

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from distill.agent.collect import collect
-from distill.agent.plan import plan
+from distill.agent.plan import Plan, plan
 from distill.agent.progress import Progress, ticking
 from distill.agent.setting import Setting, opened
 from distill.agent.warm import warm
@@ -35,14 +35,20 @@ async def buy(
         return setting.lists.used
 
 
+async def plan_with_history(chosen: list[tuple[Prompt, int]], setting: Setting) -> Plan:
+    """The plan, once the store has the missing answers that git's history has."""
+    first = await plan(chosen, setting)
+    found_in_history = warm(setting.teacher.store) if first.missing else None
+    if not found_in_history:
+        return first
+    say(f"{NAME}: {found_in_history}")
+    return await plan(chosen, setting)
+
+
 async def _buy(chosen: list[tuple[Prompt, int]], setting: Setting, on_done: Callable[[Rollout], None]) -> None:
     gc.set_threshold(GC_THRESHOLD)
     teacher = setting.teacher
-    missing = (await plan(chosen, setting)).missing
-    found_in_history = warm(teacher.store) if missing else None
-    if found_in_history:
-        say(f"{NAME}: {found_in_history}")
-        missing = (await plan(chosen, setting)).missing
+    missing = (await plan_with_history(chosen, setting)).missing
     if missing:
         await setting.toolbox.ready([rollout.prompt for rollout in missing])
     to_make = {(rollout.prompt["id"], rollout.sample) for rollout in missing}

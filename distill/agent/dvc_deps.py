@@ -1,5 +1,6 @@
 """Compares what the stages read with what dvc.yaml lists as their deps: DVC sees nothing else change."""
 
+import os
 from itertools import pairwise
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def check_servers(servers: list[McpServer]) -> None:
         words = [server.command or "", *server.args]
         modules = [f"{name.replace('.', '/')}.py" for before, name in pairwise(words) if before == "-m"]
         files += [Path(word.rpartition("=")[2]) for word in words + modules]
-    own = (file for file in files if file.is_file() and not file.is_absolute())
+    own = (file for file in files if os.path.isfile(file) and not file.is_absolute())
     shown = [str(file) for file in dict.fromkeys(own) if not any(part.startswith(".") for part in file.parts)]
     check(shown, WITH_TOOLS, "tools.mcp in params.yaml names")
 

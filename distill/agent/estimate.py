@@ -41,9 +41,10 @@ def estimate(plan: Plan, params: Params, prices: Prices | None, max_output_token
     if prices == FREE:
         return "\n".join([*lines, "they cost only time"])
     if prices is None:
-        return "\n".join(
-            [*lines, f"{price_unknown(asked_teacher(params))}; set runtime.prices or runtime.unknown_price"]
-        )
+        refused = params["runtime"]["unknown_price"] == "refuse"
+        allowed = "runtime.unknown_price allows that, and no budget is kept"
+        advice = "set runtime.prices or runtime.unknown_price" if refused else allowed
+        return "\n".join([*lines, f"{price_unknown(asked_teacher(params))}; {advice}"])
     lines.append(f"{'tier':<10}{'expected':>12}{'at worst':>12}")
     for tier in _tiers(params):
         price = "standard" if full_price_flex(params["teacher"]["base_url"] or "openai") else tier

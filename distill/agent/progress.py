@@ -159,7 +159,7 @@ def _money(teacher: Teacher) -> list[str]:
     if throttle:
         parts.append(f"{throttle.in_flight} of {int(throttle.limit)} in flight")
         if throttle.pause_s >= 1:
-            parts.append(f"the server asks to wait {throttle.pause_s:.0f} s")
+            parts.append(f"next request in {throttle.pause_s:.0f} s")
     return parts
 
 

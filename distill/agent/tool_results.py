@@ -17,44 +17,44 @@ class ToolResults:
     where a tool also reads the row, by the row's content id `row`: the same answer may later belong to a row with other
     metadata.
 
-    Only the places of the lines are in memory. Other processes append to the same file, and their lines are found, too.
+    Only the places of the lines are in memory. Other processes append to the same file, and their lines are found, too. No
+    file stays open, since each sandbox has one, and there may be thousands.
     """
 
     def __init__(self, root: Path, version: str):
         self._path = root / "tool_results" / f"{version}.jsonl"
-        self._file: int | None = None
         self._places: dict[bytes, tuple[int, int]] = {}
         self._read_to = 0
 
     def get(self, key: str, row: str | None) -> list[ToolResult] | None:
         """The results of an answer's calls, in their order; None when they are not stored."""
         line_key = _key(key, row)
+        if line_key not in self._places:
+            self._read_appended()
         place = self._places.get(line_key)
-        if place is None and self._read_appended():
-            place = self._places.get(line_key)
-        if place is None:
+        try:
+            return [ToolResult(*fields) for fields in orjson.loads(self._read(*place))] if place else None
+        except orjson.JSONDecodeError:  # a torn line that ends in a bracket
+            del self._places[line_key]
             return None
-        return [ToolResult(*fields) for fields in orjson.loads(os.pread(self._open(), place[1], place[0]))]
 
     def put(self, key: str, row: str | None, results: list[ToolResult]) -> None:
         """Stores results. The line begins with a newline, so that a torn line before it does no harm."""
-        text = orjson.dumps([list(result) for result in results])
-        os.write(self._open(), b"\n" + _key(key, row) + b" " + text + b"\n")
+        line = b"\n" + _key(key, row) + b" " + orjson.dumps([list(result) for result in results]) + b"\n"
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with open(self._path, "ab", buffering=0) as file:
+            file.write(line)
 
-    def _open(self) -> int:
-        if self._file is None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
-        return self._file
+    def _read(self, start: int, size: int) -> bytes:
+        with open(self._path, "rb", buffering=0) as file:
+            return os.pread(file.fileno(), size, start)
 
-    def _read_appended(self) -> bool:
-        """Reads what was appended since the last time; whether there was anything."""
-        if self._file is None and not self._path.exists():
-            return False
-        size = os.fstat(self._open()).st_size
+    def _read_appended(self) -> None:
+        """Reads what was appended since the last time."""
+        size = self._path.stat().st_size if self._path.exists() else 0
         if size <= self._read_to:
-            return False
-        content = os.pread(self._open(), size - self._read_to, self._read_to)
+            return
+        content = self._read(self._read_to, size - self._read_to)
         whole = content.rfind(b"\n") + 1  # a line that is still being written is left for the next time
         offset = 0
         for line in content[:whole].splitlines(keepends=True):
@@ -63,7 +63,6 @@ class ToolResults:
                 self._places[key] = (self._read_to + offset + len(key) + 1, len(results) - 1)
             offset += len(line)
         self._read_to += whole
-        return True
 
 
 def _key(key: str, row: str | None) -> bytes:

@@ -4,6 +4,7 @@ Every rollout record has the answers it was made from, so a fresh clone needs ne
 else has bought.
 """
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,8 +26,10 @@ def warm(store: Store, root: Path | str = ".") -> str | None:
     """Puts the answers of the rollouts of dvc.lock, here and in git HEAD, into the store; each version once.
 
     They come from DVC's cache or remote, without `dvc pull`. Returns a line for the user, None when there is nothing to
-    report. Rollouts that cannot be read are not an error: the teacher is asked instead.
+    report. Rollouts that cannot be read are not an error: the teacher is asked instead. `DISTILL_WARM=0`: nothing is put.
     """
+    if os.environ.get("DISTILL_WARM") == "0":
+        return None
     root = Path(root)
     reports = []
     results: dict[str, ToolResults] = {}

@@ -5,6 +5,8 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+import orjson
+
 from distill import answers
 from distill.records import jsonl
 from distill.records.faults import Faults, InputError
@@ -117,28 +119,50 @@ def split_of(identity: str, eval_fraction: float) -> str:
 
 
 def _filled(row: Row) -> dict[str, Any]:
-    """The row with `$name` in its messages replaced by `variables`, then `metadata`; unknown names stay as they are."""
-    values = {**(row.get("metadata") or {}), **(row.get("variables") or {})}
-    if not row.get("variables"):
+    """A row that has `variables` with `$name` in its messages and the arguments of their tool calls replaced by these, then
+    by `metadata`; unknown names stay as they are."""
+    if row.get("variables") is None:
         return row
-    messages = [
-        message | {"content": Template(message["content"]).safe_substitute(values)}
-        if message.get("content")
-        else message
-        for message in row["messages"]
-    ]
+    values = _values(row)
+    in_json = {key: orjson.dumps(str(value)).decode()[1:-1] for key, value in values.items()}
+    messages = []
+    for message in row["messages"]:
+        filled = dict(message)
+        if message.get("content"):
+            filled["content"] = Template(message["content"]).safe_substitute(values)
+        if message.get("tool_calls"):
+            filled["tool_calls"] = [
+                call | {"function": {**function, "arguments": Template(function["arguments"]).safe_substitute(in_json)}}
+                for call in message["tool_calls"]
+                for function in [call["function"]]
+            ]
+        messages.append(filled)
     return row | {"messages": messages}
+
+
+def _values(row: Row) -> dict[str, Any]:
+    return {**(row.get("metadata") or {}), **(row.get("variables") or {})}
 
 
 def _unfilled(row: Row) -> list[str]:
     """A fault for each `$name` without a value in a row with `variables`: the teacher would be asked about the name."""
-    values = {**(row.get("metadata") or {}), **(row.get("variables") or {})}
+    values = _values(row)
     return [
-        f"/messages/{place}/content: ${name} has no value in variables; $${name} stands for the text ${name}"
-        for place, message in enumerate(row["messages"] if row.get("variables") else [])
-        for name in Template(message.get("content") or "").get_identifiers()
+        f"/messages/{place}/{pointer}: ${name} has no value in variables; $${name} stands for the text ${name}"
+        for place, message in enumerate(row["messages"] if row.get("variables") is not None else [])
+        for pointer, text in _texts(message)
+        for name in Template(text).get_identifiers()
         if name not in values
     ]
+
+
+def _texts(message: Message) -> list[tuple[str, str]]:
+    """What may hold `$name`, each with its JSON pointer in the message."""
+    arguments = [
+        (f"tool_calls/{place}/function/arguments", call["function"]["arguments"])
+        for place, call in enumerate(message.get("tool_calls") or [])
+    ]
+    return [("content", message.get("content") or ""), *arguments]
 
 
 def _faults(messages: list[Message]) -> list[str]:

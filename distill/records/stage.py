@@ -1,13 +1,13 @@
 """Starts and ends every stage and command: what stops it is one clear message and a non-zero exit code."""
 
 import errno
-import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from distill.records import terminal
 from distill.records.faults import InputError
 from distill.records.types import Params
 
@@ -51,10 +51,10 @@ def ending() -> Iterator[None]:
 
 
 def _unread() -> bool:
-    """Whether nobody reads standard output; what is left for it goes nowhere then, or Python would complain at its end."""
+    """Whether nobody reads standard output, which is muted then."""
     try:
         print(flush=True)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        terminal.mute()
         return True
     return False

@@ -1,5 +1,6 @@
 """Prints lines around a live one, which a terminal overwrites with its latest state."""
 
+import os
 import shutil
 import sys
 
@@ -14,6 +15,11 @@ def is_live() -> bool:
 def say(text: str) -> None:
     """Prints whole lines over the live line, which comes again with its next state."""
     print(f"{CLEAR if is_live() else ''}{text}", flush=True)
+
+
+def mute() -> None:
+    """Sends nowhere what is printed from now on, and what could not be printed, which Python would complain of at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def width() -> int:

@@ -20,6 +20,7 @@ from distill.teacher.batch_queue import BatchQueue
 from distill.teacher.budget import Budget
 from distill.teacher.error_response import error_in_batch_line
 from distill.teacher.errors import ApiError, Fatal, Transient
+from distill.teacher.failure_streak import FailureStreak
 from distill.teacher.halt import Halt
 from distill.teacher.http import Http
 from distill.teacher.open_batches import Batch, OpenBatches
@@ -49,6 +50,7 @@ class BatchModel:
         self._http: Http | None = None
         self._tariff: Tariff
         self._queue = BatchQueue()
+        self._failures = FailureStreak()
         self._without: frozenset[str] = frozenset()
         self._repairs = errors.repairs(optional)
         self._worker: asyncio.Task[None] | None = None
@@ -163,16 +165,20 @@ class BatchModel:
             self._end_request(key, results.get(key, unanswered))
         if overspent := self.budget.overspent():
             raise overspent
-        if batch_status["status"] == "cancelled":  # by a person, at the provider: that is no reason to order it again
+        # By a person, at the provider: that is no reason to order it again.
+        if queued and batch_status["status"] == "cancelled":
             raise errors.error("batch_failed", f"batch {batch.id} was cancelled; what it had answered is kept")
 
     async def _handle_rejected(self, server: BatchEndpoint, batch: Batch, batch_status: dict[str, Any]) -> None:
-        """Forgets a batch that the provider refused to begin, and waits if it had too many tokens for the provider's queue.
-        If no other batch is in that queue, the next ones are half as large. Raises ApiError for any other reason."""
+        """Forgets a batch that the provider refused to begin. If one of its requests is queued here, waits where it had too
+        many tokens for the provider's queue, and raises ApiError for any other reason. If no other batch is in that queue,
+        the next ones are half as large."""
         error = ((batch_status.get("errors") or {}).get("data") or [{}])[0]
         self._open_batches.remove(batch)
         self._queue.release_reservations(batch.keys)
         await server.delete_files(batch, batch_status)
+        if not self._queue.has_any(batch.keys):
+            return
         alone = not self._open_batches.all()
         if error.get("code") == "token_limit_exceeded" and (len(batch.keys) > 1 or not alone):
             if alone:
@@ -215,6 +221,7 @@ class BatchModel:
             answer: Answer = self.api.parse(response["body"], latency_ms=0.0)
         except ApiError as error:
             return error
+        self._failures.has_answered = True
         answer["tier"] = "batch"
         self._tariff.set_cost(None, answer, "batch")
         await self.store.keep(line["custom_id"], None, answer)
@@ -227,7 +234,10 @@ class BatchModel:
             return
         repair = self._repairs.get(result.kind)
         self._without |= {repair} if repair else set()
-        self._queue.fail(key, result, retry=bool(repair) or isinstance(result, Transient))
+        retry = bool(repair) or isinstance(result, Transient)
+        if result.kind == "bad_request" and not self._failures.has_answered:  # not by any line of the same batch either
+            result = self._failures.count_refusal(key, result)
+        self._queue.fail(key, result, retry)
 
     def _body(self, request: Request) -> bytes:
         return orjson.dumps(self.api.body(request, self._without))

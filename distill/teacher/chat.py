@@ -13,6 +13,7 @@ from distill.teacher.answer import Answer, Usage, as_text, build_answer, token_c
 from distill.teacher.error_response import error_in_ok_body
 from distill.teacher.errors import Transient
 from distill.teacher.http import Http
+from distill.teacher.prices import is_openai
 from distill.teacher.tool_calls import acceptable, tool_call, with_unique_ids
 
 PATH = "/chat/completions"
@@ -50,7 +51,7 @@ def request(
 
 
 def body(request: Request, without: frozenset[str] = frozenset()) -> dict[str, Any]:
-    """The JSON body of a request: model, messages, tools and sampling.
+    """The JSON body of a request: model, messages, tools and sampling, and for OpenAI that it stores nothing.
 
     Servers parse the calls of earlier turns and refuse broken JSON or names with a 400 or 500, so in the body (not in
     the record) such arguments become `{}` and such characters `_`. `weight` and nulls are left out of messages. `without`
@@ -64,6 +65,8 @@ def body(request: Request, without: frozenset[str] = frozenset()) -> dict[str, A
         for message in request["messages"]
     ]
     content = {"model": request["model"], "messages": messages}
+    if is_openai(request["provider"]):
+        content["store"] = False
     if request["tools"]:
         content["tools"] = request["tools"]
     sampling = {key: value for key, value in request["sampling"].items() if value is not None and key not in without}
@@ -108,6 +111,8 @@ def _echo(raw: dict[str, Any], calls: list[ToolCall]) -> dict[str, Any]:
         echo = {"reasoning_details": raw["reasoning_details"]}
     elif raw.get("reasoning") and not raw.get("reasoning_content"):
         echo = {"reasoning": raw["reasoning"]}
+    elif _thoughts_of(raw.get("content")):
+        echo = {"content": raw["content"]}
     extras = {
         call["id"]: raw_call["extra_content"]
         for call, raw_call in zip(calls, raw.get("tool_calls") or [], strict=True)
@@ -124,7 +129,8 @@ def _with_echoes(messages: list[Message], earlier: list[Answer]) -> list[Message
     for index, answer in zip(spoken(messages, len(earlier)), earlier, strict=True):
         echo = dict(answer.get("echo", {}))
         extras = echo.pop("extra_content", {})
-        omitted = {"reasoning_content"} if "reasoning" in echo else set()  # Groq refuses any name but its own
+        # Groq and Mistral refuse any name but their own.
+        omitted = {"reasoning_content"} if "reasoning" in echo or "content" in echo else set()
         echoed[index] = {key: value for key, value in messages[index].items() if key not in omitted} | echo
         if extras:
             calls = messages[index]["tool_calls"]
@@ -178,7 +184,7 @@ def _reported_cost(raw_usage: dict[str, Any]) -> float | None:
 
 def _message(raw: dict[str, Any]) -> Message:
     message: Message = {"role": "assistant", "content": _text_of(raw.get("content"))}
-    reasoning = raw.get("reasoning_content") or raw.get("reasoning")
+    reasoning = raw.get("reasoning_content") or raw.get("reasoning") or _thoughts_of(raw.get("content"))
     if isinstance(reasoning, str) and reasoning:
         message["reasoning_content"] = reasoning
     if raw.get("refusal"):
@@ -200,6 +206,12 @@ def _text_of(content: Any) -> str:
     if content is not None and not isinstance(content, str):
         raise ValueError("content is no text")
     return content or ""
+
+
+def _thoughts_of(content: Any) -> str:
+    """The thoughts that are parts of a content, as Mistral has them."""
+    thinking = [part for part in content if part.get("type") == "thinking"] if isinstance(content, list) else []
+    return "".join(_text_of(part.get("thinking")) for part in thinking)
 
 
 def _message_body(message: Message, omitted: set[str]) -> Message:

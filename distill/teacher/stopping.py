@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from distill.records.terminal import say
+from distill.records.terminal import mute, say
 from distill.teacher.errors import Fatal
 from distill.teacher.halt import Halt
 
@@ -33,8 +33,11 @@ async def stopping(halt: Halt) -> AsyncIterator[None]:
     def stop(number: signal.Signals) -> None:
         for handled in signals:
             loop.remove_signal_handler(handled)
-        say(f"{number.name}: what is already asked for still arrives and is kept; again to give it up")
         halt.stop(Fatal("interrupted", f"stopped by {number.name}"))
+        try:
+            say(f"{number.name}: what is already asked for still arrives and is kept; again to give it up")
+        except OSError:  # Ctrl-C has ended `| tee`, too, or the terminal is closed
+            mute()
 
     for number in signals:
         loop.add_signal_handler(number, stop, number)

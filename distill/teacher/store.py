@@ -20,7 +20,7 @@ import orjson
 from distill.records.faults import InputError
 from distill.records.ids import content_id
 from distill.records.lease import Lease
-from distill.records.paths import cache_dir
+from distill.records.paths import cache_dir, chosen_dir
 from distill.records.types import Request
 from distill.teacher import errors
 from distill.teacher.answer import Answer
@@ -42,15 +42,14 @@ def request_key(request: Request, sample: int) -> str:
 
 class Store:
     """A folder with one JSON file per answer, `<root>/ab/abcd….json`, which holds the request and the answer. Raises
-    InputError where it cannot be a folder.
+    InputError where it cannot be a folder, or its path is relative.
 
     A request that was refused for good, or as often as it was tried, has a `failure` in place of the `answer`. Notes
     (`….note`) are about requests that a server works on in the background.
     """
 
     def __init__(self, root: Path | None = None):
-        chosen = os.environ.get("DISTILL_STORE")
-        self.root = root or (Path(chosen).expanduser() if chosen else cache_dir() / "answers")
+        self.root = root or chosen_dir("DISTILL_STORE") or cache_dir() / "answers"
         self._writer: Writer | None = None
         existing = next((path for path in (self.root, *self.root.parents) if path.exists()), None)
         if existing and not existing.is_dir():

@@ -117,7 +117,7 @@ class Teacher:
             failed_before = stored_failure(self.store.entry(key)) is not None
             self.store.put_failure(key, error)
             return self._failures.count_exhausted(error, failed_before)
-        if self.model.needs_lease:  # else it is a batch, which gives all refusals at once, after its answers
+        if self.model.needs_lease:  # a batch gives all refusals at once, so its model counts them
             error = self._failures.count_refusal(key, error)
         if isinstance(error, Fatal):
             for refused in self._failures.unconfirmed:
