@@ -159,12 +159,20 @@ def check_benchmarks() -> str:
 
 
 def check_student() -> str:
-    """`student.path` and `student.template` name a model and a template that can be read."""
+    """`student.path` and `student.template` name a model and a template that can be read, and dvc.yaml lists those that are
+    the project's own."""
     student = params.load()["student"]
-    base.check(student["path"])
-    if student["template"]:
-        template_file(student["template"])
-    return f"student {student['path']}"
+    path, template = student["path"], student["template"]
+    base.check(path)
+    faults = Faults()
+    if Path(path).exists() and not Path(path).is_absolute() and ".." not in Path(path).parts:
+        with faults.collect():
+            dvc_deps.check([path], ("filter", "sft_train", "evaluate"), "student.path in params.yaml names")
+    if template and str(template_file(template)) == template:
+        with faults.collect():
+            dvc_deps.check([template], ("filter", "sft_train"), "student.template in params.yaml names")
+    faults.check()
+    return f"student {path}"
 
 
 def check_pipeline() -> str:
