@@ -1,6 +1,7 @@
 """A student of transformers' kind in this process, which `evaluate` and `make serve` ask."""
 
 import asyncio
+import shutil
 import threading
 import time
 import weakref
@@ -329,6 +330,15 @@ def test_a_client_that_wants_one_call_gets_one(in_process):
 def test_an_adapter_that_is_not_there_is_named(tmp_path):
     with pytest.raises(InputError, match=r"adapter_config.json: no such file; run `make train` first"):
         open_student({"student": {"path": "Qwen/Qwen3-8B"}, "runtime": {"student_url": None}}, tmp_path)
+
+
+@pytest.mark.parametrize("path", ["Qwen/Qwen3-8B", "/elsewhere/other", "other.gguf"])
+@pytest.mark.parametrize("url", [None, "http://localhost:8000/v1"])
+def test_an_adapter_is_put_on_no_base_but_its_own(path, url, trained, tmp_path):
+    adapter = shutil.copytree(trained[1], tmp_path / "adapter")
+    (adapter / "adapter.gguf").touch()
+    with pytest.raises(InputError, match=f"was trained over base, not over student.path = {path}"):
+        open_student({"student": {"path": path}, "runtime": {"student_url": url}}, adapter)
 
 
 def test_plain_peft_loads_the_adapter(trained):

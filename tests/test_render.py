@@ -179,7 +179,9 @@ def test_a_row_with_nothing_to_learn_has_no_sequence(tokenizer):
     masked = row(3)
     for place in (2, 4):
         masked["messages"][place]["weight"] = 0
-    assert render(masked, tokenizer) == [] and count_tokens(masked, tokenizer) == count_last_turn(masked, tokenizer) == 0
+    assert (
+        render(masked, tokenizer) == [] and count_tokens(masked, tokenizer) == count_last_turn(masked, tokenizer) == 0
+    )
     with pytest.raises(Unrenderable, match="^/messages: nothing to learn from"):
         sequences(masked, tokenizer, 1024)
 

@@ -72,11 +72,20 @@ def of_adapter(adapter: Path, path: str) -> Base:
     is taken at the commit of the training, even if there are newer ones. Raises InputError as `find`, and where the
     adapter was trained on another base.
     """
-    config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
-    base_name, commit = config["base_model_name_or_path"], config.get("revision")
-    if base_name != name(path):
-        raise InputError(f"{adapter}: was trained over {base_name}, not over student.path = {path}")
+    base_name, commit = check_adapter(adapter, path)
     return find(f"{base_name}@{commit}" if commit and hub.names(path) else path)
+
+
+def check_adapter(adapter: Path, path: str) -> tuple[str, str | None]:
+    """The name of the base that the adapter in a folder was trained on, and its commit if it is from the hub. Raises
+    InputError where `path` (`student.path`) has another name."""
+    config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+    if config["base_model_name_or_path"] != name(path):
+        raise InputError(
+            f"{adapter}: was trained over {config['base_model_name_or_path']}, not over student.path = {path}: run"
+            " `make train`, or name that base again"
+        )
+    return config["base_model_name_or_path"], config.get("revision")
 
 
 def name(path: str) -> str:
