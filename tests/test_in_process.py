@@ -101,6 +101,14 @@ def test_a_conversation_without_room_on_the_card_costs_no_other(in_process, load
     assert said[0]["correct"] and "memory of the card" in said[1]["error"]["message"]
 
 
+@pytest.mark.parametrize("limit", [{}, {"max_tokens": 20_000}])
+def test_an_answer_has_the_room_that_the_context_has(in_process, loaded, monkeypatch, limit):
+    monkeypatch.setattr(loaded, "generate", lambda prompts, stops, longest, *_: [[200] * longest for _ in prompts])
+    said = asyncio.run(in_process().complete({"messages": QUESTION, **limit}))
+    assert said["usage"]["total_tokens"] == loaded.context == 1024
+    assert said["choices"][0]["finish_reason"] == "length"
+
+
 def test_a_key_that_a_tool_says_is_in_no_exam(in_process, tmp_path):
     key = "sk-" + "A1b2C3d4" * 4  # put together here: such a text in a file is found by scanners
     shop = tmp_path / "tools.py"
