@@ -29,7 +29,7 @@ def layout(config: Any) -> Literal["shared", "apart", "alone"]:
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 
     text = config.get_text_config()
-    model = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(text), None)
+    model: Any = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(text), None)
     if not model or model._is_stateful or not model._supports_attention_backend:
         return "alone"
     settings = text.to_dict()
