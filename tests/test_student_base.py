@@ -55,6 +55,13 @@ def test_an_absolute_path_does_not_become_the_name(gguf, cache):
     assert base.find(str(found.directory)).name == found.directory.name
 
 
+def test_a_path_may_begin_at_home(gguf, cache, monkeypatch):
+    monkeypatch.setenv("HOME", str(gguf.parent))
+    base.check("~/tiny.gguf")
+    assert base.find("~/tiny.gguf") == base.find(str(gguf))
+    assert base.name("~/tiny.gguf") == "tiny.gguf"
+
+
 def test_a_file_is_converted_once(gguf, cache):
     first = base.find(str(gguf))
     stamp = (first.directory / "model.safetensors").stat().st_mtime_ns

@@ -18,6 +18,7 @@ from families import bundled, own
 from stage_process import until
 from tiny_qwen3 import PROMPT, QUESTION, sit
 
+from distill.records import schema
 from distill.records.faults import InputError
 from distill.student.serving import vllm_server
 from distill.student.serving.in_process import InProcess
@@ -93,6 +94,12 @@ def test_the_manuals_command_is_the_one_that_is_run(trained):
     ours = ours[: ours.index("--served-model-name")] + ours[ours.index("--max-model-len") :]
     fixed = [word for word in line.split() if "models/" not in word and word not in ("Qwen/Qwen3-8B", "32")]
     assert fixed == [word for word in ours if str(trained[0].parent) not in word and word != "16"]
+
+
+@pytest.mark.parametrize("name", ["lora_rank", "qlora_rank"])
+def test_no_adapter_is_trained_that_vllm_would_not_serve(name):
+    allowed = schema.load("params")["properties"]["student"]["properties"][name]
+    assert allowed["maximum"] == vllm_server.RANKS[-1]
 
 
 @pytest.mark.parametrize(

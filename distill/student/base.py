@@ -7,6 +7,7 @@ stage without it can count tokens with the very tokenizer that training uses.
 import hashlib
 import json
 from dataclasses import dataclass, replace
+from os.path import expanduser
 from pathlib import Path
 
 from distill.records.atomic import replacing_folder
@@ -41,6 +42,7 @@ def find(path: str, weights: bool = True) -> Base:
 
     `weights=False` fetches no more of a hub model than its tokenizer. Raises InputError when there is no such base.
     """
+    path = expanduser(path)
     if path.startswith(LOCAL):
         return _from_gguf(path, _embedded(path), weights)
     if path.endswith(".gguf") and Path(path).is_file():
@@ -58,6 +60,7 @@ def find(path: str, weights: bool = True) -> Base:
 
 def check(path: str) -> None:
     """Raises InputError for a name that `find` would refuse, without fetching or converting anything."""
+    path = expanduser(path)
     if path.startswith(LOCAL):
         from distill.teacher.weights import MODELS
 
@@ -90,6 +93,7 @@ def check_adapter(adapter: Path, path: str) -> tuple[str, str | None]:
 
 def name(path: str) -> str:
     """The name of a base in reports and adapters: of an absolute path only the last part, which is the same everywhere."""
+    path = expanduser(path)
     return Path(path).name if Path(path).is_absolute() else hub.without_revision(path)
 
 
