@@ -117,11 +117,11 @@ def test_a_template_and_a_base_of_the_project_are_among_the_deps_of_who_reads_th
     shutil.copy(ROOT / "distill/student/templates/smollm2.jinja", project / "mine.jinja")
     (project / "bases").mkdir()
     write_gguf(project / "bases/tiny.gguf")
-    set_param("student.template", "mine.jinja")
+    set_param("student.template", "./mine.jinja")
     set_param("student.path", "bases/tiny.gguf")
     said = validate(in_git(project)).stderr
     for stage in ("filter", "sft_train"):
-        assert f"/stages/{stage}/deps: add mine.jinja, which student.template in params.yaml names" in said
+        assert f"/stages/{stage}/deps: add ./mine.jinja, which student.template in params.yaml names" in said
     for stage in ("filter", "sft_train", "evaluate"):
         assert f"/stages/{stage}/deps: add bases/tiny.gguf, which student.path in params.yaml names" in said
     pipeline = project / "dvc.yaml"

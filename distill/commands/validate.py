@@ -24,7 +24,7 @@ from distill.records import jsonl, params, schema, stage
 from distill.records.faults import Faults, InputError
 from distill.records.types import Prompt
 from distill.student import base
-from distill.student.tokenizer import template_file
+from distill.student.tokenizer import bundled_templates, template_file
 from distill.teacher.demonstrations import read_demonstrations
 from distill.teacher.store import Store
 from distill.tools import mcp_server, python_source, toolbox
@@ -168,8 +168,9 @@ def check_student() -> str:
     if Path(path).exists() and not Path(path).is_absolute() and ".." not in Path(path).parts:
         with faults.collect():
             dvc_deps.check([path], ("filter", "sft_train", "evaluate"), "student.path in params.yaml names")
-    if template and str(template_file(template)) == template:
+    if template and template not in bundled_templates():
         with faults.collect():
+            template_file(template)
             dvc_deps.check([template], ("filter", "sft_train"), "student.template in params.yaml names")
     faults.check()
     return f"student {path}"
