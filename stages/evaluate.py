@@ -1,8 +1,9 @@
 """models/adapter/, data/prompts.jsonl, data/train.jsonl, rollouts/ → reports/evaluation.json(l).
 
 Base and student answer the held-out prompts through the agent loop and tools that the teacher had; the teacher's
-answers are in rollouts/; how likely the student finds them is the held-out loss. Prints the table, the share of the gap
-that was closed, and what the splits have in common.
+answers are in rollouts/; how likely the student finds them is the held-out loss. The teacher's answers are judged first,
+so that a judge who cannot be asked does not cost an exam. Prints the table, the share of the gap that was closed, and what
+the splits have in common. Refuses held-out prompts that the teacher was not asked.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from distill.agent.selection import held_out
 from distill.agent.tools_version import tools_version
 from distill.dataset import rollouts as rollout_records
 from distill.records import jsonl, stage
+from distill.records.faults import InputError
 from distill.records.types import Params, Prompt
 from distill.student.evaluation import exam, held_out_loss, score
 from distill.student.evaluation.table import table
@@ -31,9 +33,16 @@ def main(params: Params) -> None:
     exam_prompts = held_out(list(jsonl.read("data/prompts.jsonl", "prepared_prompt")), params["evaluate"]["n"])
     all_rollouts = rollout_records.read("rollouts")
     rollouts = {rollout["prompt_id"]: rollout for rollout in all_rollouts if rollout["split"] == "eval"}
-    exams = asyncio.run(_evaluate(exam_prompts, params))
-    exams["teacher"] = [exam.from_rollout(rollouts[prompt["id"]]) for prompt in exam_prompts]
-    no_verdict = exam.settle(exams, exam_prompts, params)
+    if missing := [prompt for prompt in exam_prompts if prompt["id"] not in rollouts]:
+        raise InputError(
+            f"{prompt['source']}: the teacher was not asked this prompt of the exam: run `dvc repro teacher_rollouts`"
+            for prompt in missing
+        )
+    teacher = {"teacher": [exam.from_rollout(rollouts[prompt["id"]]) for prompt in exam_prompts]}
+    no_verdict = exam.settle(teacher, exam_prompts, params)
+    students = asyncio.run(_evaluate(exam_prompts, params))
+    no_verdict |= exam.settle(students, exam_prompts, params)
+    exams = students | teacher
     right = score.graded(exams)
     closed, interval = score.gap_closed(right["base"], right["student"], right["teacher"])
     gain, gain_ci = score.gain(right["base"], right["student"])

@@ -4,11 +4,13 @@ import json
 import shutil
 from typing import Any
 
+import pytest
 from chat_server import says, serving
 from rollout_records import rollout
 from tiny_qwen3 import ROW, SHOP
 
 from distill.records import jsonl, params
+from distill.records.faults import InputError
 from distill.student.evaluation import held_out_loss
 from stages import evaluate
 
@@ -33,9 +35,11 @@ def prompt(record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def evaluated(teacher: list[dict[str, Any]], project, trained, set_param, monkeypatch) -> dict[str, Any]:
-    """reports/evaluation.json of an exam in which these are the teacher's rollouts."""
-    (project / "data/prompts.jsonl").write_text("".join(json.dumps(prompt(one)) + "\n" for one in teacher))
+def evaluated(
+    teacher: list[dict[str, Any]], project, trained, set_param, monkeypatch, unasked: tuple[dict[str, Any], ...] = ()
+) -> dict[str, Any]:
+    """reports/evaluation.json of an exam in which these are the teacher's rollouts; `unasked` are those it lacks."""
+    (project / "data/prompts.jsonl").write_text("".join(json.dumps(prompt(one)) + "\n" for one in [*teacher, *unasked]))
     (project / "rollouts").mkdir()
     for number, one in enumerate(teacher):
         (project / f"rollouts/20261122_12000{number}_{one['id']}.json").write_text(json.dumps(one))
@@ -93,6 +97,21 @@ def test_a_conversation_that_a_server_refuses_is_counted_and_shown(project, trai
     assert lost["error"] == {"kind": "bad_request", "where": "student", "message": "HTTP 400: too odd"}
 
 
+def test_what_would_spoil_the_exam_is_said_before_it(project, trained, set_param, monkeypatch):
+    def exam(*_: Any) -> None:
+        raise AssertionError("the student was asked")
+
+    monkeypatch.setattr(evaluate, "_evaluate", exam)
+    set_param("judge.model", "gpt-5-mini")
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    judged = taught(1, "eval", metadata={"expected_answer": "three", "answer_type": "judge"})
+    with pytest.raises(InputError, match=r"data/seed/mine\.jsonl:1: the teacher was not asked this prompt of the exam"):
+        evaluated([judged], project, trained, set_param, monkeypatch, unasked=(taught(2, "eval"),))
+    (project / "data/prompts.jsonl").write_text(json.dumps(prompt(judged)) + "\n")
+    with pytest.raises(InputError, match="OPENAI_API_KEY is not set"):
+        evaluate.main(params.load())
+
+
 def test_without_known_answers_what_is_known_is_compared(project, trained, set_param, monkeypatch, capsys):
     found = evaluated([taught(1, "eval", metadata={})], project, trained, set_param, monkeypatch)
     assert (found["student"]["known"], found["student"]["accuracy"], found["gap_closed"]) == (0, None, None)
@@ -108,8 +127,6 @@ def test_without_a_completed_rollout_there_is_no_loss(trained):
 
 
 def test_the_loss_is_that_of_the_rows_that_fit_on_the_card(trained, monkeypatch):
-    import torch
-
     from distill.student.serving.loaded import Loaded
 
     loss, asked = Loaded.loss, []
@@ -117,7 +134,7 @@ def test_the_loss_is_that_of_the_rows_that_fit_on_the_card(trained, monkeypatch)
     def small(self, sequences, adapted):
         asked.append(len(sequences))
         if len(asked) == 1:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
         return loss(self, sequences, adapted)
 
     monkeypatch.setattr(Loaded, "loss", small)

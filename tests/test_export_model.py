@@ -117,4 +117,13 @@ def test_what_cannot_be_merged_or_written_is_named(trained, tmp_path):
         (other / "config.json").write_text(json.dumps(config | change))
         with pytest.raises(InputError, match=said):
             to_gguf.write(other, tmp_path / "x.gguf")
+    (other / "config.json").write_text(json.dumps(config))
+    tokenizer = json.loads((other / "tokenizer.json").read_text())
+    words = {"type": "Split", "pattern": {"Regex": r"\s?\p{L}+"}, "behavior": "Isolated", "invert": False}
+    digits = {"type": "Digits", "individual_digits": True}  # as DeepSeek's first models; SmolLM2 has no `words`
+    steps = [words, digits, {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}]
+    tokenizer["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": steps}
+    (other / "tokenizer.json").write_text(json.dumps(tokenizer))
+    with pytest.raises(InputError, match="no name of llama.cpp's is known for how it splits text"):
+        to_gguf.write(other, tmp_path / "x.gguf")
     assert not list(tmp_path.glob("*.gguf"))

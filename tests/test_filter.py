@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ from distill.dataset.row_groups import RowGroups
 from distill.dataset.verdict import KEEP, Verdict, masked
 from distill.records import jsonl, schema
 from distill.records.faults import InputError
+from distill.student.render import as_templates_want
 from distill.student.tokenizer import Tokenizer
 
 ON = dict.fromkeys(CHECKS, "reject") | {"duplicate": "reject", "near_duplicate": "off", "max_per_prompt": None}
@@ -119,6 +121,15 @@ def test_a_masked_turn_stays_and_is_not_learned_from():
     assert not schema.faults("row", learned)
     assert [message.get("weight") for message in learned["messages"]] == [None, None, 0, None, None, None, None]
     assert learned["messages"][2] == bad["messages"][2] | {"weight": 0} and "weight" not in bad["messages"][2]
+
+
+def test_a_call_that_is_no_json_can_be_masked():
+    """The student could not be taught such a turn, so it is only counted as what the others are learned after."""
+    bad = good(1)[0]
+    calling(call("call_1", "lookup_item", '{"sku": '))(bad)
+    counting = replace(CONTEXT, counts=lambda row: len(list(as_templates_want(row["messages"]))))
+    [(facts, found)] = filter.run_checks([bad], MASK, counting)
+    assert (found.reasons, found.turns, facts.length) == ((), [2], 7)
 
 
 def test_masking_rejects_what_it_cannot_mend():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -65,10 +66,15 @@ def test_a_gated_student_is_trained_at_a_commit_and_examined_at_the_same(
     assert TOKEN not in done.stdout + done.stderr
 
 
-def test_a_pinned_commit_is_fetched_once(trained: tuple[Path, Path], find: Find) -> None:
-    with hub("acme/tiny", trained[0]) as server:
+def test_a_pinned_commit_is_fetched_once_and_each_weight_once(
+    trained: tuple[Path, Path], find: Find, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(trained[0], tmp_path / "tiny")
+    shutil.copy(folder / "model.safetensors", folder / "consolidated.safetensors")
+    with hub("acme/tiny", folder) as server:
         pinned = f"find('acme/tiny@{server.commit}')"
         assert find(server.url, pinned).stdout.strip() == server.commit
+        assert [file for file in server.fetched if file.endswith(".safetensors")] == ["model.safetensors"]
     assert find(server.url, pinned).stdout.strip() == server.commit
 
 

@@ -1,6 +1,7 @@
 """A student of transformers' kind in this process, which `evaluate` and `make serve` ask."""
 
 import asyncio
+import shutil
 import threading
 import time
 import weakref
@@ -84,13 +85,12 @@ def test_a_base_that_does_not_fit_in_16_bits_is_loaded_in_4(trained, loaded, mon
 
 
 def test_a_conversation_without_room_on_the_card_costs_no_other(in_process, loaded, monkeypatch):
-    import torch
-
+    """Not all of torch's libraries have an error of their own for that."""
     at_once = loaded._at_once
 
     def small(prompts: Any, *others: Any) -> Any:
         if max(map(len, prompts)) > 700:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
         return at_once(prompts, *others)
 
     monkeypatch.setattr(loaded, "_at_once", small)
@@ -98,6 +98,14 @@ def test_a_conversation_without_room_on_the_card_costs_no_other(in_process, load
     said = sit(in_process(), 1.0, PROMPT, long)
     assert [talk["error"] and talk["error"]["kind"] for talk in said] == [None, "context_full"]
     assert said[0]["correct"] and "memory of the card" in said[1]["error"]["message"]
+
+
+@pytest.mark.parametrize("limit", [{}, {"max_tokens": 20_000}])
+def test_an_answer_has_the_room_that_the_context_has(in_process, loaded, monkeypatch, limit):
+    monkeypatch.setattr(loaded, "generate", lambda prompts, stops, longest, *_: [[200] * longest for _ in prompts])
+    said = asyncio.run(in_process().complete({"messages": QUESTION, **limit}))
+    assert said["usage"]["total_tokens"] == loaded.context == 1024
+    assert said["choices"][0]["finish_reason"] == "length"
 
 
 def test_a_key_that_a_tool_says_is_in_no_exam(in_process, tmp_path):
@@ -329,6 +337,15 @@ def test_a_client_that_wants_one_call_gets_one(in_process):
 def test_an_adapter_that_is_not_there_is_named(tmp_path):
     with pytest.raises(InputError, match=r"adapter_config.json: no such file; run `make train` first"):
         open_student({"student": {"path": "Qwen/Qwen3-8B"}, "runtime": {"student_url": None}}, tmp_path)
+
+
+@pytest.mark.parametrize("path", ["Qwen/Qwen3-8B", "/elsewhere/other", "other.gguf"])
+@pytest.mark.parametrize("url", [None, "http://localhost:8000/v1"])
+def test_an_adapter_is_put_on_no_base_but_its_own(path, url, trained, tmp_path):
+    adapter = shutil.copytree(trained[1], tmp_path / "adapter")
+    (adapter / "adapter.gguf").touch()
+    with pytest.raises(InputError, match=f"was trained over base, not over student.path = {path}"):
+        open_student({"student": {"path": path}, "runtime": {"student_url": url}}, adapter)
 
 
 def test_plain_peft_loads_the_adapter(trained):

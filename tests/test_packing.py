@@ -95,6 +95,9 @@ LINEAR = {"linear_num_value_heads": 2, "linear_num_key_heads": 2, "linear_key_he
         ("mistral", "apart", {"sliding_window": 8}),
         ("qwen3_5_text", "alone", {"layer_types": ["linear_attention", "full_attention"], **LINEAR}),
         ("lfm2", "alone", {"layer_types": ["conv", "full_attention"]}),
+        ("recurrent_gemma", "alone", {"lru_width": 32, "block_types": ["recurrent", "attention"]}),
+        ("gptj", "alone", {"rotary_dim": 8}),
+        ("gpt2", "shared", {}),
     ],
 )
 def test_rows_see_nothing_of_each_other_whatever_the_model_is_made_of(family, layout, settings):

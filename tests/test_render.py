@@ -14,9 +14,10 @@ from tiny_rows import SYSTEM, TOOLS, as_row, call, row
 from tiny_student import write_gguf
 
 from distill.records.faults import InputError
-from distill.student.render import IGNORED, as_said, count_tokens, has_place_for_thoughts, render
+from distill.student.render import IGNORED, as_said, count_last_turn, count_tokens, has_place_for_thoughts, render
 from distill.student.template import Unrenderable, compile_template
 from distill.student.tokenizer import TEMPLATES, Tokenizer, load_tokenizer
+from distill.student.training.examples import sequences
 from distill.teacher.llama_server import Endpoint, serve
 
 SMOLLM2 = TEMPLATES / "smollm2.jinja"
@@ -174,11 +175,37 @@ def test_weight_0_stays_in_context(tokenizer):
     assert [sequence.input_ids[a:b] for a, b in spans(sequence)] == [tokenizer.encode("Answer: 5<|im_end|>")]
 
 
-def test_a_row_with_nothing_to_learn_has_no_labels(tokenizer):
+def test_a_row_with_nothing_to_learn_has_no_sequence(tokenizer):
     masked = row(3)
     for place in (2, 4):
         masked["messages"][place]["weight"] = 0
-    assert all(label == IGNORED for sequence in render(masked, tokenizer) for label in sequence.labels)
+    assert (
+        render(masked, tokenizer) == [] and count_tokens(masked, tokenizer) == count_last_turn(masked, tokenizer) == 0
+    )
+    with pytest.raises(Unrenderable, match="^/messages: nothing to learn from"):
+        sequences(masked, tokenizer, 1024)
+
+
+def test_only_turns_that_are_learned_have_to_be_servable(tokenizer):
+    """A conversation may begin with a greeting, and a masked call may be broken: it is served as a call without arguments."""
+    greeting = {"role": "assistant", "content": "How can I help?"}
+    talk = row(3)["messages"]
+    with pytest.raises(Unrenderable, match="^/messages/0: the assistant begins"):
+        render(as_row([greeting, *talk], TOOLS), tokenizer)
+    [sequence] = render(as_row([greeting | {"weight": 0}, *talk], TOOLS), tokenizer)
+    assert len(spans(sequence)) == 2 and "How can I help?" in tokenizer.decode(sequence.input_ids)
+    broken, empty = row(3), row(3)
+    for one, arguments in ((broken, '{"sku": '), (empty, "{}")):
+        one["messages"][2] |= {"weight": 0, "tool_calls": [call(0, "lookup_item", arguments)]}
+    assert render(broken, tokenizer) == render(empty, tokenizer)
+
+
+def test_the_last_turn_is_the_last_that_is_learned(tokenizer):
+    forgetful = with_template(tokenizer, FORGETFUL)
+    talk = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "Answer: 1"}]
+    unlearned = [{"role": "user", "content": "? " * 50}, {"role": "assistant", "content": "Answer: 2", "weight": 0}]
+    rows = as_row(talk, []), as_row([*talk, *unlearned], [])
+    assert [count_last_turn(one, forgetful) for one in rows] == [count_tokens(one, forgetful) for one in rows]
 
 
 def test_a_null_content_is_an_empty_one(tokenizer):

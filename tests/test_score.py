@@ -197,6 +197,22 @@ def test_the_interval_holds_the_truth(before: float, after: float, n: int, monke
     assert held >= 0.9 * 200
 
 
+@pytest.mark.parametrize(
+    ("ours", "theirs", "equal"),
+    [
+        ("", "{}", True),
+        ('{"a": 44.0, "b": [1]}', '{"b":[1.0],"a":44}', True),
+        ('{"a": true}', '{"a": 1}', False),
+        ('{"a": [false]}', '{"a": [0]}', False),
+        ('{"a": ', '{"a": ', True),
+        ('{"a": ', "{}", False),
+    ],
+)
+def test_calls_are_equal_where_their_arguments_are(ours: str, theirs: str, equal: bool) -> None:
+    scores = score.score([record(0, True, ours)], [record(0, True, theirs)])
+    assert scores["call_agreement"] == equal
+
+
 def test_equal_tools_are_told_from_equal_calls() -> None:
     scores = score.score([record(0, True, '{"a": 1}'), record(1, True)], [record(0, True, '{"a": 2}'), record(1, True)])
     assert (scores["tool_agreement"], scores["call_agreement"]) == (1.0, 0.0)

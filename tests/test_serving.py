@@ -174,14 +174,14 @@ def test_make_serve_ends_while_the_embedded_server_answers(make_serve, served_pr
     monkeypatch.setenv("DISTILL_CACHE", str(served_project / "cache"))
     shutil.rmtree(served_project / "models/adapter")
     write_adapter(write_gguf(served_project / "tiny.gguf"), served_project / "models/adapter")
-    set_param("student.path", "./tiny.gguf")
+    set_param("student.path", "tiny.gguf")
     monkeypatch.setenv("STUDENT_API_KEY", key := "my-own-key")
     process, url, _ = make_serve()
     asked: dict[str, Any] = {"messages": QUESTION, "max_tokens": 8000, "extra_body": {"ignore_eos": True}}
     client = openai.OpenAI(base_url=url, api_key=key, max_retries=0)
     assert [model.id for model in client.models.list()] == ["student"]
-    with pytest.raises(InputError, match="the server lists student, not ./tiny.gguf, and answers to every name"):
-        sit(Served.at(url, "./tiny.gguf"), 0.0, PROMPT)
+    with pytest.raises(InputError, match="the server lists student, not tiny.gguf, and answers to every name"):
+        sit(Served.at(url, "tiny.gguf"), 0.0, PROMPT)
     with client.chat.completions.create(model="student", stream=True, **asked) as answer:
         next(iter(answer))
         ends_at_ctrl_c(process)

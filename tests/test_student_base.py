@@ -10,6 +10,7 @@ from tiny_student import write_gguf
 
 from distill.records.faults import InputError
 from distill.student import base
+from distill.student.base_weights import open_folder
 from distill.teacher.llama_server import serve
 
 PROMPT = "What is the price of item G316? \n\n  12 é <|im_end|>"
@@ -54,6 +55,13 @@ def test_an_absolute_path_does_not_become_the_name(gguf, cache):
     assert base.find(str(found.directory)).name == found.directory.name
 
 
+def test_a_path_may_begin_at_home(gguf, cache, monkeypatch):
+    monkeypatch.setenv("HOME", str(gguf.parent))
+    base.check("~/tiny.gguf")
+    assert base.find("~/tiny.gguf") == base.find(str(gguf))
+    assert base.name("~/tiny.gguf") == "tiny.gguf"
+
+
 def test_a_file_is_converted_once(gguf, cache):
     first = base.find(str(gguf))
     stamp = (first.directory / "model.safetensors").stat().st_mtime_ns
@@ -67,6 +75,38 @@ def test_a_file_that_is_no_gguf_is_refused(tmp_path, cache):
     with pytest.raises(InputError, match="not a GGUF file"):
         base.find(str(tmp_path / "broken.gguf"))
     assert not list((cache / "students").glob("broken*v?"))
+
+
+def test_a_part_of_a_split_model_is_refused(tmp_path, cache):
+    from gguf import GGUFWriter
+
+    writer = GGUFWriter(file := tmp_path / "tiny-00001-of-00002.gguf", "llama")
+    writer.add_uint16("split.count", 2)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    with pytest.raises(InputError, match="one of the 2 parts of a model: .*llama-gguf-split --merge"):
+        base.find(str(file))
+
+
+@pytest.mark.parametrize("size", [6, 3000, -5000], ids=["number", "header", "weights"])
+def test_a_file_that_is_cut_off_is_named(size, gguf, tmp_path, cache):
+    (tmp_path / "cut.gguf").write_bytes(gguf.read_bytes()[:size])
+    with pytest.raises(InputError, match=r"cut\.gguf: the file is cut off"):
+        base.find(str(tmp_path / "cut.gguf"))
+
+
+def test_weights_that_are_missing_are_not_made_up(gguf, cache):
+    from safetensors.numpy import load_file, save_file
+
+    folder = base.find(str(gguf)).directory
+    weights = load_file(folder / "model.safetensors")
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(
+        InputError, match=r"only a part of its model: 1 weights .*model\.layers\.1\.mlp\.up_proj\.weight"
+    ):
+        open_folder(folder)
 
 
 def test_counting_tokens_loads_nothing_heavy(gguf, cache, tmp_path):

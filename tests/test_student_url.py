@@ -140,7 +140,10 @@ def test_a_server_that_has_both_models_is_asked_whatever_it_lists(models: Any) -
 
 
 def test_a_url_with_a_password_is_refused(trained: tuple[Path, Path]) -> None:
-    settings = {"student": {"path": "tiny"}, "runtime": {"student_url": "http://me:secret@localhost:8000/v1"}}
+    settings = {
+        "student": {"path": str(trained[0])},
+        "runtime": {"student_url": "http://me:secret@localhost:8000/v1"},
+    }
     with pytest.raises(InputError, match="/runtime/student_url: holds a credential") as refused:
         open_student(settings, trained[1])
     assert "secret" not in str(refused.value)

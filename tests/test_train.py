@@ -226,6 +226,20 @@ def test_of_equal_trainings_one_runs_at_a_time(children, cache):
     assert not list((cache / "checkpoints").glob("*/"))
 
 
+def test_what_nobody_goes_on_with_is_removed_in_the_end(cache):
+    days_ago = time.time() - 15 * 24 * 3600
+    with checkpoints.working_folder("old-and-running") as running:
+        for name in ("abandoned", "recent"):
+            (running.with_name(name) / "checkpoint-3").mkdir(parents=True)
+        for old in (running, running.with_name("abandoned")):
+            os.utime(old, (days_ago, days_ago))
+        with checkpoints.working_folder("new"):
+            assert {run.name for run in running.parent.glob("*/")} == {"old-and-running", "recent", "new"}
+    os.utime(running.with_name("recent"), (days_ago, days_ago))
+    with checkpoints.working_folder("recent") as again:
+        assert (again / "checkpoint-3").is_dir(), "it goes on after all"
+
+
 def blocked(process: int) -> bool:
     """Whether it waits for a lock."""
     return any(

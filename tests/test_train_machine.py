@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import socket
 import sys
 from contextlib import nullcontext
@@ -17,6 +18,7 @@ from distill.student.render import IGNORED, TokenSequence
 from distill.student.training import callback, launch, micro_batch, train
 from distill.student.training.examples import Examples
 from distill.student.training.micro_batch import Fit
+from distill.student.training.speed import measured
 
 WEIGHTS = "models/adapter/adapter_model.safetensors"
 
@@ -254,6 +256,16 @@ def test_patience_counts_from_the_lowest():
     ]  # fmt: skip
 
 
+def test_the_memory_of_a_training_is_that_of_the_process(monkeypatch):
+    """Linux counts KiB, macOS bytes."""
+    highest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    row = TokenSequence([1, 2], [IGNORED, 2])
+    for system, unit in (("linux", 1024), ("darwin", 1)):
+        monkeypatch.setattr(sys, "platform", system)
+        speed = measured(None, Examples([row], [], 1, 0), 1, 1.0, "cpu")
+        assert speed.memory == pytest.approx(highest * unit, rel=0.1)
+
+
 def test_the_speed_on_a_card_is_of_the_operations_that_torch_counts(gguf, monkeypatch):
     """A forward and backward pass over a row; torch counts attention without the mask."""
     import torch
@@ -262,7 +274,7 @@ def test_the_speed_on_a_card_is_of_the_operations_that_torch_counts(gguf, monkey
     from transformers import AutoModelForCausalLM
 
     from distill.student import base
-    from distill.student.training.speed import measured, operations
+    from distill.student.training.speed import operations
 
     model = AutoModelForCausalLM.from_pretrained(base.find(str(gguf)).directory, attn_implementation="eager")
     tuned = get_peft_model(model, LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM"))

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from conftest import ROOT
+from tiny_student import write_gguf
 from validated import in_git, validate
 
 Change = Callable[[str, object], None]
@@ -108,6 +109,28 @@ def test_demonstrations_are_among_the_deps_of_who_shows_them(project: Path, set_
     for said in ("1: /messages/1/tool_calls/0: there is no tool 'lookup_itme'", "2: /messages/1/tool_calls/0: the arguments "
                  "do not fit", "3: /messages/2: answers no open call 'no_", "4: the last message is a tool message"):  # fmt: skip
         assert f"data/shown.jsonl:{said}" in done.stderr
+
+
+def test_a_template_and_a_base_of_the_project_are_among_the_deps_of_who_reads_them(
+    project: Path, set_param: Change
+) -> None:
+    shutil.copy(ROOT / "distill/student/templates/smollm2.jinja", project / "mine.jinja")
+    (project / "bases").mkdir()
+    write_gguf(project / "bases/tiny.gguf")
+    set_param("student.template", "./mine.jinja")
+    set_param("student.path", "bases/tiny.gguf")
+    said = validate(in_git(project)).stderr
+    for stage in ("filter", "sft_train"):
+        assert f"/stages/{stage}/deps: add ./mine.jinja, which student.template in params.yaml names" in said
+    for stage in ("filter", "sft_train", "evaluate"):
+        assert f"/stages/{stage}/deps: add bases/tiny.gguf, which student.path in params.yaml names" in said
+    pipeline = project / "dvc.yaml"
+    listed = pipeline.read_text().replace("    - stages/evaluate.py\n", "    - stages/evaluate.py\n    - bases\n")
+    for code in ("    - stages/filter.py\n", "    - stages/sft_train.py\n"):
+        listed = listed.replace(code, f"{code}    - bases\n    - mine.jinja\n")
+    pipeline.write_text(listed)
+    done = validate(project)
+    assert done.returncode == 0, done.stderr
 
 
 def test_an_answer_under_another_name_is_asked_about(project: Path) -> None:

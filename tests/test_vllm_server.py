@@ -18,6 +18,7 @@ from families import bundled, own
 from stage_process import until
 from tiny_qwen3 import PROMPT, QUESTION, sit
 
+from distill.records import schema
 from distill.records.faults import InputError
 from distill.student.serving import vllm_server
 from distill.student.serving.in_process import InProcess
@@ -84,7 +85,7 @@ def command_of(trained: tuple[Path, Path]) -> list[str]:
     """vLLM's command for a base and an adapter."""
     base, adapter = trained
     tokenizer = read_tokenizer(adapter, (adapter / "chat_template.jinja").read_text())
-    return vllm_server.arguments(base, "tiny", adapter, tokenizer)
+    return vllm_server.arguments(base, "base", adapter, tokenizer)
 
 
 def test_the_manuals_command_is_the_one_that_is_run(trained):
@@ -93,6 +94,12 @@ def test_the_manuals_command_is_the_one_that_is_run(trained):
     ours = ours[: ours.index("--served-model-name")] + ours[ours.index("--max-model-len") :]
     fixed = [word for word in line.split() if "models/" not in word and word not in ("Qwen/Qwen3-8B", "32")]
     assert fixed == [word for word in ours if str(trained[0].parent) not in word and word != "16"]
+
+
+@pytest.mark.parametrize("name", ["lora_rank", "qlora_rank"])
+def test_no_adapter_is_trained_that_vllm_would_not_serve(name):
+    allowed = schema.load("params")["properties"]["student"]["properties"][name]
+    assert allowed["maximum"] == vllm_server.RANKS[-1]
 
 
 @pytest.mark.parametrize(
@@ -131,7 +138,7 @@ def test_a_vllm_that_dies_while_it_serves_says_why(vllm, trained, capsys):
 def test_vllm_is_started_asked_and_ended(vllm, trained, monkeypatch):
     """By the evaluation itself, and, as `runtime.student_url`, by the user."""
     command = command_of(trained)
-    settings = {"student": {"path": "tiny"}, "runtime": {"student_url": None}}
+    settings = {"student": {"path": "base"}, "runtime": {"student_url": None}}
 
     @contextmanager
     def start(port: int, stop: threading.Event) -> Iterator[Endpoint]:
@@ -142,7 +149,7 @@ def test_vllm_is_started_asked_and_ended(vllm, trained, monkeypatch):
             assert wrong["correct"] is False
             yield endpoint
 
-    [right] = sit(Served(start, "tiny"), 1.0, PROMPT)
+    [right] = sit(Served(start, "base"), 1.0, PROMPT)
     given = vllm.read_text()
     for part in ("'tool_call_parser': 'hermes'", "'reasoning_parser': 'qwen3'", "'max_lora_rank': '16'", "student="):
         assert part in given
@@ -154,7 +161,7 @@ def test_vllm_is_started_asked_and_ended(vllm, trained, monkeypatch):
 @pytest.mark.skipif(not shutil.which("vllm"), reason="vLLM is not installed")
 def test_a_real_vllm_serves_base_and_student(trained):
     [right], [wrong] = (
-        sit(Served(lambda *where: vllm_server.started(command_of(trained), *where), "tiny"), scale, PROMPT)
+        sit(Served(lambda *where: vllm_server.started(command_of(trained), *where), "base"), scale, PROMPT)
         for scale in (1.0, 0.0)
     )
     assert right["correct"] is True and right["messages"][2]["tool_calls"][0]["id"] == "call_1"
@@ -166,7 +173,7 @@ def test_thoughts_of_earlier_turns_reach_servers_of_either_name():
     messages = [*QUESTION, thought, {"role": "user", "content": "And 4?"}]
 
     async def ask(url: str) -> None:
-        model = Served.at(url, "tiny")
+        model = Served.at(url, "base")
         await model.ask(requests.build(model.identity, messages, [], greedy(4, 1.0)))
         await model.close()
 
@@ -182,7 +189,7 @@ def as_text(sku: str) -> dict[str, Any]:
 
 def sit_at(url: str, trained: tuple[Path, Path], count: int) -> list[dict[str, Any]]:
     """An exam of `count` prompts at a URL."""
-    settings = {"student": {"path": "tiny"}, "runtime": {"student_url": url}}
+    settings = {"student": {"path": "base"}, "runtime": {"student_url": url}}
     return sit(open_student(settings, trained[1]), 1.0, *(PROMPT | {"id": f"{n:016}"} for n in range(count)))
 
 
@@ -206,7 +213,7 @@ def test_a_server_that_reads_some_calls_is_not_to_blame(trained):
 def test_transformers_serves_what_vllm_has_no_parser_for(trained, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
     monkeypatch.setattr("distill.student.serving.open_student.cuda", lambda: True)
-    settings = {"student": {"path": "tiny"}, "runtime": {"student_url": None}}
+    settings = {"student": {"path": "base"}, "runtime": {"student_url": None}}
     assert isinstance(open_student(settings, trained[1]), Served) and not capsys.readouterr().out
     adapter = shutil.copytree(trained[1], tmp_path / "adapter")
     (adapter / "chat_template.jinja").write_text(bundled("smollm2"))
@@ -219,7 +226,7 @@ def test_a_server_that_is_still_starting_ends_with_the_student(tmp_path):
     program = f"import os, time; open({str(written)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
 
     async def leave() -> None:
-        model = Served(lambda *where: vllm_server.started([sys.executable, "-c", program], *where), "tiny")
+        model = Served(lambda *where: vllm_server.started([sys.executable, "-c", program], *where), "base")
         asked = asyncio.create_task(model.ask(requests.build(model.identity, QUESTION, [], greedy(4, 1.0))))
         await asyncio.to_thread(until, lambda: written.exists() and written.read_text())
         asked.cancel()

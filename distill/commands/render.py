@@ -51,6 +51,8 @@ def main(params: Params) -> None:
         sequences = render(row, tokenizer)
     except Unrenderable as error:
         raise InputError(f"{ROWS}:{row_line}: {error}") from None
+    if not sequences:
+        raise InputError(f"{ROWS}:{row_line}: /messages: nothing to learn from: weight 0 on all turns of the assistant")
     for number, sequence in enumerate(sequences, start=1):
         learned = sum(label != IGNORED for label in sequence.labels)
         part = f", sequence {number} of {len(sequences)}" if len(sequences) > 1 else ""

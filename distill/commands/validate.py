@@ -24,7 +24,7 @@ from distill.records import jsonl, params, schema, stage
 from distill.records.faults import Faults, InputError
 from distill.records.types import Prompt
 from distill.student import base
-from distill.student.tokenizer import template_file
+from distill.student.tokenizer import bundled_templates, template_file
 from distill.teacher.demonstrations import read_demonstrations
 from distill.teacher.store import Store
 from distill.tools import mcp_server, python_source, toolbox
@@ -159,12 +159,21 @@ def check_benchmarks() -> str:
 
 
 def check_student() -> str:
-    """`student.path` and `student.template` name a model and a template that can be read."""
+    """`student.path` and `student.template` name a model and a template that can be read, and dvc.yaml lists those that are
+    the project's own."""
     student = params.load()["student"]
-    base.check(student["path"])
-    if student["template"]:
-        template_file(student["template"])
-    return f"student {student['path']}"
+    path, template = student["path"], student["template"]
+    base.check(path)
+    faults = Faults()
+    if Path(path).exists() and not Path(path).is_absolute() and ".." not in Path(path).parts:
+        with faults.collect():
+            dvc_deps.check([path], ("filter", "sft_train", "evaluate"), "student.path in params.yaml names")
+    if template and template not in bundled_templates():
+        with faults.collect():
+            template_file(template)
+            dvc_deps.check([template], ("filter", "sft_train"), "student.template in params.yaml names")
+    faults.check()
+    return f"student {path}"
 
 
 def check_pipeline() -> str:

@@ -58,6 +58,7 @@ def _prompts(modes: Mapping[str, Any]) -> tuple[HeldOutIndex, dict[str, str]]:
 def run_checks(rows: Iterable[Row], modes: Mapping[str, Any], context: CheckContext) -> Iterator[tuple[Facts, Verdict]]:
     """The facts of each row, and the verdict of the checks that are on, without the contests; in the order of the rows."""
     chosen = {name: CHECKS[name] for name in on(modes) if name in CHECKS}
+    counted = chosen.pop("length", None)
     all_checks = [(name, module.check) for name, module in chosen.items()]
     unfiltered = [(name, module.check) for name, module in chosen.items() if not hasattr(module, "PREFILTER")]
     suspicious = prefilter.any_of(module.PREFILTER for module in chosen.values() if hasattr(module, "PREFILTER"))
@@ -67,7 +68,11 @@ def run_checks(rows: Iterable[Row], modes: Mapping[str, Any], context: CheckCont
         checks = all_checks if suspicious(contents, arguments) else unfiltered
         faults = [(name, fault) for name, check in checks if (fault := check(row, context)) is not None]
         digest = duplicate.digest(row, contents) if needs_digest else None
-        yield facts.of(row, context.sources, _length(row, context), digest), verdict.of(row, faults, modes)
+        # A masked turn may be one that cannot be rendered, such as a call that is no JSON.
+        learned = verdict.masked(row, verdict.of(row, faults, modes).turns)
+        if counted and (fault := counted.check(learned, context)):
+            faults.append(("length", fault))
+        yield facts.of(row, context.sources, _length(learned, context), digest), verdict.of(row, faults, modes)
 
 
 def _length(row: Row, context: CheckContext) -> int | None:

@@ -7,6 +7,7 @@ stage without it can count tokens with the very tokenizer that training uses.
 import hashlib
 import json
 from dataclasses import dataclass, replace
+from os.path import expanduser
 from pathlib import Path
 
 from distill.records.atomic import replacing_folder
@@ -41,6 +42,7 @@ def find(path: str, weights: bool = True) -> Base:
 
     `weights=False` fetches no more of a hub model than its tokenizer. Raises InputError when there is no such base.
     """
+    path = expanduser(path)
     if path.startswith(LOCAL):
         return _from_gguf(path, _embedded(path), weights)
     if path.endswith(".gguf") and Path(path).is_file():
@@ -58,6 +60,7 @@ def find(path: str, weights: bool = True) -> Base:
 
 def check(path: str) -> None:
     """Raises InputError for a name that `find` would refuse, without fetching or converting anything."""
+    path = expanduser(path)
     if path.startswith(LOCAL):
         from distill.teacher.weights import MODELS
 
@@ -72,15 +75,25 @@ def of_adapter(adapter: Path, path: str) -> Base:
     is taken at the commit of the training, even if there are newer ones. Raises InputError as `find`, and where the
     adapter was trained on another base.
     """
-    config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
-    base_name, commit = config["base_model_name_or_path"], config.get("revision")
-    if base_name != name(path):
-        raise InputError(f"{adapter}: was trained over {base_name}, not over student.path = {path}")
+    base_name, commit = check_adapter(adapter, path)
     return find(f"{base_name}@{commit}" if commit and hub.names(path) else path)
+
+
+def check_adapter(adapter: Path, path: str) -> tuple[str, str | None]:
+    """The name of the base that the adapter in a folder was trained on, and its commit if it is from the hub. Raises
+    InputError where `path` (`student.path`) has another name."""
+    config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+    if config["base_model_name_or_path"] != name(path):
+        raise InputError(
+            f"{adapter}: was trained over {config['base_model_name_or_path']}, not over student.path = {path}: run"
+            " `make train`, or name that base again"
+        )
+    return config["base_model_name_or_path"], config.get("revision")
 
 
 def name(path: str) -> str:
     """The name of a base in reports and adapters: of an absolute path only the last part, which is the same everywhere."""
+    path = expanduser(path)
     return Path(path).name if Path(path).is_absolute() else hub.without_revision(path)
 
 

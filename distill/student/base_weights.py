@@ -24,15 +24,22 @@ def open_folder(directory: Path, **how: Any) -> Any:
 
     So its weights, and those of an adapter, keep the names of the checkpoint, which servers go by: Qwen3.5 and Gemma
     have an image tower beside the language model, which AutoModelForCausalLM may leave out.
-    Raises InputError for a model that transformers does not know, or that writes no text.
+    Raises InputError for a model that transformers does not know, that writes no text, or some of whose weights are not
+    there: transformers would fill them with random numbers.
     """
     import transformers
 
     [name] = (config(directory).architectures or ["AutoModelForCausalLM"])[:1]
-    kind = getattr(transformers, name, transformers.AutoModelForCausalLM)
+    kind: Any = getattr(transformers, name, transformers.AutoModelForCausalLM)
     if not getattr(kind, "can_generate", lambda: True)():
         raise InputError(f"params.yaml: /student/path: {directory}/config.json: a {name} writes no text")
-    return kind.from_pretrained(directory, **how)
+    model, found = kind.from_pretrained(directory, output_loading_info=True, **how)
+    if missing := sorted(found["missing_keys"]):
+        raise InputError(
+            f"params.yaml: /student/path: {directory} holds only a part of its model: {len(missing)} weights are missing,"
+            f" {missing[0]} first"
+        )
+    return model
 
 
 def towers(model: Any) -> str | None:

@@ -9,6 +9,8 @@ from distill.records import credentials
 from distill.records.faults import InputError
 
 NAME = re.compile(r"(?P<id>[\w-][\w.-]*/[\w-][\w.-]*?)(?:@(?P<revision>[\w./-]+))?")
+COPIES = ["consolidated*", "original/*"]
+"""The weights once more, for the makers' own programs (Mistral, Meta)."""
 SHOWN = 300
 """Characters of the hub's message that are shown."""
 
@@ -33,7 +35,8 @@ def without_revision(path: str) -> str:
 
 
 def fetch(path: str, patterns: list[str]) -> Fetched:
-    """The model's files that match `patterns`, downloaded where they are not here yet; a gated model with HF_TOKEN.
+    """The model's files that match `patterns`, without COPIES, downloaded where they are not here yet; a gated model with
+    HF_TOKEN.
 
     Raises InputError where they cannot be fetched.
     """
@@ -46,7 +49,11 @@ def fetch(path: str, patterns: list[str]) -> Fetched:
     try:
         folder = Path(
             snapshot_download(
-                match["id"], revision=match["revision"], allow_patterns=patterns, token=credentials.get("HF_TOKEN")
+                match["id"],
+                revision=match["revision"],
+                allow_patterns=patterns,
+                ignore_patterns=COPIES,
+                token=credentials.get("HF_TOKEN"),
             )
         )
     except errors.GatedRepoError:

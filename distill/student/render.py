@@ -34,18 +34,15 @@ def render(row: Row, tokenizer: Tokenizer) -> list[TokenSequence]:
     """The sequences of one row: mostly one, more where the template rewrites history.
 
     The student learns the text and calls of assistant turns (not those with `weight: 0`) and the token that ends each
-    turn. A row in which nothing is to be learned gives sequences without labels. Raises Unrenderable.
+    turn. A row in which nothing is to be learned gives no sequence. Raises Unrenderable.
     """
     messages, tools = list(as_templates_want(row["messages"])), tools_as_served(row.get("tools"))
     sequences: list[TokenSequence] = []
     before = ""  # the text of the last sequence, up to the end of its last assistant turn
-    for place, message in enumerate(messages):
-        if message["role"] != "assistant":
-            continue
+    for place in _learned(row):
         prompt, turn = _turn(messages, place, tools, tokenizer)
         context = tokenizer.encode(prompt)
         answer = tokenizer.encode(turn)
-        labels = answer if row["messages"][place].get("weight", 1) else [IGNORED] * len(answer)
         sequence = sequences[-1] if sequences else None
         if sequence and prompt.startswith(before) and context[: len(sequence.input_ids)] == sequence.input_ids:
             context = context[len(sequence.input_ids) :]
@@ -53,22 +50,32 @@ def render(row: Row, tokenizer: Tokenizer) -> list[TokenSequence]:
             sequence = TokenSequence([], [])
             sequences.append(sequence)
         sequence.input_ids.extend(context + answer)
-        sequence.labels.extend([IGNORED] * len(context) + labels)
+        sequence.labels.extend([IGNORED] * len(context) + answer)
         before = prompt + turn
-    return [sequence for sequence in sequences if any(label != IGNORED for label in sequence.labels)] or sequences[:1]
+    return sequences
+
+
+def _learned(row: Row) -> list[int]:
+    """The places of the turns that are learned."""
+    return [
+        place
+        for place, message in enumerate(row["messages"])
+        if message["role"] == "assistant" and message.get("weight", 1)
+    ]
 
 
 def count_tokens(row: Row, tokenizer: Tokenizer) -> int:
-    """Tokens of the row's longest sequence: what must fit `student.max_length`. Raises Unrenderable."""
+    """Tokens of the row's longest sequence: what must fit `student.max_length`; 0 where nothing is to be learned. Raises
+    Unrenderable."""
     return max((len(sequence.input_ids) for sequence in render(row, tokenizer)), default=0)
 
 
 def count_last_turn(row: Row, tokenizer: Tokenizer) -> int:
-    """Tokens of the last assistant turn with all that is before it: no more than `count_tokens`, and for a row of n turns
+    """Tokens of the last learned turn with all that is before it: no more than `count_tokens`, and for a row of n turns
     n times as fast. Raises Unrenderable."""
     messages, tools = list(as_templates_want(row["messages"])), tools_as_served(row.get("tools"))
-    last = max((place for place, message in enumerate(messages) if message["role"] == "assistant"), default=None)
-    return 0 if last is None else sum(len(tokenizer.encode(text)) for text in _turn(messages, last, tools, tokenizer))
+    last = _learned(row)[-1:]
+    return sum(len(tokenizer.encode(text)) for place in last for text in _turn(messages, place, tools, tokenizer))
 
 
 def has_place_for_thoughts(tokenizer: Tokenizer) -> bool:
@@ -89,6 +96,8 @@ def _turn(messages: list[dict], place: int, tools: list[dict] | None, tokenizer:
     rendering the same without them.
     """
     where = f"/messages/{place}"
+    if not place:
+        raise Unrenderable(f"{where}: the assistant begins, and nobody can ask for a first turn: give it weight 0")
     try:
         prompt = tokenizer.text(messages[:place], tools, True)
         whole = tokenizer.text(messages[: place + 1], tools, False)
@@ -135,14 +144,16 @@ def as_templates_want(messages: list[Message]) -> Iterator[Message]:
     """Messages of a record as templates take them: arguments as objects, content never null, no `weight` or other key that
     is null, results in the order of their calls (by which templates without ids match them), and turns `as_said`.
 
-    Raises Unrenderable for arguments that are not a JSON object.
+    Raises Unrenderable for arguments that are not a JSON object; in a turn that is not learned they become `{}`, as when
+    they are served (`chat.body`).
     """
     for place, message in enumerate(map(as_said, results_in_order(messages))):
         kept = {key: value for key, value in message.items() if key != "weight" and value is not None}
         kept["content"] = message.get("content") or ""
         if calls := message.get("tool_calls"):
+            learned, where = bool(message.get("weight", 1)), f"/messages/{place}/tool_calls"
             kept["tool_calls"] = [
-                {**call, "function": {**call["function"], "arguments": _arguments(call, f"/messages/{place}", number)}}
+                {**call, "function": {**call["function"], "arguments": _arguments(call, f"{where}/{number}", learned)}}
                 for number, call in enumerate(calls)
             ]
         yield kept
@@ -184,17 +195,17 @@ def tools_as_served(tools: list[ToolSchema] | None) -> list[ToolSchema] | None:
     ] or None
 
 
-def _arguments(call: ToolCall, where: str, number: int) -> dict[str, Any]:
-    pointer = f"{where}/tool_calls/{number}/function/arguments"
+def _arguments(call: ToolCall, where: str, learned: bool) -> dict[str, Any]:
     try:
         arguments = json.loads(
             call["function"]["arguments"] or "{}", parse_float=_number, parse_constant=_refuse_constant
         )
+        fault = "" if isinstance(arguments, dict) else "not a JSON object"
     except (ValueError, RecursionError) as error:
-        raise Unrenderable(f"{pointer}: not JSON: {error}") from None
-    if not isinstance(arguments, dict):
-        raise Unrenderable(f"{pointer}: not a JSON object")
-    return arguments
+        fault = f"not JSON: {error}"
+    if fault and learned:
+        raise Unrenderable(f"{where}/function/arguments: {fault}")
+    return {} if fault else arguments
 
 
 def _number(text: str) -> float | int:

@@ -10,6 +10,7 @@ from distill.student.render import IGNORED, TokenSequence, render
 from distill.student.serving.loaded import Loaded, free_memory
 from distill.student.template import Unrenderable
 from distill.student.tokenizer import read_tokenizer
+from distill.student.training.micro_batch import is_out_of_memory
 
 ROLLOUTS = 16
 """Enough to tell a loss of 0.1 from one of 0.2; each costs a forward pass of base and of student."""
@@ -46,8 +47,6 @@ def loss(rollouts: list[Rollout], path: str, adapter: Path) -> dict[str, Any] | 
 
 def _measured(rows: list[list[TokenSequence]], loaded: Loaded) -> dict[str, Any] | None:
     """The result of `loss`; None where the card's memory does not hold the longest row."""
-    import torch
-
     sequences = [sequence for row in rows for sequence in row]
     try:
         return {
@@ -56,5 +55,7 @@ def _measured(rows: list[list[TokenSequence]], loaded: Loaded) -> dict[str, Any]
             "base": round(loaded.loss(sequences, adapted=False), 4),
             "student": round(loaded.loss(sequences, adapted=True), 4),
         }
-    except torch.OutOfMemoryError:
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
         return None

@@ -1,5 +1,6 @@
 """Scores base, student and teacher: their rates, with confidence intervals, and the share of the gap that is closed."""
 
+import json
 import math
 import random
 from collections import Counter
@@ -187,7 +188,7 @@ def _values(prompt: Prompt, key: str) -> set[bytes]:
     return {orjson.dumps(item) for item in (value if isinstance(value, list) else [] if value is None else [value])}
 
 
-def _calls(record: dict[str, Any]) -> list[tuple[str, Any]]:
+def _calls(record: dict[str, Any]) -> list[tuple[str, str]]:
     """The tool and the arguments of each call that the model made; those in the prompt are not its own."""
     return [
         (call["function"]["name"], _arguments(call["function"]["arguments"]))
@@ -196,11 +197,17 @@ def _calls(record: dict[str, Any]) -> list[tuple[str, Any]]:
     ]
 
 
-def _arguments(text: str) -> Any:
+def _arguments(text: str) -> str:
+    """Arguments in a form in which equal ones are equal: 1 is 1.0, but in Python also True. Broken ones as they are."""
     try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
+        return json.dumps(json.loads(text or "{}", parse_float=_number), sort_keys=True)
+    except (ValueError, RecursionError):
         return text
+
+
+def _number(text: str) -> float | int:
+    value = float(text)
+    return int(value) if value.is_integer() else value
 
 
 def _ratio(base: int, student: int, teacher: int) -> float | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.records.faults import InputError
-from distill.student.gguf import header
+from distill.student.gguf.header import Header, cut_off, read
 from distill.student.gguf.names import OUTSIDE, PARTS
 
 FORMAT = "v1"  # part of the folder's name: change it with the output, and files are converted again
@@ -29,10 +29,14 @@ def convert(file: Path, folder: Path, weights: bool) -> None:
     file has one) and, if asked for, model.safetensors into `folder`.
 
     The weights need numpy, gguf and safetensors; the rest only `tokenizers`. Raises InputError for an architecture,
-    a tokenizer or a rope scaling that is not supported.
+    a tokenizer or a rope scaling that is not supported, and for a file that is a part of a model or cut off.
     """
-    gguf = header.read(file)
+    gguf = read(file)
     fields = gguf.fields
+    if (parts := fields.get("split.count", 1)) > 1:
+        raise InputError(
+            f"{file}: is one of the {parts} parts of a model: make one file of them with llama-gguf-split --merge"
+        )
     if fields["general.architecture"] not in ARCHITECTURES:
         raise InputError(
             f"{file}: architecture '{fields['general.architecture']}' is none of {', '.join(ARCHITECTURES)}"
@@ -51,7 +55,7 @@ def convert(file: Path, folder: Path, weights: bool) -> None:
         (folder / "model.safetensors").chmod(0o644)
 
 
-def _weights(file: Path, header: header.Header) -> dict[str, Any]:
+def _weights(file: Path, header: Header) -> dict[str, Any]:
     import numpy
     from gguf import GGMLQuantizationType, dequantize, quant_shape_to_byte_shape
 
@@ -63,7 +67,10 @@ def _weights(file: Path, header: header.Header) -> dict[str, Any]:
     for tensor in header.tensors:
         kind = GGMLQuantizationType(tensor.kind)
         shape = quant_shape_to_byte_shape(tensor.shape, kind)
-        packed = data[tensor.offset : tensor.offset + math.prod(shape)].reshape(shape)
+        end = tensor.offset + math.prod(shape)
+        if end > data.size:
+            raise cut_off(file)
+        packed = data[tensor.offset : end].reshape(shape)
         values = dequantize(packed, kind).astype(numpy.float32, copy=False)
         name, suffix = tensor.name.rsplit(".", 1)
         if not name.startswith("blk."):
@@ -84,7 +91,7 @@ def halves(rows: Any, heads: int) -> Any:
     return numpy.ascontiguousarray(pairs.swapaxes(1, 2).reshape(rows.shape))
 
 
-def _config(file: Path, header: header.Header) -> dict[str, Any]:
+def _config(file: Path, header: Header) -> dict[str, Any]:
     fields, architecture = header.fields, header.fields["general.architecture"]
     if fields.get(f"{architecture}.rope.scaling.type", "none") != "none":
         raise InputError(f"{file}: scaled rotary positions are not supported")

@@ -37,7 +37,19 @@ class Header:
 
 
 def read(file: Path) -> Header:
-    """The header of a GGUF file of version 2 or 3. Raises InputError for any other file."""
+    """The header of a GGUF file of version 2 or 3. Raises InputError for any other file, and where it is cut off."""
+    try:
+        return _read(file)
+    except (struct.error, UnicodeDecodeError):
+        raise cut_off(file) from None
+
+
+def cut_off(file: Path) -> InputError:
+    """The error for a GGUF file that ends too early."""
+    return InputError(f"{file}: the file is cut off, as by a download that broke off: fetch it again")
+
+
+def _read(file: Path) -> Header:
     with file.open("rb") as stream:
         if stream.read(4) != b"GGUF" or _number(stream, "I") not in (2, 3):
             raise InputError(f"{file}: not a GGUF file of version 2 or 3")

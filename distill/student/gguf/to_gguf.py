@@ -107,13 +107,14 @@ def _split(folder: Path, tokenizer: dict[str, Any]) -> str:
     steps = tokenizer["pre_tokenizer"] or {}
     steps = steps.get("pretokenizers", [steps])
     patterns = [step["pattern"].get("Regex", "") for step in steps if step.get("type") == "Split"]
-    if any(step.get("type") == "Digits" and step.get("individual_digits") for step in steps):
+    kinds = [step.get("type") for step in steps]
+    if kinds == ["Digits", "ByteLevel"] and steps[0].get("individual_digits"):
         return "smollm"
     if QWEN2_PATTERN in patterns or any(QWEN_DIGITS in pattern for pattern in patterns):
         return "qwen2"
     if any(LLAMA3_DIGITS in pattern for pattern in patterns):
         return "llama-bpe"
-    if tokenizer["model"]["type"] == "BPE" and [step.get("type") for step in steps] == ["ByteLevel"]:
+    if tokenizer["model"]["type"] == "BPE" and kinds == ["ByteLevel"]:
         return "gpt-2"
     raise InputError(f"{folder}/tokenizer.json: no name of llama.cpp's is known for how it splits text")
 

@@ -5,6 +5,7 @@ Requests that wait at the same time are answered as one batch, so the turns of a
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,8 +26,6 @@ from distill.teacher.gguf_model import with_plain_ids
 
 PLACES = 32
 """Conversations of one batch, at most."""
-ANSWER_TOKENS = 512
-"""Tokens of an answer where the request names no limit."""
 
 
 @dataclass
@@ -37,7 +36,7 @@ class _Pending:
     begins: list[list[int]]
     """The tokens with one of which the answer has to begin; empty: any."""
     longest: int
-    """Tokens of the answer, at most."""
+    """Tokens of the answer, at most; no more than the context has room for, once that is known."""
     over: Over
     """Whether an answer ends after these tokens of it."""
     settings: tuple[bool, float, float]
@@ -141,7 +140,7 @@ class InProcess:
 
     async def _answer(self, prompt: list[int], begins: list[list[int]], over: Over, body: dict[str, Any]) -> list[int]:
         """The tokens of the answer to a prompt, by the settings of a request."""
-        longest = body.get("max_completion_tokens") or body.get("max_tokens") or ANSWER_TOKENS
+        longest = body.get("max_completion_tokens") or body.get("max_tokens") or sys.maxsize
         adapted = any(adapter["scale"] for adapter in body.get("lora", [{"scale": 1.0}]))
         if self._work is None:
             self._work = asyncio.create_task(self._serve())
@@ -183,6 +182,8 @@ class InProcess:
         fitting = [pending for pending in batch if len(pending.prompt) < self._loaded.context]
         if not fitting:
             return [full] * len(batch)
+        for pending in fitting:
+            pending.longest = min(pending.longest, self._loaded.context - len(pending.prompt))
         prompts, begins = [pending.prompt for pending in fitting], [pending.begins for pending in fitting]
         longest, over = max(pending.longest for pending in fitting), [pending.unwanted for pending in fitting]
         generated = self._loaded.generate(prompts, sorted(self.tokenizer.stops), longest, *settings, begins, over)

@@ -12,6 +12,7 @@ from distill.student.device import find_device
 from distill.student.quiet import quiet
 from distill.student.render import TokenSequence
 from distill.student.serving.forced_call import may_follow
+from distill.student.training.micro_batch import is_out_of_memory
 from distill.student.training.packing import collator, layout, summed_loss
 
 TOGETHER = {"cpu": 4, "cuda": 1}
@@ -89,12 +90,11 @@ class Loaded:
         self, prompts: Sequence[list[int]], begins: Sequence[list[list[int]]], over: Sequence[Over], settings: Any
     ) -> list[list[int] | None]:
         """As `generate`, with transformers' GenerationConfig `settings`."""
-        import torch
-
         try:
             return [*self._at_once(prompts, begins, over, settings)]
-        except torch.OutOfMemoryError:
-            pass
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
         free_memory()
         if len(prompts) == 1:
             return [None]

@@ -35,14 +35,15 @@ def open_student(params: Params, adapter: Path, slots: int = 1) -> Model:
     `slots`: conversations that llama.cpp has side by side. One is as fast on two cores as four, and gives the same answers
     every time; with more, rounding depends on which requests share a batch.
 
-    Nothing is loaded or started before the first request. Raises InputError where the adapter is missing, or no server
-    here can read the tool calls of its template.
+    Nothing is loaded or started before the first request. Raises InputError where the adapter is missing or was trained over
+    another base, or no server here can read the tool calls of its template.
     """
     path, runtime = params["student"]["path"], params["runtime"]
     name = hub.without_revision(path)
     for file in (*NEEDED, ADAPTER_GGUF) if gguf_model.is_local(path) else NEEDED:
         if not (adapter / file).is_file():
             raise InputError(f"{adapter / file}: no such file; run `make train` first")
+    base.check_adapter(adapter, path)
     template = adapter / TEMPLATE
     tokenizer = read_tokenizer(adapter, template.read_text(encoding="utf-8"))
     if runtime["student_url"]:

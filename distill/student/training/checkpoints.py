@@ -1,13 +1,16 @@
 """Checkpoints from which a killed training resumes, outside the workspace, named by a hash of all that determines the run.
 
 DVC empties an output before it runs a stage, so checkpoints cannot lie there. A checkpoint counts when its marker
-exists, which is written last; so a kill while one is being written costs a few steps, never the run.
+exists, which is written last; so a kill while one is being written costs a few steps, never the run. Those of a run that
+nobody went on with for 14 days are removed when another begins.
 """
 
+import fcntl
 import hashlib
 import shutil
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,8 @@ from distill.student.training.examples import Examples
 MARKER = "complete"
 UNWRITTEN = ("inline_container.cc", "PytorchStreamWriter", "iostream error", "(os error ")
 """Parts of the messages of torch (the first three), and of safetensors and tokenizers, when a file cannot be written."""
+ABANDONED_S = 14 * 24 * 3600
+"""Seconds after its last checkpoint from which a run that does not go on counts as given up."""
 LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes", "flash-attn")
 
 
@@ -53,8 +58,19 @@ def working_folder(run: str, first: bool = True) -> Iterator[Path]:
         return
     with locked(folder.with_suffix(".lock"), "the same training runs on this machine already; waiting for its end"):
         folder.mkdir(exist_ok=True)
+        _remove_abandoned(folder.parent)
         yield folder
         shutil.rmtree(folder)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Removes the runs in a folder that are old and that no process has locked."""
+    for run in folder.glob("*/"):
+        with suppress(FileNotFoundError, BlockingIOError):  # it has ended meanwhile, or goes on
+            if time.time() - run.stat().st_mtime > ABANDONED_S:
+                with run.with_suffix(".lock").open("wb") as lock:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(run)
 
 
 @contextmanager

@@ -65,7 +65,7 @@ def sequences(row: Row, tokenizer: Tokenizer, max_length: int) -> list[TokenSequ
     """The sequences of a row as they are trained on. Raises Unrenderable, also for a row that holds nothing to learn or
     is longer than `max_length` tokens."""
     rendered = render(row, tokenizer)
-    if not any(label != IGNORED for sequence in rendered for label in sequence.labels):
+    if not rendered:
         raise Unrenderable("/messages: nothing to learn from: no assistant turn, or weight 0 on all of them")
     longest = max(len(sequence.input_ids) for sequence in rendered)
     if longest > max_length:

@@ -23,9 +23,15 @@ def layout(config: Any) -> Literal["shared", "apart", "alone"]:
     """How rows may share a sequence, by the model's transformers config.
 
     shared: a mask of our own keeps rows apart (`pack`). apart: positions do (`concatenate`, `keep_apart`), since a mask
-    of our own would replace that of sliding windows. alone: nothing does, since layers carry a state from row to row.
+    of our own would replace that of sliding windows. alone: nothing does, since layers carry a state from row to row, or
+    the model is not of those whose attention is transformers' own, which takes any mask.
     """
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
+
     text = config.get_text_config()
+    model: Any = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(text), None)
+    if not model or model._is_stateful or not model._supports_attention_backend:
+        return "alone"
     settings = text.to_dict()
     kinds = set(settings.get("layer_types") or settings.get("layers_block_type") or [])
     if not kinds <= FULL | SLIDING or any(name.startswith(STATEFUL_PREFIXES) for name in settings):

@@ -1,6 +1,7 @@
 """The speed of a training: on a card, against the peak of the card. It is printed, and never written to an output."""
 
 import resource
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +32,8 @@ def measured(model: Any, examples: Examples, epochs: float, seconds: float, devi
     rate = epochs / seconds
     tokens_per_s = examples.tokens * rate
     if device == "cpu":
-        return Speed(seconds, tokens_per_s, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+        unit = 1 if sys.platform == "darwin" else 1024
+        return Speed(seconds, tokens_per_s, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
     import torch
     from accelerate import PartialState
     from trl.trainer.utils import get_peak_flops
