@@ -12,6 +12,7 @@ from conftest import ROOT
 from rollout_records import rollout
 
 from distill.answers import judge, ruling
+from distill.answers.judge_cost import judge_cost
 from distill.dataset import convert
 from distill.records import jsonl, params
 from distill.records.faults import InputError
@@ -337,3 +338,24 @@ def test_a_judge_that_cannot_be_asked_is_named_before_anybody_is() -> None:
     ):
         with pytest.raises(InputError, match=re.escape(said)):
             judge.check(judged_by(model, url))
+
+
+def test_a_plan_says_what_the_judge_may_cost_after_it() -> None:
+    rows = [("train", METADATA), ("eval", METADATA), ("train", {"expected_answer": 4}), ("train", {})]
+    chosen: Any = [
+        ({"messages": [{"role": "user", "content": "Which drug?"}], "metadata": metadata, "split": split}, 0)
+        for split, metadata in rows
+    ]
+    asked: Any = {"judge": {"model": "some-judge", "base_url": "http://127.0.0.1:1/v1"}}
+
+    def line(prices: Any, model: str | None = "some-judge", of: Any = chosen) -> str | None:
+        runtime = {"prices": prices, "tier": "standard"}
+        return judge_cost(of, {"judge": {**asked["judge"], "model": model}, "runtime": runtime})
+
+    said = line({"some-judge": {"input": 0, "output": 1000}})
+    assert said == (
+        "then the judge some-judge is asked about up to 4 answers (filter, evaluate): some 1.20 US dollars (a guess)"
+    ), "one row, and the three exams of one prompt, at 300 tokens a ruling"
+    assert "price for it is not known here" in (line({}) or "")
+    assert (line({}, "local/qwen2.5-coder-1.5b-instruct") or "").endswith("which costs only time")
+    assert line({}, None) is None and line({}, of=chosen[2:]) is None

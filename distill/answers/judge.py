@@ -92,7 +92,7 @@ def check(params: Params) -> None:
     if model is None or model.removeprefix("local/") in weights.MODELS:
         return
     if not is_local(model):
-        api_of(_asked_judge(params))
+        api_of(asked_judge(params))
         return
     try:
         weights.find(model)
@@ -114,7 +114,7 @@ def rulings(questions: Iterable[Question | None], params: Params, stage: str) ->
             f"answers of answer_type judge wait for a judge ({len(asked)}): set judge.model in params.yaml, for example "
             "to gpt-5-mini"
         )
-    return asyncio.run(_rulings(asked, _asked_judge(params), stage))
+    return asyncio.run(_rulings(asked, asked_judge(params), stage))
 
 
 def ruled(rows: Iterable[Row], found: Rulings) -> Iterator[Row]:
@@ -197,7 +197,7 @@ def _messages(question: Question) -> list[Message]:
     ]
 
 
-def _asked_judge(params: Params) -> Asked:
+def asked_judge(params: Params) -> Asked:
     """The judge of params.yaml: greedy where the model lets us (some refuse any temperature, and are asked again
     without)."""
     model, base_url = params["judge"]["model"], params["judge"]["base_url"]

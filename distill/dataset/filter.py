@@ -69,7 +69,7 @@ def run_checks(rows: Iterable[Row], modes: Mapping[str, Any], context: CheckCont
         faults = [(name, fault) for name, check in checks if (fault := check(row, context)) is not None]
         digest = duplicate.digest(row, contents) if needs_digest else None
         # A masked turn may be one that cannot be rendered, such as a call that is no JSON.
-        learned = verdict.masked(row, verdict.of(row, faults, modes).turns)
+        learned = verdict.masked(row, verdict.of(row, faults, modes).turns) if faults else row
         if counted and (fault := counted.check(learned, context)):
             faults.append(("length", fault))
         yield facts.of(row, context.sources, _length(learned, context), digest), verdict.of(row, faults, modes)
