@@ -26,7 +26,7 @@ ROW ?= 1
 DIR ?=
 PORT ?=
 
-.PHONY: $(shell sed -nE 's/^([a-z][a-z-]*):.*/\1/p' $(firstword $(MAKEFILE_LIST)))
+.PHONY: .tracked $(shell sed -nE 's/^([a-z][a-z-]*):.*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
 all: install models repro ## Set up and run the whole pipeline, down to the report
 
@@ -92,7 +92,8 @@ rollouts: $(VENV)/.base validate plan ## Ask the teacher: make rollouts N=100 MO
 	@dvc exp run $(if $(NAME),-n $(NAME)) $(CHOICE) teacher_rollouts
 
 plan: $(VENV)/.base ## What is missing and what it would cost; asks nothing (takes N, MODEL, ENTRIES, too)
-	@dvc repro prompts > /dev/null && python -m stages.teacher_rollouts --plan $(CHOICE)
+	@dvc repro prompts > /dev/null && python -m stages.teacher_rollouts --plan $(CHOICE) \
+		&& python -m distill.commands.judge_cost $(CHOICE)
 
 try: $(VENV)/.base ## Ask two prompts and read the conversations; the answers are kept for the real run
 	@dvc repro prompts > /dev/null && python -m distill.commands.trial $(CHOICE)
@@ -125,17 +126,17 @@ export: $(VENV)/.base ## data/train.jsonl for another trainer, under exports/: m
 	@python -m distill.commands.export $(FORMAT)
 
 # DVC runs these in copies of what git tracks, and would leave other files out without a word. Reports are copied as well.
-tracked:
+.tracked:
 	@untracked=$$(git ls-files --others --exclude-standard -- . ':!reports'); [ -z "$$untracked" ] || { \
 		echo "error: experiments run in a copy without the files that git does not track:" $$untracked; \
 		echo 'type `git add` with their names, or list in .gitignore what no stage reads'; exit 1; }
 
-sweep: $(VENV)/.train tracked ## One experiment per value: make sweep SET='student.learning_rate=0.0005,0.001,0.002'
+sweep: $(VENV)/.train .tracked ## One experiment per value: make sweep SET='student.learning_rate=0.0005,0.001,0.002'
 	@dvc exp run --queue $(addprefix --copy-paths ,$(shell git ls-files --others --directory --exclude-standard reports)) -S '$(or $(SET),$(error SET is missing: make sweep SET=student.learning_rate=0.0005,0.001))'
 	@dvc exp run --run-all
 	@$(COMPARE)
 
-ablate: $(VENV)/.train tracked ## What a filter check does for the student: make ablate CHECK=answer
+ablate: $(VENV)/.train .tracked ## What a filter check does for the student: make ablate CHECK=answer
 	@python -m distill.commands.ablate "$(CHECK)"
 
 tools: $(VENV)/.base ## The tools as the teacher is offered them; MCP servers are asked anew

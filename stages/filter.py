@@ -5,7 +5,7 @@ Reads data/converted.jsonl, and data/prompts.jsonl for the held-out prompts. Wri
 Refuses held-out rows; ends with an error when nothing is kept, and then writes no data/train.jsonl.
 """
 
-from itertools import tee
+from itertools import chain, tee
 
 from distill.answers import judge
 from distill.dataset import filter, funnel, kept_and_rejected, row_groups, shard_rows
@@ -48,14 +48,21 @@ def main(params: Params) -> None:
 
 
 def _rulings(params: Params) -> judge.Rulings:
-    """The judge's rulings on the answers that only a judge can compare, in rows that nothing else rejects."""
+    """The judge's rulings on the answers that only a judge can compare, in rows that the checks before it keep."""
     if params["filter"]["answer"] == "off" or params["judge"]["model"] is None:
         return {}
     others = params["filter"] | {"answer": "off", "own": "off"}  # a check of the user's own may go by the ruling
-    rows, again = tee(row for row in jsonl.read(CONVERTED, "row") if judge.open_question_of(row))
-    checked = filter.run_checks(again, others, filter.context(params | {"filter": others}))
-    kept = (row for row, (_, verdict) in zip(rows, checked, strict=True) if not verdict.reasons)
-    return judge.rulings(map(judge.open_question_of, kept), params, "filter")
+    rows = (row for row in jsonl.read(CONVERTED, "row") if judge.open_question_of(row))
+    if (first := next(rows, None)) is None:
+        return {}
+    context = filter.context(params | {"filter": others})
+    asked, checked = tee(chain([first], rows))
+    verdicts = filter.run_checks(checked, others, context)
+    kept = (row for row, (_, verdict) in zip(asked, verdicts, strict=True) if not verdict.reasons)
+    rulings = judge.rulings(map(judge.open_question_of, kept), params, "filter")
+    if context.counts:
+        context.counts.flush()
+    return rulings
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ from distill.agent.last_run import as_last_run, changed
 from distill.agent.overrides import add_option, overridden
 from distill.agent.selection import wanted
 from distill.agent.summary import Summary, table
-from distill.answers.judge_cost import judge_cost
 from distill.records import jsonl, stage
 from distill.records.types import Params, Prompt, Rollout
 from distill.teacher.asked import asked_teacher
@@ -44,8 +43,7 @@ async def _plan(chosen: Chosen, params: Params) -> str:
         changes = changed(chosen, opened, Path())
         planned = as_last_run(await plan_with_history(chosen, opened), opened, Path(REPORT), changes)
         asked = asked_teacher(params)
-        lines = estimate(planned, params, price_of(asked), most_answer_tokens(asked), changes)
-        return "\n".join(filter(None, [lines, judge_cost(chosen, params)]))
+        return estimate(planned, params, price_of(asked), most_answer_tokens(asked), changes)
 
 
 def _write(chosen: Chosen, params: Params) -> None:

@@ -12,7 +12,7 @@ from conftest import ROOT
 from rollout_records import rollout
 
 from distill.answers import judge, ruling
-from distill.answers.judge_cost import judge_cost
+from distill.commands.judge_cost import judge_cost
 from distill.dataset import convert
 from distill.records import jsonl, params
 from distill.records.faults import InputError
@@ -168,7 +168,9 @@ def test_the_judge_is_not_asked_about_rows_that_are_rejected_anyway(project, run
     assert done.returncode == 0 and "kept 1 of 2 rows" in done.stdout, done.stderr
     assert len(server.asked) == 1
     (rejected,) = jsonl.read(project / "data" / "rejected.jsonl", "rejected")
-    assert [reason["check"] for reason in rejected["reasons"]] == ["finished", "answer", "own"]
+    assert [reason["check"] for reason in rejected["reasons"]] == ["finished", "own"], (
+        "the answer that nobody compared is no reason"
+    )
     assert "no judge has been asked" in rejected["reasons"][1]["detail"]
 
 
@@ -348,14 +350,19 @@ def test_a_plan_says_what_the_judge_may_cost_after_it() -> None:
     ]
     asked: Any = {"judge": {"model": "some-judge", "base_url": "http://127.0.0.1:1/v1"}}
 
-    def line(prices: Any, model: str | None = "some-judge", of: Any = chosen) -> str | None:
+    def line(
+        prices: Any, model: str | None = "some-judge", of: Any = chosen, imported: Any = (), answer: str = "reject"
+    ) -> str | None:
         runtime = {"prices": prices, "tier": "standard"}
-        return judge_cost(of, {"judge": {**asked["judge"], "model": model}, "runtime": runtime})
+        settings: Any = {"judge": {**asked["judge"], "model": model}, "runtime": runtime, "filter": {"answer": answer}}
+        return judge_cost(of, imported, settings)
 
     said = line({"some-judge": {"input": 0, "output": 1000}})
     assert said == (
         "then the judge some-judge is asked about up to 4 answers (filter, evaluate): some 1.20 US dollars (a guess)"
     ), "one row, and the three exams of one prompt, at 300 tokens a ruling"
+    assert "up to 5 answers" in (line({}, imported=[chosen[0][0], chosen[3][0]]) or "")
+    assert "up to 3 answers" in (line({}, answer="off", imported=[chosen[0][0]]) or "")
     assert "price for it is not known here" in (line({}) or "")
     assert (line({}, "local/qwen2.5-coder-1.5b-instruct") or "").endswith("which costs only time")
     assert line({}, None) is None and line({}, of=chosen[2:]) is None

@@ -14,6 +14,7 @@ from training import *  # noqa: F403
 from training import ROWS, folder, in_child, written
 
 from distill.records.faults import InputError
+from distill.student import device
 from distill.student.render import IGNORED, TokenSequence
 from distill.student.training import callback, launch, micro_batch, train
 from distill.student.training.examples import Examples
@@ -101,7 +102,7 @@ def test_the_ladder_of_memory():
     ],
 )
 def test_which_errors_mean_that_memory_is_short(said, memory_is_why):
-    assert micro_batch.is_out_of_memory(RuntimeError(said)) == memory_is_why
+    assert device.is_out_of_memory(RuntimeError(said)) == memory_is_why
 
 
 def test_a_batch_in_parts_trains_alike(uninterrupted, run, monkeypatch):

@@ -38,7 +38,7 @@ class Setting:
         """The version of the tools of one prompt, for one with a sandbox that of the sandbox and its environment included.
         12 hex digits."""
         sandbox = self.toolbox.sandbox_version(prompt)
-        environment = filter(None, [prompt.get("docker_env")])
+        environment = [prompt["docker_env"]] if prompt.get("docker_env") else []
         return content_id([self.tools_version, sandbox, *environment], length=12) if sandbox else self.tools_version
 
     def results(self, prompt: Prompt) -> ToolResults:

@@ -13,7 +13,7 @@ from typing import Any
 
 from distill import checks
 from distill.dataset import facts, verdict
-from distill.dataset.checks import CHECKS, CONTESTS, duplicate, on, prefilter, texts
+from distill.dataset.checks import CHECKS, CONTESTS, answer, duplicate, on, prefilter, texts
 from distill.dataset.checks.context import CheckContext
 from distill.dataset.facts import Facts
 from distill.dataset.held_out import HeldOutIndex, HeldOutPrompt, of_files, of_prompt
@@ -68,11 +68,19 @@ def run_checks(rows: Iterable[Row], modes: Mapping[str, Any], context: CheckCont
         checks = all_checks if suspicious(contents, arguments) else unfiltered
         faults = [(name, fault) for name, check in checks if (fault := check(row, context)) is not None]
         digest = duplicate.digest(row, contents) if needs_digest else None
+        found = verdict.of(row, faults, modes)
         # A masked turn may be one that cannot be rendered, such as a call that is no JSON.
-        learned = verdict.masked(row, verdict.of(row, faults, modes).turns) if faults else row
+        learned = verdict.masked(row, found.turns) if found.turns else row
         if counted and (fault := counted.check(learned, context)):
-            faults.append(("length", fault))
-        yield facts.of(row, context.sources, _length(learned, context), digest), verdict.of(row, faults, modes)
+            found = verdict.of(row, [*faults, ("length", fault)], modes)
+        yield facts.of(row, context.sources, _length(learned, context), digest), _without_unasked(found)
+
+
+def _without_unasked(found: Verdict) -> Verdict:
+    """The judge is not asked about a row that other checks reject, so that is no reason of its own."""
+    if len(found.reasons) < 2:
+        return found
+    return found._replace(reasons=[reason for reason in found.reasons if reason["detail"] != answer.UNASKED])
 
 
 def _length(row: Row, context: CheckContext) -> int | None:

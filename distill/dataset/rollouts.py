@@ -10,6 +10,7 @@ import hashlib
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -154,10 +155,13 @@ def _checked(text: bytes, name: str, samples: Counter[str]) -> tuple[dict[str, A
 
 def _faults(record: dict[str, Any]) -> list[str]:
     """What is wrong with a rollout record, also with the answer that it expects: no answer could be compared with it."""
-    if faults := schema.faults("rollout", record):
-        return faults
+    return schema.faults("rollout", record) or _answer_faults(orjson.dumps(record["metadata"]))
+
+
+@lru_cache(maxsize=1024)
+def _answer_faults(metadata: bytes) -> list[str]:
     try:
-        answers.grade([], record["metadata"])
+        answers.grade([], orjson.loads(metadata))
     except InputError as error:
         return error.faults
     return []

@@ -1,8 +1,10 @@
-"""The device that a student computes on: a card, or the cores that this process may use."""
+"""The device that a student computes on, a card or the cores that this process may use; and whether its memory ran out."""
 
 from typing import Literal
 
 from distill.records.cores import cores
+
+OUT_OF_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 def find_device() -> Literal["cpu", "cuda"]:
@@ -15,3 +17,12 @@ def find_device() -> Literal["cpu", "cuda"]:
         return "cuda"
     torch.set_num_threads(min(torch.get_num_threads(), cores()))
     return "cpu"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that memory ran out: torch has a type for that of cards, and only messages for the rest."""
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)
+    )

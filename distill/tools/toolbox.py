@@ -39,8 +39,8 @@ class Offered(NamedTuple):
 class Toolbox:
     """The sources in order; call `prepare` before anything else.
 
-    `sessions`: how many rollouts may have a server's session or a sandbox of their own at the same time, and how many
-    sources are asked for their tools.
+    `sessions`: how many rollouts may have a server's session or a sandbox of their own at the same time; as many sources
+    are asked for their tools at once.
     """
 
     def __init__(self, sources: list[Source], limits: CallLimits, sandboxes: Sandboxes, sessions: int):

@@ -9,6 +9,8 @@ ADVICE = (
     " (teacher.demonstrations), or take a stronger model"
 )
 
+UNASKED = "no judge has been asked whether the answer is right"
+
 
 def check(row: Row, context: CheckContext) -> Fault | None:
     expected, outcome = row["metadata"].get("expected_answer"), row["outcome"]
@@ -16,7 +18,7 @@ def check(row: Row, context: CheckContext) -> Fault | None:
     if correct or expected is None:
         return None
     if correct is None and why is None:
-        return Fault("no judge has been asked whether the answer is right")
+        return Fault(UNASKED)
     answered = "no answer" if given is None else f"answered {given[:100]!r}"
     cause = f" ({why})" if why else ""
     return Fault(f"{answered}, expected {str(expected)[:100]!r}{cause}", ("/outcome/answer",))

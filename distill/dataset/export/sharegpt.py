@@ -57,7 +57,7 @@ def _turn(message: Message) -> tuple[str, str]:
 def _call(function: dict[str, Any]) -> dict[str, Any]:
     arguments, fault = json_text.parse(function["arguments"].encode() or b"{}")
     if fault:
-        raise NotRepresentable("the arguments of a call are no JSON that every parser reads alike")
+        raise NotRepresentable("the arguments of a call are not JSON, or hold a number that some parsers round")
     return {"name": function["name"], "arguments": arguments}
 
 

@@ -6,11 +6,11 @@ from typing import Any
 from distill.records.spoken import unlearned
 from distill.records.types import Rollout
 from distill.student import base
+from distill.student.device import is_out_of_memory
 from distill.student.render import IGNORED, TokenSequence, render
 from distill.student.serving.loaded import Loaded, free_memory
 from distill.student.template import Unrenderable
 from distill.student.tokenizer import read_tokenizer
-from distill.student.training.micro_batch import is_out_of_memory
 
 ROLLOUTS = 16
 """Enough to tell a loss of 0.1 from one of 0.2; each costs a forward pass of base and of student."""

@@ -8,11 +8,10 @@ from typing import Any
 
 from distill.records.terminal import say
 from distill.student.base_weights import open_base
-from distill.student.device import find_device
+from distill.student.device import find_device, is_out_of_memory
 from distill.student.quiet import quiet
 from distill.student.render import TokenSequence
 from distill.student.serving.forced_call import may_follow
-from distill.student.training.micro_batch import is_out_of_memory
 from distill.student.training.packing import collator, layout, summed_loss
 
 TOGETHER = {"cpu": 4, "cuda": 1}

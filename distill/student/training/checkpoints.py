@@ -64,7 +64,8 @@ def working_folder(run: str, first: bool = True) -> Iterator[Path]:
 
 
 def _remove_abandoned(folder: Path) -> None:
-    """Removes the runs in a folder that are old and that no process has locked."""
+    """Removes the runs in a folder that are old and that no process has locked; their locks stay, or two processes might
+    hold one each."""
     for run in folder.glob("*/"):
         with suppress(FileNotFoundError, BlockingIOError):  # it has ended meanwhile, or goes on
             if time.time() - run.stat().st_mtime > ABANDONED_S:

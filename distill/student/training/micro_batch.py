@@ -15,7 +15,6 @@ from distill.student.training.packing import common_context
 
 TOKENS_AT_ONCE = {"cpu": 1024, "cuda": 8192}  # tokens of one forward pass that are tried first
 ENOUGH_TOKENS = 2048  # of one forward pass that keep a card busy: down to here fewer rows cost less than recomputing
-OUT_OF_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 FILE = "micro_batch.json"
 NOTICE = "DISTILL_OUT_OF_MEMORY"  # names a file by which a launched process tells its launcher to try again
 
@@ -55,15 +54,6 @@ def rows_at_once(examples: Examples, share: int, tokens: int, shared_context: bo
 def longest_row(examples: Examples) -> int:
     """Tokens of the longest sequence."""
     return max(len(sequence.input_ids) for sequence in [*examples.train, *examples.validation])
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that memory ran out: torch has a type for that of cards, and only messages for the rest."""
-    import torch
-
-    return isinstance(error, torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)
-    )
 
 
 def stored(folder: Path) -> Fit | None:

@@ -16,7 +16,7 @@ from distill.records.one_line import one_line
 from distill.records.types import Params
 from distill.student import base_weights
 from distill.student.base import Base
-from distill.student.device import find_device
+from distill.student.device import find_device, is_out_of_memory
 from distill.student.quiet import quiet
 from distill.student.training import micro_batch
 from distill.student.training.checkpoints import newest
@@ -78,7 +78,7 @@ def train(examples: Examples, base: Base, params: Params, folder: Path) -> Train
         try:
             return _train(examples, base, params, folder, device, fit, mine)
         except RuntimeError as error:
-            if not micro_batch.is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             smaller = micro_batch.less(fit, mine, micro_batch.longest_row(examples))
             if smaller is None:

@@ -85,7 +85,7 @@ def plain(value: Any) -> Any:
     if hasattr(value, "model_dump"):
         return value.model_dump(mode="json")
     if hasattr(value, "__dataclass_fields__"):
-        return {name: getattr(value, name) for name in value.__dataclass_fields__}
+        return {name: getattr(value, name) for name in value.__dataclass_fields__ if name[0] != "_"}
     if isinstance(value, Enum):
         return value.value
     for method in ("tolist", "isoformat"):  # numpy's, and those of dates
