@@ -171,7 +171,6 @@ def test_the_judge_is_not_asked_about_rows_that_are_rejected_anyway(project, run
     assert [reason["check"] for reason in rejected["reasons"]] == ["finished", "own"], (
         "the answer that nobody compared is no reason"
     )
-    assert "no judge has been asked" in rejected["reasons"][1]["detail"]
 
 
 def test_a_judge_never_passes_the_budget(project, run_stage, judged_by):
