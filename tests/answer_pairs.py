@@ -13,6 +13,7 @@ RIGHT: dict[str, list[Pair]] = {
         ("United States", {}, "It is there.\nAnswer: the united  states"),
         ("tin kettle", {}, "I found it: \\boxed{Tin kettle}"),
         ("Paris", {}, "So $\\boxed{\\text{Paris}}$."),
+        ("half full", {}, "Answer: **half** full"),
     ],
     "number": [
         (9.81, {"answer_tolerance": 0.05}, "Answer: 9.8"),
@@ -87,6 +88,40 @@ RIGHT: dict[str, list[Pair]] = {
                 "5 m",
                 r"\boxed{5} is it",
                 "_Answer: 5_",
+                "It runs at 5fps.",
+                "5Mbps",
+                "5mAh",
+                "5bits",
+                "5pieces",
+                "5\u043a\u043c",
+                "5\u4e2a",
+                "5\u5186",
+                "It is 5.00 to two decimal places.",
+                "She buys 5 T-shirts.",
+                "5 x-rays",
+                "Answer: 5 n-grams",
+                "5 half-days",
+                "5 B-sides",
+                "He has 5 quarters.",
+                r"$5\text{ m}$",
+                r"$5\,\text{m}$",
+                "$5 m$",
+                "$$5 m$$",
+                r"\left(5\right)",
+                r"\begin{aligned} x &= 5 \end{aligned}",
+                r"\underline{5}",
+                r"\boldsymbol{5}",
+                r"\displaystyle 5",
+                r"\boxed{\fbox{5}}",
+                r"\bf 5",
+                "The total is 5!",
+                "That makes 5! Let me know if I can help.",
+                "In the second half 5 goals were scored.",
+                "of the three 5 remain",
+                "five(5)",
+                "Answer: **5** kettles",
+                "It was sold 5 times over two seasons",
+                "$5 plus tax",
             )
         ],
         *[
@@ -111,6 +146,24 @@ RIGHT: dict[str, list[Pair]] = {
             )
         ],
         ("512 B", {}, "It is 512 B."),
+        *[
+            (expected, {}, "Answer: 5 kg")
+            for expected in ("5kg", "5 kg", "5\u00a0kg", r"5\,kg", r"$5\,kg$", r"$5 \text{ kg}$")
+        ],
+        *[
+            (expected, {}, f"Answer: {expected}")
+            for expected in (
+                "120bpm",
+                "20psi",
+                "100Mbps",
+                "5 quarters",
+                "80fps",
+                "200pages",
+                "20pence",
+                "20\u5143",
+                "20\u5c81",
+            )
+        ],
         (5, {"answer_unit": "px"}, "Answer: 5px"),
         (0.5, {"answer_unit": "M"}, "Answer: 0.5 M"),
         (300, {"answer_unit": "K"}, "Answer: 300 K"),
@@ -254,6 +307,18 @@ WRONG: dict[str, list[Pair]] = {
         ("$44", {}, "Answer: EUR 44"),
         (-19, {}, "Answer: COVID-19"),
         *[
+            (5, {}, text)
+            for text in (
+                "5!",
+                "Answer: 5!",
+                r"\boxed{5!}",
+                "Answer: **5** million",
+                "Answer: **half** of 5",
+                "Answer: **at least** 5",
+                "Answer: `5` million",
+            )
+        ],
+        *[
             (5, {}, f"{lead}{text}")
             for lead in ("Answer: ", "So it is ")
             for text in (
@@ -261,7 +326,16 @@ WRONG: dict[str, list[Pair]] = {
                 "negative 5",
                 r"\boxed{\sqrt{5}}",
                 "\u221a5",
-                "5!",
+                r"\boxed{5 \text{ million}}",
+                r"$5 \text{ thousand}$",
+                r"$\$5$ million",
+                "5  million",
+                "5 <b>million</b>",
+                "5\u00a0million",
+                "5-million",
+                "5\u4e07",
+                "5x20",
+                "5h30m",
                 "5\u00b2",
                 "5\u03c0",
                 "5x",
@@ -281,6 +355,7 @@ WRONG: dict[str, list[Pair]] = {
                 "\u00b15",
                 "5_000",
                 "x - 5",
+                "x-5",
                 "four out of 5",
                 "sqrt(5)",
                 r"\frac{x}{5}",

@@ -7,8 +7,9 @@ _MARKER = re.compile(
     r"^(?P<open>[\s>#*_-]*)(?:final\s+)?answer[\s*_]*[:\uff1a](?:[*_]+(?=\s|$))?(?P<rest>.*)$", re.IGNORECASE
 )
 _BULLET = re.compile(r"^[-•]\s+")
-_WORDS = re.compile(r"\\(?:text|mathrm|mathbf|mbox)\w*\s*\{([^{}]*)\}")
-_SPACING = re.compile(r"\\[!,;:]")
+_OPENING = re.compile(r"^([*_`]+)(?=\S)([^*_`]+)\1(?!\w)")  # **5** million
+_WORDS = re.compile(r"\\(?:text|mathrm|mathbf|mbox|boldsymbol|underline|fbox)\w*\s*\{([^{}]*)\}")
+_SPACING = re.compile(r"\\(?:[!,;:]|(?:left|right|displaystyle|bf)\b|(?:begin|end)\{\w+\*?\})")
 _ESCAPED = re.compile(r"\\([$%&#_{}])")
 _BOXED = "\\boxed{"
 
@@ -50,8 +51,11 @@ def _marked(text: str, several_lines: bool) -> str | None:
 
 
 def _bare(text: str) -> str:
-    """A line without the markdown around it. An underscore on one side only, or in backticks, is part of a name."""
-    bare = text.strip().strip("* ")
+    """A line without the markdown around it or its first words.
+
+    An underscore on one side only, or in backticks, is part of a name.
+    """
+    bare = _OPENING.sub(r"\2", text.strip()).strip("* ")
     return bare.strip("*_` " if bare[:1] == bare[-1:] == "_" else "*` ")
 
 
@@ -66,7 +70,7 @@ def _behind_marker(text: str) -> list[str] | None:
 
 
 def plain(latex: str) -> str:
-    """LaTeX without the commands for words, spaces and escaped signs: `\\text{5\\,kg}` as `5kg`."""
+    """LaTeX without the commands for words, layout and escaped signs: `\\text{5\\,kg}` as `5kg`."""
     words = _WORDS.sub(r"\1", latex).replace("{,}", ",")
     return _ESCAPED.sub(r"\1", _SPACING.sub("", words))
 

@@ -9,11 +9,14 @@ from distill.answers import final
 
 _PLAIN_SIGNS = str.maketrans({"\u2212": "-", "\u2013": "-", "\ufe63": "-", "\uff0d": "-", "\u2019": "'"})
 _SPACE_IN_NUMBER = re.compile(r"(?<=\d)[\u00a0\u2009\u202f](?=\d{3})")  # a narrow or no-break space: 12 000
+_MARKUP = re.compile(r"[\\$<*_`^{]")  # most answers have none, and are read faster
 _TAG = re.compile(r"</?[a-z][\w-]*>", re.IGNORECASE)  # </b>
 _EMPHASIS = re.compile(r"(?<![\w*_`])(\*{1,3}|_{1,3}|`)(?=\S)([^*_`\n]+)(?:\1(?![\w*_`])|\Z)")  # **5**, but not 2**3
 _POWER = re.compile(r"(?<=[a-z])\^([23])(?!\d)", re.IGNORECASE)  # ^2 in m^2
 _DEGREES = re.compile(r"\^?\{?\\(?:circ|degree)\b\}?")  # 5^\circ
-_DELIMITER = re.compile(r"\\[()\[\]]")  # \(5\)
+_DELIMITER = re.compile(r"\\[()\[\]]|(?<!\\)(\$\$?)(?=\S)((?:\\.|[^$\\\n])++)(?<!\s)\1(?![\d$])")
+"""`\\(5\\)`, `$5$`, but not `$5-$6`."""
+_SPACES = re.compile(r"[^\S\n]{2,}|[^\S\n ]")
 
 _CURRENCY = r"[$€£¥₹]"
 _DIGITS = r"""
@@ -40,11 +43,11 @@ _OPEN_END = r"(?: \+(?!\d) | [ ]or[ ][a-z]+ )"  # 5+, 5 or more
 
 _WORD = r"""
     (?: one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\w{3,5}teen|twenty|thirty|forty|fifty|hundred|thousand
-      | half|third|quarter|root|square|cube|twice|thrice|double|triple|factorial|reciprocal|percent|divided|multiplied )
+      | half|third|quarter|root|square|cube|factorial|reciprocal|percent|divided|multiplied )
 """
 """A number in words, or an operation."""
-_VARIABLE = r"(?-i:[inxyz]) \b (?!\.\w)"  # x, but not i.e.
-_LATEX = r"\\ (?! (?:n|approx|sim(?:eq)?|equiv|to|\w*arrow|implies|therefore|q?quad|left|right)\b ) [a-z]+"
+_VARIABLE = r"(?-i:[inxyz]) \b (?![.-][a-z])"  # x, but not i.e., x-rays
+_LATEX = r"\\ (?! (?:n|approx|sim(?:eq)?|equiv|to|\w*arrow|implies|therefore|q?quad)\b ) [a-z]+"
 """A command that computes or compares; those that lead to a result, or only lay it out, do not."""
 _JOINER = rf"""
     (?: (?:[ ]?[a-z%]+)? [ ] (?:or|and|to|plus|minus|times|x|out[ ]of) [ ]   # 5 or 6, 5 kg to 6
@@ -54,30 +57,31 @@ _BEFORE = rf"""
     (?: {_LATEX} (?:\[[^\]]{{0,9}}\])? [ ({{]*    # \sqrt{{5, \log 5
       | \}} [ ]? \{{                            # \frac{{x}}{{5
       | [√∛±≠^_/÷×·⋅] [ ({{]*                   # √5, x/5, x^{{5
-      | \|(?=-) | \b\w++\(                      # |-5|, sqrt(5
+      | \|(?=-)                                 # |-5|
       | \b {_VARIABLE} [ ]? [-+*] [ ]?          # x - 5
       | (?: \A | [=:(] ) [ ]? - [ ]             # x = - 5
-      | \b (?:sqrt|log|ln|exp|sin|cos|tan|or|n|x) [ ]                           # log 5, ten or 5
-      | \b {_WORD} [ ] (?: (?:or|and|to|of|out[ ]of|in|by|over|plus|times) [ ] (?:the[ ])? )? )   # half of 5, two to 5
+      | \b (?:sqrt|log|ln|exp|sin|cos|tan|factorial|twice|double|triple|or) [ (]   # sqrt(5, log 5, ten or 5
+      | \b {_WORD} [ ] (?:or|and|to|of|out[ ]of|in|by|over|plus|times) [ ] (?:the[ ])? )   # half of 5, two to 5
 """
 _MAGNITUDE = r"""
-    (?: (?: k|mn|mln|bn|tn|lakhs?|crores?|dozens?|hundreds?|thousands?|[a-z]*illions? ) \b   # 5 million
-      | (?-i:MM?|T) \b                                                          # 5M
-      | (?:half|halves|thirds|quarters|(?:four|fif|six|seven|eigh|nin|ten|hundred|thousand)ths) \b )   # 5 tenths
+    (?: (?: k|mn|mln|bn|tn|lakhs?|crores?|dozens?|hundreds?|thousands?|[a-z]*illions?   # 5 million
+          | (?-i:MM?|T)                                                         # 5M
+          | halves|thirds|(?:four|fif|six|seven|eigh|nin|ten|hundred|thousand)ths ) \b (?!-\w)   # 5 tenths, not 5 T-shirts
+      | [百千]?[万萬亿億兆] )                                                       # 5万
 """
 _AFTER = rf"""
-    (?: [ ]? {_MAGNITUDE}
+    (?: [ -]? {_MAGNITUDE}
       | [ ]? {_LATEX}                           # 5\pi
       | \}} [ ]? [{{^_]                         # \frac{{5}}{{x
-      | !(?!=)                                  # 5!
-      | [ ]? [\^√±÷½⅓⅔¼¾]                       # 5^x, 5 ½
-      | [ ]? [-+*/×·⋅] [ ]? (?: {_VARIABLE} | [\\√] )   # 5 + x
-      | [+*×·⋅^] [(]                            # 5*(
+      | [ ]? [\^√±÷½⅓⅔¼¾π²³⁴-⁹]                 # 5^x, 5 ½, 5²
+      | (?-i:[abinxyz]) (?![.-]?[^\W\d_]) | [a-z]++\d\d | _\w   # 5x, 2h30m, 5_000
+      | [ ]? [-+*/×·⋅] [ ]? {_VARIABLE}         # 5 + x
       | [ ] {_VARIABLE}                         # 5 x
-      | [ ] (?:squared|cubed|factorial|plus|minus|divided|multiplied) \b        # 5 squared
+      | [ ] (?:squared|cubed|factorial) \b      # 5 squared
       | [ ] and[ ](?:a|one|two|three)[ ](?:half|third|quarter)                  # 5 and a half
-      | [ ] (?:to|times|over|point)[ ]{_WORD} \b )                              # 5 to six
+      | [ ] (?:to|times|plus|minus|point)[ ]{_WORD} \b (?![ ](?:decimal|significant|place|digit)) )   # 5 to six
 """
+_FACTORIAL = rf"\A \s* {_ANY_NUMBER} ! \s* \Z"  # behind other words, the sign ends a sentence
 _MONEY = rf"(?: {_CURRENCY} | \b(?:USD|EUR|GBP|JPY|INR|CHF|CNY) ) [ ]? {_DIGITS} [ ]? (?:m|b|t|mm)\b"  # $5m, EUR 5b
 
 
@@ -88,24 +92,24 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 NUMBER = _compiled(_NUMBER_PARTS)
 STATEMENT = _compiled(
     rf"""
-    (?: not[ ] | n't[ ] )? (?: be[ ] )?            # not 5, can't be 5
+    {_FACTORIAL}
+  | (?: not[ ] | n't[ ] )? (?: be[ ] )?            # not 5, can't be 5
     (?: {_BOUND} [ ]? )?                           # at least 5
     (?: \b(?-i:[A-Z]{{3}})[ ] )?                    # EUR 5
     {_BEFORE}?                                     # half of 5
     {_ANY_NUMBER} (?: {_JOINER} {_BEFORE}? {_ANY_NUMBER} )*   # 5 or 6
-    (?: {_AFTER} | {_OPEN_END} | [ ][bmt]m?\b | \w+ )*   # 5 million, 5+, $5 m, 5x
+    (?: {_AFTER} | {_OPEN_END} | [ ][bmt]m?\b(?!-\w) | \w+ )*   # 5 million, 5+, $5 m, 5x
     """
 )
 """A number with all that stands close to it."""
 HEDGE = _compiled(rf"{_BOUND} [ ]? {_ANY_NUMBER} | {_ANY_NUMBER} {_OPEN_END}")  # at least 5, 5 or more
-OPERATION = _compiled(rf"{_MONEY} | {_BEFORE} {_ANY_NUMBER} | {_ANY_NUMBER} {_AFTER}")  # half of 5, 5 million
+OPERATION = _compiled(rf"{_MONEY} | {_FACTORIAL} | {_BEFORE} {_ANY_NUMBER} | {_ANY_NUMBER} {_AFTER}")
+"""What makes a number another one: half of 5, 5 million."""
 PLAIN = _compiled(rf"{_ANY_NUMBER} [ ]? (?:{_CURRENCY}|%)?")  # 5, $5, 5 €, 5%
 NEGATION = _compiled(r"\b (?:not|no|never|cannot|neither|nor|unknown) \b | n't\b")
 MAGNITUDE = _compiled(_MAGNITUDE)
-BILLION = re.compile(r" ?B\b")
+BILLION = re.compile(r" ?B\b(?!-\w)")
 """Behind a number; where bytes are asked for, those."""
-SUFFIX = re.compile(r"st|nd|rd|th|[ap]m|pcs|px|pt|dB|pp[mb]|rpm|yrs?|mo|[mk]?[VAN]|[kMG]?eV|[kM]?Ω|[CF]")
-"""What may be written right behind the digits, beside the units that convert: 5th, 5pm, 230V."""
 DECIMAL_COMMA = re.compile(r"(?<![\d.,])(\d+),(\d+)(?![\d.,])")  # 0,45
 CLAUSE = re.compile(r"[,:;]?[^.,;:!?\n]{0,40}")  # the words after a number that may be its unit
 CURRENCY_CODE = re.compile(r"\b([A-Z]{3}) ?\Z")  # EUR before a number
@@ -113,6 +117,8 @@ CURRENCY_CODE = re.compile(r"\b([A-Z]{3}) ?\Z")  # EUR before a number
 
 def readable(text: str) -> str:
     """The text without tags, emphasis and LaTeX that only lays out, with signs, digit groups and powers in plain forms."""
-    text = _DELIMITER.sub("", final.plain(_DEGREES.sub("°", text)))
-    text = _EMPHASIS.sub(r"\2", _TAG.sub(" ", text)).translate(_PLAIN_SIGNS)
-    return _POWER.sub(lambda power: "²³"[int(power[1]) - 2], _SPACE_IN_NUMBER.sub("", text))
+    if _MARKUP.search(text):
+        text = final.plain(_DELIMITER.sub(r"\2", _DEGREES.sub("°", text)))
+        text = _EMPHASIS.sub(r"\2", _TAG.sub(" ", text))
+        text = _POWER.sub(lambda power: "²³"[int(power[1]) - 2], text)
+    return _SPACES.sub(" ", _SPACE_IN_NUMBER.sub("", text.translate(_PLAIN_SIGNS)))
