@@ -47,8 +47,6 @@ TYPES = {
     "math": Kind(mathematics.faults, mathematics.why_not, several_lines=True, latex=True),
     "judge": Kind(rubric.faults, None, rubric.OPTIONS),
 }
-BEFORE_MONEY = {"judge": "exact"}
-"""What is tried before a type that costs money, on what it reads."""
 _CODE = re.compile(r"^0\d|\d[eE]\d")
 OPTIONS = sorted({option for kind in TYPES.values() for option in kind.options})
 
@@ -70,9 +68,9 @@ class Grade(NamedTuple):
 def grade(messages: list[Message], metadata: Metadata) -> Grade:
     """Whether the final answer of a conversation is `metadata.expected_answer`, by `metadata.answer_type`.
 
-    The types of the row are tried in their order, the judge last, and each reads the answer in its own way. Without a
-    type: `number` where the expected answer is one, perhaps with a unit, else `exact`. Raises InputError where the metadata
-    is not valid.
+    The types of the row are tried in their order, the judge last (and before it `exact`, which is free), and each reads the
+    answer in its own way. Without a type: `number` where the expected answer is one, perhaps with a unit, else `exact`.
+    Raises InputError where the metadata is not valid.
     """
     text = _last_words(messages)
     if metadata.get("expected_answer") is None:
@@ -88,13 +86,11 @@ def grade(messages: list[Message], metadata: Metadata) -> Grade:
         if answer is None:
             continue
         answers.append(answer)
-        cheap = BEFORE_MONEY.get(name, name)
-        compare = TYPES[cheap].why_not
-        assert compare, "the types of BEFORE_MONEY cost nothing"
-        cause = compare(answer, metadata)
+        compare = TYPES[name].why_not
+        cause = (compare or exact.why_not)(answer, metadata)
         if cause is None:
-            return Grade(answer, True, cheap)
-        if name in BEFORE_MONEY:
+            return Grade(answer, True, name if compare else "exact")
+        if compare is None:
             return Grade(answer, None)
         causes[name] = cause
     why = "; ".join(f"{name}: {cause}" for name, cause in causes.items())
