@@ -18,11 +18,9 @@ from distill.records.faults import InputError
 from distill.student.serving.endpoint import serving
 from distill.student.serving.in_process import InProcess
 from distill.student.serving.open_student import open_student
-from distill.student.serving.remote import KEY, STUDENT, Served, key_to_ask_for
+from distill.student.serving.remote import KEY, STUDENT, Served
 from distill.teacher.errors import Fatal
-from distill.teacher.gguf_model import CONTEXT_TOKENS, GgufModel
 from distill.teacher.llama_server import Endpoint
-from distill.teacher.llama_server import serve as serve_gguf
 from distill.teacher.model import Model
 
 ADAPTER = Path("models/adapter")
@@ -33,23 +31,10 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 async def endpoint(model: Model, port: int) -> AsyncIterator[Endpoint]:
     """Serves a student that `open_student` has opened, on a loopback port (0: a free one), until the block ends.
 
-    The embedded llama.cpp first finishes the answers that it has begun. Raises InputError, or Fatal, where it cannot be served.
+    Raises InputError, or Fatal, where it cannot be served.
     """
     if isinstance(model, InProcess):
         async with serving(model, port) as served:
-            yield served
-    elif isinstance(model, GgufModel):
-        assert model.adapter
-        with serve_gguf(
-            model.gguf,
-            slots=model.slots,
-            context=CONTEXT_TOKENS,
-            template=model.template,
-            adapters=[model.adapter],
-            port=port,
-            name=STUDENT,
-            key=key_to_ask_for(),
-        ) as served:
             yield served
     elif isinstance(model, Served):
         with model.start(port, threading.Event()) as served:

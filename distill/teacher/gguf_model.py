@@ -25,27 +25,17 @@ TIMEOUT_S = 900.0
 class GgufModel:
     """Asks a local model with `slots` answers in flight.
 
-    `identity` is part of every request's key and names what runs here by its hash. `adapter` is a LoRA in GGUF form.
-    `lenient`: calls in the text are read as calls (calls_in_text.py), but not those of a student, which is evaluated as it
-    is served.
+    `identity` is part of every request's key and names what runs here by its hash. Calls in the text are read as calls
+    (calls_in_text.py).
     """
 
     api: ModuleType = chat
     takes_seed = True
     needs_lease = True
 
-    def __init__(
-        self,
-        gguf: Path,
-        template: Path | None,
-        identity: dict[str, Any],
-        slots: int,
-        adapter: Path | None = None,
-        lenient: bool = False,
-    ):
+    def __init__(self, gguf: Path, template: Path | None, identity: dict[str, Any], slots: int):
         self.gguf, self.template, self.identity = gguf, template, identity
         self.slots = self.max_concurrent = slots
-        self.adapter, self.lenient = adapter, lenient
         self._server = ExitStack()
         self._http: Http | None = None
         self._starting = asyncio.Lock()
@@ -63,9 +53,7 @@ class GgufModel:
             # llama.cpp does not give the text of the call that it cannot parse. With the same prompt and seed, and without
             # parsing, it gives the same text, as the answer.
             answer = await chat.ask(self._http, request, tool_choice="none")
-        message, finish_reason = answer["message"], answer["finish_reason"]
-        if self.lenient:
-            message = calls_in_text.read(message, request["tools"])
+        message, finish_reason = calls_in_text.read(answer["message"], request["tools"]), answer["finish_reason"]
         if message.get("tool_calls") and finish_reason == "stop":
             finish_reason = "tool_calls"
         return {
@@ -89,13 +77,7 @@ class GgufModel:
 
         try:
             endpoint = self._server.enter_context(
-                serve(
-                    self.gguf,
-                    slots=self.slots,
-                    context=CONTEXT_TOKENS,
-                    template=self.template,
-                    adapters=[self.adapter] if self.adapter else [],
-                )
+                serve(self.gguf, slots=self.slots, context=CONTEXT_TOKENS, template=self.template)
             )
         except InputError as error:
             raise Fatal("embedded_server", str(error)) from error
@@ -107,12 +89,10 @@ def is_local(model: str) -> bool:
     return model.startswith("local/") or model.endswith(".gguf")
 
 
-def local_model(
-    model: str, slots: int, template: Path | None = None, adapter: Path | None = None, lenient: bool = False
-) -> GgufModel:
-    """A GGUF model, with its own template unless one is given."""
+def local_model(model: str, slots: int) -> GgufModel:
+    """A GGUF model; an embedded one with the template that comes with it, others with their own."""
     gguf, embedded = weights.find(model)
-    template = template or (embedded.template if embedded else None)
+    template = embedded.template if embedded else None
     identity = {
         "provider": "llama.cpp",
         "api": "chat",
@@ -120,7 +100,7 @@ def local_model(
         "weights": embedded.sha256 if embedded else file_hash(gguf),
         "template": file_hash(template) if template else None,
     }
-    return GgufModel(gguf, template, identity, slots, adapter, lenient)
+    return GgufModel(gguf, template, identity, slots)
 
 
 def with_plain_ids(message: Message, earlier: list[Message]) -> Message:

@@ -53,17 +53,13 @@ def serve(
     context: int,
     template: Path | None = None,
     adapters: Sequence[Path] = (),
-    port: int = 0,
-    name: str | None = None,
-    key: str | None = None,
 ) -> Iterator[Endpoint]:
-    """Serves `gguf` on a loopback port, a free one unless `port` is given; the server stops when the block ends.
+    """Serves `gguf` on a free loopback port; the server stops when the block ends.
 
     `slots` requests are decoded at the same time, each with room for `context` tokens (prompt and answer). `template`
     replaces the chat template of the GGUF. Each of `adapters` is a LoRA in GGUF form, on unless a request says
     otherwise: one with `"lora": [{"id": 0, "scale": 0.0}]` in its body is answered by the base model, so one server is
-    base and student. `name` is the model's name in the list of models (default: the file's path); requests may name
-    any. The server demands `key`, or a random one, so that it refuses other users of the machine. Raises InputError,
+    base and student. The server demands a random key, so that it refuses other users of the machine. Raises InputError,
     with llama.cpp's message, when it cannot load a file, and as `load`.
     """
     for path in (gguf, template, *adapters):
@@ -75,8 +71,8 @@ def serve(
     params.n_parallel = slots
     params.n_ctx = slots * context
     params.hostnames = ["127.0.0.1"]
-    params.port = port
-    params.api_keys = [key or secrets.token_urlsafe(24)]
+    params.port = 0
+    params.api_keys = [secrets.token_urlsafe(24)]
     params.cors_origins = ""
     params.ui = False
     params.endpoint_slots = False
@@ -85,8 +81,6 @@ def serve(
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = cores(physical=True)
     if template:
         params.chat_template = Path(template).read_text(encoding="utf-8")
-    if name:
-        params.model_alias = {name}
     if adapters:
         params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(path), 1.0) for path in adapters]
     server = _start(xllamacpp, params)

@@ -28,7 +28,7 @@ def open_model(
     """
     runtime = asked.runtime
     if gguf_model.is_local(asked.model):
-        return gguf_model.local_model(asked.model, slots=runtime["concurrency"], lenient=True)
+        return gguf_model.local_model(asked.model, slots=runtime["concurrency"])
     faults = rules.faults(asked, provider.api_of(asked), with_tools) if provider.OPENAI.match(asked.model) else []
     if runtime["tier"] == "batch" and with_tools and asked.max_turns > 1:
         faults.append(

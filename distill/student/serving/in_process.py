@@ -1,4 +1,5 @@
-"""The student in this process, with the interface of a chat endpoint: prompts from its own template, calls parsed.
+"""The student of transformers or of llama.cpp, with the interface of a chat endpoint: prompts from its own template,
+calls parsed.
 
 Requests that wait at the same time are answered as one batch, so the turns of an exam are generated side by side.
 """
@@ -6,16 +7,17 @@ Requests that wait at the same time are answered as one batch, so the turns of a
 import asyncio
 import contextlib
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import jinja2
 
 from distill.records.types import Message, Request
 from distill.student.render import as_templates_want, tools_as_served
 from distill.student.serving.forced_call import openings
-from distill.student.serving.loaded import Loaded, Over
+from distill.student.serving.loaded import Over
 from distill.student.serving.reply import Form, form
 from distill.student.serving.stream import Stream
 from distill.student.tokenizer import Tokenizer
@@ -25,7 +27,19 @@ from distill.teacher.errors import error
 from distill.teacher.gguf_model import with_plain_ids
 
 PLACES = 32
-"""Conversations of one batch, at most."""
+"""Conversations of one batch in transformers, at most."""
+
+
+class Generates(Protocol):
+    """What answers prompts: see `Loaded`, and `LlamaLoaded`."""
+
+    context: int
+    """Tokens of a prompt and its answer, at most."""
+
+    @property
+    def generate(self) -> Callable[..., list[list[int] | None]]: ...
+
+    def close(self) -> None: ...
 
 
 @dataclass
@@ -49,19 +63,24 @@ class _Pending:
 
 
 class InProcess:
-    """The student that `load` gives, which is called at the first request, in a thread of its own."""
+    """The student that `load` gives, which is called at the first request, in a thread of its own.
 
-    max_concurrent = PLACES
+    `workers` batches of at most `places` conversations are answered side by side.
+    """
 
-    def __init__(self, name: str, tokenizer: Tokenizer, load: Callable[[], Loaded]):
-        self.identity = {"provider": "transformers", "api": "chat", "model": name}
+    def __init__(
+        self, name: str, tokenizer: Tokenizer, load: Callable[[], Generates], places: int = PLACES, workers: int = 1
+    ):
+        self.identity = {"provider": "student", "api": "chat", "model": name}
         self.tokenizer = tokenizer
         self.form: Form = form(tokenizer)
-        self._load = load
-        self._loaded: Loaded | None = None
+        self.max_concurrent = places * workers
+        self._places, self._workers = places, workers
+        self._load, self._loading = load, threading.Lock()
+        self._loaded: Generates | None = None
         self._waiting: list[_Pending] = []
         self._arrived = asyncio.Event()
-        self._work: asyncio.Task[None] | None = None
+        self._work: list[asyncio.Task[None]] = []
 
     async def ask(self, request: Request) -> Answer:
         """One answer, free of charge. Raises ApiError."""
@@ -132,18 +151,20 @@ class InProcess:
 
     async def close(self) -> None:
         """Stops the work and frees the student."""
-        if self._work is not None:
-            self._work.cancel()
+        for work in self._work:
+            work.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._work
-        self._work = self._loaded = None
+                await work
+        self._work = []
+        if self._loaded is not None:
+            await asyncio.to_thread(self._loaded.close)
+        self._loaded = None
 
     async def _answer(self, prompt: list[int], begins: list[list[int]], over: Over, body: dict[str, Any]) -> list[int]:
         """The tokens of the answer to a prompt, by the settings of a request."""
         longest = body.get("max_completion_tokens") or body.get("max_tokens") or sys.maxsize
         adapted = any(adapter["scale"] for adapter in body.get("lora", [{"scale": 1.0}]))
-        if self._work is None:
-            self._work = asyncio.create_task(self._serve())
+        self._work = self._work or [asyncio.create_task(self._serve()) for _ in range(self._workers)]
         top_p = body.get("top_p")
         settings = adapted, float(body.get("temperature") or 0), 1.0 if top_p is None else float(top_p)
         pending = _Pending(prompt, begins, longest, over, settings)
@@ -156,8 +177,10 @@ class InProcess:
         while True:
             await self._arrived.wait()
             await asyncio.sleep(0)  # lets requests that are about to arrive join the batch
+            if not self._waiting:  # another worker was faster
+                continue
             settings = self._waiting[0].settings
-            batch = [pending for pending in self._waiting if pending.settings == settings][:PLACES]
+            batch = [pending for pending in self._waiting if pending.settings == settings][: self._places]
             self._waiting = [pending for pending in self._waiting if pending not in batch]
             if not self._waiting:
                 self._arrived.clear()
@@ -176,8 +199,8 @@ class InProcess:
 
     def _generate(self, batch: list[_Pending], settings: tuple[bool, float, float]) -> list[list[int] | Exception]:
         """The answer, or the error, of each request of a batch."""
-        if self._loaded is None:
-            self._loaded = self._load()
+        with self._loading:
+            self._loaded = self._loaded or self._load()
         full = error("context_full", f"longer than the student's context of {self._loaded.context} tokens")
         fitting = [pending for pending in batch if len(pending.prompt) < self._loaded.context]
         if not fitting:

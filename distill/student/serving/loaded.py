@@ -149,6 +149,9 @@ class Loaded:
             total, count = total + part.item(), count + learned
         return total / count
 
+    def close(self) -> None:
+        """Nothing to do: its memory is freed with it."""
+
     def _adapter(self, on: bool) -> Any:
         return nullcontext() if on else self.model.disable_adapter()
 

@@ -12,12 +12,13 @@ from distill.records.terminal import say
 from distill.records.types import Params, Sampling, ToolSchema
 from distill.student import base, hub
 from distill.student.serving.in_process import InProcess
+from distill.student.serving.llama_loaded import LlamaLoaded
 from distill.student.serving.loaded import Loaded
 from distill.student.serving.remote import Served
 from distill.student.serving.reply import form
 from distill.student.serving.vllm_server import arguments, call_parser, cuda, started
 from distill.student.tokenizer import Tokenizer, read_tokenizer
-from distill.teacher import gguf_model
+from distill.teacher import gguf_model, weights
 from distill.teacher.http import check_url
 from distill.teacher.model import Model
 from distill.teacher.unread_calls import UnreadCalls
@@ -50,7 +51,10 @@ def open_student(params: Params, adapter: Path, slots: int = 1) -> Model:
         check_url(runtime["student_url"], "/runtime/student_url", "STUDENT_API_KEY")
         return Served.at(runtime["student_url"], name, _unread_calls(tokenizer))
     if gguf_model.is_local(path):
-        return gguf_model.local_model(path, slots, template=template, adapter=adapter / ADAPTER_GGUF)
+        gguf, _ = weights.find(path)
+        return InProcess(
+            name, tokenizer, lambda: LlamaLoaded(gguf, adapter / ADAPTER_GGUF, slots), places=1, workers=slots
+        )
 
     def folder() -> Path:
         return base.of_adapter(adapter, path).directory

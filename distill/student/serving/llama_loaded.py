@@ -1,0 +1,96 @@
+"""A student in llama.cpp, with the interface of `Loaded`: tokens in, tokens out.
+
+llama.cpp's own chat endpoint would render the history anew, with numbers cut to six digits (48.8583701 becomes 48.8584),
+and hold the integers of a call to sixteen. Here prompts are rendered and calls read as for every other student: what is
+served is what was trained.
+"""
+
+import json
+import urllib.request
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from distill.student.serving.forced_call import may_follow
+from distill.student.serving.loaded import Over
+from distill.teacher.gguf_model import CONTEXT_TOKENS, TIMEOUT_S
+from distill.teacher.llama_server import NO_PROXY, serve
+
+TOKENS_AT_ONCE = 24
+"""Tokens of an answer after which it is looked at: who waits for it may have gone, or its text `stop` may have come."""
+FORCED = 1000.0
+"""Added to the logits of the tokens that may follow, so that no other does."""
+
+
+class LlamaLoaded:
+    """A base and its adapter, both GGUF, behind llama.cpp's server with `slots` conversations side by side."""
+
+    context = CONTEXT_TOKENS
+
+    def __init__(self, gguf: Path, adapter: Path, slots: int):
+        self._server = ExitStack()
+        self._endpoint = self._server.enter_context(
+            serve(gguf, slots=slots, context=CONTEXT_TOKENS, adapters=[adapter])
+        )
+
+    def generate(
+        self,
+        prompts: Sequence[list[int]],
+        stops: Sequence[int],
+        longest: int,
+        adapted: bool,
+        temperature: float,
+        top_p: float = 1.0,
+        begins: Sequence[list[list[int]]] = (),
+        over: Sequence[Over] = (),
+    ) -> list[list[int] | None]:
+        """As `Loaded.generate`, one prompt after the other."""
+        settings = {
+            "temperature": temperature,
+            "top_p": top_p,
+            "samplers": ["top_p", "temperature"],
+            "lora": [{"id": 0, "scale": float(adapted)}],
+        }
+        return [
+            self._answer(
+                prompt, stops, longest, begins[place] if begins else [], over[place] if over else None, settings
+            )
+            for place, prompt in enumerate(prompts)
+        ]
+
+    def _answer(
+        self,
+        prompt: list[int],
+        stops: Sequence[int],
+        longest: int,
+        openings: list[list[int]],
+        over: Over | None,
+        settings: dict[str, Any],
+    ) -> list[int]:
+        ids: list[int] = []
+        while len(ids) < longest:
+            allowed = may_follow(openings, ids)
+            bias = [[id_, FORCED] for id_ in sorted(allowed)]
+            count = 1 if allowed else min(TOKENS_AT_ONCE, longest - len(ids))
+            said = self._complete(settings | {"prompt": prompt + ids, "n_predict": count, "logit_bias": bias})
+            for id_ in said["tokens"]:
+                ids.append(id_)
+                if over and over(ids):
+                    return ids
+            if said["stop_type"] == "eos":  # at another such token than the template's, which says the same
+                return ids if ids[-1] in stops else [*ids[:-1], stops[0]]
+        return ids
+
+    def _complete(self, body: dict[str, Any]) -> dict[str, Any]:
+        request = urllib.request.Request(
+            f"{self._endpoint.base_url.removesuffix('/v1')}/completion",
+            json.dumps(body | {"return_tokens": True, "cache_prompt": True}).encode(),
+            {"Authorization": f"Bearer {self._endpoint.api_key}", "Content-Type": "application/json"},
+        )
+        with NO_PROXY.open(request, timeout=TIMEOUT_S) as response:
+            return json.load(response)
+
+    def close(self) -> None:
+        """Stops the server."""
+        self._server.close()

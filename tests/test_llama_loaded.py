@@ -1,0 +1,120 @@
+"""The student in llama.cpp: it reads the tokens of its training, and its answers are tokens that nobody has changed."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_student import write_adapter, write_gguf
+
+from distill.student.render import render
+from distill.student.serving.forced_call import openings
+from distill.student.serving.in_process import InProcess
+from distill.student.serving.llama_loaded import TOKENS_AT_ONCE, LlamaLoaded
+from distill.student.tokenizer import Tokenizer, read_tokenizer
+
+NUMBERS = {"at": 48.8583701, "price": 1234567.89, "order": 98765432109876543210, "half": 0.5, "whole": 44.0}
+CALL = {"id": "call_1", "type": "function", "function": {"name": "find", "arguments": json.dumps(NUMBERS)}}
+ROW: Any = {
+    "messages": [
+        {"role": "user", "content": "Where is it?"},
+        {"role": "assistant", "content": "", "tool_calls": [CALL]},
+        {"role": "tool", "tool_call_id": "call_1", "content": "In Paris."},
+        {"role": "assistant", "content": "Answer: Paris"},
+    ],
+    "tools": [
+        {"type": "function", "function": {"name": "find", "description": "-", "parameters": {"type": "object"}}},
+        {"type": "function", "function": {"name": "ask", "description": "-", "parameters": {"type": "object"}}},
+    ],
+}
+
+
+class Listened(LlamaLoaded):
+    """Keeps what the server is asked."""
+
+    def __init__(self, *where: Any) -> None:
+        self.asked: list[dict[str, Any]] = []
+        super().__init__(*where)
+
+    def _complete(self, body: dict[str, Any]) -> dict[str, Any]:
+        self.asked.append(body)
+        return super()._complete(body)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]]:
+    folder = tmp_path_factory.mktemp("llama")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DISTILL_CACHE", str(folder / "cache"))
+        write_adapter(write_gguf(folder / "tiny.gguf"), folder / "adapter")
+    yield folder / "tiny.gguf", folder / "adapter"
+
+
+@pytest.fixture(scope="module")
+def loaded(files: tuple[Path, Path]) -> Iterator[Listened]:
+    opened = Listened(files[0], files[1] / "adapter.gguf", 1)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def tokenizer(files: tuple[Path, Path]) -> Tokenizer:
+    return read_tokenizer(files[1], (files[1] / "chat_template.jinja").read_text())
+
+
+def test_it_reads_the_very_tokens_that_it_was_trained_on(loaded: Listened, tokenizer: Tokenizer) -> None:
+    loaded.asked.clear()
+    model = InProcess("tiny", tokenizer, lambda: loaded, places=1)
+    body = {"messages": ROW["messages"][:3], "tools": ROW["tools"], "max_tokens": 5}
+    completion = asyncio.run(model.complete(body))
+    [sequence] = render(ROW, tokenizer)
+    prompt = loaded.asked[0]["prompt"]
+    assert prompt == sequence.input_ids[: len(prompt)]
+    text = tokenizer.decode(prompt)
+    assert all(number in text for number in ("48.8583701", "1234567.89", "98765432109876543210", ":44}"))
+    assert completion["usage"]["prompt_tokens"] == len(prompt)
+    assert completion["usage"]["completion_tokens"] <= 5
+
+
+def test_an_answer_is_the_same_in_parts_and_ends_where_it_is_over(loaded: Listened, tokenizer: Tokenizer) -> None:
+    prompt, stops = tokenizer.encode(tokenizer.text(ROW["messages"][:1], None, True)), sorted(tokenizer.stops)
+    size = 2 * TOKENS_AT_ONCE + 3
+    [whole] = loaded.generate([prompt], [-1], size, True, 0)
+    assert whole and len(whole) <= size
+    [again] = loaded.generate([prompt], [-1], size, True, 0)
+    [part] = loaded.generate([prompt], [-1], size, True, 0, over=[lambda ids: len(ids) == 7])
+    assert again == whole and part == whole[:7]
+    [base] = loaded.generate([prompt], stops, size, False, 0)
+    assert base != whole, "the adapter makes a difference"
+    assert loaded.asked[-1]["lora"] == [{"id": 0, "scale": 0.0}]
+
+
+def test_a_forced_call_begins_with_one_of_its_openings(loaded: Listened, tokenizer: Tokenizer) -> None:
+    begins = openings(tokenizer, ROW["messages"][:1], ROW["tools"], ["find", "ask"])
+    prompt = tokenizer.encode(tokenizer.text(ROW["messages"][:1], ROW["tools"], True))
+    [ids] = loaded.generate([prompt], sorted(tokenizer.stops), 30, True, 0, begins=[begins])
+    assert ids and any(ids[: len(opening)] == opening for opening in begins), tokenizer.decode(ids or [])
+    [free] = loaded.generate([prompt], sorted(tokenizer.stops), 30, True, 0)
+    assert free and not any(free[: len(opening)] == opening for opening in begins)
+
+
+def test_conversations_are_answered_side_by_side(files: tuple[Path, Path], tokenizer: Tokenizer) -> None:
+    opened: list[Listened] = []
+
+    def load() -> Listened:
+        opened.append(Listened(files[0], files[1] / "adapter.gguf", 2))
+        return opened[-1]
+
+    async def ask() -> list[dict[str, Any]]:
+        model = InProcess("tiny", tokenizer, load, places=1, workers=2)
+        bodies = [{"messages": [{"role": "user", "content": f"{n}"}], "max_tokens": 40} for n in range(5)]
+        try:
+            return await asyncio.gather(*map(model.complete, bodies))
+        finally:
+            await model.close()
+
+    assert len(asyncio.run(ask())) == 5 and len(opened) == 1
+    with pytest.raises(OSError):
+        opened[0].generate([[1]], [2], 1, True, 0)
