@@ -41,7 +41,7 @@ CHECKS = {
     "own": "Fails a check of your own",
     "contaminated": "Asks what is held out",
     "tools_shown": "Tools the student cannot see",
-    "length": "Too long",
+    "length": "Too long, or cannot be rendered",
     "duplicate": "Duplicate",
     "near_duplicate": "Nearly the same prompt",
     "max_per_prompt": "Not among the best of its prompt",
