@@ -217,7 +217,7 @@ def test_imported_conversations_that_are_left_out_are_named(project, run_stage):
     assert done.returncode == 0, done.stderr
     said = done.stdout.splitlines()
     assert "convert: 1 rows of 6 rollouts" in said[0] and "5 failed" in said[0]
-    assert said[1].startswith("  5 failed (1 max_turns, 4 unanswered)")
+    assert said[1].startswith("  5 failed (1 cut off, 4 unanswered)")
     assert said[2].startswith("  imported ones: mine.jsonl:") and said[2].endswith(" and 2 more")
     assert "(unanswered)" in said[2] and "--include-failed" in said[3]
 
