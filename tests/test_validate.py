@@ -82,6 +82,12 @@ def test_an_unknown_param_is_refused_by_every_stage_and_by_validate(project: Pat
     done = validate(in_git(project))
     assert done.returncode == 1
     assert "num_epochs" in done.stderr, done.stderr
+    path = project / "params.yaml"
+    path.write_text(
+        (ROOT / "params.yaml").read_text().replace("  lora_rank: 16\n", "  lora_rank: 16\n  lora_rank: 8\n")
+    )
+    said = validate(project).stderr
+    assert 'found duplicate key "lora_rank"' in said and "suppress" not in said, said
 
 
 def test_a_benchmark_is_readable_and_among_the_deps_of_the_filter(project: Path, set_param: Change) -> None:

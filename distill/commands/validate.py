@@ -185,7 +185,8 @@ def check_pipeline() -> str:
     """DVC accepts dvc.yaml, and every file that it depends on exists."""
     listed = subprocess.run([sys.executable, "-m", "dvc", "stage", "list"], capture_output=True, text=True, check=False)
     if listed.returncode:
-        raise InputError(f"dvc.yaml: {listed.stderr.strip()}")
+        said = listed.stderr.partition("To suppress this check see")[0]  # for programmers: how to allow duplicate keys
+        raise InputError(f"dvc.yaml: {said.strip()}")
     missing = dvc_files.missing(Path("dvc.yaml").read_text(encoding="utf-8"), Path())
     if missing:
         raise InputError(f"dvc.yaml: /stages/{stage}/deps: there is no {dep}; {_advice(dep)}" for stage, dep in missing)
