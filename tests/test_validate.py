@@ -67,8 +67,10 @@ def test_all_faults_are_named_in_one_go(project: Path, set_param: Change) -> Non
     ):
         assert done.stderr.count(said) == 1
     seed.unlink()
-    (project / "mine.jinja").write_text("{% if %}")
+    (project / "mine.jinja").write_text("{{ messages }}")
     set_param("student.template", "mine.jinja")
+    assert "warning: mine.jinja (student.template) never mentions `tools`" in validate(project).stdout
+    (project / "mine.jinja").write_text("{% if %}")
     set_param("model", "local/qwen2.5-coder-05b")
     set_param("teacher.entries", "0-999")
     said = validate(project).stderr

@@ -175,7 +175,10 @@ def check_student() -> str:
             dvc_deps.check([path], ("filter", "sft_train", "evaluate"), "student.path in params.yaml names")
     if template and template not in bundled_templates():
         with faults.collect():
-            template_text(template)
+            if "tools" not in template_text(template):
+                print(
+                    f"warning: {template} (student.template) never mentions `tools`: rows with tools will be rejected"
+                )
             dvc_deps.check([template], ("filter", "sft_train"), "student.template in params.yaml names")
     faults.check()
     return f"student {path}"
