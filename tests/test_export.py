@@ -217,7 +217,7 @@ def test_a_hugging_face_dataset_gives_the_rows_back_and_has_a_card(exported, pro
     assert "Written by a teacher model and its tools; checked" in text
     unnamed = [row | {"teacher": "unknown"} for row in rows()]
     imported = card(project / "data/train.jsonl", unnamed, params.load(project / "params.yaml"))
-    assert "Imported from where no model was named; checked" in imported
+    assert "Imported from where no model was named; checked" in imported and "wrote none of these" in imported
     assert "| conversations with turns of weight 0 | 1 |" in text and "`calculator` (9)" in text
 
 

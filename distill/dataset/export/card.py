@@ -48,7 +48,8 @@ def card(train: Path, rows: Iterable[Row], params: Params) -> str:
     size = next(name for most, name in SIZES if count < most)
     teacher_lines = "\n".join(f"| {name} | {number} |" for name, number in teachers.most_common())
     tool_list = ", ".join(f"`{name}` ({number})" for name, number in tools.most_common(MOST_TOOLS)) or "none"
-    origin = ["Written by a teacher model and its tools"] if set(teachers) - {IMPORTED} else []
+    by_teacher = set(teachers) != {IMPORTED}
+    origin = ["Written by a teacher model and its tools"] if by_teacher else []
     origin += ["imported from where no model was named"] if IMPORTED in teachers else []
     written = ", or ".join(origin)
     return f"""---
@@ -96,7 +97,7 @@ assistant message with `weight: 0` is context and not to be learned from: your t
 |---|---|
 | SHA-256 of `{train.as_posix()}` | `{file_hash(train)}` |
 | git commit of the project | {_commit()} |
-| teacher in `params.yaml` | `{params["model"]}` |
+| teacher in `params.yaml` | {f"`{params['model']}`" if by_teacher else "wrote none of these conversations"} |
 | held-out prompts | not in here: they are those with `"split": "eval"` in the seed, else chosen by a hash of their content |
 
 ## Licence
