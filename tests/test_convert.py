@@ -196,6 +196,17 @@ def test_imported_conversations_go_with_the_teachers(project, run_stage, run_mod
     assert "data/imported/twin.json: /id: rollout" in run_stage("convert").stderr
 
 
+def test_the_greeting_of_an_imported_conversation_is_not_learned(project, run_stage):
+    greeting, question = {"role": "assistant", "content": "Hello!"}, {"role": "user", "content": "1 + 1?"}
+    answer = {"role": "assistant", "content": "2"}
+    (project / "rollouts").mkdir()
+    talk = [greeting, question, answer]
+    (project / "data/imported/mine.jsonl").write_text(json.dumps({"messages": talk}) + "\n")
+    assert run_stage("convert").returncode == 0
+    [row] = jsonl.read(project / "data/converted.jsonl", "row")
+    assert row["messages"] == [greeting | {"weight": 0}, question, answer]
+
+
 def test_imported_conversations_that_are_left_out_are_named(project, run_stage):
     talk = [{"role": "user", "content": "1 + 1?"}, {"role": "assistant", "content": "2"}]
     asked = [{"messages": [{"role": "user", "content": f"q{n}"}, *talk[1:], talk[0]]} for n in range(4)]
@@ -206,7 +217,7 @@ def test_imported_conversations_that_are_left_out_are_named(project, run_stage):
     assert done.returncode == 0, done.stderr
     said = done.stdout.splitlines()
     assert "convert: 1 rows of 6 rollouts" in said[0] and "5 failed" in said[0]
-    assert said[1].startswith("  5 failed (1 max_turns, 4 unanswered)")
+    assert said[1].startswith("  5 failed (1 cut off, 4 unanswered)")
     assert said[2].startswith("  imported ones: mine.jsonl:") and said[2].endswith(" and 2 more")
     assert "(unanswered)" in said[2] and "--include-failed" in said[3]
 

@@ -28,6 +28,7 @@ student = 0.5 + (0.25 if check != "off" else 0) + (0.125 if rate == 0.0005 else 
 evaluation = json.load(open("evaluation.json"))
 evaluation["student"]["accuracy"] = student
 training = json.load(open("training.json")) | {"rows": 48 if check != "off" else 60}
+training["data_sha256"] = ("0" if check != "off" else "1") * 64
 metrics = {"student": student}
 pathlib.Path("reports").mkdir(exist_ok=True)
 for name, value in (("evaluation", evaluation), ("training", training), ("metrics", metrics)):
@@ -113,6 +114,8 @@ def test_ablate_shows_the_student_with_and_without_a_check(experiment):
     assert {"answer-reject", "answer-off"} <= set(experiment("dvc", "exp", "list", "--name-only").split())
     experiment("dvc", "exp", "apply", "answer-off")
     assert "answer: off" in (experiment.folder / "params.yaml").read_text().replace("'", "").replace('"', "")
+    said = experiment("make", "-o", ".venv/.train", "ablate", "CHECK=loop")
+    assert "filter.loop: loop-reject and loop-off trained on the same rows, so there is nothing to compare" in said
     assert "there is no check 'answr'" in experiment("make", "-o", ".venv/.train", "ablate", "CHECK=answr", fails=True)
 
 

@@ -12,7 +12,8 @@ from rollout_records import call, rollout
 
 from distill.dataset import convert
 from distill.dataset.export import NotRepresentable, openai, sharegpt
-from distill.records import jsonl
+from distill.dataset.export.card import card
+from distill.records import jsonl, params
 from distill.student.render import as_templates_want, render, tools_as_served
 from distill.student.template import compile_template
 from distill.student.tokenizer import load_tokenizer, read_tokenizer, template_file
@@ -213,6 +214,10 @@ def test_a_hugging_face_dataset_gives_the_rows_back_and_has_a_card(exported, pro
     assert yaml.safe_load(head)["license"] == "unknown" and yaml.safe_load(head)["size_categories"] == ["n<1K"]
     for told in ("| conversations | 10 |", "| local/qwen2.5-coder-0.5b-instruct | 10 |", "SHA-256", "## Licence"):
         assert told in text
+    assert "Written by a teacher model and its tools; checked" in text
+    unnamed = [row | {"teacher": "unknown"} for row in rows()]
+    imported = card(project / "data/train.jsonl", unnamed, params.load(project / "params.yaml"))
+    assert "Imported from where no model was named; checked" in imported and "wrote none of these" in imported
     assert "| conversations with turns of weight 0 | 1 |" in text and "`calculator` (9)" in text
 
 

@@ -59,6 +59,7 @@ def test_nothing_of_the_example_is_left(mine: Path) -> None:
     for page in (mine / "docs").glob("*.md"):
         links = re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text())
         assert not [link for link in links if not (page.parent / link).exists()], page
+        assert "bench-training" not in page.read_text(), page
     assert "made from" in (mine / "docs/manual.md").read_text().splitlines()[2]
 
 

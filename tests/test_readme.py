@@ -102,7 +102,6 @@ ELSEWHERE = {
 }
 NOT_HERE = {
     "make lint": "runs on every push, in .ci/run",
-    "make bench-training": "takes minutes, and a machine that does nothing else",
     "dvc commit -f sft_train": "belongs to a training on several machines",
     "make test": "runs this",
     ".ci/run": "runs make test",

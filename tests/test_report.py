@@ -498,6 +498,24 @@ def test_imported_conversations_are_not_counted_as_asked_of_the_teacher(tmp_path
     assert summary(gather(tmp_path))["funnel"][0]["label"] == f"Turned into rows, with {count} imported"
 
 
+def test_the_headline_says_whose_conversations_taught_the_student(tmp_path):
+    def said() -> str:
+        write_report(tmp_path, tmp_path / "reports/index.html")
+        head = (tmp_path / "reports/index.html").read_text().split('<p class="lede">')[1].split("</p>")[0]
+        return " ".join(re.sub("<[^>]*>", "", head).split())
+
+    write_project(tmp_path, train=8, held_out=2)
+    taught = "learns from tool-using conversations of the teacher, local/qwen2.5-coder-0.5b-instruct"
+    assert f"{taught}. Here both" in said()
+    rows = (tmp_path / "data/train.jsonl").read_text().splitlines()
+    imported = json.loads(rows[0]) | {"prompt_id": "f" * 16, "rollout_id": "e" * 16, "teacher": "unknown"}
+    (tmp_path / "data/train.jsonl").write_text("\n".join([*rows, json.dumps(imported)]) + "\n")
+    assert f"{taught}, and from imported ones." in said()
+    (tmp_path / "data/prompts.jsonl").write_text("")
+    shutil.rmtree(tmp_path / "rollouts")
+    assert "learns from imported conversations, not from those of the teacher, local/qwen" in said()
+
+
 def test_conversations_are_found_by_the_type_of_their_answer(browser: Any, tmp_path: Path) -> None:
     """Given by the row or, where it names none, by how the answer is compared."""
     write_project(tmp_path, train=6, held_out=2)

@@ -240,5 +240,7 @@ def test_entries_are_positions_and_ranges() -> None:
     assert entries("0, 1,5-7,6", 10) == [0, 1, 5, 6, 7]
     with pytest.raises(InputError) as caught:
         entries("3,x,9-12,5-2", 10)
+    with pytest.raises(InputError, match=r"/teacher/entries: there are no training prompts, so no '0-9'"):
+        entries("0-9", 0)
     said = ["'x' is neither", "'9-12' is outside of 0-9", "'5-2' runs backwards: write 2-5"]
     assert [words in fault for words, fault in zip(said, caught.value.faults, strict=True)] == [True] * 3

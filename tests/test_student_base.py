@@ -62,6 +62,17 @@ def test_a_path_may_begin_at_home(gguf, cache, monkeypatch):
     assert base.name("~/tiny.gguf") == "tiny.gguf"
 
 
+def test_a_missing_folder_is_no_hub_id(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    base.check("models/base")
+    (tmp_path / "models").mkdir()
+    base.check("models/base@main")
+    with pytest.raises(
+        InputError, match=r"'models/base' is no folder here .* if it is a hub id, write models/base@main"
+    ):
+        base.check("models/base")
+
+
 def test_a_file_is_converted_once(gguf, cache):
     first = base.find(str(gguf))
     stamp = (first.directory / "model.safetensors").stat().st_mtime_ns

@@ -18,6 +18,7 @@ from distill.dataset.checks.context import CheckContext
 from distill.records import params
 
 WRONG = {"expected_answer": 1, "answer_type": "number"}
+JUDGED = {"expected_answer": "a dozen", "answer_type": "judge"}
 UNREAD = {"kind": "calls_as_text", "where": "teacher", "message": "", "http_status": None, "retryable": False}
 FORGOT = [*messages(9)[:2], {"role": "assistant", "content": "", "tool_calls": [call("1", "calculator", '{"a": 1}')]}]
 REPAIRED = [*FORGOT, {"role": "tool", "tool_call_id": "1", "content": "error: b is missing"}, *messages(9)[2:]]
@@ -28,6 +29,7 @@ REPAIRED = [*FORGOT, {"role": "tool", "tool_call_id": "1", "content": "error: b 
     [
         ({}, {}, "kept; its answer is right"),
         ({"metadata": {}}, {}, "kept; its answer is not compared with anything here"),
+        ({"metadata": JUDGED}, {}, "kept; the judge is not asked about its answer here"),
         ({"metadata": WRONG}, {}, "rejected: answer: "),
         ({"metadata": WRONG}, {"answer": "off"}, "kept; its answer is wrong"),
         ({"status": "failed", "stop_reason": "max_turns"}, {}, "left out, since it failed (max_turns)"),

@@ -23,6 +23,7 @@ def test_the_example_is_valid(project: Path) -> None:
 def test_all_faults_are_named_in_one_go(project: Path, set_param: Change) -> None:
     set_param("student.path", "models/no/such.gguf")
     set_param("judge.model", "my-judge")
+    set_param("model", "gtp-5.2")
     set_param("student.template", "missing.jinja")
     seed = project / "data/seed/mine.jsonl"
     user = {"role": "user", "content": "hello"}
@@ -40,6 +41,7 @@ def test_all_faults_are_named_in_one_go(project: Path, set_param: Change) -> Non
     assert done.returncode == 1 and "Traceback" not in done.stderr
     for said in (
         "/student/path: 'models/no/such.gguf'",
+        "yaml: /model: 'gtp-5.2' is neither an OpenAI model nor local/<name>; set teacher.base_url",
         "/judge/model: 'my-judge' is neither an OpenAI model nor local/<name>; set judge.base_url",
         "mine.jsonl:2: /messages/0/role",
         "row.schema.json",
@@ -47,8 +49,9 @@ def test_all_faults_are_named_in_one_go(project: Path, set_param: Change) -> Non
     ):
         assert said in done.stderr
     (project / "tools.py").write_text((project / "tools.py").read_text().split("\n\n@tool\ndef nameless")[0])
-    set_param("student.path", "local/smollm2-135m-instruct")
+    set_param("student.path", "stages/base")
     set_param("judge.model", None)
+    set_param("model", "weights/foo.gguf")
     with seed.open("a") as rows:
         rows.write(
             json.dumps({"messages": [user], "metadata": {"expected_answer": "x", "answer_type": "number"}}) + "\n"
@@ -59,8 +62,21 @@ def test_all_faults_are_named_in_one_go(project: Path, set_param: Change) -> Non
         'mine.jsonl:2: /messages/0/role: "usr" is not one of "system", "user", "assistant", "tool"',
         "mine.jsonl:3: /metadata/expected_answer: 'x' holds no single number",
         "/student/template: missing.jinja",
+        "/student/path: 'stages/base' is no folder here",
+        "/model: weights/foo.gguf: there is no such file",
     ):
         assert done.stderr.count(said) == 1
+    seed.unlink()
+    (project / "mine.jinja").write_text("{{ messages }}")
+    set_param("student.template", "mine.jinja")
+    assert "warning: mine.jinja (student.template) never mentions `tools`" in validate(project).stdout
+    (project / "mine.jinja").write_text("{% if %}")
+    set_param("model", "local/qwen2.5-coder-05b")
+    set_param("teacher.entries", "0-999")
+    said = validate(project).stderr
+    assert "/teacher/entries: '0-999' is outside of 0-" in said, said
+    assert "/student/template: mine.jinja: line 1: Expected an expression" in said
+    assert "/model: local/qwen2.5-coder-05b: no embedded model is called" in said
 
 
 def test_an_unknown_param_is_refused_by_every_stage_and_by_validate(project: Path, set_param: Change) -> None:
@@ -68,6 +84,12 @@ def test_an_unknown_param_is_refused_by_every_stage_and_by_validate(project: Pat
     done = validate(in_git(project))
     assert done.returncode == 1
     assert "num_epochs" in done.stderr, done.stderr
+    path = project / "params.yaml"
+    path.write_text(
+        (ROOT / "params.yaml").read_text().replace("  lora_rank: 16\n", "  lora_rank: 16\n  lora_rank: 8\n")
+    )
+    said = validate(project).stderr
+    assert 'found duplicate key "lora_rank"' in said and "suppress" not in said, said
 
 
 def test_a_benchmark_is_readable_and_among_the_deps_of_the_filter(project: Path, set_param: Change) -> None:

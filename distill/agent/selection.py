@@ -50,6 +50,8 @@ def entries(text: str, count: int) -> list[int]:
             faults.add(
                 f"params.yaml: /teacher/entries: '{part.strip()}' is outside of 0-{count - 1}, "
                 f"the positions of the {count} training prompts"
+                if count
+                else f"params.yaml: /teacher/entries: there are no training prompts, so no '{part.strip()}': set it to null"
             )
         places |= dict.fromkeys(range(start, min(end, count) + 1))
     faults.check()

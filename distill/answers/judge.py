@@ -18,13 +18,13 @@ from distill.records.counted import counted
 from distill.records.faults import InputError
 from distill.records.ids import content_id
 from distill.records.types import Message, Metadata, Params, Request, Row
-from distill.teacher import rules, weights
+from distill.teacher import rules
 from distill.teacher.asked import Asked
 from distill.teacher.errors import KINDS, ApiError, Fatal
 from distill.teacher.gguf_model import is_local
 from distill.teacher.halt import Halt
-from distill.teacher.open_model import open_model
-from distill.teacher.provider import OPENAI, api_of, sampling
+from distill.teacher.open_model import check_model, open_model
+from distill.teacher.provider import OPENAI, sampling
 from distill.teacher.side_by_side import side_by_side
 from distill.teacher.stopping import stopping
 from distill.teacher.store import Store
@@ -88,16 +88,8 @@ def open_question_of(row: Row) -> Question | None:
 def check(params: Params) -> None:
     """Raises InputError where the judge that `params` name is neither a model here nor at an endpoint. Nothing is fetched, and
     nobody is asked."""
-    model = params["judge"]["model"]
-    if model is None or model.removeprefix("local/") in weights.MODELS:
-        return
-    if not is_local(model):
-        api_of(asked_judge(params))
-        return
-    try:
-        weights.find(model)
-    except InputError as error:
-        raise InputError(f"params.yaml: /judge/model: {fault}" for fault in error.faults) from None
+    if params["judge"]["model"] is not None:
+        check_model(asked_judge(params))
 
 
 def rulings(questions: Iterable[Question | None], params: Params, stage: str) -> Rulings:

@@ -48,12 +48,16 @@ def report(name: str, file: str) -> dict[str, Any]:
 
 
 def main(check: str) -> None:
-    """Runs both and prints their evaluations."""
+    """Runs both and prints their evaluations, unless both trained on the same rows."""
     modes = experiments(check, configuration.load()["filter"])
     for name, mode in modes.items():
         run(name, f"filter.{check}={mode}")
+    trainings = {name: report(name, "reports/training.json") for name in modes}
+    if len({training["data_sha256"] for training in trainings.values()}) == 1:
+        print(f"\nfilter.{check}: {' and '.join(modes)} trained on the same rows, so there is nothing to compare")
+        return
     for name, mode in modes.items():
-        training, evaluation = report(name, "reports/training.json"), report(name, "reports/evaluation.json")
+        training, evaluation = trainings[name], report(name, "reports/evaluation.json")
         print(f"\nfilter.{check}: {mode} ({training['rows']} rows trained on, experiment {name})\n{table(evaluation)}")
 
 

@@ -14,6 +14,7 @@ from distill.agent import dvc_deps
 from distill.agent.buy import buy
 from distill.agent.overrides import add_option, overridden
 from distill.agent.selection import wanted
+from distill.answers import judge
 from distill.dataset import convert, filter
 from distill.dataset.checks.context import CheckContext
 from distill.records import jsonl, stage
@@ -72,10 +73,12 @@ def outlook(rollout: Rollout, params: Params, context: CheckContext) -> str:
             f": {KINDS[error['kind']].advice}" if error and error["kind"] in KINDS else ""
         )
     row = convert.row(rollout)
-    answer = ANSWERS[row["outcome"]["correct"]]
+    open_question = judge.open_question_of(row)
+    answer = "the judge is not asked about its answer here" if open_question else ANSWERS[row["outcome"]["correct"]]
     if fate == "eval":
         return f"left out, since its prompt is held out; {answer}"
-    (_, verdict), *_ = filter.run_checks([row], params["filter"], context)
+    modes = params["filter"] | ({"answer": "off"} if open_question else {})
+    (_, verdict), *_ = filter.run_checks([row], modes, context)
     if verdict.reasons:
         return "rejected: " + "; ".join(f"{reason['check']}: {reason['detail']}" for reason in verdict.reasons)
     masked = f", but {len(verdict.turns)} of its turns are not learned from ({', '.join(verdict.masks)})"

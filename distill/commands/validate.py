@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 
 from distill import checks as own_checks
-from distill.agent import dvc_deps, dvc_files
+from distill.agent import dvc_deps, dvc_files, selection
 from distill.agent.tools_version import tools_version
 from distill.answers import judge
 from distill.dataset import rollouts
@@ -24,8 +24,10 @@ from distill.records import jsonl, params, schema, stage
 from distill.records.faults import Faults, InputError
 from distill.records.types import Prompt
 from distill.student import base
-from distill.student.tokenizer import bundled_templates, template_file
+from distill.student.tokenizer import bundled_templates, template_text
+from distill.teacher.asked import asked_teacher
 from distill.teacher.demonstrations import read_demonstrations
+from distill.teacher.open_model import check_model
 from distill.teacher.store import Store
 from distill.tools import mcp_server, python_source, toolbox
 from distill.tools.tool_lists import ToolLists, committed_lists
@@ -49,8 +51,9 @@ def check_schemas() -> str:
 
 
 def check_params() -> str:
-    """params.yaml fits its schema, and the judge that it names can be asked."""
-    judge.check(params.load())
+    """params.yaml fits its schema, and the teacher and the judge that it names can be asked."""
+    settings = params.load()
+    _all_of(Faults(), lambda: check_model(asked_teacher(settings)), lambda: judge.check(settings))
     return "params.yaml"
 
 
@@ -74,6 +77,7 @@ def check_prompts() -> str:
         raise InputError(
             f'data/seed: all {len(prompts)} prompts are held out: give those to learn from "split": "train"'
         )
+    selection.wanted(prompts, settings)
     for warning in unused_answers(rows)[:MOST_WARNINGS]:
         print(f"warning: {warning}")
     if servers:
@@ -163,14 +167,18 @@ def check_student() -> str:
     the project's own."""
     student = params.load()["student"]
     path, template = student["path"], student["template"]
-    base.check(path)
     faults = Faults()
+    with faults.collect():
+        base.check(path)
     if Path(path).exists() and not Path(path).is_absolute() and ".." not in Path(path).parts:
         with faults.collect():
             dvc_deps.check([path], ("filter", "sft_train", "evaluate"), "student.path in params.yaml names")
     if template and template not in bundled_templates():
         with faults.collect():
-            template_file(template)
+            if "tools" not in template_text(template):
+                print(
+                    f"warning: {template} (student.template) never mentions `tools`: rows with tools will be rejected"
+                )
             dvc_deps.check([template], ("filter", "sft_train"), "student.template in params.yaml names")
     faults.check()
     return f"student {path}"
@@ -180,7 +188,8 @@ def check_pipeline() -> str:
     """DVC accepts dvc.yaml, and every file that it depends on exists."""
     listed = subprocess.run([sys.executable, "-m", "dvc", "stage", "list"], capture_output=True, text=True, check=False)
     if listed.returncode:
-        raise InputError(f"dvc.yaml: {listed.stderr.strip()}")
+        said = listed.stderr.partition("To suppress this check see")[0]  # for programmers: how to allow duplicate keys
+        raise InputError(f"dvc.yaml: {said.strip()}")
     missing = dvc_files.missing(Path("dvc.yaml").read_text(encoding="utf-8"), Path())
     if missing:
         raise InputError(f"dvc.yaml: /stages/{stage}/deps: there is no {dep}; {_advice(dep)}" for stage, dep in missing)

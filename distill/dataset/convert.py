@@ -80,10 +80,12 @@ class Fates:
         """Counts a rollout."""
         self.counts[its_fate] += 1
         if its_fate == "failed":
-            self.stops[rollout["stop_reason"]] += 1
             origin, _, name = rollout["key"].partition("/")
+            stop = rollout["stop_reason"]
+            stop = "cut off" if (origin, stop) == ("row", "max_turns") else stop  # a conversation has no limit of turns
+            self.stops[stop] += 1
             if origin in FOREIGN:
-                self.imported.append(f"{name} ({rollout['stop_reason']})")
+                self.imported.append(f"{name} ({stop})")
 
     def failures(self) -> list[str]:
         """Why rollouts failed and which, as lines; none where none did."""

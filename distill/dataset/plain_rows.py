@@ -1,8 +1,8 @@
 """Conversations from elsewhere as our rollout records: `{messages, tools, metadata}`, one JSON object a line.
 
 rnow's converter writes this format and OpenAI's fine-tuning takes it. It names neither the model nor the cost, so
-`model` is "unknown"; everything else goes into the row unchanged. Training rows of another project that uses this
-pipeline do name their teacher.
+`model` is "unknown"; everything else goes into the row unchanged, but a greeting of the assistant's at the beginning gets
+`weight: 0`. Training rows of another project that uses this pipeline do name their teacher.
 """
 
 from typing import Any
@@ -30,7 +30,20 @@ def rollout(value: dict[str, Any], name: str, sample: int) -> Rollout:
     """The rollout record of a conversation; not validated here. `name` is unique among all files: `<path>:<line>`."""
     record = rnow.rollout(as_rnow(value), name, sample)
     model = value.get("teacher", record["model"])
-    return {**record, "key": f"row/{name}", "model": model, "tools": value.get("tools") or []}
+    messages = _greeting_unlearned(value["messages"])
+    return {**record, "key": f"row/{name}", "model": model, "messages": messages, "tools": value.get("tools") or []}
+
+
+def _greeting_unlearned(messages: Any) -> Any:
+    """The messages, with `weight: 0` on an assistant message that begins: no request can ask a student for it."""
+    if (
+        isinstance(messages, list)
+        and messages
+        and isinstance(messages[0], dict)
+        and messages[0].get("role") == "assistant"
+    ):
+        return [{**messages[0], "weight": 0}, *messages[1:]]
+    return messages
 
 
 def other_fault(value: Any) -> str | None:

@@ -41,7 +41,7 @@ CHECKS = {
     "own": "Fails a check of your own",
     "contaminated": "Asks what is held out",
     "tools_shown": "Tools the student cannot see",
-    "length": "Too long",
+    "length": "Too long, or cannot be rendered",
     "duplicate": "Duplicate",
     "near_duplicate": "Nearly the same prompt",
     "max_per_prompt": "Not among the best of its prompt",
@@ -79,7 +79,7 @@ ROWS_BY = {
 WHO = {
     "base": ("Base", "the student’s model before training"),
     "student": ("Student", "the same small model after training"),
-    "teacher": ("Teacher", "the model whose conversations it learned from"),
+    "teacher": ("Teacher", "the model that the student is measured against"),
 }
 TRAINING = {
     "rows": ("Rows", "trained on"),
@@ -87,7 +87,7 @@ TRAINING = {
     "epochs": ("Epochs", "passes over the rows"),
     "steps": ("Optimizer steps", ""),
     "tokens": ("Tokens", "read in one epoch"),
-    "labels": ("Tokens learned", "of those, what the teacher said"),
+    "labels": ("Tokens learned", "of those, what the assistant said"),
     "trainable": ("Trained parameters", "of the adapter"),
     "parameters": ("All parameters", "of student and adapter"),
     "validation_loss": ("Validation loss", "of the adapter that was kept"),

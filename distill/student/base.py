@@ -59,15 +59,22 @@ def find(path: str, weights: bool = True) -> Base:
 
 
 def check(path: str) -> None:
-    """Raises InputError for a name that `find` would refuse, without fetching or converting anything."""
+    """Raises InputError for a name that `find` would refuse, and for one that is rather a missing folder than a hub id;
+    nothing is fetched or converted."""
     path = expanduser(path)
     if path.startswith(LOCAL):
         from distill.teacher.weights import MODELS
 
         if path.removeprefix(LOCAL) not in MODELS:
             _embedded(path)
-    elif not (path.endswith(".gguf") and Path(path).is_file()) and not hub.names(path):
-        find(path, weights=False)
+    elif not hub.names(path):
+        if not path.endswith(".gguf") or not Path(path).is_file():
+            find(path, weights=False)
+    elif "@" not in path and Path(owner := path.partition("/")[0]).is_dir():
+        raise InputError(
+            f"params.yaml: /student/path: '{path}' is no folder here (looked for {Path(path).absolute()}), though there is"
+            f" a folder {owner}; if it is a hub id, write {path}@main"
+        )
 
 
 def of_adapter(adapter: Path, path: str) -> Base:

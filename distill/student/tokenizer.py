@@ -121,11 +121,21 @@ def template_file(name: str) -> Path:
     return file
 
 
+def template_text(name: str) -> str:
+    """The text of `student.template`. Raises InputError when there is no such file, or its syntax is wrong."""
+    text = template_file(name).read_text(encoding="utf-8")
+    try:
+        compile_template(text)
+    except jinja2.TemplateSyntaxError as error:
+        raise InputError(f"params.yaml: /student/template: {name}: line {error.lineno}: {error.message}") from None
+    return text
+
+
 def _template_text(path: str, folder: Path, template: str | None) -> str:
     """The text of the template that `load_tokenizer` describes."""
     template = template or BUNDLED.get(path)
     if template is not None:
-        return template_file(template).read_text(encoding="utf-8")
+        return template_text(template)
     if (folder / "chat_template.jinja").is_file():
         return (folder / "chat_template.jinja").read_text(encoding="utf-8")
     own = _read(folder / "tokenizer_config.json").get("chat_template")

@@ -22,6 +22,11 @@ class Asked(NamedTuple):
     """Answers in one conversation, at most."""
     runtime: dict[str, Any]
 
+    @property
+    def place(self) -> str:
+        """Where params.yaml names the model."""
+        return "params.yaml: /judge/model" if self.group == "judge" else "params.yaml: /model"
+
 
 def asked_teacher(params: Params) -> Asked:
     """The teacher of params.yaml."""

@@ -3,7 +3,7 @@
 import resource
 
 from distill.records.faults import InputError
-from distill.teacher import gguf_model, provider, rules
+from distill.teacher import gguf_model, provider, rules, weights
 from distill.teacher.asked import Asked
 from distill.teacher.batch_model import BatchModel
 from distill.teacher.endpoint_model import EndpointModel
@@ -48,6 +48,17 @@ def open_model(
     if runtime["tier"] == "flex_or_standard":
         throttle.congestion -= {"flex_busy"}  # the standard tier may have room for what the flex tier refuses
     return EndpointModel(asked, throttle, halt, store, optional)
+
+
+def check_model(asked: Asked) -> None:
+    """Raises InputError where the model is neither here nor at an endpoint. Nothing is fetched, and nobody is asked."""
+    if not gguf_model.is_local(asked.model):
+        provider.api_of(asked)
+    elif asked.model.removeprefix("local/") not in weights.MODELS:
+        try:
+            weights.find(asked.model)
+        except InputError as error:
+            raise InputError(f"{asked.place}: {fault}" for fault in error.faults) from None
 
 
 def _most_connections(connections: int) -> int:

@@ -34,7 +34,7 @@ def api_of(asked: Asked) -> str:
     model, group, base_url = asked.model, asked.group, asked.base_url
     if base_url is None and not OPENAI.match(model):
         raise InputError(
-            f"params.yaml: {'/judge' if group == 'judge' else ''}/model: '{model}' is neither an OpenAI model nor "
+            f"{asked.place}: '{model}' is neither an OpenAI model nor "
             f"local/<name>; set {group}.base_url to the endpoint that serves it (docs/teacher.md)"
         )
     if base_url:

@@ -25,6 +25,8 @@ SIZES = [
     (10_000_000_000, "1B<n<10B"),
 ]
 """Rows below which a dataset has one of the hub's size categories."""
+IMPORTED = "unknown"
+"""The teacher of conversations from elsewhere that name none."""
 MOST_TOOLS = 20
 """Tools that the card lists."""
 
@@ -46,6 +48,10 @@ def card(train: Path, rows: Iterable[Row], params: Params) -> str:
     size = next(name for most, name in SIZES if count < most)
     teacher_lines = "\n".join(f"| {name} | {number} |" for name, number in teachers.most_common())
     tool_list = ", ".join(f"`{name}` ({number})" for name, number in tools.most_common(MOST_TOOLS)) or "none"
+    by_teacher = set(teachers) != {IMPORTED}
+    origin = ["Written by a teacher model and its tools"] if by_teacher else []
+    origin += ["imported from where no model was named"] if IMPORTED in teachers else []
+    written = ", or ".join(origin)
     return f"""---
 license: unknown
 task_categories:
@@ -65,8 +71,8 @@ configs:
 
 # {count} conversations with tools
 
-Written by a teacher model and its tools, checked and filtered, for training a student on them (off-policy
-distillation). `messages` are in OpenAI's chat form; `tools`, `metadata` and `outcome` are JSON strings
+{written[:1].upper()}{written[1:]}; checked and filtered, for training a student on them
+(off-policy distillation). `messages` are in OpenAI's chat form; `tools`, `metadata` and `outcome` are JSON strings
 (`json.loads(row["tools"])`; TRL does it itself). The arguments of calls are loaded as objects, by datasets 4.7 or newer. An
 assistant message with `weight: 0` is context and not to be learned from: your trainer must mask it, TRL does not.
 
@@ -91,7 +97,7 @@ assistant message with `weight: 0` is context and not to be learned from: your t
 |---|---|
 | SHA-256 of `{train.as_posix()}` | `{file_hash(train)}` |
 | git commit of the project | {_commit()} |
-| teacher in `params.yaml` | `{params["model"]}` |
+| teacher in `params.yaml` | {f"`{params['model']}`" if by_teacher else "wrote none of these conversations"} |
 | held-out prompts | not in here: they are those with `"split": "eval"` in the seed, else chosen by a hash of their content |
 
 ## Licence
