@@ -28,12 +28,12 @@ class Loaded:
     """
 
     def __init__(self, directory: Path, adapter: Path):
+        quiet()  # before bitsandbytes is imported, which warns at once
         import torch
         from peft import PeftModel
         from transformers import GenerationConfig
         from transformers.utils import is_bitsandbytes_available
 
-        quiet()
         self.device = find_device()
         model = None
         try:
