@@ -70,7 +70,7 @@ def test_no_secret_is_written_or_sent(project: Path) -> None:
 
 def test_a_bad_answer_is_quoted_without_its_secrets() -> None:
     with pytest.raises(Transient) as caught:
-        chat.parse({"error": "." * 920 + "who is sk-proj-" + "A1b2C3d4" * 6}, 0.0)
+        chat.parse({"errors": "." * 920 + "who is sk-proj-" + "A1b2C3d4" * 6}, 0.0)
     assert str(caught.value).endswith("who is [secret]'}") and caught.value.message == str(caught.value)
 
 
@@ -89,7 +89,8 @@ def test_the_login_of_a_proxy_is_not_told(project: Path) -> None:
         assert Running(project, "teacher_rollouts", **environment).wait().returncode == 0
         assert "I got Basic [secret]" in next(project.glob("rollouts/*")).read_text()
         sums.set_params(project, model="another")
-        done = Running(project, "teacher_rollouts", **environment | {"http_proxy": f"me:pass-word-1@{address}"}).wait()
+        malformed = "http://me:pass-word-1@127.0.0.1:99999"
+        done = Running(project, "teacher_rollouts", **environment | {"http_proxy": malformed}).wait()
         assert "(unreachable)" in done.stderr and "[secret]" in done.stderr and "pass-word-1" not in done.stderr
     [login] = said
     assert not [path for path in project.parent.rglob("*.json") if login.split()[1].encode() in path.read_bytes()]

@@ -569,6 +569,40 @@ def test_an_endpoint_that_cannot_be_reached_ends_the_run(asks: Callable[..., Don
     assert not (project / "rollouts").exists()
 
 
+@pytest.mark.parametrize(
+    ("proxy", "said"),
+    [("{}", "407"), ("http://{}", "407"), ("http://127.0.0.1:99999", "99999"), ("socks5://{}", "set https_proxy")],
+)
+def test_a_proxy_that_lets_nobody_through_costs_nothing(project: Path, proxy: str, said: str) -> None:
+    """The budget has room for four requests at a time, and none has reached the teacher."""
+    price = {"scripted": {"input": 1, "output": 10}}
+    sums.make(
+        project, 20, teacher__base_url="https://example.invalid/v1", runtime__prices=price, runtime__budget_usd=0.8
+    )
+    assert Running(project, "prompts").wait().returncode == 0
+    with serving(sums.adds, gets=lambda asked: (407, b"", {})) as books:
+        address = books.base_url.removeprefix("http://").removesuffix("/v1")
+        environment = {"no_proxy": "", "NO_PROXY": "", "https_proxy": proxy.format(address), "TEACHER_API_KEY": ""}
+        done = Running(project, "teacher_rollouts", **environment).wait()
+    assert done.returncode == 1 and "(unreachable)" in done.stderr and said in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("http://[::1/v1", "is no URL"),
+        ("http://localhost:99999/v1", "is no URL"),
+        ("https://example.com/v1/chat/completions", "ends before /chat/completions"),
+        ("https://example.com/v1/responses/", "ends before /responses"),
+    ],
+)
+def test_a_url_that_cannot_be_one_is_refused(project: Path, url: str, said: str) -> None:
+    sums.make(project, 1, teacher__base_url=url)
+    assert Running(project, "prompts").wait().returncode == 0
+    done = Running(project, "teacher_rollouts").wait()
+    assert done.returncode == 1 and f"params.yaml: /teacher/base_url: {said}" in done.stderr.replace(f"{url} ", "")
+
+
 @pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
 def test_a_connection_that_waits_for_an_answer_is_kept_alive(run: Any) -> None:
     async def asked(base_url: str) -> tuple[int, int]:

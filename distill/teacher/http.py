@@ -90,7 +90,12 @@ class Http:
             ) as response:
                 content = await response.read()
                 self.has_responded = True
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+        except (
+            aiohttp.ClientConnectorError,
+            aiohttp.ConnectionTimeoutError,
+            aiohttp.ClientHttpProxyError,
+            aiohttp.InvalidURL,
+        ) as error:
             raise Transient("connection", f"no connection to {self.base_url}: {_text(error)}") from None
         except TimeoutError:
             raise Transient("timeout", f"no answer within {self.timeout_s:g} s", maybe_billed=True) from None
@@ -146,22 +151,36 @@ def _keep_alive_socket(address: Any) -> socket.socket:
 
 
 def _proxy(url: str) -> str | None:
-    """The proxy that the environment names for a URL. aiohttp's `trust_env` would also take a login out of ~/.netrc,
-    and refuse it beside our key; it also reads the environment for each request."""
+    """The proxy that the environment names for a URL, with a scheme. aiohttp's `trust_env` would also take a login out of
+    ~/.netrc, and refuse it beside our key; it also reads the environment for each request. Raises Fatal for a SOCKS proxy,
+    which aiohttp would address in HTTP."""
     parts, proxies = urlsplit(url), getproxies()
     host = parts.hostname or ""
     if host in LOOPBACK or proxy_bypass(host):
         return None
-    return proxies.get(parts.scheme) or proxies.get("all")
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if proxy and proxy.startswith("socks"):
+        raise Fatal(
+            "unreachable", f"only HTTP proxies are known here, and a SOCKS proxy is set: set {parts.scheme}_proxy"
+        )
+    return proxy if not proxy or "://" in proxy else f"http://{proxy}"
 
 
 def check_url(url: str, key: str, variable: str) -> None:
-    """Raises InputError where an endpoint's URL, at `key` of params.yaml, holds a credential or does not end at its path."""
-    parts = urlsplit(url)
+    """Raises InputError where an endpoint's URL, at `key` of params.yaml, is none, holds a credential or does not end at its
+    path."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # one that is too large raises, too
+    except ValueError as error:
+        raise InputError(f"params.yaml: {key}: {url} is no URL: {error}") from None
     if parts.username or parts.password:
         raise InputError(f"params.yaml: {key}: holds a credential; put it into .env as {variable}")
     if "?" in url or "#" in url:
         raise InputError(f"params.yaml: {key}: ends at the path, such as https://host/v1; no ? and no #")
+    for path in ("/chat/completions", "/responses"):
+        if url.rstrip("/").endswith(path):
+            raise InputError(f"params.yaml: {key}: ends before {path}, which is added here")
 
 
 def parse_json(content: bytes) -> Any:
