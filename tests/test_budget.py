@@ -122,12 +122,38 @@ def test_an_answer_that_may_have_been_billed_counts_as_its_worst_case(asks: Call
     assert done.returncode == 1 and "(budget)" in done.stderr and len(books.posts) <= 2
 
 
-def test_a_refusal_that_comes_as_a_success_is_not_billed(asks: Callable[..., Done], project: Path) -> None:
+@pytest.mark.parametrize("status", [408, 504, 524])
+def test_behind_a_proxy_that_gives_up_an_answer_may_have_been_billed(asks: Callable[..., Done], status: int) -> None:
+    with serving(lambda asked: (status, b"<html>Gateway time-out", {"retry-after": "0.01"})) as books:
+        done = asks(books, runtime__budget_usd=0.12, runtime__api_concurrency=1)
+    assert done.returncode == 1 and "(budget)" in done.stderr and len(books.posts) == 1
+
+
+def test_a_question_that_a_proxy_gives_up_is_asked_twice(asks: Callable[..., Done], project: Path) -> None:
+    def slow(asked: Asked) -> Any:
+        given_up = (504, b"<html>Gateway time-out", {"retry-after": "0.01"})
+        return given_up if sums.number(asked.body) == 2 else sums.adds(asked)
+
+    with serving(slow) as books:
+        assert asks(books, runtime__budget_usd=None).returncode == 0
+    assert [sums.number(asked.body) for asked in books.posts].count(2) == 2
+    errors = [jsonl.read_json(path, "rollout")["error"] for path in (project / "rollouts").iterdir()]
+    assert [error["kind"] for error in errors if error] == ["timeout"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"message": "Provider returned error", "code": 429, "metadata": {"raw": "rate-limited upstream"}},
+        {"message": "try again", "code": "internal"},
+        "try again",
+    ],
+)
+def test_a_refusal_that_comes_as_a_success_is_not_billed(asks: Callable[..., Done], project: Path, error: Any) -> None:
     """OpenRouter's, where its provider has too much to do; the budget has room for one request at a time."""
-    busy = iter(range(20))
+    busy = iter(range(8))
 
     def passing(asked: Asked) -> Any:
-        error = {"message": "Provider returned error", "code": 429, "metadata": {"raw": "rate-limited upstream"}}
         return {"error": error, "user_id": "u"} if next(busy, None) is not None else sums.adds(asked)
 
     with serving(passing) as books:

@@ -22,11 +22,16 @@ BY_CODE = {
     "project_spend_limit_exceeded": "quota",
     "organization_usage_limit_exceeded": "quota",
     "Arrearage": "quota",  # Alibaba, with 400: the bill was not paid
+    "exceeded_current_quota_error": "quota",  # Moonshot, with 429
+    "1113": "quota",  # Z.ai, with 429
     "invalid_encrypted_content": "thoughts_refused",
     "context_length_exceeded": "context_full",
     "exceed_context_size_error": "context_full",
+    "1261": "context_full",  # Z.ai
     "content_policy_violation": "content_policy",
     "content_filter": "content_policy",
+    "data_inspection_failed": "content_policy",  # Alibaba
+    "1301": "content_policy",  # Z.ai
     "invalid_prompt": "content_policy",
     "cyber_policy": "content_policy",
     "bio_policy": "content_policy",
@@ -37,8 +42,13 @@ BY_CODE = {
 }
 UNSUPPORTED_CODES = {"unsupported_parameter", "unsupported_value", "unknown_parameter"}
 CONTEXT_FULL = re.compile(
-    r"maximum context length|context window|context size|prompt is too long|input token count .*exceeds", re.IGNORECASE
+    r"context ?(length|window|size|limit)|(prompt|input) is too long|(prompt|input) token count"
+    r"|maximum (model|prompt|allowed input) length|range of input length"  # vLLM, xAI, OpenRouter; Alibaba
+    r"|model token limit|too many tokens|inputs` tokens|must be at least 1, got -",  # Moonshot, Cohere, TGI, vLLM
+    re.IGNORECASE,
 )
+NO_CREDIT = re.compile(r"used all available credits|any credits|account .*suspended", re.IGNORECASE)  # xAI, Fireworks
+DAILY = re.compile(r"per.?day", re.IGNORECASE)
 FLAGGED_PROMPT = re.compile(r"flagged|usage guidelines|SAFETY_CHECK")  # by OpenRouter and xAI, with 403
 REASONING = r"(reasoning_content|messages\b.*\breasoning(_details)?)"
 UNSUPPORTED_WORDS = "(not |un)(supported|permitted|allowed|expected|known)"
@@ -48,6 +58,7 @@ BY_MESSAGE = [
         (r"credit balance is too low", "quota"),  # Anthropic, with 400
         (r"api.?key (is )?not valid|(incorrect|invalid) api.?key", "key_refused"),  # Gemini and xAI, with 400
         (r"location is not supported", "forbidden"),  # Gemini
+        (r"unexpected endpoint", "not_found"),  # LM Studio, with 200
         (r"invalid model( name|:)|is not a valid model id", "not_found"),  # LiteLLM, Mistral and OpenRouter, with 400
         # vLLM and llama.cpp that were not started for tools, or a model of Ollama's that takes none: every conversation
         # is refused until that is changed.
@@ -80,6 +91,8 @@ BY_STATUS = {
     409: "server",
     425: "server",
     503: "overloaded",
+    504: "timeout",
+    524: "timeout",  # Cloudflare
     529: "overloaded",
 }
 
@@ -99,16 +112,21 @@ def error_from_response(status: int, headers: Mapping[str, str], content: bytes)
         message = f"what is asked for is at {headers.get('location')}, so that is the URL to give"
     if KINDS[kind].fate == "retry" and wait_s is not None and wait_s > DAILY_LIMIT_S:
         kind, message = "long_wait", f"{message} (the server asks to wait {wait_s / 3600:.1f} h)"
+    if kind == "rate_limit" and wait_s is None and DAILY.search(message):  # Gemini, OpenRouter
+        kind = "long_wait"
     message = f"HTTP {status}{f' ({code})' if code else ''}: {message}"
-    return errors.error(kind, message, http_status=status, retry_after_s=wait_s)
+    # Behind a proxy that no longer waits, the server goes on.
+    return errors.error(kind, message, http_status=status, retry_after_s=wait_s, maybe_billed=kind == "timeout")
 
 
 def error_in_ok_body(content: Any) -> ApiError | None:
-    """The error in the body of a response with status 200 (OpenRouter's, where a provider refuses); None if there is none."""
+    """The error in the body of a response with status 200 (OpenRouter's, where a provider refuses); None if there is none.
+    One that names no status (LM Studio's) is treated as a 500."""
     details = content.get("error") if isinstance(content, dict) else None
-    status = details.get("code") if isinstance(details, dict) else None
-    if not isinstance(status, int) or not 400 <= status < 600:
+    if not details:
         return None
+    code = details.get("code") if isinstance(details, dict) else None
+    status = code if isinstance(code, int) and 400 <= code < 600 else 500
     return error_from_response(status, {}, orjson.dumps(content))
 
 
@@ -128,6 +146,10 @@ def _kind(status: int, codes: set[str], parameter: str, message: str) -> str:  #
         return "context_full"
     if status == 403 and FLAGGED_PROMPT.search(message):
         return "content_policy"
+    if status in (403, 412, 429) and NO_CREDIT.search(message):
+        return "quota"
+    if status in (413, 429) and "Request too large" in message:  # Groq has 413
+        return "request_too_large"
     if parameter in BY_PARAMETER:
         return BY_PARAMETER[parameter]
     if kind := next((kind for pattern, kind in BY_MESSAGE if pattern.search(message)), None):
@@ -135,7 +157,7 @@ def _kind(status: int, codes: set[str], parameter: str, message: str) -> str:  #
     if status == 429:
         if "resource_unavailable" in codes or "resource unavailable" in message.lower():
             return "flex_busy"
-        return "request_too_large" if message.startswith("Request too large") else "rate_limit"
+        return "rate_limit"
     if status in BY_STATUS:
         return BY_STATUS[status]
     if status >= 500:

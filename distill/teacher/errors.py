@@ -26,7 +26,7 @@ KINDS = {
     "overloaded": Kind("retry", "the server has too much to do: run again later"),
     "flex_busy": Kind("retry", "no flex capacity: run again later, or set runtime.tier to flex_or_standard"),
     "server": Kind("retry", "the server fails: run again later"),
-    "timeout": Kind("retry", "raise runtime.timeout_s, or run again later"),
+    "timeout": Kind("retry", "raise runtime.timeout_s, or the limit of the proxy that gave up, or run again later"),
     "unreachable": Kind("stop", "check the network and teacher.base_url, and run again"),
     "connection": Kind("retry", "check the network and teacher.base_url, and run again"),
     "broken_answer": Kind("retry", "the server's reply is no valid answer: check the endpoint, and run again"),
