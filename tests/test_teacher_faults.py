@@ -588,6 +588,8 @@ UNTYPED: dict[str, tuple[Callable[[Any], None], str]] = {
     "no usage": (changed(usage=None), "final_answer"),
     "length in other words": (in_choice(finish_reason="model_length"), "truncated"),
     "a filter in other words": (in_choice(finish_reason="SAFETY"), "refused"),
+    "a filter of Z.ai's": (in_choice(finish_reason="sensitive", message={"role": "assistant"}), "refused"),
+    "a filter that leaves no message": (in_choice(finish_reason="content_filter", message=None), "refused"),
     "a filter and what it found": (in_choice(finish_reason="content_filter: PROHIBITED_CONTENT"), "refused"),
     "half an emoji": (in_message(content="Answer: 1 \ud83d"), "final_answer"),
 }

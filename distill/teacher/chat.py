@@ -33,7 +33,7 @@ COMPLETE = {
     "completed",
 }
 CUT_OFF = {"length", "max_tokens", "model_length", "model_context_window_exceeded"}
-FILTERED = re.compile("content.?filter|safety|recitation|prohibited|blocklist|refusal")
+FILTERED = re.compile("content.?filter|safety|recitation|prohibited|blocklist|refusal|sensitive|spii|guardrail")
 """These three: the finish reasons of various servers that are `stop`, `length` and `content_filter` here."""
 REASONING_FIELDS = ("reasoning_content", "reasoning_details", "reasoning")
 """The names that servers have for the reasoning in a message."""
@@ -89,7 +89,8 @@ def parse(content: Any, latency_ms: float) -> Answer:
     try:
         choice, raw_usage = content["choices"][0], content.get("usage") or {}
         finish_reason = _finish_reason(choice)
-        message = _message(choice["message"])
+        raw = choice.get("message") or {} if finish_reason == "content_filter" else choice["message"]  # Gemini has null
+        message = _message(raw)
         usage = _usage(raw_usage)
     except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
         raise Transient(
@@ -99,7 +100,7 @@ def parse(content: Any, latency_ms: float) -> Answer:
         finish_reason = "tool_calls"
     answer = build_answer(content, message, finish_reason, usage, latency_ms)
     answer["cost_usd"] = _reported_cost(raw_usage)
-    if echo := _echo(choice["message"], message.get("tool_calls", [])):
+    if echo := _echo(raw, message.get("tool_calls", [])):
         answer["echo"] = echo
     return answer
 
