@@ -235,6 +235,14 @@ def test_what_openrouter_says_it_charged_is_what_was_charged() -> None:
     assert cost(router) == cost("https://other.ai/v1", cost=5) == cost(router, cost=0.0001, is_byok=True) == 0.0045
 
 
+@pytest.mark.parametrize("cached", [{"prompt_tokens_details": {"cached_tokens": 600}}, {"cached_tokens": 600}])
+def test_cached_tokens_are_cheaper_wherever_a_server_counts_them(cached: dict[str, Any]) -> None:
+    """Moonshot does it beside the details."""
+    answer = chat.parse(says("2") | {"usage": {"prompt_tokens": 1000, "completion_tokens": 100, **cached}}, 1.0)
+    Tariff("https://api.moonshot.ai/v1", lambda: Prices(3, 1, 3, 15)).set_cost(None, answer, "standard")
+    assert answer["cost_usd"] == pytest.approx((400 * 3 + 600 * 1 + 100 * 15) / 1e6)
+
+
 def test_openai_is_asked_for_the_standard_tier_and_to_store_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

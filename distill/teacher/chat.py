@@ -168,7 +168,8 @@ def _usage(raw: dict[str, Any]) -> Usage:
         output_tokens=max(
             token_count(raw.get("completion_tokens")), token_count(raw.get("total_tokens")) - input_tokens
         ),
-        cached_tokens=token_count(input_details.get("cached_tokens")),
+        # Moonshot has them beside the details.
+        cached_tokens=token_count(input_details.get("cached_tokens") or raw.get("cached_tokens")),
         reasoning_tokens=token_count(output_details.get("reasoning_tokens")),
     )
     if input_details.get("cache_write_tokens"):
