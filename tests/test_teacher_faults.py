@@ -554,6 +554,23 @@ def test_thoughts_that_are_parts_of_the_content_go_back_as_they_came(asks: Calla
     assert said[2]["content"] == "I add." and said[4]["content"].startswith("Answer: ")
 
 
+def test_a_limit_that_has_another_name_at_the_server_gets_it(asks: Callable[..., Done], project: Path) -> None:
+    """Azure's reasoning models, whose names are the user's own."""
+    words = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
+
+    def azure(asked: Asked) -> Any:
+        return (
+            refused(400, "unsupported_parameter", words, "max_tokens")
+            if "max_tokens" in asked.body
+            else sums.adds(asked)
+        )
+
+    with serving(azure) as books:
+        assert asks(books, runtime__api_concurrency=1, teacher__max_output_tokens=50).returncode == 0
+    assert {rollout["status"] for rollout in rollouts(project)} == {"completed"} and len(books.posts) == 4 * 2 + 1
+    assert [asked.body.get("max_completion_tokens") for asked in books.posts] == [None] + [50] * 8
+
+
 def test_a_reset_that_is_hours_away_or_rubbish_does_not_hold_up_what_is_not_refused(asks: Callable[..., Done]) -> None:
     for reset in ("23h59m", "1.2.3s"):
         headers = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": reset}

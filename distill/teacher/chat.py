@@ -55,8 +55,8 @@ def body(request: Request, without: frozenset[str] = frozenset()) -> dict[str, A
 
     Servers parse the calls of earlier turns and refuse broken JSON or names with a 400 or 500, so in the body (not in
     the record) such arguments become `{}` and such characters `_`. `weight` and nulls are left out of messages. `without`
-    names what the server refused: "echo" is the reasoning of earlier turns, "temperature" that setting, and "silence"
-    turns that have no reasoning, which then get an empty one.
+    names what the server refused: "echo" is the reasoning of earlier turns, "temperature" that setting, "silence" turns
+    that have no reasoning, which then get an empty one, and "max_tokens" that name, in place of which it has OpenAI's newer.
     """
     omitted = {"weight", *(REASONING_FIELDS if "echo" in without else ())}
     no_thought = {"reasoning_content": ""} if "silence" in without else {}
@@ -70,6 +70,8 @@ def body(request: Request, without: frozenset[str] = frozenset()) -> dict[str, A
     if request["tools"]:
         content["tools"] = request["tools"]
     sampling = {key: value for key, value in request["sampling"].items() if value is not None and key not in without}
+    if "max_tokens" in without:
+        sampling["max_completion_tokens"] = request["sampling"]["max_tokens"]
     return content | sampling
 
 

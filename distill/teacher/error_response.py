@@ -68,6 +68,7 @@ BY_MESSAGE = [
         (r"\btemperature\b.{1,40}(deprecated|support|allowed|only)", "temperature_refused"),  # Anthropic, Kimi
         (r"reasoning summar", "summary_refused"),
         (r"encrypted content is not supported", "reasoning_refused"),
+        (r"use 'max_completion_tokens' instead", "limit_refused"),  # Azure, whose models have any name
         (r"(?s)reasoning_content\b.*must be passed back|missing.{1,9}reasoning_content", "echo_missed"),  # DeepSeek
         (rf"(?s){REASONING}\b.*{UNSUPPORTED_WORDS}|{UNSUPPORTED_WORDS}.*{REASONING}\b", "echo_refused"),
     ]

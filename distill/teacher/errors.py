@@ -30,6 +30,7 @@ KINDS = {
     "unreachable": Kind("stop", "check the network and teacher.base_url, and run again"),
     "connection": Kind("retry", "check the network and teacher.base_url, and run again"),
     "broken_answer": Kind("retry", "the server's reply is no valid answer: check the endpoint, and run again"),
+    "limit_refused": Kind("repair", "the model wants its limit as max_completion_tokens: asked again so"),
     "summary_refused": Kind("repair", "the organisation gets no reasoning summaries: asked again without"),
     "reasoning_refused": Kind("repair", "the model gives no encrypted reasoning: asked again without"),
     "tool_session": Kind("retry", "a tool server or sandbox was lost: see the rollout's error, and run again"),
@@ -74,6 +75,7 @@ KINDS = {
 }
 
 REPAIRS = {
+    "limit_refused": "max_tokens",
     "summary_refused": "summary",
     "reasoning_refused": "reasoning",
     "echo_refused": "echo",
