@@ -50,6 +50,24 @@ def test_a_busy_server_is_asked_again() -> None:
     assert len(server.asked) == 3
 
 
+def test_a_students_text_is_its_own() -> None:
+    """Also where it holds what a teacher's server would have left in it: the next prompt has it where it was trained."""
+    marked = "<think>hm</think>"
+
+    def thinking(body: dict[str, Any]) -> Any:
+        answer = right(body)
+        message = answer["choices"][0]["message"]
+        message["content"] = marked + (message["content"] or "")
+        return answer
+
+    with serving(thinking) as server:
+        [record] = sit(at(server.base_url), 1.0, PROMPT)
+    said = [message for message in record["messages"] if message["role"] == "assistant"]
+    assert [message["content"].startswith(marked) for message in said] == [True, True]
+    assert all("reasoning_content" not in message for message in said)
+    assert server.asked[1]["messages"][-2]["content"] == marked
+
+
 def test_an_exam_without_a_server_is_no_exam() -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))

@@ -14,6 +14,7 @@ from stage_process import Done, Running
 from teacher_server import STALL, Asked, Books, Cut, calls, completion, refused, says, serving
 
 from distill.records import jsonl
+from distill.teacher import chat
 from distill.teacher.error_response import error_from_response
 from distill.teacher.errors import KINDS, error
 from distill.teacher.failure_streak import FailureStreak
@@ -552,6 +553,41 @@ def test_thoughts_that_are_parts_of_the_content_go_back_as_they_came(asks: Calla
     said = rollouts(project)[0]["messages"]
     assert [said[place]["reasoning_content"] for place in (2, 4)] == ["hm", "hm"]
     assert said[2]["content"] == "I add." and said[4]["content"].startswith("Answer: ")
+
+
+THOUGHT_IN_TEXT = {
+    "<think>\nhm\n</think>\n\n": "hm",
+    "\n<think>hm</think>": "hm",
+    "hm\n</think>\n\n": "hm",
+    "<think>\n\n</think>\n\n": None,
+}
+
+
+@pytest.mark.parametrize(("beginning", "thought"), THOUGHT_IN_TEXT.items())
+def test_thoughts_that_a_server_leaves_in_the_text_are_recorded_as_thoughts_and_go_back_as_they_came(
+    asks: Callable[..., Done], project: Path, beginning: str, thought: str | None
+) -> None:
+    """vLLM without --reasoning-parser, LM Studio, Groq's Qwen; the template of the model may open the thought itself."""
+
+    def thinker(asked: Asked) -> Any:
+        answer = sums.adds(asked)
+        message = answer["choices"][0]["message"]
+        message["content"] = beginning + (message["content"] or "I add.")
+        return answer
+
+    with serving(thinker) as books:
+        assert asks(books).returncode == 0
+    second = next(asked.body["messages"][2] for asked in books.posts if len(asked.body["messages"]) == 4)
+    assert second["content"] == f"{beginning}I add." and "reasoning_content" not in second
+    said = rollouts(project)[0]["messages"]
+    assert [said[place].get("reasoning_content") for place in (2, 4)] == [thought, thought]
+    assert [said[place]["content"] for place in (2, 4)] == ["I add.", "Answer: 1"]
+
+
+@pytest.mark.parametrize("text", ["The tags are <think> and </think>.", "<think>\nhm, but", "Answer: 1"])
+def test_a_text_that_does_not_begin_with_a_whole_thought_stays_as_it_is(text: str) -> None:
+    answer = chat.parse(says(text), 0.0)
+    assert answer["message"] == {"role": "assistant", "content": text} and "echo" not in answer
 
 
 def test_a_limit_that_has_another_name_at_the_server_gets_it(asks: Callable[..., Done], project: Path) -> None:

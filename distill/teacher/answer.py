@@ -35,8 +35,8 @@ class Answer(TypedDict):
     """Responses API only: the output items as received, encrypted reasoning included, to be sent back unchanged."""
     echo: NotRequired[dict[str, Any]]
     """Chat only: fields that a provider wants back with the message, unchanged: OpenRouter's `reasoning_details`, `reasoning` of
-    vLLM and others that name it so, Mistral's `content` with thoughts among its parts, and by call id Gemini's
-    `extra_content` (the signature of a thought)."""
+    vLLM and others that name it so, a `content` with thoughts in it (among its parts, as Mistral has them, or in its text),
+    and by call id Gemini's `extra_content` (the signature of a thought)."""
 
 
 def build_answer(

@@ -79,12 +79,15 @@ async def ask(http: Http, request: Request, **fields: Any) -> Answer:
     """Sends one request, with `fields` added to its body. Raises ApiError."""
     started = perf_counter()
     reply = await http.post(PATH, orjson.dumps(body(request) | fields))
-    return parse(reply.content, latency_ms=(perf_counter() - started) * 1000)
+    return parse(reply.content, latency_ms=(perf_counter() - started) * 1000, thoughts_in_text=False)
 
 
-def parse(content: Any, latency_ms: float) -> Answer:
-    """The Answer in a chat completion. Raises Transient when the body is not one, ApiError when it is an error (some
-    proxies send errors with status 200)."""
+def parse(content: Any, latency_ms: float, thoughts_in_text: bool = True) -> Answer:
+    """The Answer in a chat completion. `thoughts_in_text`: a thought that the server has left in the text, before
+    `</think>`, is taken out of it; a student's text has been read by its template.
+
+    Raises Transient when the body is not one, ApiError when it is an error (some proxies send errors with status 200).
+    """
     error_in_body = error_in_ok_body(content)
     if error_in_body and not content.get("choices"):
         raise error_in_body
@@ -100,11 +103,24 @@ def parse(content: Any, latency_ms: float) -> Answer:
         ) from error
     if finish_reason == "stop" and message.get("tool_calls"):
         finish_reason = "tool_calls"
+    echo = _echo(raw, message.get("tool_calls", []))
+    if thoughts_in_text and _thought_apart(message) != message:
+        echo, message = echo | {"content": message["content"]}, _thought_apart(message)
     answer = build_answer(content, message, finish_reason, usage, latency_ms)
     answer["cost_usd"] = _reported_cost(raw_usage)
-    if echo := _echo(raw, message.get("tool_calls", [])):
+    if echo:
         answer["echo"] = echo
     return answer
+
+
+def _thought_apart(message: Message) -> Message:
+    """The message with the thought at the beginning of its text as `reasoning_content`: a server without a parser for them
+    leaves it there, and the mark that opens it is often in the prompt."""
+    thought, closed, text = message["content"].partition("</think>")
+    thought = thought.strip().removeprefix("<think>").strip()
+    if not closed or "<think>" in thought:
+        return message
+    return ({"reasoning_content": thought} if thought else {}) | message | {"content": text.lstrip()}
 
 
 def _echo(raw: dict[str, Any], calls: list[ToolCall]) -> dict[str, Any]:

@@ -84,7 +84,7 @@ class InProcess:
 
     async def ask(self, request: Request) -> Answer:
         """One answer, free of charge. Raises ApiError."""
-        answer = chat.parse(await self.complete(chat.body(request)), latency_ms=0.0)
+        answer = chat.parse(await self.complete(chat.body(request)), latency_ms=0.0, thoughts_in_text=False)
         return {**answer, "response_id": None, "cost_usd": 0.0}
 
     async def complete(
