@@ -1,6 +1,7 @@
 """The line that a person waits by: what it says of a run whose clock the test turns."""
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +18,7 @@ from distill.agent.selection import wanted
 from distill.records import jsonl
 from distill.records.params import load as load_params
 from distill.teacher.budget import Budget
+from distill.teacher.errors import ApiError, Transient
 from distill.teacher.halt import Halt
 from distill.teacher.throttle import Throttle
 
@@ -65,6 +67,24 @@ def test_a_pause_is_not_said_to_be_the_servers_wish() -> None:
             return run.line
 
     assert ", 2 of 8 in flight, next request in 10 s, " in asyncio.run(line())
+
+
+def test_a_line_says_why_there_is_no_answer_until_there_is_one() -> None:
+    async def lines() -> list[str]:
+        run, throttle = Run(4), Throttle(8, Halt())
+        run.teacher.model = SimpleNamespace(throttle=throttle)
+        found = []
+        for error in (Transient("rate_limit", "HTTP 429: slow down\nplease"), ApiError("bad_request", "no"), None):
+            with suppress(ApiError):
+                async with throttle.slot(1):
+                    if error:
+                        raise error
+            found.append(run.line)
+        return found
+
+    refused, refused_else, answered = asyncio.run(lines())
+    assert ", 0 of 6 in flight, rate_limit (HTTP 429: slow down), 0 s, " in refused and refused == refused_else
+    assert ", 0 of 6 in flight, 0 s, " in answered
 
 
 def test_the_first_answers_are_counted_before_a_rollout_has_ended() -> None:

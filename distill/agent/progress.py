@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from distill.agent.speed import Speed
 from distill.records import terminal
 from distill.records.counted import counted
+from distill.records.one_line import one_line
 from distill.records.types import Rollout
 from distill.teacher.teacher import Teacher
 
@@ -16,6 +17,8 @@ EVERY_S = 10.0
 QUIET_S = 60.0
 """Seconds between lines while no rollout ends: a batch may take a day."""
 LIVE_S = 0.2
+TROUBLE_CHARS = 80
+"""Of a server's words that keep the run waiting."""
 
 
 class Progress:
@@ -160,6 +163,8 @@ def _money(teacher: Teacher) -> list[str]:
         parts.append(f"{throttle.in_flight} of {int(throttle.limit)} in flight")
         if throttle.pause_s >= 1:
             parts.append(f"next request in {throttle.pause_s:.0f} s")
+        if throttle.trouble:
+            parts.append(f"{throttle.trouble.kind} ({one_line(throttle.trouble, TROUBLE_CHARS)})")
     return parts
 
 

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
-from distill.teacher.errors import ApiError
+from distill.teacher.errors import ApiError, Transient
 from distill.teacher.halt import Halt
 from distill.teacher.rate_limit_headers import DAILY_LIMIT_S, used_up_s
 
@@ -22,11 +22,13 @@ CONGESTION = frozenset({"rate_limit", "overloaded", "flex_busy", "timeout", "con
 
 class Throttle:
     """Gives out slots for requests. `limit` is the number of slots now, `ceiling` the most there may be, `congestion` the
-    kinds of errors that cut the limit."""
+    kinds of errors that cut the limit. `trouble` is the last error after which requests are sent again, until one is
+    answered."""
 
     def __init__(self, ceiling: int, halt: Halt, per_minute: int | None = None, tokens_per_minute: int | None = None):
         self.ceiling, self.halt = ceiling, halt
         self.congestion = CONGESTION
+        self.trouble: Transient | None = None
         self.limit = float(min(FIRST_LIMIT, ceiling))
         self.in_flight = 0
         self._interval_s = 60 / per_minute if per_minute else 0.0
@@ -59,8 +61,11 @@ class Throttle:
         try:
             self.halt.check()
             yield
+            self.trouble = None
             self._grow()
         except ApiError as error:
+            if isinstance(error, Transient):
+                self.trouble = error
             self._cut(error, sent_at)
             raise
         finally:
