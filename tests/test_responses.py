@@ -357,6 +357,13 @@ def test_a_response_that_is_not_finished_is_no_answer(asks: Callable[..., Done],
     assert len(books.posts) == 4 + 1
 
 
+def test_an_error_with_status_200_is_what_it_says(asks: Callable[..., Done]) -> None:
+    with serving(lambda asked: {"error": {"code": 402, "message": "Insufficient credits"}}) as books:
+        done = asks(books, runtime__api_concurrency=1)
+    assert done.returncode == 1 and "(quota)" in done.stderr and "Insufficient credits" in done.stderr
+    assert len(books.posts) == 1
+
+
 def test_a_background_answer_that_was_lost_may_have_been_billed(asks: Callable[..., Done]) -> None:
     with serving(lambda asked: response(status="queued", id="resp_0")) as books:
         done = asks(

@@ -383,6 +383,11 @@ REFUSALS = [
     (429, {"error": {"message": "Too many tokens, please wait before trying again."}}, "rate_limit"),  # Bedrock
     (400, {"error": {"code": "data_inspection_failed", "message": "Input data may be"}}, "content_policy"),  # Alibaba
     (400, {"error": {"code": "1301", "message": "potentially unsafe or sensitive content"}}, "content_policy"),  # Z.ai
+    (
+        400,
+        {"error": {"message": "reasoning_content is missing in assistant tool call message at index 2"}},
+        "echo_missed",
+    ),
     (400, {"error": {"message": "string too long. Expected a string with maximum length 64"}}, "bad_request"),
 ]
 

@@ -69,7 +69,9 @@ BY_MESSAGE = [
         (r"reasoning summar", "summary_refused"),
         (r"encrypted content is not supported", "reasoning_refused"),
         (r"use 'max_completion_tokens' instead", "limit_refused"),  # Azure, whose models have any name
-        (r"(?s)reasoning_content\b.*must be passed back|missing.{1,9}reasoning_content", "echo_missed"),  # DeepSeek
+        # DeepSeek and Moonshot
+        (r"(?s)reasoning_content\b.*must be passed back|missing.{1,9}reasoning_content", "echo_missed"),
+        (r"reasoning_content is missing", "echo_missed"),
         (rf"(?s){REASONING}\b.*{UNSUPPORTED_WORDS}|{UNSUPPORTED_WORDS}.*{REASONING}\b", "echo_refused"),
     ]
 ]

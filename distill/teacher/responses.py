@@ -9,7 +9,7 @@ from typing import Any
 from distill.records.types import Message, Request, Sampling, ToolSchema
 from distill.teacher import errors
 from distill.teacher.answer import Answer, Usage, as_text, build_answer, token_count
-from distill.teacher.error_response import BY_CODE
+from distill.teacher.error_response import BY_CODE, error_in_ok_body
 from distill.teacher.errors import Transient
 from distill.teacher.strict import strict
 from distill.teacher.tool_calls import tool_call, with_unique_ids
@@ -57,6 +57,9 @@ def body(request: Request, without: frozenset[str] = frozenset()) -> dict[str, A
 
 def parse(content: Any, latency_ms: float) -> Answer:
     """The Answer in a finished response. Raises ApiError for a failed one, Transient when it is not a response."""
+    error_in_body = error_in_ok_body(content)
+    if error_in_body and "output" not in content:
+        raise error_in_body
     try:
         if content["status"] in ("failed", "cancelled"):
             raise _error_of(content)
