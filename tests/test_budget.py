@@ -17,7 +17,7 @@ from teacher_server import Asked, Books, calls, completion, refused, response, s
 from distill.records import jsonl
 from distill.records.params import load as load_params
 from distill.records.types import Request
-from distill.teacher import chat, prices, store, tariff
+from distill.teacher import chat, prices, responses, store, tariff
 from distill.teacher.asked import asked_teacher
 from distill.teacher.errors import Fatal
 from distill.teacher.halt import Halt
@@ -224,9 +224,11 @@ def test_a_price_that_changes_with_the_hour_is_looked_up_again(monkeypatch: pyte
     assert costs[1] == pytest.approx(2 * costs[0])
 
 
-def test_what_openrouter_says_it_charged_is_what_was_charged() -> None:
+@pytest.mark.parametrize("api", [chat, responses])
+def test_what_openrouter_says_it_charged_is_what_was_charged(api: Any) -> None:
     def cost(provider: str, **said: Any) -> float | None:
-        answer = chat.parse(says("2") | {"usage": {"prompt_tokens": 1000, "completion_tokens": 100, **said}}, 1.0)
+        tokens = {"prompt_tokens": 1000, "completion_tokens": 100, "input_tokens": 1000, "output_tokens": 100}
+        answer = api.parse((says("2") if api is chat else response(text("2"))) | {"usage": {**tokens, **said}}, 1.0)
         Tariff(provider, lambda: Prices(3, 3, 3, 15)).set_cost(None, answer, "standard")
         return answer["cost_usd"]
 

@@ -69,6 +69,13 @@ def token_count(value: Any) -> int:
     return max(0, int(value or 0))
 
 
+def reported_cost(raw_usage: dict[str, Any]) -> float | None:
+    """What the server reports that it charged, in its own unit; None where it reports its fee alone, since the user's own
+    key at the provider pays for the tokens."""
+    cost = raw_usage.get("cost")
+    return float(cost) if isinstance(cost, int | float) and not raw_usage.get("is_byok") else None
+
+
 def total(usages: list[Usage]) -> Usage:
     """The sum of usages, key by key."""
     return Usage(

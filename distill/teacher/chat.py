@@ -9,7 +9,7 @@ import orjson
 from distill.records.spoken import spoken
 from distill.records.types import Message, Request, Sampling, ToolCall, ToolSchema
 from distill.teacher import request as requests
-from distill.teacher.answer import Answer, Usage, as_text, build_answer, token_count
+from distill.teacher.answer import Answer, Usage, as_text, build_answer, reported_cost, token_count
 from distill.teacher.error_response import error_in_ok_body
 from distill.teacher.errors import Transient
 from distill.teacher.http import Http
@@ -107,7 +107,7 @@ def parse(content: Any, latency_ms: float, thoughts_in_text: bool = True) -> Ans
     if thoughts_in_text and _thought_apart(message) != message:
         echo, message = echo | {"content": message["content"]}, _thought_apart(message)
     answer = build_answer(content, message, finish_reason, usage, latency_ms)
-    answer["cost_usd"] = _reported_cost(raw_usage)
+    answer["cost_usd"] = reported_cost(raw_usage)
     if echo:
         answer["echo"] = echo
     return answer
@@ -193,13 +193,6 @@ def _usage(raw: dict[str, Any]) -> Usage:
     if input_details.get("cache_write_tokens"):
         usage["cache_write_tokens"] = token_count(input_details["cache_write_tokens"])
     return usage
-
-
-def _reported_cost(raw_usage: dict[str, Any]) -> float | None:
-    """What the server reports that it charged, in its own unit; None where it reports its fee alone, since the user's own
-    key at the provider pays for the tokens."""
-    cost = raw_usage.get("cost")
-    return float(cost) if isinstance(cost, int | float) and not raw_usage.get("is_byok") else None
 
 
 def _message(raw: dict[str, Any]) -> Message:

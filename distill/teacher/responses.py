@@ -8,7 +8,7 @@ from typing import Any
 
 from distill.records.types import Message, Request, Sampling, ToolSchema
 from distill.teacher import errors
-from distill.teacher.answer import Answer, Usage, as_text, build_answer, token_count
+from distill.teacher.answer import Answer, Usage, as_text, build_answer, reported_cost, token_count
 from distill.teacher.error_response import BY_CODE, error_in_ok_body
 from distill.teacher.errors import Transient
 from distill.teacher.strict import strict
@@ -67,7 +67,8 @@ def parse(content: Any, latency_ms: float) -> Answer:
             raise ValueError("not finished")
         items = content["output"]
         message = _message(items)
-        usage = _usage(content.get("usage") or {})
+        raw_usage = content.get("usage") or {}
+        usage = _usage(raw_usage)
         reason = (content.get("incomplete_details") or {}).get("reason")
     except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
         raise Transient(
@@ -78,6 +79,7 @@ def parse(content: Any, latency_ms: float) -> Answer:
         finish_reason = "content_filter" if reason == "content_filter" else "length"
     answer = build_answer(content, message, finish_reason, usage, latency_ms)
     answer["items"] = items
+    answer["cost_usd"] = reported_cost(raw_usage)
     return answer
 
 
