@@ -244,11 +244,19 @@ def test_what_is_too_long_for_the_server_as_it_is_may_be_asked_again(
     assert rollouts(project)[2]["status"] == "completed"
 
 
-def test_a_server_whose_context_is_too_short_for_all_ends_the_run(asks: Callable[..., Done], project: Path) -> None:
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (400, "'max_tokens' is too large: 16384. This model's maximum context length is 8192 tokens"),
+        (413, "Request too large for model `m` on tokens per minute (TPM): Limit 8000, Requested 16500"),
+    ],
+)
+def test_a_server_to_which_all_is_too_long_ends_the_run(
+    asks: Callable[..., Done], project: Path, status: int, words: str
+) -> None:
     sums.add_prompts(project, range(4, 30))
     assert Running(project, "prompts").wait().returncode == 0
-    words = "'max_tokens' is too large: 16384. This model's maximum context length is 8192 tokens"
-    with serving(lambda asked: refused(400, None, words)) as books:
+    with serving(lambda asked: refused(status, None, words)) as books:
         done = asks(books, runtime__api_concurrency=2)
     assert done.returncode == 1 and words in done.stderr and len(books.posts) < 15
 

@@ -44,7 +44,9 @@ KINDS = {
         "fail", "shorten the prompt, or lower agent.tool_output_chars, agent.max_turns or teacher.max_output_tokens"
     ),
     "request_too_large": Kind(
-        "fail", "get more tokens per minute at the provider, or shorten the prompt or lower agent.tool_output_chars"
+        "fail",
+        "lower teacher.max_output_tokens, which counts, or agent.tool_output_chars, shorten the prompt, or get more tokens "
+        "per minute at the provider",
     ),
     "calls_as_text": Kind(
         "fail",

@@ -35,19 +35,19 @@ class FailureStreak:
         """The error to raise for a refusal: Fatal for the tenth in a row, and one that may be retried while the server has
         answered nothing.
 
-        A context that is full is the conversation's own fault, unless every conversation is said to be too long: then the
-        server's context is too short.
+        That it is too long is the conversation's own fault, unless every conversation is said to be: then the server's
+        context or the account's limit is too small.
         """
-        context_full = error.kind == "context_full"
+        too_long = error.kind in ("context_full", "request_too_large")
         everywhere = not self.has_stored_answers and not self.has_answered
-        if error.kind != "bad_request" and not (context_full and everywhere):
+        if error.kind != "bad_request" and not (too_long and everywhere):
             return error
         self.unconfirmed[key] = perf_counter()
         self._refusals += 1
         if self._refusals >= REFUSALS_IN_A_ROW:
             message = f"{self._refusals} conversations were refused one after the other, the last with: {error.message}"
             return errors.error("parameter_refused", message, http_status=error.http_status)
-        if context_full or self.has_answered:
+        if too_long or self.has_answered:
             return error
         return errors.error("all_refused", error.message, http_status=error.http_status)
 
