@@ -352,6 +352,13 @@ def test_a_path_that_a_server_does_not_have_ends_the_run_also_where_it_says_so_w
     assert done.returncode == 1 and "(not_found)" in done.stderr and len(books.posts) == 1
 
 
+def test_a_base_url_without_a_path_is_named_where_nothing_is_found(asks: Callable[..., Done], project: Path) -> None:
+    with serving(lambda asked: (404, b"404 page not found", {"content-type": "text/plain"})) as books:
+        books.base_url = books.base_url.removesuffix("/v1")
+        done = asks(books)
+    assert done.returncode == 1 and f"(not_found): {books.base_url}: most base_urls end in /v1; HTTP 404" in done.stderr
+
+
 CONTEXT_FULL = [
     "The decoder prompt (length 5951) is longer than the maximum model length of 4096.",  # vLLM
     "max_tokens must be at least 1, got -155.",  # older ones

@@ -119,6 +119,8 @@ class Http:
         if error.kind == "key_refused" and self._missing_key:
             message = f"no key was sent, as neither the environment nor .env has {self._missing_key}; {error.message}"
             return Fatal("no_key", message, status)
+        if error.kind == "not_found" and not urlsplit(self.base_url).path:
+            return Fatal("not_found", f"{self.base_url}: most base_urls end in /v1; {error.message}", status)
         return error
 
     def _not_an_api(self, path: str, content_type: str, content: bytes) -> ApiError:
