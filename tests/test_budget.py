@@ -19,8 +19,9 @@ from distill.records.params import load as load_params
 from distill.records.types import Request
 from distill.teacher import chat, prices, responses, store, tariff
 from distill.teacher.asked import asked_teacher
-from distill.teacher.errors import Fatal
+from distill.teacher.errors import Fatal, Transient
 from distill.teacher.halt import Halt
+from distill.teacher.http import Http
 from distill.teacher.open_model import open_model
 from distill.teacher.prices import Prices, find, full_price_flex, is_openai
 from distill.teacher.store import Store
@@ -127,6 +128,23 @@ def test_behind_a_proxy_that_gives_up_an_answer_may_have_been_billed(asks: Calla
     with serving(lambda asked: (status, b"<html>Gateway time-out", {"retry-after": "0.01"})) as books:
         done = asks(books, runtime__budget_usd=0.12, runtime__api_concurrency=1)
     assert done.returncode == 1 and "(budget)" in done.stderr and len(books.posts) == 1
+
+
+def test_to_look_for_an_answer_costs_nothing() -> None:
+    async def failed(base_url: str, ask: str, *data: bytes) -> bool:
+        http = Http(base_url, {}, 5)
+        try:
+            with pytest.raises(Transient) as caught:
+                await getattr(http, ask)("/chat/completions", *data)
+            return caught.value.maybe_billed
+        finally:
+            await http.close()
+
+    given_up = (504, b"", {})
+    body = b'{"model": "m", "messages": [{"role": "user", "content": "what is 1 + 1?"}]}'
+    with serving(lambda asked: given_up, gets=lambda asked: given_up) as books:
+        assert asyncio.run(failed(books.base_url, "post", body))
+        assert not asyncio.run(failed(books.base_url, "get"))
 
 
 def test_a_question_that_a_proxy_gives_up_is_asked_twice(asks: Callable[..., Done], project: Path) -> None:

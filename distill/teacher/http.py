@@ -102,7 +102,9 @@ class Http:
         except (aiohttp.ClientError, ssl.SSLError, ConnectionError) as error:
             raise Transient("connection", f"the connection broke: {_text(error)}", maybe_billed=True) from None
         if response.status >= 300:
-            raise self._error(response.status, response.headers, content)
+            refusal = self._error(response.status, response.headers, content)
+            refusal.maybe_billed &= method == "POST"  # to look for an answer costs nothing
+            raise refusal
         if raw:
             return Reply(content, response.headers)
         try:
