@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from distill.teacher.throttle import Throttle
 
 
 def simulated(
-    limits: Callable[[int], bool], requests: int, ceiling: int = 512, **ceilings: int
+    limits: Callable[[int], bool], requests: int, ceiling: int = 512, kind: str = "rate_limit", **ceilings: int
 ) -> tuple[Throttle, float, int]:
     """Sends `requests` of 0.1 s each through a throttle to a server that refuses when `limits(in flight)`."""
     refusals = 0
@@ -37,7 +38,7 @@ def simulated(
                     async with throttle.slot(1000):
                         if limits(throttle.in_flight):
                             refusals += 1
-                            raise error("rate_limit", "slow down", retry_after_s=0.01)
+                            raise error(kind, "slow down", retry_after_s=0.01)
                         await asyncio.sleep(0.02)
                     return
                 except Transient:
@@ -59,6 +60,17 @@ def test_the_throttle_finds_what_a_server_takes() -> None:
 def test_the_throttle_opens_up_where_nothing_is_refused() -> None:
     throttle, _, _ = simulated(lambda in_flight: False, 4000)
     assert throttle.limit == 512
+
+
+def test_a_server_that_fails_now_and_then_is_asked_as_often_as_ever() -> None:
+    calls = count(1)
+    throttle, _, failures = simulated(lambda in_flight: next(calls) % 100 == 0, 6000, kind="overloaded")
+    assert failures >= 60 and throttle.limit == 512
+
+
+def test_a_server_that_says_only_that_it_has_too_much_to_do_is_asked_less() -> None:
+    throttle, _, _ = simulated(lambda in_flight: in_flight > 100, 3000, kind="overloaded")
+    assert 40 <= throttle.limit <= 120
 
 
 def test_a_refusal_stops_everyone_until_the_server_says() -> None:

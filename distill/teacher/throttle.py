@@ -18,6 +18,10 @@ CUT_FACTOR = 0.75
 SUCCESSES_PER_STEP = 25
 """After a first cut, the limit grows by one for so many good answers."""
 CONGESTION = frozenset({"rate_limit", "overloaded", "flex_busy", "timeout", "connection"})
+SURE = frozenset({"rate_limit", "flex_busy"})
+"""The kinds of errors of which a single one means that there are too many requests."""
+TOLERATED = 0.05
+"""The share of requests that may fail in the other ways: a large API fails one in a hundred however few are sent."""
 
 
 class Throttle:
@@ -35,6 +39,7 @@ class Throttle:
         self._token_s = 60 / tokens_per_minute if tokens_per_minute else 0.0
         self._blocked_until = 0.0
         self._cut_at = 0.0
+        self._strain = 0.0
         self._doubling = True
         self._waiting: deque[tuple[asyncio.Future[None], int]] = deque()
         self._timer: asyncio.TimerHandle | None = None
@@ -109,6 +114,7 @@ class Throttle:
         self._fill_slots()
 
     def _grow(self) -> None:
+        self._strain = max(0.0, self._strain - TOLERATED)
         if self.in_flight >= int(self.limit):  # a limit that is not reached says nothing about the server
             self.limit = min(self.ceiling, self.limit + (1 if self._doubling else 1 / SUCCESSES_PER_STEP))
 
@@ -116,10 +122,12 @@ class Throttle:
         """Cuts the limit if `error` is a kind of congestion, and blocks as long as the server asks to wait."""
         if error.kind not in self.congestion:
             return
-        self._doubling = False
         if sent_at >= self._cut_at:  # requests that were sent before the last cut say nothing about the limit since
-            self.limit = max(1.0, self.limit * CUT_FACTOR)
-            self._cut_at = asyncio.get_running_loop().time()
+            self._strain += 1
+            if error.kind in SURE or self._strain > TOLERATED * self.limit:
+                self._doubling, self._strain = False, 0.0
+                self.limit = max(1.0, self.limit * CUT_FACTOR)
+                self._cut_at = asyncio.get_running_loop().time()
         if error.kind != "connection" and error.retry_after_s:
             self._block(error.retry_after_s)
 
