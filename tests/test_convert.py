@@ -207,6 +207,58 @@ def test_the_greeting_of_an_imported_conversation_is_not_learned(project, run_st
     assert row["messages"] == [greeting | {"weight": 0}, question, answer]
 
 
+def test_what_logs_and_datasets_write_in_another_form_is_read(project, run_stage):
+    """OpenAI's SDK and Arrow write every key, vLLM an empty list of calls, clients text in parts, templates take objects."""
+    nothing = {"audio": None, "function_call": None, "annotations": [], "refusal": None, "reasoning_content": None}
+    part = {"type": "text", "text": "1 + "}
+    asked = {"name": "price", "arguments": {"sku": "A1", "days": [1, 2.5]}}
+    talk = [
+        {"role": "developer", "content": "Be brief."},
+        {"role": "user", "content": [part, part | {"text": "1?", "image_url": None}], "tool_calls": None},
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [{"id": "c", "type": "function", "function": asked, "index": None}],
+        }
+        | nothing,
+        {"role": "tool", "tool_call_id": "c", "content": [], "name": None},
+        {"role": "assistant", "content": "2", "tool_calls": []} | nothing,
+    ]
+    function = {"name": "price", "description": None, "parameters": None, "strict": None}
+    tools = json.dumps([{"type": "function", "function": function}])
+    plain = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "1 + 1?"},
+        {"role": "assistant", "content": "2"},
+    ]
+    (project / "rollouts").mkdir()
+    lines = [json.dumps({"messages": talk, "tools": tools}), json.dumps({"messages": plain})]
+    (project / "data/imported/mine.jsonl").write_text("\n".join(lines))
+    done = run_stage("convert")
+    assert done.returncode == 0, done.stderr
+    made = {one["outcome"]["tool_calls"]: one for one in jsonl.read(project / "data/converted.jsonl", "row")}
+    written = asked | {"arguments": '{"sku":"A1","days":[1,2.5]}'}
+    assert made[0]["messages"] == plain and made[0]["prompt_id"] == made[1]["prompt_id"]
+    assert made[1]["messages"] == [
+        *plain[:2],
+        {"role": "assistant", "content": None, "tool_calls": [{"id": "c", "type": "function", "function": written}]},
+        {"role": "tool", "tool_call_id": "c", "content": ""},
+        plain[2],
+    ]
+    [tool] = made[1]["tools"]
+    assert tool["function"] == {"name": "price", "parameters": {"type": "object", "properties": {}}}
+
+
+@pytest.mark.parametrize(
+    "content", [[{"type": "image_url", "image_url": {"url": "data:"}}], [{"type": "text", "text": 1}], {}]
+)
+def test_a_content_that_is_no_text_is_refused(project, run_stage, content):
+    (project / "rollouts").mkdir()
+    talk = [{"role": "user", "content": content}, {"role": "assistant", "content": "2"}]
+    (project / "data/imported/mine.jsonl").write_text(json.dumps({"messages": talk}))
+    assert "data/imported/mine.jsonl:1: /messages/0/content: " in run_stage("convert").stderr
+
+
 def test_imported_conversations_that_are_left_out_are_named(project, run_stage):
     talk = [{"role": "user", "content": "1 + 1?"}, {"role": "assistant", "content": "2"}]
     asked = [{"messages": [{"role": "user", "content": f"q{n}"}, *talk[1:], talk[0]]} for n in range(4)]
@@ -219,7 +271,8 @@ def test_imported_conversations_that_are_left_out_are_named(project, run_stage):
     assert "convert: 1 rows of 6 rollouts" in said[0] and "5 failed" in said[0]
     assert said[1].startswith("  5 failed (1 cut off, 4 unanswered)")
     assert said[2].startswith("  imported ones: mine.jsonl:") and said[2].endswith(" and 2 more")
-    assert "(unanswered)" in said[2] and "--include-failed" in said[3]
+    assert "(unanswered)" in said[2] and "--include-failed" in said[3] and "`error`" not in done.stdout
+    assert "filter.finished, final_answer and paired to off" in said[4]
 
 
 def test_what_the_prompt_lets_the_assistant_say_is_no_turn_of_the_teachers():

@@ -12,6 +12,8 @@ from distill.records.types import Rollout, Row, ToolSchema
 FOREIGN = ("row", "rnow")
 """How the keys of imported rollouts begin (plain_rows.py, rnow.py); their file follows."""
 MOST_NAMED = 3
+CUT_OFF = "cut off"
+"""What an imported conversation is that ends with a call or its result."""
 
 
 def fate(rollout: Rollout, include_failed: bool) -> str:
@@ -82,7 +84,7 @@ class Fates:
         if its_fate == "failed":
             origin, _, name = rollout["key"].partition("/")
             stop = rollout["stop_reason"]
-            stop = "cut off" if (origin, stop) == ("row", "max_turns") else stop  # a conversation has no limit of turns
+            stop = CUT_OFF if (origin, stop) == ("row", "max_turns") else stop  # a conversation has no limit of turns
             self.stops[stop] += 1
             if origin in FOREIGN:
                 self.imported.append(f"{name} ({stop})")
@@ -92,11 +94,18 @@ class Fates:
         if not self.stops:
             return []
         reasons = ", ".join(f"{count} {stop}" for stop, count in sorted(self.stops.items()))
-        lines = [f"  {self.counts['failed']} failed ({reasons}); each one's `error` says why"]
+        failed = self.counts["failed"]
+        why = "; each one's `error` says why" if len(self.imported) < failed else ""
+        lines = [f"  {failed} failed ({reasons}){why}"]
         if self.imported:
             more = f" and {len(self.imported) - MOST_NAMED} more" if len(self.imported) > MOST_NAMED else ""
             lines.append(f"  imported ones: {', '.join(self.imported[:MOST_NAMED])}{more}")
         lines.append("  --include-failed (convert.include_failed) keeps them for the filter to check")
+        if self.stops[CUT_OFF]:
+            lines.append(
+                "  those cut off end with a call or its result; to learn the calls, set filter.finished, final_answer and paired"
+                " to off, too"
+            )
         return lines
 
 

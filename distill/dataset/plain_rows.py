@@ -2,16 +2,19 @@
 
 rnow's converter writes this format and OpenAI's fine-tuning takes it. It names neither the model nor the cost, so
 `model` is "unknown"; everything else goes into the row unchanged, but a greeting of the assistant's at the beginning gets
-`weight: 0`. Training rows of another project that uses this pipeline do name their teacher.
+`weight: 0`, and what logs and datasets write in another form than the records gets that of the records (`_message`,
+`_tool`). Training rows of another project that uses this pipeline do name their teacher.
 """
 
 from typing import Any
 
 from distill.dataset import rnow
+from distill.records import json_text, jsonl
 from distill.records.types import Rollout
 
 CONVERSATION_KEYS = {"messages", "tools", "metadata", "parallel_tool_calls"}
 TRAINING_ROW_KEYS = {"prompt_id", "rollout_id", "sample", "split", "teacher", "outcome"}
+NO_PARAMETERS = {"type": "object", "properties": {}}
 
 
 def is_plain(value: Any) -> bool:
@@ -23,25 +26,70 @@ def is_plain(value: Any) -> bool:
 
 def as_rnow(value: dict[str, Any]) -> dict[str, Any]:
     """The row in the shape of a rollout that rnow finished."""
-    return {"completed": True, "conversation": value["messages"], "metadata": value.get("metadata")}
+    messages = [_message(message) for message in value["messages"]]
+    return {"completed": True, "conversation": messages, "metadata": value.get("metadata")}
 
 
 def rollout(value: dict[str, Any], name: str, sample: int) -> Rollout:
     """The rollout record of a conversation; not validated here. `name` is unique among all files: `<path>:<line>`."""
     record = rnow.rollout(as_rnow(value), name, sample)
     model = value.get("teacher", record["model"])
-    messages = _greeting_unlearned(value["messages"])
-    return {**record, "key": f"row/{name}", "model": model, "messages": messages, "tools": value.get("tools") or []}
+    messages = _greeting_unlearned(record["messages"])
+    return {**record, "key": f"row/{name}", "model": model, "messages": messages, "tools": _tools(value.get("tools"))}
 
 
-def _greeting_unlearned(messages: Any) -> Any:
+def _message(message: Any) -> Any:
+    """The message in the form of the records: without keys that are null or an empty list, with one text for a content in
+    parts of text and `system` for `developer` (as the student is served them), and with arguments as JSON text."""
+    if not isinstance(message, dict):
+        return message
+    said = {key: value for key, value in message.items() if key == "content" or value not in (None, [])}
+    if said.get("role") == "developer":
+        said["role"] = "system"
+    if isinstance(parts := said.get("content"), list) and all(_is_text(part) for part in parts):
+        said["content"] = "".join(part["text"] for part in parts)
+    if isinstance(calls := said.get("tool_calls"), list):
+        said["tool_calls"] = [_call(call) for call in calls]
+    return said
+
+
+def _is_text(part: Any) -> bool:
+    part = _without_nulls(part)
+    return isinstance(part, dict) and set(part) == {"type", "text"} and isinstance(part["text"], str)
+
+
+def _call(call: Any) -> Any:
+    call = _without_nulls(call)
+    function = call.get("function") if isinstance(call, dict) else None
+    if not isinstance(function, dict) or not isinstance(function.get("arguments"), dict):
+        return call
+    return {**call, "function": {**function, "arguments": jsonl.dumps(function["arguments"]).decode()}}
+
+
+def _tools(tools: Any) -> Any:
+    """The tools in the form of the records: from JSON text, without keys that are null, and with empty `parameters` for one
+    that takes none."""
+    if isinstance(tools, str):
+        parsed, fault = json_text.parse(tools.encode())
+        tools = tools if fault else parsed
+    return [_tool(tool) for tool in tools] if isinstance(tools, list) else tools or []
+
+
+def _tool(tool: Any) -> Any:
+    tool = _without_nulls(tool)
+    if not isinstance(tool, dict) or not isinstance(tool.get("function"), dict):
+        return tool
+    function = _without_nulls(tool["function"])
+    return {**tool, "function": function if "parameters" in function else {**function, "parameters": NO_PARAMETERS}}
+
+
+def _without_nulls(value: Any) -> Any:
+    return {key: inner for key, inner in value.items() if inner is not None} if isinstance(value, dict) else value
+
+
+def _greeting_unlearned(messages: list[Any]) -> list[Any]:
     """The messages, with `weight: 0` on an assistant message that begins: no request can ask a student for it."""
-    if (
-        isinstance(messages, list)
-        and messages
-        and isinstance(messages[0], dict)
-        and messages[0].get("role") == "assistant"
-    ):
+    if messages and isinstance(messages[0], dict) and messages[0].get("role") == "assistant":
         return [{**messages[0], "weight": 0}, *messages[1:]]
     return messages
 
