@@ -274,6 +274,29 @@ def test_a_loop_is_the_same_call_with_the_same_result_for_the_third_time():
     assert found("loop", digits) is None, "numbers that many parsers round to the same"
 
 
+def test_a_call_is_repeated_with_good_reason_where_something_new_came_between():
+    def row(*calls: tuple[str, str]) -> Row:
+        made = failing([result for _, result in calls])
+        for number, (command, _) in enumerate(calls):
+            made["messages"][2 + 2 * number]["tool_calls"][0]["function"]["arguments"] = json.dumps({"sku": command})
+        return made
+
+    failed = ("pytest", "1 failed")
+    edits = [(f"edit {number}", "done") for number in range(4)]
+    assert found("loop", row(failed, edits[0], failed, edits[1], failed, edits[2], failed)) is None
+    assert found("loop", row(failed, edits[0], failed, edits[0], failed)) is not None, "nothing new but the first edit"
+    assert found("loop", row(failed, edits[0], failed, failed)) is not None
+    waiting = [("status", "running")] * 4
+    assert found("loop", row(*waiting, ("status", "done"))) is None, "polling came to an end"
+    assert found("loop", row(*waiting, edits[0])) is not None, "the status is what it was"
+    assert found("loop", row(("status", "idle"), *waiting, ("status", "idle"))) is None
+    asked = row(*waiting)
+    asked["messages"].insert(6, {"role": "assistant", "content": "It runs."})
+    asked["messages"].insert(7, {"role": "user", "content": "And now?"})
+    assert found("loop", asked) is None
+    assert found("loop", row(*waiting * 2)).pointers == tuple(f"/messages/{place}" for place in range(6, 18, 2))
+
+
 def test_obeyed_instructions_in_tool_results_are_found_and_resisted_ones_are_kept():
     pairs = list(zip(INJECTIONS, OBEYED, strict=True))
     missed = [text for text, then in pairs if found("injection", injected(text, then)) is None]

@@ -1,9 +1,12 @@
-"""The assistant does not go in circles: no call is made for the third time when it has given the same result before.
+"""The assistant does not go in circles: no call is made for the third time with the same result and nothing new since the
+second.
 
-Polling is no loop, since the result changes. In mode `mask` the turns from the third one on are not learned from.
+New is a result that no such call has given before, and a message of the user's: who runs the tests after each edit is in no
+circle. Nor is polling: a call that gives another result in the end was worth repeating. In mode `mask` the turns from the
+third one on are not learned from.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 from distill.dataset.checks.context import CheckContext
 from distill.dataset.checks.fault import Fault, listed
@@ -19,20 +22,32 @@ MOST = 2
 def check(row: Row, context: CheckContext) -> Fault | None:
     if row["outcome"]["tool_calls"] <= MOST or not _repeats(row["messages"]):
         return None
-    seen: dict[tuple[str, str, str], list[int]] = defaultdict(list)
+    times: Counter[tuple[str, str, str]] = Counter()
+    last_results: dict[tuple[str, str], str] = {}
+    repeated: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
     open_calls: dict[str, tuple[str, str, int]] = {}
     for place, message in enumerate(row["messages"]):
         for call in message.get("tool_calls", ()):
             function = call["function"]
             open_calls[call["id"]] = (function["name"], canonical_text(function["arguments"]), place)
+        if message["role"] == "user":
+            times = Counter(dict.fromkeys(times, 0))
         if message["role"] == "tool" and message["tool_call_id"] in open_calls:
             name, arguments, turn = open_calls.pop(message["tool_call_id"])
-            seen[name, arguments, message["content"]].append(turn)
+            result = message["content"]
+            if (name, arguments, result) not in times:
+                times = Counter({known: min(count, 1) for known, count in times.items()})
+            times[name, arguments, result] += 1
+            if last_results.get((name, arguments)) != result:
+                last_results[name, arguments] = result
+                repeated.pop((name, arguments), None)
+            elif times[name, arguments, result] > MOST:
+                repeated[name, arguments].append((turn, times[name, arguments, result]))
     faults = [
-        (f"/messages/{place}", f"calls {name} again (number {number}) with the same arguments and result")
-        for (name, _, _), places in seen.items()
-        for number, place in enumerate(places, start=1)
-        if number > MOST and row["messages"][place].get("weight") != 0
+        (f"/messages/{turn}", f"calls {name} again (number {number}) with the same arguments and result")
+        for (name, _), turns in repeated.items()
+        for turn, number in turns
+        if row["messages"][turn].get("weight") != 0
     ]
     return listed(faults) if faults else None
 
