@@ -109,7 +109,8 @@ def _answer(text: str, kind: Kind, metadata: Metadata) -> str | None:
     """The final answer in a text, as a type reads it; None where it says nothing after its last `Answer:`.
 
     That is the text after the last line that begins with `Answer:`, else what is in the last `\\boxed{}`, else what the type
-    finds (the last number, a letter), else the whole text. A judge reads all that follows `Answer:`, else the whole text.
+    finds (the last number, a letter), else the whole text, without the marks of a code block around it. A judge reads all
+    that follows `Answer:`, else the whole text.
     """
     if not text:
         return None
@@ -117,7 +118,9 @@ def _answer(text: str, kind: Kind, metadata: Metadata) -> str | None:
     stated = final.behind(text) if reads_all else final.stated(text, kind.several_lines, kind.latex, kind.behind_box)
     if stated is not None:
         return stated or None
-    return kind.find(text, metadata) if kind.find else text
+    if kind.find:
+        return kind.find(text, metadata)
+    return text if reads_all else final.unfenced(text)
 
 
 def faults(metadata: Metadata) -> list[str]:

@@ -97,4 +97,4 @@ def _label(wanted: str, texts: dict[str, str]) -> str:
 
 def _plain(text: str) -> str:
     """The text in lower case without markdown, dollar signs, extra spaces and the mark at its end."""
-    return " ".join(text.replace("*", "").replace("$", "").split()).casefold().rstrip(".!")
+    return " ".join(text.replace("*", "").replace("$", "").split()).casefold().rstrip(".!。")

@@ -1,12 +1,14 @@
-"""`exact`: equal after folding case, spaces, Unicode forms, outer punctuation and a leading article."""
+"""`exact`: equal after folding case, spaces, Unicode forms, outer punctuation and a leading article; JSON objects and arrays
+also after folding their layout and the order of keys."""
 
 import re
 import unicodedata
 
 from distill.answers import expected
+from distill.records.ids import canonical_text
 from distill.records.types import Metadata
 
-_WRAPPING = ".,;:!?…\"'“”‘’«»()[]{}*_`~ "
+_WRAPPING = ".,;:!?…\"'“”‘’«»()[]{}*_`~。、「」『』《》【】،؛؟ "
 _ARTICLE = re.compile(r"^(?:an?|the) ")
 
 faults = expected.text_faults
@@ -14,10 +16,15 @@ faults = expected.text_faults
 
 def why_not(answer: str, metadata: Metadata) -> str | None:
     """None where both texts are equal once folded."""
-    wanted, given = fold(expected.text(metadata)), fold(answer)
+    wanted, given = (fold(_one_layout(text)) for text in (expected.text(metadata), answer))
     if given == wanted:
         return None
     return "there is more than the expected text" if f" {wanted} " in f" {given} " else "another text"
+
+
+def _one_layout(text: str) -> str:
+    """A JSON object or array in the one layout that all equal ones have; other text unchanged (1.10 is not 1.1)."""
+    return canonical_text(text) if text.lstrip()[:1] in ("{", "[") else text
 
 
 def fold(text: str) -> str:

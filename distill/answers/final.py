@@ -8,6 +8,7 @@ _MARKER = re.compile(
 )
 _BULLET = re.compile(r"^[-•]\s+")
 _OPENING = re.compile(r"^([*_`]+)(?=\S)([^*_`]+)\1(?!\w)")  # **5** million
+_BLOCK = re.compile(r"[\s*_]*```(?:[\w+-]*[^\S\n]*\n)?(?P<code>[^`]+)```")
 _WORDS = re.compile(r"\\(?:text|mathrm|mathbf|mbox|boldsymbol|underline|fbox)\w*\s*\{([^{}]*)\}")
 _SPACING = re.compile(r"\\(?:[!,;:]|(?:left|right|displaystyle|bf)\b|(?:begin|end)\{\w+\*?\})")
 _ESCAPED = re.compile(r"\\([$%&#_{}])")
@@ -21,8 +22,8 @@ def stated(
     follows the marker.
 
     After the marker that is the rest of its line, or the next line that is not empty; with `several_lines` all lines
-    that follow. What a box holds is LaTeX: it comes as plain text, unless `latex`, with what `behind_box` takes of the
-    text behind it.
+    that follow; of a code block there, what is in it. What a box holds is LaTeX: it comes as plain text, unless `latex`,
+    with what `behind_box` takes of the text behind it.
     """
     marked = _marked(text, several_lines)
     boxed = _boxed(marked or text)
@@ -43,6 +44,8 @@ def _marked(text: str, several_lines: bool) -> str | None:
     """The text after the last `Answer:`: one line of it, or all lines; None where there is no such line."""
     if (found := _behind_marker(text)) is None:
         return None
+    if block := _BLOCK.match("\n".join(found)):
+        return block["code"].strip()
     rest = [_bare(part) for part in found]
     stated = [part for part in rest if part]
     if several_lines and not rest[0]:
@@ -67,6 +70,12 @@ def _behind_marker(text: str) -> list[str] | None:
             rest = marker["rest"].rstrip("_ ") if "_" in marker["open"] else marker["rest"]
             return [rest, *lines[index + 1 :]]
     return None
+
+
+def unfenced(text: str) -> str:
+    """What is in the code block, for a text that is nothing else."""
+    block = _BLOCK.fullmatch(text.strip())
+    return block["code"].strip() if block else text
 
 
 def plain(latex: str) -> str:

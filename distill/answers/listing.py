@@ -1,6 +1,7 @@
 """`list` (in order) and `set` (in any order): every expected item and no other. Items are numbers or folded texts.
 
-An answer may be a JSON array, lines with bullets, or items between commas, semicolons and a last `and`.
+An answer may be a JSON array, lines with bullets, or items between commas, semicolons (Chinese and Arabic ones, too) and a
+last `and`.
 """
 
 import re
@@ -14,9 +15,9 @@ from distill.records.types import Metadata
 
 _BULLET = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s+")
 _SEPARATORS = [
-    re.compile(r"[;\n]"),
-    re.compile(r"[;\n]|,(?!\d{3}\b)"),
-    re.compile(r"[;,\n]"),
+    re.compile(r"[;；؛\n]"),
+    re.compile(r"[;；؛\n，、،]|,(?!\d{3}\b)"),
+    re.compile(r"[;；؛\n，、،,]"),
 ]
 _PADDED = re.compile(r"0\d")
 """The second part of 1,000 split at its comma, by which it is known for a number."""

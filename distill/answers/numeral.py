@@ -39,7 +39,7 @@ _BOUND = r"""
       | \b (?: (?:less|more|fewer|greater|higher|lower|later|earlier)[ ]than   # more than 5
              | at[ ](?:least|most) | up[ ]to | under | over | above | below | either ) )
 """
-_OPEN_END = r"(?: \+(?!\d) | [ ]or[ ][a-z]+ )"  # 5+, 5 or more
+_OPEN_END = r"(?: \+(?!\d) | [ ]or[ ][a-z]+ | (?:[ ][a-z]+)?[ ]at[ ](?:least|most)\b )"  # 5+, 5 or more, 5 kg at most
 
 _WORD = r"""
     (?: one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\w{3,5}teen|twenty|thirty|forty|fifty|hundred|thousand
@@ -65,9 +65,11 @@ _BEFORE = rf"""
 """
 _MAGNITUDE = r"""
     (?: (?: k|mn|mln|bn|tn|lakhs?|crores?|dozens?|hundreds?|thousands?|[a-z]*illions?   # 5 million
+          | [mb]illi?[oó]n\w* | mil(?:li|i|j)ard\w* | miljoen|mil|milh\w+ | mio|mrd|mld|tsd|tausend   # 5 Mio., 5 milliards
+          | миллион\w*|миллиард\w*|тыс\w*|млн|млрд
           | (?-i:MM?|T)                                                         # 5M
           | halves|thirds|(?:four|fif|six|seven|eigh|nin|ten|hundred|thousand)ths ) \b (?!-\w)   # 5 tenths, not 5 T-shirts
-      | [百千]?[万萬亿億兆] )                                                       # 5万
+      | [百千]?[万萬亿億兆만억] )                                                       # 5万
 """
 _AFTER = rf"""
     (?: [ -]? {_MAGNITUDE}
