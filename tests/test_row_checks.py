@@ -1,6 +1,7 @@
 """Planted faults for the checks that look at one row's words and calls: what they find, and what they leave alone."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -384,6 +385,27 @@ def test_types_that_the_template_drops_are_named(template, lacks):
     student = tokenizer(template)
     fault = found("tools_shown", row, tokenizer=student)
     assert (fault and fault.detail) == (lacks and f"/tools/0: the rendered prompt lacks the type of {lacks}")
+
+
+def test_a_tool_that_many_rows_offer_is_looked_at_once():
+    rendered: list[int] = []
+    compiled = compile_template(bundled("smollm2"))
+
+    def text(messages, tools, prompt):
+        rendered.append(len(tools))
+        return compiled(messages=messages, tools=tools, add_generation_prompt=prompt)
+
+    student = replace(tokenizer(""), text=text)
+    tools = [
+        {"type": "function", "function": {"name": f"f{number}", "description": "", "parameters": TYPED}}
+        for number in range(3)
+    ]
+    alone = []
+    for place in range(3):
+        row = convert.row(rollout(2)) | {"tools": [*tools[place:], *tools[:place]]}
+        assert found("tools_shown", row, tokenizer=student) is None
+        alone.append(rendered.count(1))
+    assert alone[0] > 3 and alone == [alone[0]] * 3, "in another order, the tools are the same"
 
 
 def nested(levels: int) -> dict:

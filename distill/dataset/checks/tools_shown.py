@@ -6,8 +6,8 @@ looked for: the bundled template for the smallest students leaves them out on pu
 """
 
 import json
-from collections.abc import Callable, Iterator
-from functools import cache
+from collections.abc import Iterator
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -25,9 +25,9 @@ ADVICE = (
     "with filter.tools_shown: off the student does without"
 )
 CHOICES = ("anyOf", "oneOf", "allOf", "prefixItems")
+LISTS, TOOLS = 1_024, 65_536
+"""Lists of tools, and tools, of which it is remembered what the prompt lacks: rows have few lists, or draw on few tools."""
 
-Offer = Callable[[list[dict[str, Any]]], str | None]
-"""Renders the prompt that offers some tools; None where the template does not render a bare question."""
 Path = tuple[str | int, ...]
 
 
@@ -41,43 +41,48 @@ def check(row: Row, context: CheckContext) -> Fault | None:
     return listed(faults) if faults else None
 
 
-@cache
+@lru_cache(maxsize=LISTS)
 def _unseen(tools: bytes, tokenizer: "Tokenizer") -> list[tuple[str, str]]:
-    """`unseen`, once for all rows that have the same tools (as JSON)."""
-    from distill.student.render import offered
-
-    return unseen(orjson.loads(tools), lambda some: offered(some, tokenizer))
-
-
-def unseen(tools: list[ToolSchema], offer: Offer) -> list[tuple[str, str]]:
-    """What the prompt lacks of each tool that it does not show whole, with the JSON pointer of the tool."""
-    text = offer(tools)
+    """What the prompt lacks of each tool (as JSON) that it does not show whole, with the JSON pointer of the tool."""
+    offered = orjson.loads(tools)
+    text = _prompt(offered, tokenizer)
     if text is None:  # where the template cannot render the row at all, the check `length` reports it
         return []
     faults = []
-    for number, tool in enumerate(tools):
+    for number, tool in enumerate(offered):
         function = tool["function"]
         names = [function["name"], *function["parameters"].get("properties", ())]
         missing = [name for name in names if name not in text and json.dumps(name)[1:-1] not in text]
         if missing:
             faults.append((f"/tools/{number}", f"the rendered prompt lacks {', '.join(missing)}"))
-        elif json.dumps(function["parameters"], ensure_ascii=False) not in text and (untold := _untold(tool, offer)):
+        elif json.dumps(function["parameters"], ensure_ascii=False) not in text and (
+            untold := _untold(orjson.dumps(tool), tokenizer)
+        ):
             faults.append((f"/tools/{number}", f"the rendered prompt lacks the type of {', '.join(untold)}"))
     return faults
 
 
-def _untold(tool: dict[str, Any], offer: Offer) -> list[str]:
-    """The parameters whose type, or a part of it, may be another and the prompt stays the same."""
-    shown, function = offer([tool]), tool["function"]
+@lru_cache(maxsize=TOOLS)
+def _untold(tool_text: bytes, tokenizer: "Tokenizer") -> list[str]:
+    """The parameters of a tool (as JSON) whose type, or a part of it, may be another and the prompt stays the same."""
+    tool = orjson.loads(tool_text)
+    shown, function = _prompt([tool], tokenizer), tool["function"]
     if shown is None:
         return []
     parameters = function["parameters"]
     untold = {
         name: None
         for name, path in _types(parameters, (), "", parameters, set())
-        if shown == offer([{**tool, "function": {**function, "parameters": _changed(parameters, path)}}])
+        if shown == _prompt([{**tool, "function": {**function, "parameters": _changed(parameters, path)}}], tokenizer)
     }
     return list(untold)
+
+
+def _prompt(tools: list[ToolSchema], tokenizer: "Tokenizer") -> str | None:
+    """The prompt that offers some tools; None where the template does not render a bare question."""
+    from distill.student.render import offered
+
+    return offered(tools, tokenizer)
 
 
 def _types(schema: Any, path: Path, name: str, root: Any, seen: set[str]) -> Iterator[tuple[str, Path]]:
