@@ -323,3 +323,16 @@ def test_thoughts_are_learned_where_the_template_has_a_place_for_them(tokenizer,
         for sequence in render(thoughtful, student)
     )
     assert has_place_for_thoughts(student) == ("So I multiply." in learned) == place
+
+
+@pytest.mark.parametrize("calls", [{}, {"tool_calls": row(3)["messages"][2]["tool_calls"]}])
+def test_a_thought_in_the_text_is_a_thought_to_the_qwen3_template(calls):
+    """Datasets and servers without a parser leave it there; else an empty thought would be learned before it."""
+
+    def rendered(**said: str) -> str:
+        talk = [row(3)["messages"][1], {"role": "assistant", **said, **calls}, row(3)["messages"][1]]
+        return compile_template(bundled("qwen3"))(messages=talk, tools=None, add_generation_prompt=True)
+
+    assert rendered(content="<think>\nSo.\n</think>\n\n44") == rendered(content="44", reasoning_content="So.")
+    for text in ("It ends with </think>.", "<think> opens a thought."):
+        assert f"<think>\n\n</think>\n\n{text}" in rendered(content=text)
