@@ -105,6 +105,8 @@ SECRET = [
     "token = '" + "hf_" + "aBcDeFgHiJkLmNoPqRsTuVwXyZabcdefgh" + "'",
     "-----BEGIN OPENSSH " + "PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAABG5vbmU\n-----END OPENSSH " + "PRIVATE KEY-----",
     "stripe: " + "sk_live_" + "4eC39HqLyjWDarjtT1zdp7dc",
+    "sk-" + "x" * 40 + f" stands for {KEY}",
+    "-----BEGIN OPENSSH " + "PRIVATE KEY-----\n" + "b3BlbnNzaC1rZXktdjEAAAAABG5vbmU" * 4 + "\n... and so on",
 ]
 NO_SECRET = [
     "Set OPENAI_API_KEY to your key (it starts with sk-...).",
@@ -116,6 +118,11 @@ NO_SECRET = [
     "ghp_ is the prefix of tokens of GitHub, AKIA that of access keys of AWS.",
     "https://shop.example/risk-assessment-for-the-whole-of-the-garden-department-2026",
     "The password is asked for at the door.",
+    "AWS_ACCESS_KEY_ID=" + "AKIA" + "IOSFODNN7EXAMPLE",
+    "OPENAI_API_KEY=sk-" + "x" * 40,
+    "key: AIza" + "Sy" + "X" * 33,
+    "https://" + "ghp_" + "x" * 36 + "@github.com",
+    "-----BEGIN RSA " + "PRIVATE KEY-----\n...\n-----END RSA " + "PRIVATE KEY-----",
 ]
 PII = [
     "Write to maria.gonzalez@correo.es about it.", '{"phone": "+44 20 7946 0958"}', "Card 4012 8888 8888 1881, exp. 12/27",

@@ -1,7 +1,7 @@
 """No text of the row holds a credential: keys and tokens, recognised by the formats that rollouts are kept free of, too.
 
 What is found is never shown. A credential stays in the data when its turn is masked, so there is no such mode; take it
-out of the prompts or tools, and revoke it.
+out of the prompts or tools, and revoke it. What documentation puts in the place of one (`sk-xxxx…`) is none.
 """
 
 from distill.dataset.checks.context import CheckContext
@@ -12,12 +12,23 @@ from distill.records.types import Row
 
 ADVICE = "credentials are in the prompts or in what the tools return: see the pointers, take them out, and revoke them"
 PREFILTER = KNOWN
+PREFIX = 4
+BEGINNING = 80
+"""Characters of a private key in which a placeholder shows."""
+FEWEST = 4
+"""Different characters of a credential behind its prefix."""
 
 
 def check(row: Row, context: CheckContext) -> Fault | None:
     faults = [
         (pointer, f"holds a credential ({match.lastgroup})")
         for pointer, text in texts(row)
-        if (match := KNOWN.search(text))
+        if (match := next((found for found in KNOWN.finditer(text) if not _is_placeholder(found.group())), None))
     ]
     return listed(faults) if faults else None
+
+
+def _is_placeholder(found: str) -> bool:
+    """Whether a match says itself that it is none: `sk-xxxxxxxxxxxxxxxxxxxx`, AWS's `AKIAIOSFODNN7EXAMPLE`, a key of dots."""
+    beginning = found[:BEGINNING]
+    return "EXAMPLE" in beginning or "..." in beginning or len(set(found[PREFIX:])) < FEWEST
