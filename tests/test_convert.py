@@ -351,6 +351,10 @@ def test_training_rows_of_another_project_are_conversations(project, run_stage):
             "/tools: names, where a conversation has schemas; without `tools` they are those of tools.py",
         ),
         ({"text": "hi"}, "/: no messages, so this is no conversation"),
+        (
+            [{"messages": RNOW["conversation"]}],
+            "/: a list, where a conversation is an object: write each on a line of its own",
+        ),
     ],
 )
 def test_what_is_no_conversation_is_said_in_one_line(project, run_stage, row, fault):

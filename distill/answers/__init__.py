@@ -162,7 +162,7 @@ def types(metadata: Metadata) -> tuple[str, ...]:
         if isinstance(expected, list):
             raise InputError("/metadata/answer_type: with several expected answers, say list (in order) or set")
         if isinstance(expected, bool) or not isinstance(expected, str | int | float):
-            raise InputError(f"/metadata/expected_answer: must be a string or a number, not {type(expected).__name__}")
+            raise InputError(exact.faults(metadata))
         if isinstance(expected, int):  # most are, and this is the fastest way to the same
             return ("number",)
         return ("number",) if number.is_measure(str(expected)) and not _is_code(expected) else ("exact",)

@@ -8,7 +8,8 @@ def text_faults(metadata: Metadata) -> list[str]:
     value = metadata["expected_answer"]
     if isinstance(value, bool) or not isinstance(value, str | int | float) or not str(value).strip():
         shown = "empty" if isinstance(value, str) else type(value).__name__
-        return [f"/metadata/expected_answer: must be a string or a number, not {shown}"]
+        instead = "; write its JSON as a text" if isinstance(value, bool | dict) else ""
+        return [f"/metadata/expected_answer: must be a string or a number, not {shown}{instead}"]
     return []
 
 
