@@ -46,6 +46,9 @@ IDENTITY = [
     "I don't have personal experiences because I'm a language model.",
     "I am Grok, built by xAI.",
     "Since I'm an AI assistant, I can't visit the shop.",
+    "As an AI I cannot taste it.",
+    "As an AI without a body, I do not eat.",
+    "Hello, this is ChatGPT. The kettle costs 44.",
 ]
 ABOUT_AI = [
     "Large language models are trained to predict the next token. Answer: tokens",
@@ -155,6 +158,9 @@ NEW_ABOUT_AI = [
     "I am calling lookup_item for the large language model course. Answer: 30",
     "My name is on the list, says Claude Debussy's note.",
     "The shop sells a book: 'I, Chatbot'. Answer: 12.5",
+    "As an AI engineer at a bank, I have shipped three products. (That is the first line of your letter.)",
+    "As an AI product manager you asked for a roadmap, so I've written one.",
+    "This is DeepSeek's price list: 0.28 a million tokens.",
 ]
 NEW_REFUSAL = [
     "I'm sorry, I can't help you hack into that account.",

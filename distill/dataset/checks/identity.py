@@ -15,19 +15,23 @@ _MAKER = (
     r"(?:openai|anthropic|google(?: deepmind)?|deepmind|meta(?: ai)?|deepseek|alibaba(?: cloud)?|mistral(?: ai)?|xai"
     r"|microsoft|moonshot(?: ai)?|zhipu(?: ai)?|cohere)"
 )
-_AI = (
-    r"(?:ai|artificial intelligence)(?: (?:language )?model| assistant| chatbot| system)?|(?:large )?language model"
+_AI_MODEL = (
+    r"(?:ai|artificial intelligence)(?: (?:language )?model| assistant| chatbot| system)|(?:large )?language model"
     r"|machine learning model|chatbot|llm"
 )
+_AI = rf"{_AI_MODEL}|ai|artificial intelligence"
+_MADE = r"developed|created|made|built|trained|designed"
+_I = r"(?:i|i'm|i've|i'd|i'll|my|me)"
 PATTERN = assistant_text.pattern(
     # At the beginning of a clause, and of the speaker: ELIZA may be described as a chatbot.
-    rf"(?:^|[.!?,;:(\n\"'*] ?|\b(?:but|and|so|because|since|that) )(?:as|being) an? (?:{_AI})\b[^.!?\n]{{0,80}}"
-    r"\b(?:i|i'm|i've|i'd|i'll|my|me)\b",
+    # Nor is an AI engineer one.
+    rf"(?:^|[.!?,;:(\n\"'*] ?|\b(?:but|and|so|because|since|that) )(?:as|being) an? (?:(?:{_AI_MODEL})\b[^.!?\n]{{0,80}}\b{_I}"
+    rf"|(?:ai|artificial intelligence)(?: {_I}|(?:[,;:]| (?:{_MADE}|by|from|without|that)\b)[^.!?\n]{{0,80}}\b{_I}))\b",
     rf"\bi(?:'m| am) (?:just |only )?an? (?:{_AI})(?:[,.;!]| (?:and|so|that|who|created|developed|trained|made|built|by"
     r"|without|designed|here)\b|$)",
     rf"\bi(?:'m| am) {_MODEL}(?:[,.;!]| (?:and|a|an|the|by|from|created|developed|trained|made|your|here)\b|$)",
     rf"\bmy name(?: is|'s) {_MODEL}(?:[,.;!]| (?:and i(?:'m| am|'ll| can| will)|an?|the|by|from)\b|$)",
-    rf"(?:^|\b(?:hi|hello|hey)[,.!]* )this is {_MODEL}\b",
+    rf"(?:^|\b(?:hi|hello|hey)[,.!]* )this is {_MODEL}(?:[,.;!]| (?:speaking|here|your|from|by)\b|$)",
     rf"\bi(?:'m| am) powered by {_MODEL}\b",
     r"\bi(?:'m| am) (?:just |only )?an? (?:ai|llm)[- ](?:powered|based|driven)\b",
     rf"\bi(?:'m| am) (?:just |only )?an? (?:[\w-]+,? ){{0,3}}(?:assistant|model|chatbot|system|bot|ai),? (?:(?:that|which) was )?"
