@@ -41,9 +41,9 @@ _TABLE: dict[str, dict[str, str]] = {
     "amount": {"1": "mol mole", "0.001": "mmol"},
     "celsius": {"1": "°C ℃ celsius"}, "fahrenheit": {"1": "°F ℉ fahrenheit"}, "kelvin": {"1": "K kelvin"},
     "angle": {"1": "° degree", "57.295779513082320877": "rad radian"},
-    "share": {"1": "% percent"},
+    "share": {"1": "% percent pct"},
     "dollars": {"1": "$ USD dollar", "0.01": "¢ cent"}, "euros": {"1": "€ EUR euro"}, "pounds": {"1": "£ GBP"},
-    "yen": {"1": "¥ JPY yen"}, "rupees": {"1": "₹ INR rupee"}, "francs": {"1": "CHF franc"}, "yuan": {"1": "CNY yuan"},
+    "yen": {"1": "¥ JPY yen 円"}, "rupees": {"1": "₹ INR rupee"}, "francs": {"1": "CHF franc"}, "yuan": {"1": "CNY yuan"},
 }  # fmt: skip
 _KNOWN = {
     name: (dimension, Decimal(factor))
@@ -60,7 +60,8 @@ _SPELLED = {
     "square": "²", "squared": "²", "cubic": "³", "cubed": "³",
 }  # fmt: skip
 _SQUARE = re.compile(r"^(?P<power>square|cubic) (?P<unit>\w+)", re.IGNORECASE)
-_DEGREES = re.compile(r"^degrees? (?P<scale>celsius|fahrenheit)\b", re.IGNORECASE)
+_DEGREES = re.compile(r"^(?:degrees?|deg\.?) (?P<scale>c|f)(?:elsius|ahrenheit)?\b", re.IGNORECASE)
+_IN_TWO_WORDS = re.compile(r"^(?:(?P<percent>per cent)|US dollars?)\b", re.IGNORECASE)
 _PER = re.compile(r"^(?P<unit>\w+) per (?P<time>hour|second)\b", re.IGNORECASE)
 _TOKEN = re.compile(r"^[^\s.,;:!?()\[\]*_`\"'=]+")
 _APART = re.compile(r"^[\s,;:()\[\]{}$*_`]+")
@@ -102,7 +103,9 @@ def _first(text: str) -> str:
     """The first word of a text, or the words that make one unit, as the table spells it."""
     text = text.strip().lstrip("*_`").strip()
     if scale := _DEGREES.match(text):
-        return scale["scale"]
+        return f"°{scale['scale'].upper()}"
+    if name := _IN_TWO_WORDS.match(text):
+        return "%" if name["percent"] else "USD"
     if power := _SQUARE.match(text):
         return _short(power["unit"]) + _SPELLED[power["power"].casefold()]
     if per := _PER.match(text):
