@@ -294,6 +294,14 @@ def test_an_empty_last_answer_is_none(metadata):
         assert said(text, metadata).answer is None
 
 
+@pytest.mark.parametrize("thought", ["Answer: 5", "It may be \\boxed{5}.", "5"])
+def test_a_thought_in_the_text_is_no_answer(thought):
+    assert graded(f"<think>\n{thought}\n</think>\n\nThe price is 6.", 6) is True
+    assert graded(f"<think>\n{thought}\n</think>\n\nThe price is 6.", 5) is False
+    assert graded(f"<think>\n{thought}\n</think>\n\nsix", "six") is True
+    assert said(f"<think>\n{thought}", {"expected_answer": 5}).answer is None
+
+
 def test_a_judge_reads_all_of_an_answer():
     metadata = {"expected_answer": "restart it", "answer_type": "judge"}
     for text in (

@@ -98,11 +98,13 @@ def grade(messages: list[Message], metadata: Metadata) -> Grade:
 
 
 def _last_words(messages: list[Message]) -> str:
-    """The text of the last assistant message; empty where it has none or still calls a tool."""
+    """The text of the last assistant message, without a thought that a server or a dataset left in it; empty where it has
+    none or still calls a tool."""
     last = messages[-1] if messages else {}
     if last.get("role") != "assistant" or last.get("tool_calls"):
         return ""
-    return (last.get("content") or "").strip()
+    text = (last.get("content") or "").strip()
+    return text.partition("</think>")[2].strip() if text.startswith("<think>") else text
 
 
 def _answer(text: str, kind: Kind, metadata: Metadata) -> str | None:
