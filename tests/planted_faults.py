@@ -48,6 +48,12 @@ def weightless(row: Row) -> None:
         edited(place, weight=0)(row)
 
 
+def silent(**turn: Any) -> Callable[[Row], None]:
+    """Puts a turn of the assistant and an answer of the user's before the first call."""
+    talk = [{"role": "assistant", **turn}, {"role": "user", "content": "Look it up, please."}]
+    return lambda row: row["messages"].__setitem__(slice(2, 2), deepcopy(talk))
+
+
 def broken_tool(row: Row) -> None:
     row["tools"][0]["function"]["parameters"] = {"type": "nonsense"}
 
@@ -60,6 +66,9 @@ PLANTED: list[tuple[set[str], Callable[[Row], None]]] = [
     ({"final_answer"}, lambda row: row["messages"].append({"role": "user", "content": "and?"})),
     ({"final_answer"}, without(6)),
     ({"final_answer"}, weightless),
+    ({"final_answer"}, silent(content=None, refusal="I cannot help")),
+    ({"final_answer"}, silent(content=" ")),
+    (set(), silent(content="", weight=0)),
     ({"final_answer", "paired"}, edited(6, tool_calls=[call("call_9", "lookup_item", '{"sku": "D1"}')])),
     ({"paired"}, without(3)),
     ({"paired"}, edited(3, tool_call_id="call_7")),
