@@ -7,6 +7,7 @@ _MARKER = re.compile(
     r"^(?P<open>[\s>#*_-]*)(?:final\s+)?answer[\s*_]*[:\uff1a](?:[*_]+(?=\s|$))?(?P<rest>.*)$", re.IGNORECASE
 )
 _BULLET = re.compile(r"^[-•]\s+")
+_ITEM = re.compile(r"\s*(?:[-*•+]|\d+[.)])\s")
 _OPENING = re.compile(r"^([*_`]+)(?=\S)([^*_`]+)\1(?!\w)")  # **5** million
 _BLOCK = re.compile(r"[\s*_]*```(?:[\w+-]*[^\S\n]*\n)?(?P<code>[^`]+)```")
 _WORDS = re.compile(r"\\(?:text|mathrm|mathbf|mbox|boldsymbol|underline|fbox)\w*\s*\{([^{}]*)\}")
@@ -21,9 +22,9 @@ def stated(
     """The text after the last `Answer:`, else in the last `\\boxed{}`; None where there is neither, empty where nothing
     follows the marker.
 
-    After the marker that is the rest of its line, or the next line that is not empty; with `several_lines` all lines
-    that follow; of a code block there, what is in it. What a box holds is LaTeX: it comes as plain text, unless `latex`,
-    with what `behind_box` takes of the text behind it.
+    After the marker that is the rest of its line, or the next line that is not empty; with `several_lines` the paragraph
+    or the list that follows; of a code block there, what is in it. What a box holds is LaTeX: it comes as plain text,
+    unless `latex`, with what `behind_box` takes of the text behind it.
     """
     marked = _marked(text, several_lines)
     boxed = _boxed(marked or text)
@@ -41,7 +42,7 @@ def behind(text: str) -> str | None:
 
 
 def _marked(text: str, several_lines: bool) -> str | None:
-    """The text after the last `Answer:`: one line of it, or all lines; None where there is no such line."""
+    """The text after the last `Answer:`: one line of it, or a paragraph; None where there is no such line."""
     if (found := _behind_marker(text)) is None:
         return None
     if block := _BLOCK.match("\n".join(found)):
@@ -49,8 +50,22 @@ def _marked(text: str, several_lines: bool) -> str | None:
     rest = [_bare(part) for part in found]
     stated = [part for part in rest if part]
     if several_lines and not rest[0]:
-        return "\n".join(stated)
+        return "\n".join(_bare(line) for line in _paragraph(found[1:]))
     return rest[0] or _BULLET.sub("", stated[0] if stated else "")
+
+
+def _paragraph(lines: list[str]) -> list[str]:
+    """The first lines up to an empty one; of a list, also the items behind it, but no words that follow the list."""
+    paragraph: list[str] = []
+    is_over = False
+    for line in lines:
+        if not line.strip():
+            is_over = bool(paragraph)
+        elif is_over and not (_ITEM.match(line) and _ITEM.match(paragraph[0])):
+            break
+        else:
+            paragraph.append(line)
+    return paragraph
 
 
 def _bare(text: str) -> str:

@@ -13,7 +13,7 @@ from distill.answers import number
 from distill.answers.exact import fold
 from distill.records.types import Metadata
 
-_BULLET = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s+")
+_BULLET = re.compile(r"^\s*(?:[-*•+]|\d+[.)])\s+")
 _SEPARATORS = [
     re.compile(r"[;；؛\n]"),
     re.compile(r"[;；؛\n，、،]|,(?!\d{3}\b)"),
