@@ -409,6 +409,16 @@ def test_a_tool_that_many_rows_offer_is_looked_at_once():
     assert alone[0] > 3 and alone == [alone[0]] * 3, "in another order, the tools are the same"
 
 
+def test_a_schema_that_is_none_is_told_with_its_place():
+    row = convert.row(rollout(2))
+    parameters = row["tools"][0]["function"]["parameters"]
+    parameters["properties"] = {"sku": {"type": "str"}}
+    assert 'JSON Schema: /properties/sku/type: "str" is not' in found("calls", row).detail
+    parameters["properties"] = None
+    assert "JSON Schema: /properties: null is not" in found("calls", row).detail
+    assert found("tools_shown", row, tokenizer=tokenizer("{{ tools | tojson }}{{ messages[0].content }}")) is None
+
+
 def nested(levels: int) -> dict:
     schema: dict = {"type": "string"}
     for _ in range(levels):

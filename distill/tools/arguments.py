@@ -45,7 +45,8 @@ def parse(call: ToolCall, tools: list[ToolSchema]) -> tuple[dict[str, Any], str 
         validator = _validator(orjson.dumps(offered["parameters"]))
         errors = [] if validator.is_valid(arguments) else list(validator.iter_errors(arguments))
     except ValueError as error:  # rows from elsewhere may have tools that no server would accept
-        return arguments, f"the schema of '{name}' is not a valid JSON Schema: {one_line(error)}"
+        why = _describe(error) if isinstance(error, jsonschema_rs.ValidationError) else one_line(error)
+        return arguments, f"the schema of '{name}' is not a valid JSON Schema: {why}"
     if errors:
         shown = "; ".join(_describe(error) for error in errors[:MOST_SHOWN])
         return arguments, f"the arguments do not fit the tool's schema: {shown}"

@@ -12,7 +12,10 @@ from distill.dataset.checks.context import CheckContext
 from distill.dataset.checks.fault import Fault
 from distill.records.types import Row
 
-ADVICE = "training prompts repeat held-out ones: give the rows in data/seed/ a split by hand, or change their wording"
+ADVICE = (
+    "training prompts repeat held-out ones: give the rows in data/seed/ a split by hand, or change their wording; an"
+    " instruction that all of them begin with belongs into the system message"
+)
 
 
 def check(row: Row, context: CheckContext) -> Fault | None:

@@ -51,7 +51,7 @@ def _unseen(tools: bytes, tokenizer: "Tokenizer") -> list[tuple[str, str]]:
     faults = []
     for number, tool in enumerate(offered):
         function = tool["function"]
-        names = [function["name"], *function["parameters"].get("properties", ())]
+        names = [function["name"], *(function["parameters"].get("properties") or ())]
         missing = [name for name in names if name not in text and json.dumps(name)[1:-1] not in text]
         if missing:
             faults.append((f"/tools/{number}", f"the rendered prompt lacks {', '.join(missing)}"))
