@@ -221,6 +221,15 @@ def test_a_hugging_face_dataset_gives_the_rows_back_and_has_a_card(exported, pro
     assert "| conversations with turns of weight 0 | 1 |" in text and "`calculator` (9)" in text
 
 
+def test_another_export_is_loaded_anew(exported, project):
+    """The loader's cache goes by the name of the folder and the card, not by the rows."""
+    datasets = pytest.importorskip("datasets")
+    for made in (rows(), rows()[:3]):
+        exported("hf", made, "hf/data/train.jsonl")
+        loaded = datasets.load_dataset(str(project / "exports/hf"), cache_dir=str(project / "cache"), split="train")
+        assert len(loaded) == len(made)
+
+
 def test_a_field_that_few_rows_have_does_not_break_the_dataset(exported, project):
     """Loaders take the types of the first 10 MB for those of all rows, unless the card says them."""
     datasets = pytest.importorskip("datasets")

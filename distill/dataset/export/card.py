@@ -52,6 +52,8 @@ def card(train: Path, rows: Iterable[Row], params: Params) -> str:
     origin = ["Written by a teacher model and its tools"] if by_teacher else []
     origin += ["imported from where no model was named"] if IMPORTED in teachers else []
     written = ", or ".join(origin)
+    # The description: `datasets` keeps what it has loaded by the card, and would give the rows of an earlier export again.
+    info = {"description": f"SHA-256 of {train.as_posix()}: {file_hash(train)}", "features": FEATURES}
     return f"""---
 license: unknown
 task_categories:
@@ -67,7 +69,7 @@ configs:
   data_files:
   - split: train
     path: data/train.jsonl
-{yaml.safe_dump({"dataset_info": {"features": FEATURES}}, sort_keys=False)}---
+{yaml.safe_dump({"dataset_info": info}, sort_keys=False, width=200)}---
 
 # {count} conversations with tools
 
