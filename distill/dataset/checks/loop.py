@@ -6,7 +6,7 @@ circle. Nor is polling: a call that gives another result in the end was worth re
 third one on are not learned from.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 
 from distill.dataset.checks.context import CheckContext
 from distill.dataset.checks.fault import Fault, listed
@@ -22,27 +22,30 @@ MOST = 2
 def check(row: Row, context: CheckContext) -> Fault | None:
     if row["outcome"]["tool_calls"] <= MOST or not _repeats(row["messages"]):
         return None
-    times: Counter[tuple[str, str, str]] = Counter()
+    asked = news = 0  # messages of the user's and new results so far
+    times: dict[tuple[int, str, str, str], tuple[int, int]] = {}  # since the user's last message, and `news` by then
+    known: set[tuple[str, str, str]] = set()
     last_results: dict[tuple[str, str], str] = {}
     repeated: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
     open_calls: dict[str, tuple[str, str, int]] = {}
     for place, message in enumerate(row["messages"]):
+        asked += message["role"] == "user"
         for call in message.get("tool_calls", ()):
             function = call["function"]
             open_calls[call["id"]] = (function["name"], canonical_text(function["arguments"]), place)
-        if message["role"] == "user":
-            times = Counter(dict.fromkeys(times, 0))
         if message["role"] == "tool" and message["tool_call_id"] in open_calls:
             name, arguments, turn = open_calls.pop(message["tool_call_id"])
             result = message["content"]
-            if (name, arguments, result) not in times:
-                times = Counter({known: min(count, 1) for known, count in times.items()})
-            times[name, arguments, result] += 1
+            news += (name, arguments, result) not in known
+            known.add((name, arguments, result))
+            count, news_then = times.get((asked, name, arguments, result), (0, news))
+            count = count + 1 if news_then == news else 2
+            times[asked, name, arguments, result] = count, news
             if last_results.get((name, arguments)) != result:
                 last_results[name, arguments] = result
                 repeated.pop((name, arguments), None)
-            elif times[name, arguments, result] > MOST:
-                repeated[name, arguments].append((turn, times[name, arguments, result]))
+            elif count > MOST:
+                repeated[name, arguments].append((turn, count))
     faults = [
         (f"/messages/{turn}", f"calls {name} again (number {number}) with the same arguments and result")
         for (name, _), turns in repeated.items()
