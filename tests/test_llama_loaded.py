@@ -10,10 +10,13 @@ import pytest
 from tiny_student import write_adapter, write_gguf
 
 from distill.student.render import render
+from distill.student.serving import llama_loaded
 from distill.student.serving.forced_call import openings
 from distill.student.serving.in_process import InProcess
 from distill.student.serving.llama_loaded import TOKENS_AT_ONCE, LlamaLoaded
 from distill.student.tokenizer import Tokenizer, read_tokenizer
+from distill.teacher.errors import ApiError
+from distill.teacher.gguf_model import CONTEXT_TOKENS
 
 NUMBERS = {"at": 48.8583701, "price": 1234567.89, "order": 98765432109876543210, "half": 0.5, "whole": 44.0}
 CALL = {"id": "call_1", "type": "function", "function": {"name": "find", "arguments": json.dumps(NUMBERS)}}
@@ -118,3 +121,27 @@ def test_conversations_are_answered_side_by_side(files: tuple[Path, Path], token
     assert len(asyncio.run(ask())) == 5 and len(opened) == 1
     with pytest.raises(OSError):
         opened[0].generate([[1]], [2], 1, True, 0)
+
+
+def test_a_conversation_that_fails_is_an_answer_and_not_the_end_of_all(
+    loaded: Listened, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model was made for fewer tokens than llama.cpp is asked to have room for."""
+
+    def complete(words: int) -> dict[str, Any]:
+        model = InProcess("tiny", tokenizer, lambda: loaded, places=1)
+        return asyncio.run(model.complete({"messages": [{"role": "user", "content": " a" * words}]}))
+
+    assert loaded.context == 2048 < CONTEXT_TOKENS
+    with pytest.raises(ApiError, match="longer than the student's context of 2048 tokens") as full:
+        complete(3000)
+    assert full.value.kind == "context_full"
+    whole = complete(2000)
+    assert whole["usage"]["total_tokens"] <= 2048
+    with pytest.raises(ApiError, match=r"HTTP 400 \(400\): Prompt contains invalid tokens") as refused:
+        loaded.generate([[10**6]], [2], 1, True, 0)
+    assert refused.value.kind == "bad_request"
+    monkeypatch.setattr(llama_loaded, "TIMEOUT_S", 1e-6)
+    with pytest.raises(ApiError, match="no answer within 0 s") as slow:
+        complete(2000)
+    assert slow.value.kind == "timeout"

@@ -11,9 +11,12 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
 from distill.student.serving.forced_call import may_follow
 from distill.student.serving.loaded import Over
+from distill.teacher.error_response import error_from_response
+from distill.teacher.errors import error
 from distill.teacher.gguf_model import CONTEXT_TOKENS, TIMEOUT_S
 from distill.teacher.llama_server import NO_PROXY, serve
 
@@ -26,13 +29,13 @@ FORCED = 1000.0
 class LlamaLoaded:
     """A base and its adapter, both GGUF, behind llama.cpp's server with `slots` conversations side by side."""
 
-    context = CONTEXT_TOKENS
-
     def __init__(self, gguf: Path, adapter: Path, slots: int):
         self._server = ExitStack()
         self._endpoint = self._server.enter_context(
             serve(gguf, slots=slots, context=CONTEXT_TOKENS, adapters=[adapter])
         )
+        # No more than what the model was made for, be it less than what was asked for.
+        self.context: int = self._ask("/props")["default_generation_settings"]["n_ctx"]
 
     def generate(
         self,
@@ -45,7 +48,7 @@ class LlamaLoaded:
         begins: Sequence[list[list[int]]] = (),
         over: Sequence[Over] = (),
     ) -> list[list[int] | None]:
-        """As `Loaded.generate`, one prompt after the other."""
+        """As `Loaded.generate`, one prompt after the other. Raises ApiError."""
         settings = {
             "temperature": temperature,
             "top_p": top_p,
@@ -83,13 +86,22 @@ class LlamaLoaded:
         return ids
 
     def _complete(self, body: dict[str, Any]) -> dict[str, Any]:
+        return self._ask("/completion", json.dumps(body | {"return_tokens": True, "cache_prompt": True}).encode())
+
+    def _ask(self, path: str, body: bytes | None = None) -> dict[str, Any]:
+        """What the server answers. Raises ApiError with its words where it refuses or is too slow."""
         request = urllib.request.Request(
-            f"{self._endpoint.base_url.removesuffix('/v1')}/completion",
-            json.dumps(body | {"return_tokens": True, "cache_prompt": True}).encode(),
+            f"{self._endpoint.base_url.removesuffix('/v1')}{path}",
+            body,
             {"Authorization": f"Bearer {self._endpoint.api_key}", "Content-Type": "application/json"},
         )
-        with NO_PROXY.open(request, timeout=TIMEOUT_S) as response:
-            return json.load(response)
+        try:
+            with NO_PROXY.open(request, timeout=TIMEOUT_S) as response:
+                return json.load(response)
+        except HTTPError as refused:
+            raise error_from_response(refused.code, dict(refused.headers), refused.read()) from None
+        except TimeoutError:
+            raise error("timeout", f"llama.cpp gave no answer within {TIMEOUT_S:.0f} s") from None
 
     def close(self) -> None:
         """Stops the server."""
