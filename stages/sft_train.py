@@ -1,9 +1,9 @@
 """data/train.jsonl → models/adapter/, reports/training.json, reports/loss.csv.
 
 Renders the rows with the student's chat template and trains a LoRA adapter on the assistant's turns. Refuses rows that
-are too long, cannot be rendered or hold nothing to learn, and names all of them at once; stops, and writes nothing, when
-loss or gradient is zero or not a number. After a kill it resumes from the last checkpoint and ends in the same bytes.
-Where the machine has several cards it starts itself once per card.
+are too long, cannot be rendered or hold nothing to learn, and names all of them at once, and calls that nobody could
+read; stops, and writes nothing, when loss or gradient is zero or not a number. After a kill it resumes from the last
+checkpoint and ends in the same bytes. Where the machine has several cards it starts itself once per card.
 """
 
 import csv
@@ -14,10 +14,12 @@ from pathlib import Path
 
 from distill.records import cores, jsonl, stage
 from distill.records.atomic import replacing
+from distill.records.faults import InputError
 from distill.records.ids import file_hash
 from distill.records.types import Params, Row
 from distill.student import adapter, base, device
-from distill.student.render import has_place_for_thoughts
+from distill.student.render import has_place_for_thoughts, learns_calls
+from distill.student.serving.reply import unreadable_calls
 from distill.student.tokenizer import load_tokenizer
 from distill.student.training import checkpoints, examples, launch, lineage, train
 
@@ -32,7 +34,8 @@ def main(params: Params) -> None:
         cores.spin_little()
     tokenizer = load_tokenizer(student["path"], student["template"])
     teachers: set[str] = set()
-    prepared = examples.prepare(_rows(teachers), str(ROWS), tokenizer, student["max_length"])
+    rows = _rows(teachers, unreadable_calls(tokenizer, params["runtime"]["student_url"]))
+    prepared = examples.prepare(rows, str(ROWS), tokenizer, student["max_length"])
     print(
         f"sft_train: {prepared.rows} rows, {prepared.tokens} tokens, {prepared.labelled_tokens} of them learned;"
         f" {prepared.validation_rows} rows held out",
@@ -59,9 +62,11 @@ def main(params: Params) -> None:
     )
 
 
-def _rows(teachers: set[str]) -> Iterator[tuple[int, Row]]:
-    """The numbered rows; their teachers are added to `teachers`."""
+def _rows(teachers: set[str], unreadable: str | None) -> Iterator[tuple[int, Row]]:
+    """The numbered rows; their teachers are added to `teachers`. Raises InputError(unreadable) at one that calls tools."""
     for line, row in jsonl.read_numbered(ROWS, "row"):
+        if unreadable and learns_calls(row):
+            raise InputError(unreadable)
         teachers.add(row["teacher"])
         yield line, row
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from families import own, write_tokenizer
 from planted_faults import (
     LONG,
     PLANTED,
@@ -290,3 +291,22 @@ def test_bad_input_is_refused_before_anything_is_written(project, run_stage, set
         assert done.returncode == 1 and message in done.stderr, (message, done.stderr)
         assert not (project / "data" / "train.jsonl").exists()
         assert not (project / "data" / "rejected.jsonl").exists()
+
+
+def test_calls_that_nobody_could_read_end_it(tmp_path: Path) -> None:
+    base = write_tokenizer(tmp_path / "base", "")
+    (base / "config.json").write_text('{"vocab_size": 1024}')
+    (base / "chat_template.jinja").write_text(own("lfm2"))
+    modes = dict.fromkeys(ON, "off") | {"tools_shown": "reject", "max_tool_errors": 3}
+    params = {
+        "filter": modes,
+        "student": {"path": str(base), "template": None, "max_length": 300},
+        "runtime": {"student_url": None},
+    }
+    [calls] = good(1)
+    texts = calls | {"messages": [message for message in calls["messages"] if message["role"] in ("system", "user")]}
+    list(filter.run_checks([texts], modes, filter.context(params)))
+    with pytest.raises(InputError, match="^params.yaml: /student/template: there are tools to call, but the student's"):
+        list(filter.run_checks([texts, calls], modes, filter.context(params)))
+    served = params | {"runtime": {"student_url": "http://localhost:8000/v1"}}
+    list(filter.run_checks([calls], modes, filter.context(served)))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from families import own, write_tokenizer
 from tiny_rows import row
-from training import folder, one_thread
+from training import HERE, folder, one_thread
 
 from distill.records.faults import InputError
 from distill.student import base_weights
@@ -127,7 +127,7 @@ def test_it_is_trained_merged_and_asked_under_the_names_of_its_checkpoint(studen
         "path": str(place), "template": None, "lora_rank": 4, "qlora_rank": None, "batch_size": 4, "num_epochs": 1,
         "learning_rate": 0.01, "max_length": 1024, "early_stopping": None, "seed": 0,
     }  # fmt: skip
-    sft_train.main({"student": settings})
+    sft_train.main({"student": settings, "runtime": HERE})
     names = list(load_file("models/adapter/adapter_model.safetensors"))
     assert names and [name for name in names if not name.startswith(weights)] == []
 

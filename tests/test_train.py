@@ -1,5 +1,6 @@
 """The adapter: the same bytes every time, also after a kill; nothing at all from rows or losses that are no good."""
 
+import asyncio
 import csv
 import json
 import os
@@ -15,14 +16,16 @@ from typing import Any
 
 import pytest
 from endpoint_post import post
-from tiny_rows import row
+from tiny_rows import as_row, row
 from training import *  # noqa: F403
-from training import ROWS, TEMPLATE, folder, in_child, written
+from training import HERE, ROWS, TEMPLATE, folder, in_child, written
 
 from distill.records.faults import InputError
 from distill.student.render import IGNORED
+from distill.student.serving.open_student import open_student
 from distill.student.training import callback, checkpoints, lineage
 from distill.student.training.validation import held_out_prompts
+from distill.teacher.errors import ApiError
 from stages import sft_train
 
 STEPS = 8  # of 16 rows (one is held out), 4 at a time, twice
@@ -167,7 +170,7 @@ def test_a_full_disk_is_said_and_costs_nothing(size, uninterrupted, run, params,
         pytest.raises(InputError, match=r"^a checkpoint of step 1 in .* could not be written .* DISTILL_CACHE"),
         files_of_at_most(size),
     ):
-        sft_train.main({"student": params})
+        sft_train.main({"student": params, "runtime": HERE})
     assert not written()
     assert run("full") == uninterrupted
     assert not list((cache / "checkpoints").glob("*/"))
@@ -273,6 +276,30 @@ def test_bad_rows_are_refused_all_at_once(run):
     assert second.startswith("data/train.jsonl:3: /messages/2/tool_calls/0/function/arguments: not JSON")
     assert third.startswith("data/train.jsonl:4: /messages: ") and "more than student.max_length = 256" in third
     assert not written()
+
+
+def test_calls_that_nobody_could_read_are_refused(run, gguf, tmp_path):
+    """A template of ChatML that knows no tools does for a student of texts."""
+    template = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    template += "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    (tmp_path / "chatml.jinja").write_text(template)
+    with pytest.raises(InputError, match="^params.yaml: /student/template: there are tools to call, but the student's"):
+        run(template=str(tmp_path / "chatml.jinja"))
+    assert not written()
+    texts = [[*one["messages"][:2], one["messages"][-1]] for one in ROWS]
+    run("texts", [as_row(messages, []) for messages in texts], template=str(tmp_path / "chatml.jinja"))
+    model = open_student({"student": {"path": str(gguf)}, "runtime": HERE}, Path("models/adapter"))
+    body = {"messages": texts[0][:2], "max_tokens": 5}
+    assert asyncio.run(answered(model, body))["choices"][0]["message"]["role"] == "assistant"
+    with pytest.raises(ApiError, match="writes no tool calls, or in a form that cannot be read here"):
+        asyncio.run(answered(model, body | {"tools": ROWS[0]["tools"]}))
+
+
+async def answered(model: Any, body: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return await model.complete(body)
+    finally:
+        await model.close()
 
 
 def test_no_rows_are_refused(run):

@@ -7,7 +7,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from conftest import ROOT
+from families import own, write_tokenizer
 from tiny_student import write_gguf
 from validated import in_git, validate
 
@@ -153,6 +155,41 @@ def test_a_template_and_a_base_of_the_project_are_among_the_deps_of_who_reads_th
     pipeline.write_text(listed)
     done = validate(project)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_student_whose_calls_nobody_could_read_is_refused_where_there_are_tools(
+    project: Path, set_param: Change, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISTILL_CACHE", str(tmp_path / "cache"))
+    base = write_tokenizer(tmp_path / "base", "")
+    (base / "config.json").write_text('{"vocab_size": 1024}')
+    (base / "chat_template.jinja").write_text(own("lfm2"))
+    set_param("student.path", str(base))
+    done = validate(in_git(project))
+    assert done.returncode == 1
+    assert "params.yaml: /student/template: there are tools to call, but the student's chat template" in done.stderr
+    assert "name another in student.template" in done.stderr and done.stderr.count("params.yaml") == 1
+    set_param("runtime.student_url", "http://localhost:8000/v1")
+    assert validate(project).returncode == 0, "that server may have a parser"
+    set_param("runtime.student_url", None)
+    set_param("student.template", "qwen3")
+    assert validate(project).returncode == 0
+    set_param("student.template", None)
+    for seed in (project / "data/seed").iterdir():
+        seed.unlink()
+    row = {"messages": [{"role": "user", "content": "hello"}], "tools": [], "split": "train"}
+    (project / "data/seed/mine.jsonl").write_text(json.dumps(row) + "\n")
+    assert validate(project).returncode == 0, "no tools, no calls"
+
+
+def test_a_gguf_that_is_no_student_is_refused(
+    project: Path, set_param: Change, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISTILL_CACHE", str(tmp_path / "cache"))
+    file = write_gguf(tmp_path / "tiny.gguf")
+    file.write_bytes(file.read_bytes().replace(b"smollm", b"gemma4"))
+    set_param("student.path", str(file))
+    assert f"{file}: tokenizer gpt2/gemma4 is none of" in validate(in_git(project)).stderr
 
 
 def test_an_answer_under_another_name_is_asked_about(project: Path) -> None:

@@ -18,6 +18,8 @@ from stages import sft_train
 __all__ = ["cache", "children", "converted", "gguf", "params", "references", "run", "uninterrupted"]
 TEMPLATE = TEMPLATES / "smollm2.jinja"
 ROWS = [row(number) for number in range(17)]
+HERE = {"student_url": None}
+"""`runtime` of a student that is served on this machine."""
 Bytes = dict[str, bytes]
 
 
@@ -52,7 +54,7 @@ def in_child(place: str, cache: Path, student: dict[str, Any], progress: Any) ->
     one_thread()
     os.chdir(place)
     os.dup2(progress.fileno(), 1)
-    sft_train.main({"student": student})
+    sft_train.main({"student": student, "runtime": HERE})
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +78,7 @@ def run(tmp_path: Path, params: dict[str, Any], monkeypatch: pytest.MonkeyPatch)
 
     def run(name: str = "here", rows: list[dict] = ROWS, **changes: Any) -> Bytes:
         monkeypatch.chdir(folder(tmp_path / name, rows))
-        sft_train.main({"student": {**params, **changes}})
+        sft_train.main({"student": {**params, **changes}, "runtime": HERE})
         return written()
 
     return run

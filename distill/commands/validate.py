@@ -22,9 +22,10 @@ from distill.dataset.held_out import of_files
 from distill.dataset.prompts import prepare, seed_rows, unused_answers
 from distill.records import jsonl, params, schema, stage
 from distill.records.faults import Faults, InputError
-from distill.records.types import Prompt
+from distill.records.types import Params, Prompt
 from distill.student import base
-from distill.student.tokenizer import bundled_templates, template_text
+from distill.student.serving.reply import unreadable_calls
+from distill.student.tokenizer import bundled_templates, load_tokenizer, template_text
 from distill.teacher.asked import asked_teacher
 from distill.teacher.demonstrations import read_demonstrations
 from distill.teacher.open_model import check_model
@@ -163,10 +164,10 @@ def check_benchmarks() -> str:
 
 
 def check_student() -> str:
-    """`student.path` and `student.template` name a model and a template that can be read, and dvc.yaml lists those that are
-    the project's own."""
-    student = params.load()["student"]
-    path, template = student["path"], student["template"]
+    """`student.path` and `student.template` name a model and a template that can be read, its calls too where there are
+    tools, and dvc.yaml lists those that are the project's own. Of a model that is not here the filter says it."""
+    settings = params.load()
+    path, template = settings["student"]["path"], settings["student"]["template"]
     faults = Faults()
     with faults.collect():
         base.check(path)
@@ -181,7 +182,19 @@ def check_student() -> str:
                 )
             dvc_deps.check([template], ("filter", "sft_train"), "student.template in params.yaml names")
     faults.check()
+    if Path(path).expanduser().exists():
+        unreadable = unreadable_calls(load_tokenizer(path, template), settings["runtime"]["student_url"])
+        if unreadable and _has_tools(settings):
+            raise InputError(unreadable)
     return f"student {path}"
+
+
+def _has_tools(settings: Params) -> bool:
+    """Whether a prompt is offered tools. What is wrong with prompts and tools is `check_prompts`' to say."""
+    with suppress(InputError):
+        offered = settings["tools"]["mcp"] or settings["mcp_url"] or python_source.load("tools.py")
+        return bool(offered) and any(row.get("tools") != [] for _, row in seed_rows("data/seed", Faults()))
+    return False
 
 
 def check_pipeline() -> str:

@@ -21,6 +21,7 @@ from distill.dataset.verdict import Row, Verdict, rejected
 from distill.records import jsonl
 from distill.records.faults import InputError
 from distill.records.types import Params
+from distill.student.render import learns_calls
 
 PROMPTS, CONVERTED = "data/prompts.jsonl", "data/converted.jsonl"
 
@@ -34,11 +35,13 @@ def context(params: Params) -> CheckContext:
     if modes["length"] == modes["tools_shown"] == "off":
         return context
     from distill.dataset.token_counts import opened
+    from distill.student.serving.reply import unreadable_calls
     from distill.student.tokenizer import load_tokenizer
 
     tokenizer = load_tokenizer(student["path"], student["template"])
     counts = opened(student["path"], tokenizer, student["max_length"]) if modes["length"] != "off" else None
-    return replace(context, counts=counts, max_length=student["max_length"], tokenizer=tokenizer)
+    unreadable = unreadable_calls(tokenizer, params["runtime"]["student_url"])
+    return replace(context, counts=counts, max_length=student["max_length"], tokenizer=tokenizer, unreadable=unreadable)
 
 
 def _prompts(modes: Mapping[str, Any]) -> tuple[HeldOutIndex, dict[str, str]]:
@@ -56,7 +59,8 @@ def _prompts(modes: Mapping[str, Any]) -> tuple[HeldOutIndex, dict[str, str]]:
 
 
 def run_checks(rows: Iterable[Row], modes: Mapping[str, Any], context: CheckContext) -> Iterator[tuple[Facts, Verdict]]:
-    """The facts of each row, and the verdict of the checks that are on, without the contests; in the order of the rows."""
+    """The facts of each row, and the verdict of the checks that are on, without the contests; in the order of the rows.
+    Raises InputError for rows whose calls the student is not to learn."""
     chosen = {name: CHECKS[name] for name in on(modes) if name in CHECKS}
     counted = chosen.pop("length", None)
     all_checks = [(name, module.check) for name, module in chosen.items()]
@@ -64,6 +68,8 @@ def run_checks(rows: Iterable[Row], modes: Mapping[str, Any], context: CheckCont
     suspicious = prefilter.any_of(module.PREFILTER for module in chosen.values() if hasattr(module, "PREFILTER"))
     needs_digest = modes["duplicate"] != "off"
     for row in rows:
+        if context.unreadable and learns_calls(row):
+            raise InputError(context.unreadable)
         contents, arguments = texts.contents_and_arguments(row)
         checks = all_checks if suspicious(contents, arguments) else unfiltered
         faults = [(name, fault) for name, check in checks if (fault := check(row, context)) is not None]

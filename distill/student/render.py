@@ -64,6 +64,11 @@ def _learned(row: Row) -> list[int]:
     ]
 
 
+def learns_calls(row: Row) -> bool:
+    """Whether a turn that is learned calls tools."""
+    return any(row["messages"][place].get("tool_calls") for place in _learned(row))
+
+
 def count_tokens(row: Row, tokenizer: Tokenizer) -> int:
     """Tokens of the row's longest sequence: what must fit `student.max_length`; 0 where nothing is to be learned. Raises
     Unrenderable."""

@@ -31,3 +31,5 @@ class CheckContext:
     """prompt_id -> the seed file that the prompt is from."""
     tokenizer: "Tokenizer | None" = None
     """The student's, with its template, for the check `tools_shown`."""
+    unreadable: str | None = None
+    """Why the student is not to learn calls, where it is not."""

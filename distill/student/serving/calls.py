@@ -18,6 +18,8 @@ from distill.student.serving.calls_as_code import ANOTHER, Arguments, Schemas, b
 NAME, KEY, VALUE, OTHER, LAST = (f"Qz{word}" for word in ("name", "key", "value", "other", "last"))
 SHOWN = {"id": "call_1", "type": "function", "function": {"name": NAME, "arguments": {KEY: VALUE, OTHER: LAST}}}
 """A call that a template is made to write: its parts are marked, so that they are found again."""
+SEVERAL = [SHOWN | {"id": f"call_{number}"} for number in (1, 2, 3)]
+IDS = re.compile(r"call_[123]")
 QUOTE = {"id": "call_1", "type": "function", "function": {"name": NAME, "arguments": {KEY: "'"}}}
 """A call that shows whether a template escapes quotes."""
 TEXT = {"type": "string"}
@@ -94,13 +96,19 @@ def tagged_arguments(
     return json.dumps(given, ensure_ascii=False) if close.match(text, place) else None, place
 
 
-def form(mark: str, shown: str, quote: str) -> Calls | None:
+def form(mark: str, shown: str, quote: str, several: str) -> Calls | None:
     """The form in which a template writes calls, from how it wrote the call SHOWN: the `mark` before its name, and the text
-    `shown` from there to the end of the turn. `quote` is a turn with the call QUOTE. None for an unknown form."""
+    `shown` from there to the end of the turn. `quote` is a turn with the call QUOTE, and `several` one with the calls SEVERAL,
+    empty where the template takes one only. None for an unknown form."""
     if written := JSON.search(shown):
         between, close = shown[len(NAME) : written.start()], shown[written.end() :]
-        begin = rf"{loose(mark)}\s*([\w.-]+)\s*{loose(between)}\s*(?=\{{)"
-        return Calls(re.compile(begin), re.compile(loose(close) or r"\Z"), json_arguments)
+        named = rf"\s*([\w.-]+)\s*{loose(between)}\s*(?=\{{)"
+        pieces = JSON.split(several)
+        # They may be a list behind one mark (Granite 3, Mistral).
+        between_calls = loose(pieces[1].partition(NAME)[0]) if len(pieces) > 2 else ""
+        another = re.compile(rf"\s*{between_calls}{named}") if between_calls else NEVER
+        begin = re.compile(loose(mark) + named)
+        return Calls(begin, re.compile(loose(close) or r"\Z"), json_arguments, another)
     if code := CODE.fullmatch(shown):
         opened = re.compile(rf"{loose(mark)}\s*([\w.-]+)\(")
         arguments = partial(python_arguments, "\\'" in quote)
@@ -154,5 +162,5 @@ def _kinds(schema: dict[str, Any]) -> Iterator[str]:
 
 
 def loose(text: str) -> str:
-    """A pattern for a text that allows any white space, or none, where the text has some."""
-    return r"\s*".join(re.escape(piece) for piece in text.split())
+    """A pattern for a text that allows any white space, or none, where the text has some, and any id where it has one."""
+    return r"\s*".join(IDS.sub(r"[\\w-]+", re.escape(piece)) for piece in text.split())

@@ -18,7 +18,7 @@ from distill.records.types import Message, Request
 from distill.student.render import as_templates_want, tools_as_served
 from distill.student.serving.forced_call import openings
 from distill.student.serving.loaded import Over
-from distill.student.serving.reply import Form, form
+from distill.student.serving.reply import UNREADABLE, Form, form
 from distill.student.serving.stream import Stream
 from distill.student.tokenizer import Tokenizer
 from distill.teacher import chat
@@ -114,8 +114,10 @@ class InProcess:
     def _prompt(self, body: dict[str, Any]) -> tuple[str, list[int], list[list[int]]]:
         """The prompt of a request as text and as tokens, and the tokens with one of which a forced call begins.
 
-        Raises ApiError for a conversation that the template cannot render.
+        Raises ApiError for a conversation that the template cannot render, and for tools whose calls cannot be read.
         """
+        if body.get("tools") and not self.form.calls:
+            raise error("bad_request", UNREADABLE)
         try:
             messages, tools = list(as_templates_want(body["messages"])), tools_as_served(body.get("tools"))
             text = self.tokenizer.text(messages, tools, True)

@@ -37,7 +37,7 @@ def open_student(params: Params, adapter: Path, slots: int = 1) -> Model:
     every time; with more, rounding depends on which requests share a batch.
 
     Nothing is loaded or started before the first request. Raises InputError where the adapter is missing or was trained over
-    another base, or no server here can read the tool calls of its template.
+    another base. Where no server here can read the tool calls of its template, requests with tools are refused.
     """
     path, runtime = params["student"]["path"], params["runtime"]
     name = hub.without_revision(path)
@@ -72,7 +72,9 @@ def _unread_calls(tokenizer: Tokenizer) -> UnreadCalls | None:
     """Watches the answers of a server for calls; None where we cannot read calls of this template."""
     try:
         known_form = form(tokenizer)
-    except InputError:  # only the server knows the form of the calls
+    except InputError:
+        return None
+    if not known_form.calls:  # only the server knows their form
         return None
 
     def called(text: str, tools: list[ToolSchema]) -> set[str]:

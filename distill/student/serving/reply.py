@@ -15,8 +15,15 @@ from distill.student.serving import calls
 from distill.student.tokenizer import Tokenizer
 
 TEXT, THOUGHT = "Qztext", "Qzthought"
+REFUSALS = (jinja2.TemplateError, TypeError, ValueError)
+"""What a template raises that does not take a message."""
 SHOWN_CALL = {"content": "", "tool_calls": [calls.SHOWN]}
 """An assistant message with one call."""
+UNREADABLE = (
+    "the student's chat template writes no tool calls, or in a form that cannot be read here: name another in"
+    " student.template (docs/student.md), or serve the student with vLLM, if that has a parser for them, and set"
+    " runtime.student_url"
+)
 
 
 @dataclass(frozen=True)
@@ -25,7 +32,8 @@ class Form:
 
     thought: re.Pattern[str] | None
     """A thought at the beginning of a turn, in group 1; None where the template writes no thoughts."""
-    calls: calls.Calls
+    calls: calls.Calls | None
+    """None where the template writes none, or in a form that is not known: then every text is an answer."""
     special: re.Pattern[str]
     """Special tokens, which are removed from the text."""
 
@@ -39,7 +47,7 @@ class Form:
             text = text[thought.end() :]
             if thought[1].strip():
                 message["reasoning_content"] = thought[1]
-        if begun := self.calls.begin.search(text):
+        if self.calls and (begun := self.calls.begin.search(text)):
             message["tool_calls"] = [
                 {"id": f"call_{number}", "type": "function", "function": {"name": name, "arguments": arguments}}
                 for number, (name, arguments) in enumerate(self.calls.read(text, tools), 1)
@@ -50,38 +58,53 @@ class Form:
 
 
 def form(tokenizer: Tokenizer) -> Form:
-    """The form of the turns of a tokenizer's template. Raises InputError where it writes calls in an unknown form."""
-    try:
-        known_form = _form(tokenizer)
-    except (jinja2.TemplateError, TypeError, ValueError):  # a template without tools may refuse a call
-        known_form = None
-    if not known_form:
-        raise InputError(
-            "the student's chat template writes calls in a form that cannot be read here; serve it with vLLM and set"
-            " runtime.student_url, or choose another student.template"
-        )
-    return known_form
-
-
-def _form(tokenizer: Tokenizer) -> Form | None:
+    """The form of the turns of a tokenizer's template. Raises InputError where it cannot render a turn at all."""
     special = re.compile("|".join(sorted(re.escape(tokenizer.decode([id_])) for id_ in tokenizer.special)) or r"(?!)")
-    plain = rendered_turn(tokenizer, {"content": TEXT})
-    before, after = plain.split(TEXT)
-    thinking = rendered_turn(tokenizer, {"content": TEXT, "reasoning_content": THOUGHT})
-    thought = None
-    if THOUGHT in thinking:
-        opened, closed = thinking.split(TEXT)[0].split(THOUGHT)
-        thought = re.compile(
-            rf"\s*(?:{calls.loose(opened)}[ \t]*\n?)?(.*?)\n?[ \t]*{calls.loose(closed)}\s*", re.DOTALL
-        )
-    calling = rendered_turn(tokenizer, SHOWN_CALL)
+    try:
+        before, after = rendered_turn(tokenizer, {"content": TEXT}).split(TEXT)
+        thought = _thought(rendered_turn(tokenizer, {"content": TEXT, "reasoning_content": THOUGHT}))
+    except REFUSALS as refused:
+        raise InputError(f"the student's chat template cannot render a question and its answer: {refused}") from None
+    return Form(thought=thought, calls=_calls(tokenizer, before, after, thought), special=special)
+
+
+def _thought(thinking: str) -> re.Pattern[str] | None:
+    """`Form.thought`, from a turn with a thought."""
+    if THOUGHT not in thinking:
+        return None
+    opened, closed = thinking.partition(TEXT)[0].split(THOUGHT)
+    return re.compile(rf"\s*(?:{calls.loose(opened)}[ \t]*\n?)?(.*?)\n?[ \t]*{calls.loose(closed)}\s*", re.DOTALL)
+
+
+def _calls(tokenizer: Tokenizer, before: str, after: str, thought: re.Pattern[str] | None) -> calls.Calls | None:
+    """`Form.calls`; `before` and `after` stand around the text of a turn."""
+    try:
+        calling = rendered_turn(tokenizer, SHOWN_CALL)
+        quote = rendered_turn(tokenizer, {"content": "", "tool_calls": [calls.QUOTE]})
+    except REFUSALS:  # a template without tools may refuse a call
+        return None
     name = calling.find(calls.NAME)
+    if name < 0:
+        return None
     mark = calling[:name].removeprefix(before)
     if thought and (empty_thought := thought.match(calling[:name])):
         mark = calling[empty_thought.end() : name]
-    quote = rendered_turn(tokenizer, {"content": "", "tool_calls": [calls.QUOTE]})
-    written = calls.form(mark, calling[name:].removesuffix(after), quote) if name >= 0 else None
-    return Form(thought=thought, calls=written, special=special) if written else None
+    try:
+        several = rendered_turn(tokenizer, {"content": "", "tool_calls": calls.SEVERAL})
+    except REFUSALS:  # Llama 3.1 takes one at a time
+        several = ""
+    known_form = calls.form(mark, calling[name:].removesuffix(after), quote, several)
+    if known_form and len(known_form.read(several, [calls.TOOL])) < several.count(calls.NAME):
+        return None  # better no call than some of several
+    return known_form
+
+
+def unreadable_calls(tokenizer: Tokenizer, student_url: str | None) -> str | None:
+    """Why a student with a tokenizer's template is not to learn calls, as a fault of params.yaml; None where they can be read,
+    here or by the server at `student_url`. Raises InputError as `form`."""
+    if student_url or form(tokenizer).calls:
+        return None
+    return f"params.yaml: /student/template: there are tools to call, but {UNREADABLE}"
 
 
 def rendered_turn(tokenizer: Tokenizer, message: Message) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import regex
 
+from distill.student.serving.calls import NEVER
 from distill.student.serving.reply import Form
 
 TAIL_CHARS = 100
@@ -18,7 +19,8 @@ class Stream:
     def __init__(self, form: Form, prompt: str, stops: Sequence[str]):
         self._stops = [regex.compile(regex.escape(stop)) for stop in stops]
         # Python's own re has no partial matches.
-        self._call, self._special = (regex.compile(kind.pattern) for kind in (form.calls.begin, form.special))
+        call = form.calls.begin if form.calls else NEVER
+        self._call, self._special = (regex.compile(kind.pattern) for kind in (call, form.special))
         closed = form.thought and regex.search(rf"(?s:{form.thought.pattern})\Z", prompt[-TAIL_CHARS:])
         self._thought = None if closed else form.thought
 
