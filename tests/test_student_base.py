@@ -1,16 +1,18 @@
 """student.path: what is found, what is refused, and that a converted GGUF is the model that llama.cpp serves."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from endpoint_post import post
-from tiny_student import write_gguf
+from tiny_student import write_adapter, write_gguf
 
 from distill.records.faults import InputError
 from distill.student import base
 from distill.student.base_weights import open_folder
+from distill.student.tokenizer import mismatches
 from distill.teacher.llama_server import serve
 
 PROMPT = "What is the price of item G316? \n\n  12 é <|im_end|>"
@@ -118,6 +120,41 @@ def test_weights_that_are_missing_are_not_made_up(gguf, cache):
         InputError, match=r"only a part of its model: 1 weights .*model\.layers\.1\.mlp\.up_proj\.weight"
     ):
         open_folder(folder)
+
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 133\n"
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "config.json", "model.safetensors"])
+def test_a_file_that_git_lfs_has_not_fetched_is_named(name, gguf, cache):
+    folder = base.find(str(gguf)).directory
+    (folder / name).write_text(POINTER)
+    with pytest.raises(
+        InputError, match=rf"student/path: .*{folder}.* cannot be read \(.*\): a download broke off, or g"
+    ):
+        if name == "model.safetensors":
+            open_folder(folder)
+        else:
+            mismatches(folder)
+
+
+def test_weights_that_cannot_be_loaded_are_named(gguf, cache):
+    folder = base.find(str(gguf)).directory
+    config = json.loads((folder / "config.json").read_text())
+    quantized = {"quantization_config": {"quant_method": "gptq", "bits": 4}}
+    (folder / "config.json").write_text(json.dumps(config | quantized))
+    with pytest.raises(InputError, match=rf"student/path: {folder} cannot be loaded: Loading a GPTQ quantized model"):
+        open_folder(folder)
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(InputError, match=rf"student/path: {folder} cannot be loaded: Error no file named"):
+        open_folder(folder)
+
+
+def test_a_base_without_settings_of_its_tokenizer_is_saved(gguf, cache, tmp_path):
+    (base.find(str(gguf)).directory / "tokenizer_config.json").unlink()
+    write_adapter(gguf, tmp_path / "adapter")
+    assert (tmp_path / "adapter/tokenizer_config.json").read_text() == "{}\n"
 
 
 def test_counting_tokens_loads_nothing_heavy(gguf, cache, tmp_path):

@@ -20,6 +20,7 @@ from distill.student.gguf import from_gguf
 
 LOCAL = "local/"
 TOKENIZER_FILES = ["tokenizer*.json", "special_tokens_map.json", "generation_config.json", "config.json", "*.jinja"]
+UNFETCHED = "a download broke off, or git-lfs has not fetched the file: fetch it again"
 WEIGHT_FILES = ["*.safetensors", "*.safetensors.index.json", "*processor_config.json"]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from distill.records.faults import InputError
 from distill.records.one_line import one_line
-from distill.student.base import Base
+from distill.student.base import UNFETCHED, Base
 
 
 def config(directory: Path) -> Any:
@@ -24,16 +24,24 @@ def open_folder(directory: Path, **how: Any) -> Any:
 
     So its weights, and those of an adapter, keep the names of the checkpoint, which servers go by: Qwen3.5 and Gemma
     have an image tower beside the language model, which AutoModelForCausalLM may leave out.
-    Raises InputError for a model that transformers does not know, that writes no text, or some of whose weights are not
-    there: transformers would fill them with random numbers.
+    Raises InputError for a model that transformers does not know or cannot load, that writes no text, or some of whose
+    weights are not there: transformers would fill them with random numbers.
     """
     import transformers
+    from safetensors import SafetensorError
 
     [name] = (config(directory).architectures or ["AutoModelForCausalLM"])[:1]
     kind: Any = getattr(transformers, name, transformers.AutoModelForCausalLM)
     if not getattr(kind, "can_generate", lambda: True)():
         raise InputError(f"params.yaml: /student/path: {directory}/config.json: a {name} writes no text")
-    model, found = kind.from_pretrained(directory, output_loading_info=True, **how)
+    try:
+        model, found = kind.from_pretrained(directory, output_loading_info=True, **how)
+    except SafetensorError as error:
+        raise InputError(
+            f"params.yaml: /student/path: the weights in {directory} cannot be read ({one_line(error)}): {UNFETCHED}"
+        ) from None
+    except (OSError, ImportError) as error:  # files that are not there; a package for weights in four bits
+        raise InputError(f"params.yaml: /student/path: {directory} cannot be loaded: {one_line(error)}") from None
     if missing := sorted(found["missing_keys"]):
         raise InputError(
             f"params.yaml: /student/path: {directory} holds only a part of its model: {len(missing)} weights are missing,"

@@ -9,6 +9,7 @@ from typing import Any
 import jinja2
 
 from distill.records.faults import InputError
+from distill.records.one_line import one_line
 from distill.student import base, encoding
 from distill.student.template import compile_template, with_usual_names, without_clock
 from distill.teacher.weights import EMBEDDED
@@ -51,9 +52,7 @@ def load_tokenizer(path: str, template: str | None = None) -> Tokenizer:
 
 def read_tokenizer(folder: Path, template: str) -> Tokenizer:
     """The tokenizer in `folder` (a base model or an adapter) with the text of a template."""
-    from tokenizers import Tokenizer as Encoder
-
-    encoder = Encoder.from_file(str(folder / "tokenizer.json"))
+    encoder = _encoder(folder)
     encoder.no_truncation()  # the file may have been saved with either
     encoder.no_padding()
     tokens = _named_tokens(folder)
@@ -83,9 +82,7 @@ def read_tokenizer(folder: Path, template: str) -> Tokenizer:
 
 def mismatches(folder: Path) -> list[str]:
     """Reasons why the tokenizer in `folder` cannot belong to the model there; none for a pair that fits."""
-    from tokenizers import Tokenizer as Encoder
-
-    encoder = Encoder.from_file(str(folder / "tokenizer.json"))
+    encoder = _encoder(folder)
     config = _read(folder / "config.json")
     size = config.get("vocab_size") or config.get("text_config", {}).get("vocab_size")
     largest = max(encoder.get_vocab().values(), default=-1)
@@ -147,6 +144,18 @@ def _template_text(path: str, folder: Path, template: str | None) -> str:
     raise InputError(f"params.yaml: /student/template: {path} has no chat template of its own; name a file")
 
 
+def _encoder(folder: Path) -> Any:
+    from tokenizers import Tokenizer as Encoder
+
+    file = folder / "tokenizer.json"
+    try:
+        return Encoder.from_file(str(file))
+    except Exception as error:  # the library raises no other
+        raise InputError(
+            f"params.yaml: /student/path: {file} cannot be read ({one_line(error)}): {base.UNFETCHED}"
+        ) from None
+
+
 def _named_tokens(folder: Path) -> dict[str, str]:
     """The tokens that templates use by name, such as eos_token."""
     config = _read(folder / "tokenizer_config.json")
@@ -155,4 +164,9 @@ def _named_tokens(folder: Path) -> dict[str, str]:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    try:
+        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    except ValueError as error:
+        raise InputError(
+            f"params.yaml: /student/path: {file} cannot be read ({one_line(error)}): {base.UNFETCHED}"
+        ) from None
