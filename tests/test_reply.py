@@ -289,3 +289,20 @@ def test_where_only_some_calls_of_a_turn_could_be_read_none_is(tokenizers):
 def test_a_template_that_writes_one_call_a_turn_is_read(tokenizers):
     """gpt-oss's drops the others without a word, which `render` refuses."""
     assert form(tokenizers(own, "gptoss")).calls
+
+
+def test_a_call_is_read_as_the_tokens_spell_it(tmp_path):
+    """Some tokenizers begin each piece of a text with a space."""
+    from tokenizers import Tokenizer as Encoder
+    from tokenizers import decoders, normalizers
+
+    place = write_tokenizer(tmp_path / "spaced", "qwen2_5")
+    encoder = Encoder.from_file(str(place / "tokenizer.json"))
+    encoder.normalizer = normalizers.Prepend(" ")
+    encoder.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Strip(" ", 1, 0)])
+    encoder.save(str(place / "tokenizer.json"))
+    tokenizer = read_tokenizer(place, LISTED.replace("[TOOL_CALLS] [", "<|tool_call>[").replace("ONE", f"{{{NAMED}}}"))
+    text = tokenizer.decode(tokenizer.encode('<|tool_call>[{"name": "f", "arguments": {"a": 1}}]'))
+    assert text.startswith("<|tool_call> [")
+    [call] = form(tokenizer).read(text, [])["tool_calls"]
+    assert call["function"] == {"name": "f", "arguments": '{"a": 1}'}

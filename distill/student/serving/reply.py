@@ -108,7 +108,9 @@ def unreadable_calls(tokenizer: Tokenizer, student_url: str | None) -> str | Non
 
 
 def rendered_turn(tokenizer: Tokenizer, message: Message) -> str:
-    """An assistant turn after a question as the template renders it, with the token that ends it."""
+    """An assistant turn after a question as the template renders it, with the token that ends it, and as a student's tokens
+    spell it: the tokenizers of Mistral and Phi 3 put a space behind each special token."""
     question = [{"role": "user", "content": "?"}]
     prompt = tokenizer.text(question, [calls.TOOL], True)
-    return tokenizer.text([*question, {"role": "assistant", **message}], [calls.TOOL], False)[len(prompt) :].rstrip()
+    turn = tokenizer.text([*question, {"role": "assistant", **message}], [calls.TOOL], False)[len(prompt) :].rstrip()
+    return tokenizer.decode(tokenizer.encode(turn))
