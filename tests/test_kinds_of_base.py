@@ -14,7 +14,8 @@ from tiny_rows import row
 from training import HERE, folder, one_thread
 
 from distill.records.faults import InputError
-from distill.student import base_weights
+from distill.student import adapter, base_weights
+from distill.student.base import Base
 from distill.student.merge import merge
 from distill.student.serving.loaded import Loaded
 from distill.student.tokenizer import load_tokenizer
@@ -154,6 +155,16 @@ def test_it_is_trained_merged_and_asked_under_the_names_of_its_checkpoint(studen
     assert answers[0] == tuned.generate(prompts[:1], [2], 8, adapted=True, temperature=0)[0], "padding is seen"
     with torch.no_grad():
         assert tuned.model(torch.tensor(prompts[:1])).logits[0, -1].argmax() == answers[0][0]
+
+
+def test_an_adapter_of_experts_is_the_same_in_every_run(tmp_path):
+    """peft writes sets, in another order each time."""
+    parts = {"target_modules": ["v_proj", "k_proj"], "target_parameters": ["gate_up_proj", "gate.weight", "down_proj"]}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(parts))
+    adapter._make_reproducible(tmp_path / "adapter_config.json", Base("tiny", tmp_path, "-"))
+    written = json.loads((tmp_path / "adapter_config.json").read_text())
+    assert written["target_modules"] == ["k_proj", "v_proj"]
+    assert written["target_parameters"] == ["down_proj", "gate.weight", "gate_up_proj"]
 
 
 def learned(sequence: Any) -> int:

@@ -42,10 +42,12 @@ def save(model: Any, base: Base, template: str, card: str, folder: Path, state: 
 
 
 def _make_reproducible(file: Path, base: Base) -> None:
-    """Replaces what peft writes differently in each run: the order of a set, and the path of the base on this machine."""
+    """Replaces what peft writes differently in each run: the order of sets, and the path of the base on this machine."""
     config = json.loads(file.read_text(encoding="utf-8"))
     config["base_model_name_or_path"], config["revision"] = base.name, base.commit
-    config["target_modules"] = sorted(config["target_modules"])
+    for name in ("target_modules", "target_parameters"):  # the latter are experts
+        if config.get(name):
+            config[name] = sorted(config[name])
     _write(file, config)
 
 
