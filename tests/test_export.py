@@ -14,7 +14,7 @@ from distill.dataset import convert
 from distill.dataset.export import NotRepresentable, openai, sharegpt
 from distill.dataset.export.card import card
 from distill.records import jsonl, params
-from distill.student.render import as_templates_want, render, tools_as_served
+from distill.student.render import as_templates_want, numbered, render, tools_as_served
 from distill.student.template import compile_template
 from distill.student.tokenizer import load_tokenizer, read_tokenizer, template_file
 from distill.tools import python_source
@@ -206,7 +206,7 @@ def test_a_hugging_face_dataset_gives_the_rows_back_and_has_a_card(exported, pro
         for message in said:
             for one in message.get("tool_calls", []):
                 one["function"]["arguments"] = json.dumps(one["function"]["arguments"])
-        assert said == row["messages"]
+        assert said == list(numbered(row["messages"]))
         assert {key: json.loads(got[key]) for key in ("tools", "metadata", "outcome")} == {
             key: row[key] for key in ("tools", "metadata", "outcome")
         }

@@ -8,8 +8,11 @@ from conversations import WORDS, conversations, serving
 from families import AS_CODE, AT_ONCE, FAMILIES, SILENT, TYPED_BY_SCHEMA, bundled, own, write_tokenizer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tiny_rows import TOOLS, as_row, call
 
 from distill.records.faults import InputError
+from distill.student.render import as_templates_want, render
+from distill.student.serving.forced_call import openings
 from distill.student.serving.reply import form
 from distill.student.serving.stream import Stream
 from distill.student.tokenizer import Tokenizer, read_tokenizer
@@ -279,6 +282,42 @@ def test_calls_in_a_list_are_all_read(one, tokenizers):
                 ]
 
     compare()
+
+
+NINE = "{{ raise_exception('not nine') if call.id | length != 9 }}{{ call.id }}"
+
+
+def test_ids_are_the_same_in_training_and_serving_and_such_as_mistral_demands(tokenizers):
+    one = f'{{{NAMED}, "id": "{NINE}"}}'
+    tokenizer = tokenizers(lambda _: LISTED.replace("ONE", one), "qwen2_5")
+    asked = {"role": "user", "content": "?"}
+
+    def talk(*ids: str) -> list[dict[str, Any]]:
+        said = [
+            {
+                "role": "assistant",
+                "content": "",
+                "tool_calls": [call(0, "f", {"a": n}) | {"id": ids[n]} for n in (0, 1)],
+            }
+        ]
+        results = [{"role": "tool", "tool_call_id": ids[n], "content": f"result {n}"} for n in (1, 0)]
+        return [asked, *said, *results, {"role": "assistant", "content": "Answer: 1"}]
+
+    for ids in (("call_1", "call_2"), ("call_Zx81PqM2", "toolu_01")):
+        trained = render(as_row(talk(*ids), TOOLS), tokenizer)
+        assert trained == render(as_row(talk("a", "b"), TOOLS), tokenizer)
+        text = tokenizer.decode(trained[-1].input_ids)
+        assert (
+            '"id": "call00001"' in text
+            and '"id": "call00002"' in text
+            and text.index("result 0") < text.index("result 1")
+        )
+    assert [found["function"]["arguments"] for found in form(tokenizer).read(text, [])["tool_calls"]] == [
+        '{"a": 0}',
+        '{"a": 1}',
+    ]
+    begun = openings(tokenizer, list(as_templates_want(talk("a", "b"))), TOOLS, ["f"])
+    assert tokenizer.decode(begun[0]).startswith('[TOOL_CALLS] [{"name": "f", "arguments":')
 
 
 def test_where_only_some_calls_of_a_turn_could_be_read_none_is(tokenizers):

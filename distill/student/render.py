@@ -147,12 +147,13 @@ def _end(turn: str, where: str, tokenizer: Tokenizer) -> int:
 
 def as_templates_want(messages: list[Message]) -> Iterator[Message]:
     """Messages of a record as templates take them: arguments as objects, content never null, no `weight` or other key that
-    is null, results in the order of their calls (by which templates without ids match them), and turns `as_said`.
+    is null, calls `numbered`, results in the order of their calls (by which templates without ids match them), and turns
+    `as_said`.
 
     Raises Unrenderable for arguments that are not a JSON object; in a turn that is not learned they become `{}`, as when
     they are served (`chat.body`).
     """
-    for place, message in enumerate(map(as_said, results_in_order(messages))):
+    for place, message in enumerate(map(as_said, numbered(results_in_order(messages)))):
         kept = {key: value for key, value in message.items() if key != "weight" and value is not None}
         kept["content"] = message.get("content") or ""
         if calls := message.get("tool_calls"):
@@ -177,6 +178,28 @@ def as_said(message: Message) -> Message:
         text = text.lstrip("\n")
         text = text.rstrip() if message.get("tool_calls") else text
     return stripped | ({"content": text} if "content" in message else {})
+
+
+def numbered(messages: list[Message]) -> Iterator[Message]:
+    """The messages with ids of their calls that say which call it is: a template that writes ids shows the same in training
+    and in serving, whoever made them."""
+    ids: dict[Any, str] = {}
+    count = 0
+    for message in messages:
+        if calls := message.get("tool_calls"):
+            fresh = [call_id(count + place) for place in range(1, len(calls) + 1)]
+            ids |= {call.get("id"): id_ for call, id_ in zip(calls, fresh, strict=True)}
+            count += len(calls)
+            yield {**message, "tool_calls": [{**call, "id": id_} for call, id_ in zip(calls, fresh, strict=True)]}
+        elif (old := message.get("tool_call_id")) in ids:
+            yield {**message, "tool_call_id": ids[old]}
+        else:
+            yield message
+
+
+def call_id(number: int) -> str:
+    """The id of the call with this number in a conversation: nine letters and digits, as Mistral's templates demand."""
+    return f"call{number:05}"
 
 
 def results_in_order(messages: list[Message]) -> list[Message]:

@@ -13,14 +13,15 @@ from functools import partial
 from typing import Any
 
 from distill.records.types import ToolSchema
+from distill.student.render import call_id
 from distill.student.serving.calls_as_code import ANOTHER, Arguments, Schemas, bare_arguments, python_arguments
 
 NAME, KEY, VALUE, OTHER, LAST = (f"Qz{word}" for word in ("name", "key", "value", "other", "last"))
-SHOWN = {"id": "call_1", "type": "function", "function": {"name": NAME, "arguments": {KEY: VALUE, OTHER: LAST}}}
+SHOWN = {"id": call_id(1), "type": "function", "function": {"name": NAME, "arguments": {KEY: VALUE, OTHER: LAST}}}
 """A call that a template is made to write: its parts are marked, so that they are found again."""
-SEVERAL = [SHOWN | {"id": f"call_{number}"} for number in (1, 2, 3)]
-IDS = re.compile(r"call_[123]")
-QUOTE = {"id": "call_1", "type": "function", "function": {"name": NAME, "arguments": {KEY: "'"}}}
+SEVERAL = [SHOWN | {"id": call_id(number)} for number in (1, 2, 3)]
+IDS = re.compile("|".join(map(call_id, (1, 2, 3))))
+QUOTE = {"id": call_id(1), "type": "function", "function": {"name": NAME, "arguments": {KEY: "'"}}}
 """A call that shows whether a template escapes quotes."""
 TEXT = {"type": "string"}
 TOOL = {

@@ -4,6 +4,7 @@ from itertools import takewhile
 from typing import Any
 
 from distill.records.types import Message, ToolSchema
+from distill.student.render import call_id
 from distill.student.serving.calls import KEY, VALUE, properties
 from distill.student.tokenizer import Tokenizer
 
@@ -17,9 +18,10 @@ def openings(
     Raises ValueError where the template does not write such a turn as a continuation of its prompt.
     """
     prompt = tokenizer.text(messages, tools, True)
+    id_ = call_id(1 + sum(len(message.get("tool_calls", ())) for message in messages))
 
     def turn(name: str, arguments: dict[str, Any]) -> list[int]:
-        call = {"id": "call_1", "type": "function", "function": {"name": name, "arguments": arguments}}
+        call = {"id": id_, "type": "function", "function": {"name": name, "arguments": arguments}}
         calling = {"role": "assistant", "content": "", "tool_calls": [call]}
         whole = tokenizer.text([*messages, calling], tools, False)
         if not whole.startswith(prompt):

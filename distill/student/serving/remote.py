@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 
 from distill.records import credentials
 from distill.records.types import Message, Request
-from distill.student.render import tools_as_served
+from distill.student.render import numbered, tools_as_served
 from distill.student.serving import model_names
 from distill.student.serving.in_process import PLACES
 from distill.teacher import chat
@@ -78,7 +78,7 @@ class Served:
         await self._check({STUDENT, self._models[adapted]})
         changes = {
             "model": self._models[adapted],
-            "messages": [_under_both_names(message) for message in request["messages"]],
+            "messages": [_under_both_names(message) for message in numbered(request["messages"])],
             "sampling": sampling,
             "tools": tools_as_served(request["tools"]),
         }
