@@ -18,6 +18,8 @@ from tiny_student import write_adapter, write_gguf
 
 from distill.commands.serve import endpoint
 from distill.records.faults import InputError
+from distill.student import base
+from distill.student.base_weights import open_folder
 from distill.student.gguf import to_gguf
 from distill.student.merge import merge
 from distill.student.serving.open_student import open_student
@@ -101,6 +103,20 @@ async def first_token(student: str) -> str:
         body = {"model": "student", "messages": QUESTION, "max_tokens": 1}
         answer = await asyncio.to_thread(post, served, "/v1/chat/completions", **body)
     return answer["choices"][0]["message"]["role"]
+
+
+def test_a_qwen3_that_comes_as_gguf_is_the_model_that_it_was(trained, tmp_path, monkeypatch):
+    import torch
+
+    monkeypatch.setenv("DISTILL_CACHE", str(tmp_path / "cache"))
+    to_gguf.write(trained[0], tmp_path / "qwen3.gguf")
+    # The split of Qwen's tokenizers, which the tiny one does without.
+    (tmp_path / "qwen3.gguf").write_bytes((tmp_path / "qwen3.gguf").read_bytes().replace(b"gpt-2", b"qwen2", 1))
+    found = base.find(str(tmp_path / "qwen3.gguf"))
+    ids = torch.tensor([load_tokenizer(str(trained[0])).encode("<|im_start|>user\nWhat is the price of item G316?")])
+    before, after = (open_folder(folder)(ids).logits for folder in (trained[0], found.directory))
+    assert (before - after).abs().max() < 0.3 < before.std()
+    assert before[0, -1].argmax() == after[0, -1].argmax()
 
 
 def test_what_cannot_be_merged_or_written_is_named(trained, tmp_path):
