@@ -105,6 +105,28 @@ async def first_token(student: str) -> str:
     return answer["choices"][0]["message"]["role"]
 
 
+def test_the_rotary_positions_of_llama_3_are_written(tmp_path, monkeypatch):
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    monkeypatch.setenv("DISTILL_CACHE", str(tmp_path / "cache"))
+    folder = shutil.copytree(base.find(str(write_gguf(tmp_path / "tiny.gguf"))).directory, tmp_path / "llama3")
+    (folder / "chat_template.jinja").write_text("{{ messages }}")
+    config = json.loads((folder / "config.json").read_text())
+    scaled = {"rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+    config["rope_parameters"] |= scaled | {"original_max_position_embeddings": 32}
+    (folder / "config.json").write_text(json.dumps(config))
+    to_gguf.write(folder, tmp_path / "llama3.gguf")
+    ids = load_tokenizer(str(folder)).encode("What is the price of item G316? " * 40)
+    ours = AutoModelForCausalLM.from_pretrained(folder)(torch.tensor([ids])).logits[0, -1].log_softmax(-1)
+    with serve(tmp_path / "llama3.gguf", slots=1, context=2048) as endpoint:
+        served = post(endpoint, "/completion", prompt=ids, n_predict=1, n_probs=10, temperature=0)
+    for candidate in served["completion_probabilities"][0]["top_logprobs"]:
+        assert ours[candidate["id"]].item() == pytest.approx(candidate["logprob"], abs=0.1)
+    with pytest.raises(InputError, match="scaled rotary positions are not supported"):
+        base.find(str(tmp_path / "llama3.gguf"))
+
+
 def test_a_qwen3_that_comes_as_gguf_is_the_model_that_it_was(trained, tmp_path, monkeypatch):
     import torch
 
@@ -128,7 +150,10 @@ def test_what_cannot_be_merged_or_written_is_named(trained, tmp_path):
     config = json.loads((other / "config.json").read_text())
     for change, said in (
         ({"model_type": "gemma3"}, "a gemma3 is none of llama, qwen2, qwen3; try llama.cpp's"),
-        ({"rope_parameters": {"rope_type": "llama3", "rope_theta": 5e5}}, "scaled rotary positions"),
+        (
+            {"rope_parameters": {"rope_type": "yarn", "rope_theta": 5e5}},
+            "rotary positions scaled as yarn are not written",
+        ),
     ):
         (other / "config.json").write_text(json.dumps(config | change))
         with pytest.raises(InputError, match=said):

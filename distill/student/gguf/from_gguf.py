@@ -93,7 +93,8 @@ def halves(rows: Any, heads: int) -> Any:
 
 def _config(file: Path, header: Header) -> dict[str, Any]:
     fields, architecture = header.fields, header.fields["general.architecture"]
-    if fields.get(f"{architecture}.rope.scaling.type", "none") != "none":
+    factors = any(tensor.name.startswith("rope_") for tensor in header.tensors)  # Llama 3.1's
+    if factors or fields.get(f"{architecture}.rope.scaling.type", "none") != "none":
         raise InputError(f"{file}: scaled rotary positions are not supported")
 
     def field(key: str) -> Any:

@@ -50,12 +50,26 @@ def _refuse_unsupported(folder: Path, config: dict[str, Any]) -> None:
     elsewhere = "; try llama.cpp's convert_hf_to_gguf.py on models/merged"
     if config["model_type"] not in ARCHITECTURES:
         raise InputError(f"{folder}: a {config['model_type']} is none of {', '.join(ARCHITECTURES)}{elsewhere}")
-    if _rope(config).get("rope_type", "default") != "default":
-        raise InputError(f"{folder}: scaled rotary positions are not written here{elsewhere}")
+    scaling = _rope(config).get("rope_type", "default")
+    if scaling != "default" and (config["model_type"], scaling) != ("llama", "llama3"):
+        raise InputError(f"{folder}: rotary positions scaled as {scaling} are not written here{elsewhere}")
 
 
 def _rope(config: dict[str, Any]) -> dict[str, Any]:
     return config.get("rope_parameters") or {"rope_theta": config.get("rope_theta", 10000.0)}
+
+
+def _rope_factors(config: dict[str, Any]) -> Any:
+    """What llama.cpp divides the rotary frequencies by, where they are scaled as Llama 3.1's are: the slow ones by a factor,
+    the fast ones not, those between them by something between."""
+    import numpy
+
+    rope = _rope(config)
+    width = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
+    lengths = 2 * numpy.pi * rope["rope_theta"] ** (numpy.arange(0, width, 2) / width)
+    low, high = rope["low_freq_factor"], rope["high_freq_factor"]
+    fast = (rope["original_max_position_embeddings"] / lengths - low) / (high - low)
+    return (1 / (1 / rope["factor"] + (1 - 1 / rope["factor"]) * fast.clip(0, 1))).astype(numpy.float32)
 
 
 def _describe(writer: Any, config: dict[str, Any]) -> None:
@@ -124,6 +138,8 @@ def _tensors(folder: Path, config: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     from safetensors import safe_open
 
     heads = {"self_attn.q_proj": config["num_attention_heads"], "self_attn.k_proj": config.get("num_key_value_heads")}
+    if _rope(config).get("rope_type") == "llama3":
+        yield "rope_freqs.weight", _rope_factors(config)
     for file in sorted(folder.glob("*.safetensors")):
         with safe_open(file, framework="pt") as stored:
             for name in sorted(stored.keys()):
