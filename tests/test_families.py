@@ -1,5 +1,6 @@
 """Law 4 for every family of students, with the template that its models have and with the one that is bundled."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +181,18 @@ def test_a_base_with_the_tokenizer_of_another_model_is_refused(file, content, sa
     with pytest.raises(InputError, match="^params.yaml: /student/path: ") as refused:
         load_tokenizer(str(place))
     assert said in str(refused.value)
+
+
+@pytest.mark.parametrize("file", ["chat_template.jinja", "tokenizer_config.json", "chat_template.json"])
+def test_a_base_has_its_template_in_one_of_three_files(file, tmp_path):
+    place = write_tokenizer(tmp_path / "base", "qwen3")
+    (place / "config.json").write_text('{"vocab_size": 1024}')
+    with pytest.raises(InputError, match="has no chat template of its own"):
+        load_tokenizer(str(place))
+    held = json.loads((place / file).read_text()) if (place / file).exists() else {}
+    text = json.dumps(held | {"chat_template": own("qwen3")})
+    (place / file).write_text(own("qwen3") if file.endswith("jinja") else text)
+    assert load_tokenizer(str(place)).template == own("qwen3")
 
 
 def test_templates_are_found_by_family_or_file(tmp_path):

@@ -19,7 +19,9 @@ from distill.student import hub
 from distill.student.gguf import from_gguf
 
 LOCAL = "local/"
-TOKENIZER_FILES = ["tokenizer*.json", "special_tokens_map.json", "generation_config.json", "config.json", "*.jinja"]
+TOKENIZER_FILES = [
+    "tokenizer*.json", "special_tokens_map.json", "generation_config.json", "config.json", "chat_template.json", "*.jinja",
+]  # fmt: skip
 UNFETCHED = "a download broke off, or git-lfs has not fetched the file: fetch it again"
 WEIGHT_FILES = ["*.safetensors", "*.safetensors.index.json", "*processor_config.json"]
 

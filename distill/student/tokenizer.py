@@ -135,7 +135,9 @@ def _template_text(path: str, folder: Path, template: str | None) -> str:
         return template_text(template)
     if (folder / "chat_template.jinja").is_file():
         return (folder / "chat_template.jinja").read_text(encoding="utf-8")
-    own = _read(folder / "tokenizer_config.json").get("chat_template")
+    # The older models that see images have it beside their tokenizer's settings (Mistral Small 3.1, Llama 3.2 Vision).
+    settings = (_read(folder / name) for name in ("tokenizer_config.json", "chat_template.json"))
+    own = next((found["chat_template"] for found in settings if found.get("chat_template")), None)
     if isinstance(own, list):  # several, by name: servers take `tool_use` for requests with tools
         named = {entry["name"]: entry["template"] for entry in own}
         own = named.get("tool_use") or named.get("default")
