@@ -278,6 +278,16 @@ def test_bad_rows_are_refused_all_at_once(run):
     assert not written()
 
 
+def test_rows_beyond_the_context_of_the_base_are_refused(run):
+    long = row(3)
+    long["messages"][1]["content"] = "How many? " * 900
+    with pytest.raises(
+        InputError, match=r"student/max_length: the longest row has \d+ tokens, .* for 2048: .* to 2048,"
+    ):
+        run(rows=[row(0), long], max_length=8192)
+    assert not written()
+
+
 def test_calls_that_nobody_could_read_are_refused(run, gguf, tmp_path):
     """A template of ChatML that knows no tools does for a student of texts."""
     template = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"

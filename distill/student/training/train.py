@@ -60,7 +60,7 @@ def train(examples: Examples, base: Base, params: Params, folder: Path) -> Train
     In a launched process it does that process's share, and every process returns. Prints lines of progress.
     Raises InputError when loss or gradient is zero or not a number, when a token to be learned is one that the base was
     never trained to output, when this machine cannot load a 4-bit base that is asked for, when the batch cannot be shared
-    evenly among the processes, and when a single row does not fit into memory.
+    evenly among the processes, and when a single row does not fit into memory or into the base's context.
     """
     from accelerate import PartialState
 
@@ -72,7 +72,14 @@ def train(examples: Examples, base: Base, params: Params, folder: Path) -> Train
             f"params.yaml: /student/early_stopping: needs at least {HELD_OUT} training prompts, one of which is held out; null"
             " trains to the end"
         )
-    alone = layout(base_weights.config(base.directory)) == "alone"
+    config = base_weights.config(base.directory)
+    context = getattr(config.get_text_config(), "max_position_embeddings", None)
+    if context and (longest := micro_batch.longest_row(examples)) > context:
+        raise InputError(
+            f"params.yaml: /student/max_length: the longest row has {longest} tokens, and the student was made for {context}:"
+            f" nobody could serve it in what it learned; set it to {context}, so that the filter rejects such rows"
+        )
+    alone = layout(config) == "alone"
     fit = micro_batch.stored(folder) or micro_batch.first(examples, 1 if alone else mine, device)
     while True:
         try:
