@@ -194,24 +194,16 @@ def test_a_long_detail_is_cut():
 
 @pytest.fixture
 def student(project: Path, set_param: Callable[[str, object], None]) -> Path:
-    """A folder with a word tokenizer and a chat template, as `student.path`."""
-    from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
-
-    folder = project / "student"
-    folder.mkdir()
-    tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.add_special_tokens([AddedToken("<end>", special=True)])
-    tokenizer.save(str(folder / "tokenizer.json"))
-    (folder / "tokenizer_config.json").write_text('{"eos_token": "<end>"}')
+    """A folder with a tokenizer and a chat template, as `student.path`."""
+    folder = write_tokenizer(project / "student", "")
     (folder / "config.json").write_text("{}")
     (folder / "chat_template.jinja").write_text(
         "{{ tools | tojson }}{% for m in messages %}{{ m.role }}: {{ m.content }}"
-        "{% if m.tool_calls %}{{ m.tool_calls | tojson }}{% endif %}<end>\n{% endfor %}"
+        "{% if m.tool_calls %}{{ m.tool_calls | tojson }}{% endif %}<|im_end|>\n{% endfor %}"
         "{% if add_generation_prompt %}assistant: {% endif %}"
     )
     set_param("student.path", str(folder))
-    set_param("student.max_length", 400)
+    set_param("student.max_length", 900)
     return folder
 
 
@@ -309,4 +301,8 @@ def test_calls_that_nobody_could_read_end_it(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="^params.yaml: /student/template: there are tools to call, but the student's"):
         list(filter.run_checks([texts, calls], modes, filter.context(params)))
     served = params | {"runtime": {"student_url": "http://localhost:8000/v1"}}
+    with pytest.raises(
+        InputError, match=r"/student/template: no row could be learned: .* at which no server stops; name"
+    ):
+        filter.context(served | {"student": params["student"] | {"template": "gemma3"}})
     list(filter.run_checks([calls], modes, filter.context(served)))

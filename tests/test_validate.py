@@ -174,6 +174,9 @@ def test_a_student_whose_calls_nobody_could_read_is_refused_where_there_are_tool
     set_param("runtime.student_url", None)
     set_param("student.template", "qwen3")
     assert validate(project).returncode == 0
+    set_param("student.template", "gemma3")
+    refused = "params.yaml: /student/template: no row could be learned: the chat template ends the turn with a token at"
+    assert refused in validate(project).stderr
     set_param("student.template", None)
     for seed in (project / "data/seed").iterdir():
         seed.unlink()

@@ -24,7 +24,7 @@ from distill.records import jsonl, params, schema, stage
 from distill.records.faults import Faults, InputError
 from distill.records.types import Params, Prompt
 from distill.student import base
-from distill.student.serving.reply import unreadable_calls
+from distill.student.serving.reply import refuse_unlearnable, unreadable_calls
 from distill.student.tokenizer import bundled_templates, load_tokenizer, template_text
 from distill.teacher.asked import asked_teacher
 from distill.teacher.demonstrations import read_demonstrations
@@ -183,7 +183,9 @@ def check_student() -> str:
             dvc_deps.check([template], ("filter", "sft_train"), "student.template in params.yaml names")
     faults.check()
     if Path(path).expanduser().exists():
-        unreadable = unreadable_calls(load_tokenizer(path, template), settings["runtime"]["student_url"])
+        tokenizer = load_tokenizer(path, template)
+        refuse_unlearnable(tokenizer)
+        unreadable = unreadable_calls(tokenizer, settings["runtime"]["student_url"])
         if unreadable and _has_tools(settings):
             raise InputError(unreadable)
     return f"student {path}"

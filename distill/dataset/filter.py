@@ -35,10 +35,11 @@ def context(params: Params) -> CheckContext:
     if modes["length"] == modes["tools_shown"] == "off":
         return context
     from distill.dataset.token_counts import opened
-    from distill.student.serving.reply import unreadable_calls
+    from distill.student.serving.reply import refuse_unlearnable, unreadable_calls
     from distill.student.tokenizer import load_tokenizer
 
     tokenizer = load_tokenizer(student["path"], student["template"])
+    refuse_unlearnable(tokenizer)
     counts = opened(student["path"], tokenizer, student["max_length"]) if modes["length"] != "off" else None
     unreadable = unreadable_calls(tokenizer, params["runtime"]["student_url"])
     return replace(context, counts=counts, max_length=student["max_length"], tokenizer=tokenizer, unreadable=unreadable)

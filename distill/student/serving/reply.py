@@ -6,12 +6,15 @@ call), and the text that it puts around them is how the student marks them.
 
 import re
 from dataclasses import dataclass
+from itertools import product
 
 import jinja2
 
 from distill.records.faults import InputError
 from distill.records.types import Message, ToolSchema
+from distill.student.render import render
 from distill.student.serving import calls
+from distill.student.template import Unrenderable
 from distill.student.tokenizer import Tokenizer
 
 TEXT, THOUGHT = "Qztext", "Qzthought"
@@ -105,6 +108,21 @@ def unreadable_calls(tokenizer: Tokenizer, student_url: str | None) -> str | Non
     if student_url or form(tokenizer).calls:
         return None
     return f"params.yaml: /student/template: there are tools to call, but {UNREADABLE}"
+
+
+def refuse_unlearnable(tokenizer: Tokenizer) -> None:
+    """Raises InputError where a tokenizer's template renders no turn that could be learned, with tools and thoughts or
+    without: it may have been made for another model, whose tokens this one lacks."""
+    refusals = []
+    for thought, tools in product(({}, {"reasoning_content": THOUGHT}), ([], [calls.TOOL])):
+        answer = {"role": "assistant", "content": TEXT, **thought}
+        try:
+            render({"messages": [{"role": "user", "content": "?"}, answer], "tools": tools}, tokenizer)
+        except Unrenderable as refused:
+            refusals.append(str(refused).partition(": ")[2])
+        else:
+            return
+    raise InputError(f"params.yaml: /student/template: no row could be learned: {refusals[0]}; name another")
 
 
 def rendered_turn(tokenizer: Tokenizer, message: Message) -> str:
