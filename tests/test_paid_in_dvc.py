@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -204,6 +205,42 @@ def test_a_clone_that_adds_a_prompt_buys_one_rollout(origin: Any, clone: Reposit
     clone.stage("prompts")
     clone.stage("teacher_rollouts")
     assert len(origin[1].posts) - before == 2 and len(list((clone.folder / "rollouts").iterdir())) == 4
+
+
+def test_after_a_merge_nothing_of_either_side_is_bought_again(origin: Any, clone: Repository, tmp_path: Path) -> None:
+    """Each added a prompt on a branch and on a machine of their own. Of two versions of dvc.lock, only one can be kept."""
+    clone.git("clone", "-q", ".", str(tmp_path / "theirs"))
+    theirs = Repository(tmp_path / "theirs", tmp_path / "their-store", tmp_path / "their-site")
+    for repository, number in ((theirs, 60), (clone, 70)):
+        sums.add_prompts(repository.folder, range(number, number + 1))
+        repository.dvc("repro", "teacher_rollouts")
+        repository.commit()
+    theirs.dvc("push", "-q")
+    before = len(origin[1].posts)
+    with pytest.raises(subprocess.CalledProcessError):
+        clone.git("pull", "-q", "--no-rebase", "--no-edit", str(theirs.folder), "HEAD")
+    clone.git("checkout", "--ours", "dvc.lock", "reports")
+    prompts = clone.folder / "data/seed/sums.jsonl"
+    prompts.write_text("".join(line for line in prompts.read_text().splitlines(True) if line.startswith("{")))
+    clone.stage("prompts")
+    shutil.copytree(clone.environment["DISTILL_STORE"], tmp_path / "before")
+    assert "2 answers found behind rollouts/ of MERGE_HEAD" in clone.stage("teacher_rollouts")
+    shutil.rmtree(clone.folder / "rollouts")
+    shutil.rmtree(clone.environment["DISTILL_STORE"])
+    shutil.move(tmp_path / "before", clone.environment["DISTILL_STORE"])
+    clone.commit()
+    assert "2 answers found behind rollouts/ of HEAD^2" in clone.stage("teacher_rollouts")
+    assert len(origin[1].posts) == before and len(list((clone.folder / "rollouts").iterdir())) == 5
+
+
+def test_in_a_folder_of_a_larger_repository_nothing_is_bought_again(origin: Any, tmp_path: Path) -> None:
+    larger = tmp_path / "larger"
+    mine = shutil.copytree(origin[0].folder, larger / "ours" / "small models", ignore=shutil.ignore_patterns(".git"))
+    repository = Repository(mine, tmp_path / "no-store", tmp_path / "other-site")
+    repository.git("init", "-q", str(larger))
+    repository.commit()
+    (mine / "dvc.lock").unlink()
+    assert "6 answers found behind rollouts/ of HEAD" in repository.stage("teacher_rollouts")
 
 
 def test_without_a_remote_the_clone_asks_anew(origin: Any, clone: Repository) -> None:

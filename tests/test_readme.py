@@ -77,6 +77,8 @@ IN_A_CLONE = [
 ELSEWHERE = {
     "make deps": "tests/test_pipeline.py::test_deps_are_exactly_what_the_script_can_load",
     # A command, or how it begins, and the test that runs what it runs.
+    "git checkout --theirs dvc.lock reports": "tests/test_paid_in_dvc.py"
+    "::test_after_a_merge_nothing_of_either_side_is_bought_again",
     "dvc exp show --all-commits": "tests/test_experiments.py::test_what_an_experiment_left_is_taken_back_also_when_it_failed",
     "make": "tests/test_pipeline.py::test_a_first_run_runs_all_and_a_second_none",
     "python -m stages.convert": "tests/test_convert.py::test_the_stage_converts_finished_training_rollouts",

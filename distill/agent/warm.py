@@ -13,17 +13,20 @@ import orjson
 from distill.agent import dvc_files
 from distill.agent.record import outcomes
 from distill.agent.tool_results import ToolResults
-from distill.records.committed import of_head
+from distill.records.committed import commit_of, folder_in_git, of_revision
 from distill.records.counted import counted
 from distill.records.one_line import one_line
 from distill.records.types import Rollout
 from distill.teacher.store import Store
 
 FOLDER = "rollouts"
+COMMITTED = ("HEAD", "MERGE_HEAD", "HEAD^2")
+"""Where git may have answers that the dvc.lock here has not: in the last commit and, during a merge and after it, in the one
+that was merged, since the dvc.lock of only one side can be kept."""
 
 
 def warm(store: Store, root: Path | str = ".") -> str | None:
-    """Puts the answers of the rollouts of dvc.lock, here and in git HEAD, into the store; each version once.
+    """Puts the answers of the rollouts of dvc.lock, here and in COMMITTED, into the store; each version once.
 
     They come from DVC's cache or remote, without `dvc pull`. Returns a line for the user, None when there is nothing to
     report. Rollouts that cannot be read are not an error: the teacher is asked instead. `DISTILL_WARM=0`: nothing is put.
@@ -51,12 +54,13 @@ def warm(store: Store, root: Path | str = ".") -> str | None:
 
 
 def _versions(root: Path) -> Iterator[tuple[str | None, str]]:
-    """(git revision, hash of the folder of rollouts): of dvc.lock here (revision None), then of HEAD's if it differs."""
+    """(git revision, hash of the folder of rollouts): of dvc.lock here (revision None), then of those in git that differ."""
     if not (root / ".dvc").is_dir():
         return
     here = (root / "dvc.lock").read_text(encoding="utf-8") if (root / "dvc.lock").is_file() else ""
     seen: set[str] = set()
-    for revision, text in ((None, here), ("HEAD", of_head(root, "dvc.lock"))):
+    committed = ((revision, of_revision(root, revision, "dvc.lock")) for revision in COMMITTED)
+    for revision, text in ((None, here), *committed):
         version = dvc_files.output_hash(text, FOLDER)
         if version and version not in seen:
             seen.add(version)
@@ -66,8 +70,10 @@ def _versions(root: Path) -> Iterator[tuple[str | None, str]]:
 def _rollouts(root: Path, revision: str | None) -> Iterator[Rollout]:
     from dvc.api import DVCFileSystem
 
-    files = DVCFileSystem(str(root.resolve()), rev=revision)
-    for path in sorted(files.find(FOLDER)):
+    # With a revision DVC begins at the root of the git repository, of which the project may be a folder.
+    files = DVCFileSystem(str(root.resolve()), rev=revision and commit_of(root, revision), subrepos=True)
+    folder = f"{folder_in_git(root)}{FOLDER}" if revision else FOLDER
+    for path in sorted(files.find(folder)):
         with files.open(path, "rb") as file:
             content = file.read()
         yield from map(orjson.loads, content.splitlines() if path.endswith(".jsonl") else [content])
