@@ -277,6 +277,23 @@ def test_what_failed_and_may_pass_is_asked_again_as_the_run_says(clone: Reposito
         assert "3 of 3 rollouts completed" in clone.dvc(*RETRY_COMMAND.split()[1:]) and len(books.posts) == asked + 2
 
 
+def test_what_is_edited_during_a_run_is_not_taken_for_what_made_it(clone: Repository) -> None:
+    """DVC would look at it afterwards, and find the stage up to date."""
+    with serving(sums.adds, latency_s=0.4) as books:
+        sums.set_params(clone.folder, model="slow", teacher__base_url=books.base_url)
+        clone.stage("prompts")
+        dvc = clone.start("repro", "-s", "teacher_rollouts")
+        until(lambda: len(books.posts) > 0)
+        sums.set_params(clone.folder, agent__max_turns=3, runtime__budget_usd=3)
+        (clone.folder / "tools.py").write_text(sums.TOOLS.replace("a + b", "a + b + 1"))
+        done = dvc.wait()
+        assert "error: changed while this ran: tools.py, agent in params.yaml; DVC would take" in done.stderr
+        assert "type `dvc commit -f teacher_rollouts`" in done.stderr
+        assert done.returncode != 0 and len(books.posts) == 6
+        assert "3 of 3 rollouts completed" in clone.dvc("repro", "-s", "teacher_rollouts")
+        assert len(books.posts) == 6 + 3, "the first answers are the same, those to another sum are not"
+
+
 def test_a_killed_dvc_leaves_nobody_who_goes_on_buying(origin: Any, clone: Repository) -> None:
     with serving(sums.counts_to(5), latency_s=0.4) as books:
         sums.set_params(clone.folder, model="slow", teacher__base_url=books.base_url, runtime__api_concurrency=1)

@@ -16,11 +16,14 @@ METRICS = Path("reports/metrics.json")
 
 
 def run(main: Callable[[Params], None]) -> None:
-    """Runs `main(params)` with the content of params.yaml; ends as `ending` does."""
-    from distill.records import params
+    """Runs `main(params)` with the content of params.yaml; ends as `ending` does. Fails where what DVC knows of the stage
+    was edited meanwhile."""
+    from distill.records import edited, params
 
     with ending():
+        before = edited.inputs()
         main(params.load())
+        edited.check(before)
 
 
 def forget_metrics() -> None:
