@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -145,3 +147,43 @@ def test_a_conversation_that_fails_is_an_answer_and_not_the_end_of_all(
     with pytest.raises(ApiError, match="no answer within 0 s") as slow:
         complete(2000)
     assert slow.value.kind == "timeout"
+
+
+class Slow(LlamaLoaded):
+    """Takes its time to ask, and keeps whether that was going on as the server was to stop."""
+
+    asking, asking_at_the_end = False, True
+
+    def __init__(self, *where: Any) -> None:
+        self.begun = threading.Event()
+        super().__init__(*where)
+
+    def _complete(self, body: dict[str, Any]) -> dict[str, Any]:
+        self.asking = True
+        self.begun.set()
+        time.sleep(0.3)
+        said = super()._complete(body)
+        self.asking = False
+        return said
+
+    def close(self) -> None:
+        self.asking_at_the_end = self.asking
+        while self.asking:
+            time.sleep(0.01)
+        super().close()
+
+
+def test_the_server_is_not_stopped_while_it_is_asked(files, tokenizer):
+    """Ctrl-C in the exam: llama.cpp would wait for ever for an answer that it does not give any more."""
+    slow = Slow(files[0], files[1] / "adapter.gguf", 1)
+    student = InProcess("tiny", tokenizer, lambda: slow)
+
+    async def interrupted() -> None:
+        body = {"messages": [{"role": "user", "content": "Where is it?"}], "max_tokens": 1500}
+        asked = asyncio.create_task(student.complete(body))
+        await asyncio.to_thread(slow.begun.wait)
+        asked.cancel()
+        await student.close()
+
+    asyncio.run(interrupted())
+    assert not slow.asking_at_the_end

@@ -187,8 +187,14 @@ class InProcess:
             if not self._waiting:
                 self._arrived.clear()
             answers: list[list[int] | Exception]
+            working = asyncio.create_task(asyncio.to_thread(self._generate, batch, settings))
             try:
-                answers = await asyncio.to_thread(self._generate, batch, settings)
+                answers = await asyncio.shield(working)
+            except asyncio.CancelledError:  # by `close`: a server of llama.cpp that is asked as it stops may never end
+                for pending in batch:
+                    pending.answer.cancel()
+                await asyncio.gather(working, return_exceptions=True)
+                raise
             except Exception as failure:
                 answers = [failure] * len(batch)
             for pending, answer in zip(batch, answers, strict=True):
