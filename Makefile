@@ -127,6 +127,8 @@ export: $(VENV)/.base ## data/train.jsonl for another trainer, under exports/: m
 
 # DVC runs these in copies of what git tracks, and would leave other files out without a word. Reports are copied as well.
 .tracked:
+	@LC_ALL=C; [[ "$$PWD" != *[!\ -~]* ]] || { echo "error: in a folder whose path has other letters than ASCII's, DVC cannot" \
+		"run experiments in copies: move the project, from $$PWD"; exit 1; }
 	@untracked=$$(git ls-files --others --exclude-standard -- . ':!reports'); [ -z "$$untracked" ] || { \
 		echo "error: experiments run in a copy without the files that git does not track:" $$untracked; \
 		echo 'type `git add` with their names, or list in .gitignore what no stage reads'; exit 1; }

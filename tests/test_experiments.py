@@ -119,6 +119,23 @@ def test_ablate_shows_the_student_with_and_without_a_check(experiment):
     assert "there is no check 'answr'" in experiment("make", "-o", ".venv/.train", "ablate", "CHECK=answr", fails=True)
 
 
+def test_ablate_works_in_a_folder_of_a_larger_repository(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "mine", symlinks=True, ignore=shutil.ignore_patterns(".git"))
+    in_repository(tmp_path, "git", "init", "-q")
+    for command in ("git add -A", "git commit -qm start"):
+        assert in_repository(tmp_path / "mine", *command.split()).returncode == 0
+    done = in_repository(tmp_path / "mine", "make", "-o", ".venv/.train", "ablate", "CHECK=answer")
+    assert "filter.answer: off (60 rows trained on" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("command", ["sweep SET=student.num_epochs=2", "ablate CHECK=answer"])
+def test_where_dvc_cannot_run_experiments_in_copies_it_is_said(finished, tmp_path, command):
+    """It would wait for ever for what never starts."""
+    folder = shutil.copytree(finished, tmp_path / "größe", symlinks=True)
+    done = in_repository(folder, "make", "-o", ".venv/.train", *command.split())
+    assert done.returncode != 0 and "other letters than ASCII's" in done.stdout and "größe" in done.stdout
+
+
 def test_what_an_experiment_left_is_taken_back_also_when_it_failed(experiment):
     def take_back() -> None:
         for command in ("git checkout params.yaml", "git checkout HEAD dvc.lock reports", "dvc checkout"):

@@ -9,10 +9,12 @@ The experiments keep their names: `dvc exp show`, `dvc exp apply answer-off`, `d
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 from distill.records import params as configuration
 from distill.records import stage
+from distill.records.committed import folder_in_git
 from distill.records.faults import InputError
 from distill.student.evaluation.table import table
 
@@ -41,10 +43,10 @@ def run(name: str, setting: str) -> None:
 
 
 def report(name: str, file: str) -> dict[str, Any]:
-    """A JSON report of an experiment."""
+    """A JSON report of an experiment. DVC looks for it from the root of the git repository."""
     import dvc.api
 
-    return json.loads(dvc.api.read(file, rev=name))
+    return json.loads(dvc.api.read(f"{folder_in_git(Path())}{file}", rev=name))
 
 
 def main(check: str) -> None:
