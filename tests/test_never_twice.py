@@ -324,7 +324,7 @@ def test_a_file_in_place_of_the_store_is_said(tmp_path: Path, inside: str) -> No
         Store(tmp_path / "store" / inside)
 
 
-@pytest.mark.parametrize("variable", ["DISTILL_STORE", "DISTILL_CACHE"])
+@pytest.mark.parametrize("variable", ["DISTILL_STORE", "DISTILL_CACHE", "XDG_CACHE_HOME"])
 def test_a_relative_place_of_the_store_is_refused(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
     """It would be another one in each temporary experiment."""
     monkeypatch.delenv("DISTILL_STORE")
@@ -333,6 +333,14 @@ def test_a_relative_place_of_the_store_is_refused(monkeypatch: pytest.MonkeyPatc
         InputError, match=f"^{variable}=store is a relative path: name the whole one, such as /.*/store$"
     ):
         Store()
+
+
+def test_an_empty_cache_folder_is_the_users_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the project's, of which each temporary experiment is a copy."""
+    monkeypatch.delenv("DISTILL_STORE")
+    monkeypatch.delenv("DISTILL_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    assert Store().root == Path.home() / ".cache/distill/answers"
 
 
 @pytest.mark.parametrize("cut", [b"],[", b"]]"])
