@@ -146,6 +146,30 @@ def test_a_full_disk_is_one_clear_error(project: Path) -> None:
     assert not list((project / "data").glob(".*tmp"))
 
 
+WRITES = {
+    "a library": "safetensors.numpy.save_file({'a': numpy.zeros(10**5)}, folder / 'weights')",
+    "Python": "file = open(folder / 'text', 'w'); file.write('x' * 10**5); file.flush()",
+}
+
+
+@pytest.mark.parametrize("writer", WRITES)
+def test_a_disk_that_is_full_with_a_folder_is_one_clear_error(tmp_path: Path, writer: str) -> None:
+    """Also where a library has errors of its own: a student is converted into such a folder."""
+    script = (
+        "import numpy, pathlib, resource, signal, safetensors.numpy\n"
+        "from distill.records import atomic, stage\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))\n"
+        f"with stage.ending(), atomic.replacing_folder({str(tmp_path / 'folder')!r}) as folder:\n    {WRITES[writer]}"
+    )
+    root = Path(__file__).parents[1]
+    done = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    assert done.stderr.startswith("error: ") and "File too large" in done.stderr
+    assert writer != "Python" or f"{tmp_path / 'folder'}: " in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("printed", ["print('x')", "print('x' * 10**6)", "print('x', flush=True)"])
 def test_nobody_who_reads_ends_a_command_without_a_word(printed: str) -> None:
     script = f"import sys; from distill.records import stage\nwith stage.ending():\n    sys.stdin.read()\n    {printed}"

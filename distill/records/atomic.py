@@ -55,8 +55,10 @@ def replacing_folder(path: Path | str) -> Iterator[Path]:
             yield fresh
             with _locked(path.parent):
                 _swap(fresh, path)
-        except BaseException:
+        except BaseException as error:
             shutil.rmtree(fresh, ignore_errors=True)
+            if isinstance(error, OSError) and error.filename is None:
+                error.filename = str(path)
             raise
 
 

@@ -1,6 +1,7 @@
 """Starts and ends every stage and command: what stops it is one clear message and a non-zero exit code."""
 
 import errno
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from distill.records import terminal
 from distill.records.faults import InputError
 from distill.records.types import Params
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 METRICS = Path("reports/metrics.json")
 """The numbers of a whole run, by which DVC compares experiments."""
 
@@ -48,9 +50,15 @@ def ending() -> Iterator[None]:
             raise
         sys.exit(128 + signal.SIGPIPE)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES):
+        if error.errno not in (*FULL, errno.EROFS, errno.EACCES):
             raise
         sys.exit(f"error: {error.filename or 'output'}: {error.strerror}; nothing half-written was left")
+    except (
+        Exception
+    ) as error:  # libraries that are not written in Python have other classes for a full disk (safetensors)
+        if not any(os.strerror(code) in str(error) for code in FULL):
+            raise
+        sys.exit(f"error: {error}; nothing half-written was left")
 
 
 def _unread() -> bool:
