@@ -335,6 +335,18 @@ def test_a_relative_place_of_the_store_is_refused(monkeypatch: pytest.MonkeyPatc
         Store()
 
 
+def test_people_of_one_group_can_share_a_store(ready) -> None:  # type: ignore[no-untyped-def]
+    project = ready(2)
+    with serving(sums.adds) as books:
+        sums.set_params(project, teacher__base_url=books.base_url)
+        command = [sys.executable, "-m", "stages.teacher_rollouts"]
+        environment = {**os.environ, "PYTHONPATH": str(sums.ROOT)}
+        subprocess.run(command, cwd=project, env=environment, umask=0o002, check=True)
+    kept = [*Path(os.environ["DISTILL_STORE"]).rglob("*")]
+    assert {path.name for path in kept if path.is_file()} >= {"leases"} and len(kept) > 8
+    assert not [path for path in kept if path.stat().st_mode & 0o020 == 0]
+
+
 def test_an_empty_cache_folder_is_the_users_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not the project's, of which each temporary experiment is a copy."""
     monkeypatch.delenv("DISTILL_STORE")

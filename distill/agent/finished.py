@@ -35,6 +35,6 @@ class Finished:
         self._keys[rollout_key] = line
         if self._file is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         # One write, so that lines of several processes do not mix.
         os.write(self._file, f"{rollout_key} {line}\n".encode())

@@ -51,10 +51,10 @@ class ToolResults:
         """The file, open to append to."""
         how = os.O_WRONLY | os.O_APPEND | os.O_CREAT
         try:
-            return os.open(self._path, how, 0o644)
+            return os.open(self._path, how, 0o666)
         except FileNotFoundError:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            return os.open(self._path, how, 0o644)
+            return os.open(self._path, how, 0o666)
 
     def _read(self, start: int, size: int) -> bytes:
         with open(self._path, "rb", buffering=0) as file:

@@ -66,5 +66,5 @@ def _file(folder: str) -> int:
     file = _files.get(folder)
     if file is None:
         os.makedirs(folder, exist_ok=True)
-        file = _files[folder] = os.open(f"{folder}/leases", os.O_RDWR | os.O_CREAT, 0o600)
+        file = _files[folder] = os.open(f"{folder}/leases", os.O_RDWR | os.O_CREAT, 0o666)  # less the umask
     return file

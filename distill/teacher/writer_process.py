@@ -26,10 +26,10 @@ def write_file(path: str, content: bytes | memoryview) -> int:
     temporary = f"{folder}/.{name}.{os.getpid()}.tmp"
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
     try:
-        file = os.open(temporary, flags, 0o644)
+        file = os.open(temporary, flags, 0o666)
     except FileNotFoundError:
         os.makedirs(folder, exist_ok=True)
-        file = os.open(temporary, flags, 0o644)
+        file = os.open(temporary, flags, 0o666)
     try:
         while content:
             content = content[os.write(file, content) :]
