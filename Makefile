@@ -150,11 +150,11 @@ validate: $(VENV)/.base ## Check all that you write: params.yaml, prompts, tools
 lock: $(BIN)/uv ## Pin the packages that pyproject.toml names; those that are pinned stay as they are
 	@locks/resolve.sh
 
-clean: ## Remove what the pipeline made, the adapter too (bought answers and downloaded models stay)
+clean: ## Remove what the pipeline made, the adapter too (bought answers and models stay; `dvc checkout` brings all back)
 	@rm -rf rollouts models data/prompts.jsonl data/converted.jsonl data/train.jsonl data/rejected.jsonl \
 		reports/index.html reports/so_far.html reports/evaluation.jsonl dvc_plots
 
-distclean: clean ## Remove the environment and DVC's cache, too
+distclean: clean ## Remove the environment and DVC's cache, too, from which nothing comes back
 	@rm -rf $(VENV) .dvc/cache .dvc/tmp
 
 -include develop.mk
