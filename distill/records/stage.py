@@ -53,9 +53,8 @@ def ending() -> Iterator[None]:
         if error.errno not in (*FULL, errno.EROFS, errno.EACCES):
             raise
         sys.exit(f"error: {error.filename or 'output'}: {error.strerror}; nothing half-written was left")
-    except (
-        Exception
-    ) as error:  # libraries that are not written in Python have other classes for a full disk (safetensors)
+    except Exception as error:
+        # Libraries that are not written in Python have classes of their own for a full disk (safetensors).
         if not any(os.strerror(code) in str(error) for code in FULL):
             raise
         sys.exit(f"error: {error}; nothing half-written was left")
