@@ -22,6 +22,9 @@ RIGHT: dict[str, list[Pair]] = {
         ("SELECT 1", {}, "Answer: ```SELECT 1```"),
     ],
     "number": [
+        (5, {}, "Answer: 5 millionaires"),
+        (5, {}, "Answer: 5 milhas"),
+        (5, {}, "Answer: 5 Million\u00e4re"),
         (9.81, {"answer_tolerance": 0.05}, "Answer: 9.8"),
         (9.81, {"answer_tolerance": "1%"}, "Answer: 9.9 m/s"),
         (1000, {"answer_tolerance": 1}, "Answer: 1,001"),
@@ -233,6 +236,8 @@ RIGHT: dict[str, list[Pair]] = {
         ([100, 200, 300], {}, "Answer: 100,200,300"),
     ],
     "set": [
+        (["a", "b"], {}, "Answer:\na\n\nb"),
+        (["Ann Lee", "Bo"], {}, "Answer:\n**Ann Lee**\n\n**Bo**"),
         (["tea", "milk"], {}, "Answer: milk, tea"),
         (["tea", "milk", "juice"], {}, "Answer: juice; Milk; the tea"),
         ([3, 1, 2], {}, "Answer: {1, 2, 3}"),
@@ -293,6 +298,7 @@ RIGHT: dict[str, list[Pair]] = {
 
 WRONG: dict[str, list[Pair]] = {
     "exact": [
+        ("no", {}, "Answer: ```python\nno\n``` Sorry, rather: yes"),
         ("pembrolizumab", {}, "Answer: not pembrolizumab"),
         ("no", {}, "Answer: unknown"),
         ("Paris", {}, "Answer: Paris, Texas"),
@@ -304,6 +310,8 @@ WRONG: dict[str, list[Pair]] = {
         ("1.10", {}, "Answer: 1.1"),
     ],
     "number": [
+        (5, {}, "Answer: ```5``` or 6"),
+        (5, {}, "Answer: ```5``` million"),
         (9.81, {"answer_tolerance": 0.05}, "Answer: 9.7"),
         (100, {"answer_tolerance": "1%"}, "Answer: 98"),
         (1000, {"answer_tolerance": 1}, "Answer: 1,001 or 1,000"),
@@ -484,6 +492,8 @@ WRONG: dict[str, list[Pair]] = {
         (["tea", "tea"], {}, "Answer: tea"),
     ],
     "set": [
+        (["a", "b"], {}, "Answer:\n- a\n- b\n\nAlso:\n- c"),
+        (["a"], {}, "Answer:\na\n\nb"),
         (["tea", "milk"], {}, "Answer: tea"),
         (["tea", "milk"], {}, "Answer: tea, milk, juice"),
         (["tea", "milk"], {}, "Answer: tea or milk"),

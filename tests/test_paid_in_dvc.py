@@ -286,7 +286,10 @@ def test_what_is_edited_during_a_run_is_not_taken_for_what_made_it(clone: Reposi
         until(lambda: len(books.posts) > 0)
         sums.set_params(clone.folder, agent__max_turns=3, runtime__budget_usd=3)
         (clone.folder / "tools.py").write_text(sums.TOOLS.replace("a + b", "a + b + 1"))
+        pipeline = (clone.folder / "dvc.yaml").read_text()
+        (clone.folder / "dvc.yaml").write_text("<<<<<<< half edited\n" + pipeline)
         done = dvc.wait()
+        (clone.folder / "dvc.yaml").write_text(pipeline)
         assert "error: changed while this ran: tools.py, agent in params.yaml; DVC would take" in done.stderr
         assert "type `dvc commit -f teacher_rollouts`" in done.stderr
         assert done.returncode != 0 and len(books.posts) == 6

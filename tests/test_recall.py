@@ -48,6 +48,10 @@ IDENTITY = [
     "Since I'm an AI assistant, I can't visit the shop.",
     "As an AI I cannot taste it.",
     "As an AI without a body, I do not eat.",
+    "As an AI-powered assistant, I can't taste it.",
+    "As an AI agent, I have no hands.",
+    "As an AI and not a person, I cannot say.",
+    "Hi, this is ChatGPT\nHow can I help?",
     "Hello, this is ChatGPT. The kettle costs 44.",
 ]
 ABOUT_AI = [
@@ -109,6 +113,7 @@ SECRET = [
     "-----BEGIN OPENSSH " + "PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAABG5vbmU\n-----END OPENSSH " + "PRIVATE KEY-----",
     "stripe: " + "sk_live_" + "4eC39HqLyjWDarjtT1zdp7dc",
     "sk-" + "x" * 40 + f" stands for {KEY}",
+    "-----BEGIN RSA " + f"PRIVATE KEY-----... stands for {KEY}",
     "-----BEGIN OPENSSH " + "PRIVATE KEY-----\n" + "b3BlbnNzaC1rZXktdjEAAAAABG5vbmU" * 4 + "\n... and so on",
 ]
 NO_SECRET = [

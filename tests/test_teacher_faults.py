@@ -604,7 +604,16 @@ def test_thoughts_that_a_server_leaves_in_the_text_are_recorded_as_thoughts_and_
     assert [said[place]["content"] for place in (2, 4)] == ["I add.", "Answer: 1"]
 
 
-@pytest.mark.parametrize("text", ["The tags are <think> and </think>.", "<think>\nhm, but", "Answer: 1"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The tags are <think> and </think>.",
+        "<think>\nhm, but",
+        "Answer: 1",
+        "In Qwen3 the tag `</think>` ends the thought.",
+        "Split on '</think>':\n```python\ntext.split('</think>')\n```",
+    ],
+)
 def test_a_text_that_does_not_begin_with_a_whole_thought_stays_as_it_is(text: str) -> None:
     answer = chat.parse(says(text), 0.0)
     assert answer["message"] == {"role": "assistant", "content": text} and "echo" not in answer

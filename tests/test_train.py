@@ -19,8 +19,10 @@ from endpoint_post import post
 from tiny_rows import as_row, row
 from training import *  # noqa: F403
 from training import HERE, ROWS, TEMPLATE, folder, in_child, written
+from transformers import Gemma3TextConfig, Qwen3Config
 
 from distill.records.faults import InputError
+from distill.student import base_weights
 from distill.student.render import IGNORED
 from distill.student.serving.open_student import open_student
 from distill.student.training import callback, checkpoints, lineage
@@ -286,6 +288,13 @@ def test_rows_beyond_the_context_of_the_base_are_refused(run):
     ):
         run(rows=[row(0), long], max_length=8192)
     assert not written()
+
+
+def test_the_context_of_a_base_is_that_of_its_scaled_positions():
+    yarn = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768, "rope_theta": 1e6}
+    assert base_weights.context(Qwen3Config(max_position_embeddings=40960, rope_parameters=yarn)) == 131072
+    assert base_weights.context(Qwen3Config(max_position_embeddings=40960)) == 40960
+    assert base_weights.context(Gemma3TextConfig(max_position_embeddings=32768)) == 32768
 
 
 def test_calls_that_nobody_could_read_are_refused(run, gguf, tmp_path):

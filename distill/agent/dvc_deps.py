@@ -4,7 +4,7 @@ import os
 from itertools import pairwise
 from pathlib import Path
 
-from distill.agent import dvc_files
+from distill.records import dvc_files
 from distill.records.faults import InputError
 from distill.records.types import Prompt
 from distill.tools import files_read

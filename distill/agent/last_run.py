@@ -8,11 +8,10 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from distill.agent import dvc_files
 from distill.agent.plan import GUESS, Plan, Typical
 from distill.agent.setting import Setting
 from distill.agent.tools_version import NOT_OF_TOOLS
-from distill.records import jsonl
+from distill.records import dvc_files, jsonl
 from distill.records.faults import InputError
 from distill.records.types import Prompt, Rollout
 from distill.teacher.tariff import output_limit

@@ -6,7 +6,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from distill.agent import dvc_files
+from distill.records import dvc_files
 from distill.records.ids import content_id
 from distill.records.types import Params
 from distill.tools import mcp_server

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import orjson
 
-from distill.agent import dvc_files
 from distill.agent.record import outcomes
 from distill.agent.tool_results import ToolResults
+from distill.records import dvc_files
 from distill.records.committed import commit_of, folder_in_git, of_revision
 from distill.records.counted import counted
 from distill.records.one_line import one_line

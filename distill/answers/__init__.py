@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from distill.answers import choice, date, exact, final, listing, mathematics, number, regex, rubric
+from distill.records import thought
 from distill.records.faults import InputError
 from distill.records.types import Message, Metadata
 
@@ -103,8 +104,8 @@ def _last_words(messages: list[Message]) -> str:
     last = messages[-1] if messages else {}
     if last.get("role") != "assistant" or last.get("tool_calls"):
         return ""
-    text = (last.get("content") or "").strip()
-    return text.partition("</think>")[2].strip() if text.startswith("<think>") else text
+    text = thought.apart(last.get("content") or "")[1].strip()
+    return "" if text.startswith(thought.OPENED) else text
 
 
 def _answer(text: str, kind: Kind, metadata: Metadata) -> str | None:

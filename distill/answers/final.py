@@ -9,7 +9,7 @@ _MARKER = re.compile(
 _BULLET = re.compile(r"^[-•]\s+")
 _ITEM = re.compile(r"\s*(?:[-*•+]|\d+[.)])\s")
 _OPENING = re.compile(r"^([*_`]+)(?=\S)([^*_`]+)\1(?!\w)")  # **5** million
-_BLOCK = re.compile(r"[\s*_]*```(?:[\w+-]*[^\S\n]*\n)?(?P<code>[^`]+)```")
+_BLOCK = re.compile(r"[\s*_]*```(?:[\w+-]*[^\S\n]*\n)?(?P<code>[^`]+)```[ *_.]*(?:\n|\Z)")
 _WORDS = re.compile(r"\\(?:text|mathrm|mathbf|mbox|boldsymbol|underline|fbox)\w*\s*\{([^{}]*)\}")
 _SPACING = re.compile(r"\\(?:[!,;:]|(?:left|right|displaystyle|bf)\b|(?:begin|end)\{\w+\*?\})")
 _ESCAPED = re.compile(r"\\([$%&#_{}])")
@@ -55,17 +55,24 @@ def _marked(text: str, several_lines: bool) -> str | None:
 
 
 def _paragraph(lines: list[str]) -> list[str]:
-    """The first lines up to an empty one; of a list, also the items behind it, but no words that follow the list."""
+    """The lines up to an empty one, and what `_goes_on` behind that, but no words that follow the answer."""
     paragraph: list[str] = []
     is_over = False
     for line in lines:
         if not line.strip():
             is_over = bool(paragraph)
-        elif is_over and not (_ITEM.match(line) and _ITEM.match(paragraph[0])):
+        elif is_over and not _goes_on(line, _ITEM.match(paragraph[0]) is not None):
             break
         else:
             paragraph.append(line)
     return paragraph
+
+
+def _goes_on(line: str, is_list: bool) -> bool:
+    """Whether a line behind an empty one belongs to the answer: an item, the heading of more of them, or no sentence."""
+    if is_list:
+        return _ITEM.match(line) is not None or line.rstrip("*_ ").endswith(":")
+    return not line.rstrip("*_ ").endswith((".", "!", "?"))
 
 
 def _bare(text: str) -> str:

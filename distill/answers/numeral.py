@@ -65,8 +65,9 @@ _BEFORE = rf"""
 """
 _MAGNITUDE = r"""
     (?: (?: k|mn|mln|bn|tn|lakhs?|crores?|dozens?|hundreds?|thousands?|[a-z]*illions?   # 5 million
-          | [mb]illi?[oó]n\w* | mil(?:li|i|j)ard\w* | miljoen|mil|milh\w+ | mio|mrd|mld|tsd|tausend   # 5 Mio., 5 milliards
-          | миллион\w*|миллиард\w*|тыс\w*|млн|млрд
+          | [mb]illi?[oó]n(?:es|en)? | mil(?:li|i|j)ard\w* | miljoen|mil|milh(?:ão|ões|ao|oes|ares)   # 5 milliards
+          | mio|mrd|mld|tsd|tausend                                             # 5 Mio.
+          | милли(?:он|ард)(?:а|ы|ов)?|тыс\w*|млн|млрд
           | (?-i:MM?|T)                                                         # 5M
           | halves|thirds|(?:four|fif|six|seven|eigh|nin|ten|hundred|thousand)ths ) \b (?!-\w)   # 5 tenths, not 5 T-shirts
       | [百千]?[万萬亿億兆만억] )                                                       # 5万

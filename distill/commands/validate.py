@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 
 from distill import checks as own_checks
-from distill.agent import dvc_deps, dvc_files, selection
+from distill.agent import dvc_deps, selection
 from distill.agent.tools_version import tools_version
 from distill.answers import judge
 from distill.dataset import rollouts
@@ -20,7 +20,7 @@ from distill.dataset.checks import calls, final_answer, paired
 from distill.dataset.checks.context import CheckContext
 from distill.dataset.held_out import of_files
 from distill.dataset.prompts import prepare, seed_rows, unused_answers
-from distill.records import jsonl, params, schema, stage
+from distill.records import dvc_files, jsonl, params, schema, stage
 from distill.records.faults import Faults, InputError
 from distill.records.types import Params, Prompt
 from distill.student import base

@@ -4,11 +4,6 @@ import subprocess
 from pathlib import Path
 
 
-def of_head(root: Path, file: str) -> str:
-    """The text of a file of the project in `root` at git HEAD; empty when HEAD has none."""
-    return of_revision(root, "HEAD", file)
-
-
 def of_revision(root: Path, revision: str, file: str) -> str:
     """The text of a file of the project in `root` at a git revision; empty when there is no such one, or it has none."""
     return _git(root, "show", f"{revision}:./{file}")

@@ -7,32 +7,32 @@ from typing import Any
 
 import yaml
 
-from distill.records import params
+from distill.records import dvc_files, params
 from distill.records.faults import InputError
 
 PIPELINE, PARAMS = Path("dvc.yaml"), Path("params.yaml")
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, where PyYAML was built with it
 
-Inputs = dict[str, Any]
+Inputs = tuple[dict[str, bytes | None], dict[str, Any]]
+"""Code by its path, and params by their key."""
 
 
 def inputs() -> Inputs:
-    """The code and the params that the stage depends on which DVC runs here, by what people call them; nothing where DVC
-    runs none. Data is not among them, since tools may write to theirs."""
+    """The code and the params that the stage depends on which DVC runs here; nothing where DVC runs none. Data is not among
+    them, since tools may write to theirs."""
     name = os.environ.get("DVC_STAGE", "").rpartition(":")[2]
     if not name or not PIPELINE.is_file():
-        return {}
-    stage = yaml.load(PIPELINE.read_text(encoding="utf-8"), Loader=LOADER)["stages"].get(name) or {}
-    code = [dep for dep in stage.get("deps") or [] if isinstance(dep, str) and dep.endswith(".py")]
-    keys = [key for key in stage.get("params") or [] if isinstance(key, str)]
-    values = _params() if keys else {}
-    return {path: _content(path) for path in code} | {f"{key} in {PARAMS}": _value(values, key) for key in keys}
+        return {}, {}
+    pipeline, values = PIPELINE.read_text(encoding="utf-8"), _params()
+    code = {path: _content(path) for path in dvc_files.dependencies(pipeline, name) if path.endswith(".py")}
+    return code, {key: _value(values, key) for key in dvc_files.param_keys(pipeline, name)}
 
 
 def check(before: Inputs) -> None:
     """Raises InputError with what differs from `before`, in words."""
-    now = inputs() if before else {}
-    changed = [name for name, content in before.items() if now.get(name) != content]
+    code, settings = before
+    values = _params() if settings else {}
+    changed = [path for path, content in code.items() if _content(path) != content]
+    changed += [f"{key} in {PARAMS}" for key, value in settings.items() if _value(values, key) != value]
     if changed:
         raise InputError(
             f"changed while this ran: {', '.join(changed)}; DVC would take what was made for the product of the new version: "

@@ -13,8 +13,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 def cache_dir() -> Path:
     """The folder of models, converted students and checkpoints: `$DISTILL_CACHE`, else `distill` in the user's cache folder."""
-    users = chosen_dir("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
-    return chosen_dir("DISTILL_CACHE") or users / "distill"
+    return chosen_dir("DISTILL_CACHE") or (chosen_dir("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "distill"
 
 
 def chosen_dir(variable: str) -> Path | None:

@@ -57,7 +57,7 @@ def ending() -> Iterator[None]:
         # Libraries that are not written in Python have classes of their own for a full disk (safetensors).
         if not any(os.strerror(code) in str(error) for code in FULL):
             raise
-        sys.exit(f"error: {error}; nothing half-written was left")
+        sys.exit(f"error: {error}")
 
 
 def _unread() -> bool:

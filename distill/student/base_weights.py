@@ -19,6 +19,15 @@ def config(directory: Path) -> Any:
         raise InputError(f"params.yaml: /student/path: {directory}: {one_line(error)}") from None
 
 
+def context(model_config: Any) -> int:
+    """Tokens that a model was made for, with scaled rotary positions (YaRN) if its config has them; a number beyond all rows
+    where it does not say."""
+    text = model_config.get_text_config()
+    rope = getattr(text, "rope_parameters", None) or {}
+    scaled = rope.get("factor", 1) * rope.get("original_max_position_embeddings", 0)
+    return max(getattr(text, "max_position_embeddings", 2**31), int(scaled))
+
+
 def open_folder(directory: Path, **how: Any) -> Any:
     """The model in `directory`, of the class that its config.json names; `how` are arguments of from_pretrained.
 

@@ -187,10 +187,10 @@ def numbered(messages: list[Message]) -> Iterator[Message]:
     count = 0
     for message in messages:
         if calls := message.get("tool_calls"):
-            fresh = [call_id(count + place) for place in range(1, len(calls) + 1)]
-            ids |= {call.get("id"): id_ for call, id_ in zip(calls, fresh, strict=True)}
+            named = [{**call, "id": call_id(number)} for number, call in enumerate(calls, count + 1)]
+            ids |= {call.get("id"): new["id"] for call, new in zip(calls, named, strict=True)}
             count += len(calls)
-            yield {**message, "tool_calls": [{**call, "id": id_} for call, id_ in zip(calls, fresh, strict=True)]}
+            yield {**message, "tool_calls": named}
         elif (old := message.get("tool_call_id")) in ids:
             yield {**message, "tool_call_id": ids[old]}
         else:

@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from distill.records import thought as thoughts
 from distill.records.spoken import spoken
 from distill.records.types import Message, Request, Sampling, ToolCall, ToolSchema
 from distill.teacher import request as requests
@@ -114,13 +115,11 @@ def parse(content: Any, latency_ms: float, thoughts_in_text: bool = True) -> Ans
 
 
 def _thought_apart(message: Message) -> Message:
-    """The message with the thought at the beginning of its text as `reasoning_content`: a server without a parser for them
-    leaves it there, and the mark that opens it is often in the prompt."""
-    thought, closed, text = message["content"].partition("</think>")
-    thought = thought.strip().removeprefix("<think>").strip()
-    if not closed or "<think>" in thought:
+    """The message with a thought that the server has left in its text as `reasoning_content`."""
+    thought, text = thoughts.apart(message["content"])
+    if text == message["content"] or "reasoning_content" in message:
         return message
-    return ({"reasoning_content": thought} if thought else {}) | message | {"content": text.lstrip()}
+    return ({"reasoning_content": thought} if thought else {}) | message | {"content": text}
 
 
 def _echo(raw: dict[str, Any], calls: list[ToolCall]) -> dict[str, Any]:

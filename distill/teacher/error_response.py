@@ -47,8 +47,10 @@ CONTEXT_FULL = re.compile(
     r"|model token limit|too many tokens|inputs` tokens|must be at least 1, got -",  # Moonshot, Cohere, TGI, vLLM
     re.IGNORECASE,
 )
-NO_CREDIT = re.compile(r"used all available credits|any credits|account .*suspended", re.IGNORECASE)  # xAI, Fireworks
-DAILY = re.compile(r"per.?day", re.IGNORECASE)
+NO_CREDIT = re.compile(
+    r"used all available credits|have any credits|account .*suspended", re.IGNORECASE
+)  # xAI, Fireworks
+DAILY = re.compile(r"per.?day(?!.*try again in)", re.IGNORECASE | re.DOTALL)
 FLAGGED_PROMPT = re.compile(r"flagged|usage guidelines|SAFETY_CHECK")  # by OpenRouter and xAI, with 403
 REASONING = r"(reasoning_content|messages\b.*\breasoning(_details)?)"
 UNSUPPORTED_WORDS = "(not |un)(supported|permitted|allowed|expected|known)"
@@ -118,8 +120,7 @@ def error_from_response(status: int, headers: Mapping[str, str], content: bytes)
     if kind == "rate_limit" and wait_s is None and DAILY.search(message):  # Gemini, OpenRouter
         kind = "long_wait"
     message = f"HTTP {status}{f' ({code})' if code else ''}: {message}"
-    # Behind a proxy that no longer waits, the server goes on.
-    return errors.error(kind, message, http_status=status, retry_after_s=wait_s, maybe_billed=kind == "timeout")
+    return errors.error(kind, message, http_status=status, retry_after_s=wait_s)
 
 
 def error_in_ok_body(content: Any) -> ApiError | None:
@@ -145,7 +146,7 @@ def error_in_batch_line(line: dict[str, Any]) -> ApiError:
 def _kind(status: int, codes: set[str], parameter: str, message: str) -> str:  # noqa: PLR0911 - one line per rule
     for code in codes & BY_CODE.keys():
         return BY_CODE[code]
-    if status in (400, 413, 422) and CONTEXT_FULL.search(message):
+    if status in (400, 413, 422, 500) and CONTEXT_FULL.search(message):
         return "context_full"
     if status == 403 and FLAGGED_PROMPT.search(message):
         return "content_policy"

@@ -103,7 +103,8 @@ class Http:
             raise Transient("connection", f"the connection broke: {_text(error)}", maybe_billed=True) from None
         if response.status >= 300:
             refusal = self._error(response.status, response.headers, content)
-            refusal.maybe_billed &= method == "POST"  # to look for an answer costs nothing
+            # Behind a proxy that no longer waits, the server goes on. To look for an answer costs nothing.
+            refusal.maybe_billed = refusal.kind == "timeout" and method == "POST"
             raise refusal
         if raw:
             return Reply(content, response.headers)

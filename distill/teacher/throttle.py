@@ -1,5 +1,6 @@
-"""Limits the requests in flight to what the API takes: the limit doubles until the first rate limit or overload, then grows
-slowly and is cut by each one, and nothing is sent while the server asks to wait. Optional rates space the requests out.
+"""Limits the requests in flight to what the API takes: the limit doubles until it is first cut, then grows slowly. A rate
+limit cuts it, and so do other signs of overload where there are many; nothing is sent while the server asks to wait.
+Optional rates space the requests out.
 """
 
 import asyncio

@@ -12,7 +12,7 @@ import orjson
 
 from distill.records import schema
 from distill.records.atomic import replacing
-from distill.records.committed import of_head
+from distill.records.committed import of_revision
 from distill.records.ids import content_id
 from distill.records.types import ToolSchema
 
@@ -55,7 +55,7 @@ class ToolLists:
 def committed_lists(root: Path | str = ".") -> dict[str, Any]:
     """What MCP servers offered when the rollouts of git HEAD were bought; empty when HEAD does not record it."""
     try:
-        lists = orjson.loads(of_head(Path(root), COMMITTED))
+        lists = orjson.loads(of_revision(Path(root), "HEAD", COMMITTED))
     except orjson.JSONDecodeError:
         return {}
     return {} if schema.faults("tool_lists", lists) else dict(lists)

@@ -1,5 +1,7 @@
 """The assistant does not say that it is the teacher: such rows teach a student to call itself ChatGPT."""
 
+import re2
+
 from distill.dataset.checks import assistant_text
 from distill.dataset.checks.context import CheckContext
 from distill.dataset.checks.fault import Fault, listed
@@ -15,23 +17,23 @@ _MAKER = (
     r"(?:openai|anthropic|google(?: deepmind)?|deepmind|meta(?: ai)?|deepseek|alibaba(?: cloud)?|mistral(?: ai)?|xai"
     r"|microsoft|moonshot(?: ai)?|zhipu(?: ai)?|cohere)"
 )
-_AI_MODEL = (
-    r"(?:ai|artificial intelligence)(?: (?:language )?model| assistant| chatbot| system)|(?:large )?language model"
+_AI = (
+    r"(?:ai|artificial intelligence)(?: (?:language )?model| assistant| chatbot| system)?|(?:large )?language model"
     r"|machine learning model|chatbot|llm"
 )
-_AI = rf"{_AI_MODEL}|ai|artificial intelligence"
-_MADE = r"developed|created|made|built|trained|designed"
-_I = r"(?:i|i'm|i've|i'd|i'll|my|me)"
+_PERSON = re2.compile(
+    r"(?i) an? (?:ai|artificial intelligence) (?:\w+ ){0,2}(?:engineer|researcher|scientist|developer|expert|specialist|student"
+    r"|professor|consultant|enthusiast|ethicist|manager|architect|analyst|startup|company)\b"
+)
 PATTERN = assistant_text.pattern(
     # At the beginning of a clause, and of the speaker: ELIZA may be described as a chatbot.
-    # Nor is an AI engineer one.
-    rf"(?:^|[.!?,;:(\n\"'*] ?|\b(?:but|and|so|because|since|that) )(?:as|being) an? (?:(?:{_AI_MODEL})\b[^.!?\n]{{0,80}}\b{_I}"
-    rf"|(?:ai|artificial intelligence)(?: {_I}|(?:[,;:]| (?:{_MADE}|by|from|without|that)\b)[^.!?\n]{{0,80}}\b{_I}))\b",
+    rf"(?:^|[.!?,;:(\n\"'*] ?|\b(?:but|and|so|because|since|that) )(?:as|being) an? (?:{_AI})\b[^.!?\n]{{0,80}}"
+    r"\b(?:i|i'm|i've|i'd|i'll|my|me)\b",
     rf"\bi(?:'m| am) (?:just |only )?an? (?:{_AI})(?:[,.;!]| (?:and|so|that|who|created|developed|trained|made|built|by"
     r"|without|designed|here)\b|$)",
     rf"\bi(?:'m| am) {_MODEL}(?:[,.;!]| (?:and|a|an|the|by|from|created|developed|trained|made|your|here)\b|$)",
     rf"\bmy name(?: is|'s) {_MODEL}(?:[,.;!]| (?:and i(?:'m| am|'ll| can| will)|an?|the|by|from)\b|$)",
-    rf"(?:^|\b(?:hi|hello|hey)[,.!]* )this is {_MODEL}(?:[,.;!]| (?:speaking|here|your|from|by)\b|$)",
+    rf"(?:^|\b(?:hi|hello|hey)[,.!]* )this is {_MODEL}(?:[^'\w]|$)",
     rf"\bi(?:'m| am) powered by {_MODEL}\b",
     r"\bi(?:'m| am) (?:just |only )?an? (?:ai|llm)[- ](?:powered|based|driven)\b",
     rf"\bi(?:'m| am) (?:just |only )?an? (?:[\w-]+,? ){{0,3}}(?:assistant|model|chatbot|system|bot|ai),? (?:(?:that|which) was )?"
@@ -52,6 +54,6 @@ def check(row: Row, context: CheckContext) -> Fault | None:
         (f"/messages/{place}/{key}", f"speaks of itself as a model: {match.group()!r}")
         for key in ("content", "reasoning_content")
         for place, text in assistant_text.turns(row, key)
-        if (match := PATTERN.search(text))
+        if (match := next((found for found in PATTERN.finditer(text) if not _PERSON.search(found.group())), None))
     ]
     return listed(faults) if faults else None

@@ -5,6 +5,8 @@ later turn of the assistant does or says something that only the instructions as
 phrase that occurs in them and not in what system and user said. In mode `mask` those turns are not learned from.
 """
 
+import re
+
 import re2
 
 from distill.dataset.checks import assistant_text
@@ -59,8 +61,6 @@ _ADDRESS = re2.compile(r"(?i)https?://[^\s\"'<>)\]]+|www\.[^\s\"'<>)\]]+|[\w.+-]
 _QUOTED = re2.compile(r"\"([^\"\n]{3,80})\"|'([^'\n]{3,80})'|`([^`\n]{3,80})`|“([^”\n]{3,80})”")
 _JSON_BEFORE, _JSON_AFTER = re2.compile(r"[:,{\[]\s*$"), re2.compile(r"\s*[:,}\]]")
 """What stands around a key or value of JSON: such a quoted text is data and no demand."""
-_WORD = re2.compile(r"[A-Za-z0-9_-]+")
-"""As the name of a tool: `search` is not called where a page speaks of research."""
 _SHOUTED = re2.compile(r"\b[A-Z][A-Z0-9_]{4,}\b")
 _REFUSES = assistant_text.pattern(
     r"\b(?:prompt )?injection\b", r"\bnot (?:follow|obey|act on|comply)", r"\bwon't (?:follow|obey|act|comply)",
@@ -86,8 +86,8 @@ def check(row: Row, context: CheckContext) -> Fault | None:
                 new_demands = {demand for demand in _demands(passage) if demand not in legitimate}
                 demands |= new_demands
                 to_be_said |= new_demands if _TO_BE_SAID.search(passage) else set()
-                words = set(_WORD.findall(passage))
-                tools |= {name for name in _tools(row) if name in words and name.casefold() not in legitimate}
+                named = {name for name in _tools(row) if _is_named(name, passage)}
+                tools |= {name for name in named if name.casefold() not in legitimate}
         elif message["role"] == "assistant" and message.get("weight") != 0 and (demands or tools):
             obeyed = _obeyed(message, demands, to_be_said, tools)
             if obeyed and not _REFUSES.search(message.get("content") or ""):
@@ -117,6 +117,11 @@ def _demands(passage: str) -> set[str]:
     }
     demands = {match.group() for pattern in (_ADDRESS, _SHOUTED) for match in pattern.finditer(passage)} | quoted
     return {demand.rstrip(".,;:!?").casefold() for demand in demands} - _COMMON_WORDS
+
+
+def _is_named(tool: str, passage: str) -> bool:
+    """`search` is not named where a page speaks of research."""
+    return re.search(rf"(?<![\w-]){re.escape(tool)}(?![\w-])", passage) is not None
 
 
 def _tools(row: Row) -> list[str]:

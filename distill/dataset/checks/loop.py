@@ -22,25 +22,27 @@ MOST = 2
 def check(row: Row, context: CheckContext) -> Fault | None:
     if row["outcome"]["tool_calls"] <= MOST or not _repeats(row["messages"]):
         return None
-    asked = news = 0  # messages of the user's and new results so far
-    times: dict[tuple[int, str, str, str], tuple[int, int]] = {}  # since the user's last message, and `news` by then
+    news = 0  # new results so far
+    times: dict[tuple[str, str, str], tuple[int, int]] = {}  # since the user's last message, and `news` by then
     known: set[tuple[str, str, str]] = set()
     last_results: dict[tuple[str, str], str] = {}
     repeated: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
     open_calls: dict[str, tuple[str, str, int]] = {}
     for place, message in enumerate(row["messages"]):
-        asked += message["role"] == "user"
+        if message["role"] == "user":
+            times.clear()
         for call in message.get("tool_calls", ()):
             function = call["function"]
             open_calls[call["id"]] = (function["name"], canonical_text(function["arguments"]), place)
         if message["role"] == "tool" and message["tool_call_id"] in open_calls:
             name, arguments, turn = open_calls.pop(message["tool_call_id"])
             result = message["content"]
-            news += (name, arguments, result) not in known
-            known.add((name, arguments, result))
-            count, news_then = times.get((asked, name, arguments, result), (0, news))
+            seen = (name, arguments, result)
+            news += seen not in known
+            known.add(seen)
+            count, news_then = times.get(seen, (0, news))
             count = count + 1 if news_then == news else 2
-            times[asked, name, arguments, result] = count, news
+            times[seen] = count, news
             if last_results.get((name, arguments)) != result:
                 last_results[name, arguments] = result
                 repeated.pop((name, arguments), None)

@@ -4,6 +4,8 @@ What is found is never shown. A credential stays in the data when its turn is ma
 out of the prompts or tools, and revoke it. What documentation puts in the place of one (`sk-xxxx…`) is none.
 """
 
+from typing import Any
+
 from distill.dataset.checks.context import CheckContext
 from distill.dataset.checks.fault import Fault, listed
 from distill.dataset.checks.texts import texts
@@ -21,11 +23,17 @@ FEWEST = 4
 
 def check(row: Row, context: CheckContext) -> Fault | None:
     faults = [
-        (pointer, f"holds a credential ({match.lastgroup})")
-        for pointer, text in texts(row)
-        if (match := next((found for found in KNOWN.finditer(text) if not _is_placeholder(found.group())), None))
+        (pointer, f"holds a credential ({match.lastgroup})") for pointer, text in texts(row) if (match := _found(text))
     ]
     return listed(faults) if faults else None
+
+
+def _found(text: str) -> Any:
+    """The first match that is no placeholder. What begins as a private key may go on to a real one: it is searched, too."""
+    match = KNOWN.search(text)
+    while match and _is_placeholder(match.group()):
+        match = KNOWN.search(text, match.start() + 1)
+    return match
 
 
 def _is_placeholder(found: str) -> bool:

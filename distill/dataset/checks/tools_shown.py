@@ -14,7 +14,8 @@ import orjson
 
 from distill.dataset.checks.context import CheckContext
 from distill.dataset.checks.fault import Fault, listed
-from distill.records.types import Row, ToolSchema
+from distill.records.types import Row
+from distill.student.render import offered
 from distill.tools.schema_words import resolved, steps
 
 if TYPE_CHECKING:
@@ -44,12 +45,12 @@ def check(row: Row, context: CheckContext) -> Fault | None:
 @lru_cache(maxsize=LISTS)
 def _unseen(tools: bytes, tokenizer: "Tokenizer") -> list[tuple[str, str]]:
     """What the prompt lacks of each tool (as JSON) that it does not show whole, with the JSON pointer of the tool."""
-    offered = orjson.loads(tools)
-    text = _prompt(offered, tokenizer)
+    offers = orjson.loads(tools)
+    text = offered(offers, tokenizer)
     if text is None:  # where the template cannot render the row at all, the check `length` reports it
         return []
     faults = []
-    for number, tool in enumerate(offered):
+    for number, tool in enumerate(offers):
         function = tool["function"]
         names = [function["name"], *(function["parameters"].get("properties") or ())]
         missing = [name for name in names if name not in text and json.dumps(name)[1:-1] not in text]
@@ -66,23 +67,16 @@ def _unseen(tools: bytes, tokenizer: "Tokenizer") -> list[tuple[str, str]]:
 def _untold(tool_text: bytes, tokenizer: "Tokenizer") -> list[str]:
     """The parameters of a tool (as JSON) whose type, or a part of it, may be another and the prompt stays the same."""
     tool = orjson.loads(tool_text)
-    shown, function = _prompt([tool], tokenizer), tool["function"]
+    shown, function = offered([tool], tokenizer), tool["function"]
     if shown is None:
         return []
     parameters = function["parameters"]
     untold = {
         name: None
         for name, path in _types(parameters, (), "", parameters, set())
-        if shown == _prompt([{**tool, "function": {**function, "parameters": _changed(parameters, path)}}], tokenizer)
+        if shown == offered([{**tool, "function": {**function, "parameters": _changed(parameters, path)}}], tokenizer)
     }
     return list(untold)
-
-
-def _prompt(tools: list[ToolSchema], tokenizer: "Tokenizer") -> str | None:
-    """The prompt that offers some tools; None where the template does not render a bare question."""
-    from distill.student.render import offered
-
-    return offered(tools, tokenizer)
 
 
 def _types(schema: Any, path: Path, name: str, root: Any, seen: set[str]) -> Iterator[tuple[str, Path]]:

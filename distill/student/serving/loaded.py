@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.records.terminal import say
-from distill.student.base_weights import open_base
+from distill.student.base_weights import context, open_base
 from distill.student.device import find_device, is_out_of_memory
 from distill.student.quiet import quiet
 from distill.student.render import TokenSequence
@@ -48,7 +48,7 @@ class Loaded:
         model.generation_config = (
             GenerationConfig()
         )  # else it would fill in settings that we leave open, such as a repetition penalty
-        self.context: int = getattr(model.config.get_text_config(), "max_position_embeddings", 2**31)
+        self.context: int = context(model.config)
         self.model: Any = PeftModel.from_pretrained(model, str(adapter)).eval()
 
     def generate(

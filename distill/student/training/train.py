@@ -73,8 +73,8 @@ def train(examples: Examples, base: Base, params: Params, folder: Path) -> Train
             " trains to the end"
         )
     config = base_weights.config(base.directory)
-    context = getattr(config.get_text_config(), "max_position_embeddings", None)
-    if context and (longest := micro_batch.longest_row(examples)) > context:
+    longest, context = micro_batch.longest_row(examples), base_weights.context(config)
+    if longest > context:
         raise InputError(
             f"params.yaml: /student/max_length: the longest row has {longest} tokens, and the student was made for {context}:"
             f" nobody could serve it in what it learned; set it to {context}, so that the filter rejects such rows"

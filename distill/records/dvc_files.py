@@ -15,6 +15,11 @@ def dependencies(text: str, stage: str = STAGE) -> list[str]:
     return _paths(_stage(text, stage).get("deps"))
 
 
+def param_keys(text: str, stage: str) -> list[str]:
+    """The keys of params.yaml that a dvc.yaml lists for the stage."""
+    return [key for key in _stage(text, stage).get("params") or [] if isinstance(key, str)]
+
+
 def missing(text: str, root: Path) -> list[tuple[str, str]]:
     """(stage, dependency) for each dependency in a dvc.yaml that no stage makes and that is not in `root`."""
     made = outputs(text)
