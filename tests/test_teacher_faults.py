@@ -15,7 +15,7 @@ from teacher_server import STALL, Asked, Books, Cut, calls, completion, refused,
 
 from distill.records import jsonl
 from distill.teacher import chat
-from distill.teacher.error_response import error_from_response
+from distill.teacher.error_response import error_from_response, error_in_batch_line, error_in_ok_body
 from distill.teacher.errors import KINDS, error
 from distill.teacher.failure_streak import FailureStreak
 from distill.teacher.http import Http
@@ -395,6 +395,13 @@ REFUSALS = [
     (429, [{"error": {"code": 429, "details": [{"violations": [{"quotaId": PER_DAY}]}]}}], "long_wait"),  # Gemini
     (429, {"error": {"message": "Rate limit exceeded: free-models-per-day.", "code": 429}}, "long_wait"),  # OpenRouter
     (429, {"error": {"message": "Rate limit exceeded: free-models-per-min.", "code": 429}}, "rate_limit"),
+    (429, {"error": {"message": "On requests per day (RPD): Limit 10000. Please try again in 8.64s."}}, "rate_limit"),
+    (429, {"error": {"message": "Slow down. You were not charged any credits."}}, "rate_limit"),
+    (
+        500,
+        {"error": {"message": "The number of tokens is greater than the context length"}},
+        "context_full",
+    ),  # LM Studio
     (429, {"error": {"message": "Too many tokens, please wait before trying again."}}, "rate_limit"),  # Bedrock
     (400, {"error": {"code": "data_inspection_failed", "message": "Input data may be"}}, "content_policy"),  # Alibaba
     (400, {"error": {"code": "1301", "message": "potentially unsafe or sensitive content"}}, "content_policy"),  # Z.ai
@@ -416,6 +423,15 @@ def test_a_daily_limit_of_which_the_server_says_how_long_it_lasts_is_waited_for(
     words = b'{"error": {"message": "Rate limit reached on requests per day (RPD): Limit 200. Try again in 7m12s"}}'
     found = error_from_response(429, {"retry-after": "432"}, words)
     assert (found.kind, found.retry_after_s) == ("rate_limit", 432)
+
+
+def test_only_a_gateway_that_gave_up_may_leave_a_bill() -> None:
+    """An error in a good response, or in a line of a batch, says that there is no answer."""
+    late = {"error": {"code": 504, "message": "the provider was too slow"}}
+    in_body = error_in_ok_body(late)
+    assert in_body and in_body.kind == "timeout" and not in_body.maybe_billed
+    in_batch = error_in_batch_line({"response": {"status_code": 504, "body": late}})
+    assert in_batch.kind == "timeout" and not in_batch.maybe_billed
 
 
 ODD = {
