@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -295,6 +296,10 @@ def test_the_context_of_a_base_is_that_of_its_scaled_positions():
     assert base_weights.context(Qwen3Config(max_position_embeddings=40960, rope_parameters=yarn)) == 131072
     assert base_weights.context(Qwen3Config(max_position_embeddings=40960)) == 40960
     assert base_weights.context(Gemma3TextConfig(max_position_embeddings=32768)) == 32768
+    unsaid = SimpleNamespace(max_position_embeddings=None, rope_parameters=yarn | {"factor": None})
+    assert base_weights.context(SimpleNamespace(get_text_config=lambda: unsaid)) == 2**31, (
+        "a config of a hub's own code"
+    )
 
 
 def test_calls_that_nobody_could_read_are_refused(run, gguf, tmp_path):

@@ -24,8 +24,8 @@ def context(model_config: Any) -> int:
     where it does not say."""
     text = model_config.get_text_config()
     rope = getattr(text, "rope_parameters", None) or {}
-    scaled = rope.get("factor", 1) * rope.get("original_max_position_embeddings", 0)
-    return max(getattr(text, "max_position_embeddings", 2**31), int(scaled))
+    scaled = (rope.get("factor") or 1) * (rope.get("original_max_position_embeddings") or 0)
+    return max(getattr(text, "max_position_embeddings", None) or 2**31, int(scaled))
 
 
 def open_folder(directory: Path, **how: Any) -> Any:

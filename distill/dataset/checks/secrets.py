@@ -17,6 +17,8 @@ PREFILTER = KNOWN
 PREFIX = 4
 BEGINNING = 80
 """Characters of a private key in which a placeholder shows."""
+MOST_PLACEHOLDERS = 20
+"""In a text: it is searched once for each."""
 FEWEST = 4
 """Different characters of a credential behind its prefix."""
 
@@ -29,9 +31,12 @@ def check(row: Row, context: CheckContext) -> Fault | None:
 
 
 def _found(text: str) -> Any:
-    """The first match that is no placeholder. What begins as a private key may go on to a real one: it is searched, too."""
+    """The first match that is no placeholder, or the one behind many. What begins as a private key may go on to a real one:
+    it is searched, too."""
     match = KNOWN.search(text)
-    while match and _is_placeholder(match.group()):
+    for _ in range(MOST_PLACEHOLDERS):
+        if not match or not _is_placeholder(match.group()):
+            break
         match = KNOWN.search(text, match.start() + 1)
     return match
 
