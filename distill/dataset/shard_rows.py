@@ -77,12 +77,15 @@ def again(source: Iterable[Shard], rulings: Rulings) -> Iterator[Row]:
 
 def _valid(shard: Shard, faults: list[str], groups: RowGroups) -> Iterator[Row]:
     """The valid rows of a shard, counted in `groups`; the faults of the others are added to `faults`."""
-    for number, text in shards.texts(shard):
+    found: list[tuple[int, str]] = []
+    for place, text in shards.texts(shard):
         row, row_faults = jsonl.parse(text, "row")
         if not row_faults and row["split"] != "train":
             row_faults = [f"/split: '{row['split']}' rows are held out and never trained on"]
         if row_faults:
-            faults += [f"{shard.path}:{number}: {fault}" for fault in row_faults]
+            found += [(place, fault) for fault in row_faults]
         else:
             groups.add(row)
             yield row
+    before = shards.lines_before(shard) if found else 0
+    faults += [f"{shard.path}:{before + place}: {fault}" for place, fault in found]
