@@ -13,7 +13,8 @@ from worded_rows import VOCABULARY, row, sentences
 from distill.dataset import held_out
 from distill.dataset.checks import contaminated
 from distill.dataset.checks.context import CheckContext
-from distill.dataset.held_out import HeldOutIndex, HeldOutPrompt
+from distill.dataset.held_out import HeldOutPrompt
+from distill.dataset.held_out_index import HeldOutIndex
 from distill.dataset.prompt_words import PromptWords, expected, words
 from distill.dataset.prompts import prepare, read_seed, split_of
 from distill.records import jsonl
@@ -72,6 +73,23 @@ def test_a_template_is_not_the_question():
     several = [exam(names.format(thing), where=f"exam.jsonl:{thing}") for thing in ("teapots", "lamps", "rakes")]
     assert found(row(names.format("kettles")), *several) is None
     assert "exam.jsonl:rakes" in found(row(names.format("rakes")), *several).detail
+
+
+@pytest.mark.parametrize("count", [5, 400])
+def test_an_instruction_of_all_training_prompts_is_not_the_one_held_out_question(count):
+    draw = random.Random(3)
+    instruction = f"{' '.join(sentences(draw, 80))} The question is: "
+    questions = [instruction + " ".join(sentences(draw, 12)) for _ in range(count)]
+    held, *trained = [instruction + " ".join(sentences(draw, 12)), *questions]
+    index = HeldOutIndex([exam(held)], trained)
+    assert all(found(row(text), exam(held)) for text in trained), (
+        "nobody can tell them apart by the held-out prompt alone"
+    )
+    rows = [row(text) for text in (*trained, held, held + " Please.", held.removeprefix(instruction))]
+    marked = [contaminated.check(one, CheckContext(held_out=index)) is not None for one in rows]
+    assert marked == [False] * count + [True] * 3
+    verbatim = HeldOutIndex([exam(held)], [held, *(f"{held} {text}" for text in trained)])
+    assert verbatim.overlap(row(held)["messages"], {}), "a prompt that is in many others as a whole is still found"
 
 
 def test_the_same_words_are_the_same_question_whatever_is_said_of_the_answer():
@@ -182,6 +200,24 @@ def test_the_stage_compares_with_the_eval_split_and_with_files(project, run_stag
         where in detail
         for where, detail in zip(("data/seed/mine.jsonl:3", "data/benchmark.jsonl:1"), details, strict=True)
     ]
+
+
+def test_the_stage_keeps_rows_that_share_an_instruction_with_the_one_held_out_prompt(project, run_stage, set_param):
+    for check in ("length", "tools_shown"):
+        set_param(f"filter.{check}", "off")
+    draw = random.Random(5)
+    texts = [f"{PREFIX} {PREFIX.upper()} {' '.join(sentences(draw, 8))}" for _ in range(12)]
+    prompts = [
+        {"id": f"{number:016x}", "split": "train" if number else "eval", "source": f"data/seed/mine.jsonl:{number + 1}",
+         "messages": [{"role": "user", "content": text}], "metadata": {}}
+        for number, text in enumerate(texts)
+    ]  # fmt: skip
+    jsonl.write(project / "data" / "prompts.jsonl", prompts, "prepared_prompt")
+    jsonl.write(project / "data" / "converted.jsonl", [row(text) for text in (*texts[1:], f"So: {texts[0]}")], "row")
+    assert run_stage("filter").returncode == 0
+    assert len(list(jsonl.read(project / "data" / "train.jsonl", "row"))) == 11
+    (lost,) = jsonl.read(project / "data" / "rejected.jsonl", "rejected")
+    assert [reason["check"] for reason in lost["reasons"]] == ["contaminated"]
 
 
 def test_words_are_the_same_in_every_script_and_grouping():

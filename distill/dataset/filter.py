@@ -16,7 +16,8 @@ from distill.dataset import facts, verdict
 from distill.dataset.checks import CHECKS, CONTESTS, answer, duplicate, on, prefilter, texts
 from distill.dataset.checks.context import CheckContext
 from distill.dataset.facts import Facts
-from distill.dataset.held_out import HeldOutIndex, HeldOutPrompt, of_files, of_prompt
+from distill.dataset.held_out import HeldOutPrompt, Sample, of_files, of_prompt
+from distill.dataset.held_out_index import HeldOutIndex
 from distill.dataset.verdict import Row, Verdict, rejected
 from distill.records import jsonl
 from distill.records.faults import InputError
@@ -51,12 +52,14 @@ def _prompts(modes: Mapping[str, Any]) -> tuple[HeldOutIndex, dict[str, str]]:
     decontaminates = modes["contaminated"] != "off"
     held_out: list[HeldOutPrompt] = of_files(modes["decontaminate_against"]) if decontaminates else []
     sources: dict[str, str] = {}
+    sample = Sample()
     for prompt in jsonl.read(PROMPTS, "prepared_prompt") if decontaminates or Path(PROMPTS).exists() else ():
         if prompt["split"] == "train":
             sources[prompt["id"]] = intern(prompt["source"].rpartition(":")[0])
+            sample.add(prompt)
         elif decontaminates:
             held_out.append(of_prompt(prompt))
-    return HeldOutIndex(held_out), sources
+    return HeldOutIndex(held_out, sample.texts), sources
 
 
 def run_checks(rows: Iterable[Row], modes: Mapping[str, Any], context: CheckContext) -> Iterator[tuple[Facts, Verdict]]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from distill.dataset.checks.fault import Fault
-from distill.dataset.held_out import HeldOutIndex
+from distill.dataset.held_out_index import HeldOutIndex
 from distill.records.types import Row
 
 if TYPE_CHECKING:
