@@ -388,7 +388,7 @@ def test_what_another_run_has_bought_meanwhile_is_not_ordered(tmp_path: Path) ->
         store = Store(tmp_path / "here")
         model = batch_model_at(base_url, store)
         question = question_for(model, 1)
-        store.put("a" * 64, question, chat.parse(says("Answer: 2"), 1.0))
+        store.put("a" * 64, chat.parse(says("Answer: 2"), 1.0))
         answer = await model.ask(question, store.note("a" * 64))
         await model.close()
         return answer

@@ -86,6 +86,17 @@ def test_the_bytes_do_not_depend_on_the_process(asks: Asks, project: Path) -> No
     assert made[0] == made[1] == made[2]
 
 
+def test_the_store_grows_with_a_conversation_and_not_with_its_square(asks: Asks, project: Path) -> None:
+    (project / "tools.py").write_text(
+        sums.TOOLS.replace("-> int", "-> str").replace("return a + b", "return str(b) * 10_000")
+    )
+    with serving(sums.counts_to(20)) as server:
+        assert asks(server, agent__max_turns=20, teacher__n=1).returncode == 0
+    conversation = sum(path.stat().st_size for path in (project / "rollouts").iterdir())
+    store = sum(path.stat().st_size for path in Path(os.environ["DISTILL_STORE"]).rglob("*") if path.is_file())
+    assert conversation > 190_000 and store < 1.5 * conversation
+
+
 def test_a_changed_question_is_a_new_one_and_the_old_answer_stays(asks: Asks, project: Path) -> None:
     with serving(adds) as server:
         assert asks(server).returncode == 0

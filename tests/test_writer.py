@@ -36,7 +36,7 @@ def processes() -> list[int]:
 
 
 async def keep_all(store: Store, size: int = 10) -> None:
-    await asyncio.gather(*(store.keep(key, {"n": n}, {"text": f"{n}" * size}) for n, key in enumerate(KEYS)))  # type: ignore[typeddict-item]
+    await asyncio.gather(*(store.keep(key, {"text": f"{n}" * size}) for n, key in enumerate(KEYS)))  # type: ignore[typeddict-item]
 
 
 def test_every_answer_is_there_when_its_keep_returns(tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_every_answer_is_there_when_its_keep_returns(tmp_path: Path) -> None:
         assert len(set(processes()) - before) == 1
 
     async def one(store: Store, n: int, key: str) -> None:
-        await store.keep(key, {"n": n}, {"text": "é" * n * 200})  # type: ignore[typeddict-item]
+        await store.keep(key, {"text": "é" * n * 200})  # type: ignore[typeddict-item]
         assert store.get(key) == {"text": "é" * n * 200}
 
     keeping(work, tmp_path)
@@ -58,7 +58,7 @@ def test_a_store_can_be_used_in_one_loop_after_another(tmp_path: Path) -> None:
     store = Store(tmp_path)
 
     async def one(key: str) -> None:
-        await store.keep(key, None, {"text": "x"})  # type: ignore[typeddict-item]
+        await store.keep(key, {"text": "x"})  # type: ignore[typeddict-item]
         await store.close()
 
     for key in KEYS[:3]:
@@ -91,7 +91,7 @@ def test_what_cannot_be_written_is_told_with_its_place_and_costs_no_other(tmp_pa
     async def work(store: Store) -> list[BaseException | None]:
         keys = [key for key in KEYS if key[:2] != KEYS[0][:2]]
         return await asyncio.gather(
-            *(store.keep(key, None, {"text": "x"}) for key in [KEYS[0], *keys]),  # type: ignore[typeddict-item]
+            *(store.keep(key, {"text": "x"}) for key in [KEYS[0], *keys]),  # type: ignore[typeddict-item]
             return_exceptions=True,
         )
 

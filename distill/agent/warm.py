@@ -96,7 +96,7 @@ def _put(store: Store, results: dict[str, ToolResults], rollout: Rollout) -> int
     for outcome in outcomes(rollout):
         entry = store.entry(outcome.key)
         if outcome.answer and "answer" not in entry:  # a failure that the store remembers may have passed elsewhere
-            store.put(outcome.key, None, outcome.answer, durable=False)
+            store.put(outcome.key, outcome.answer, durable=False)
             count += 1
         elif outcome.failure and not entry:
             store.put_failure(outcome.key, outcome.failure)

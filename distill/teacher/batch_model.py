@@ -224,7 +224,7 @@ class BatchModel:
         self._failures.has_answered = True
         answer["tier"] = "batch"
         self._tariff.set_cost(None, answer, "batch")
-        await self.store.keep(line["custom_id"], None, answer)
+        await self.store.keep(line["custom_id"], answer)
         return answer
 
     def _end_request(self, key: str, result: Answer | ApiError) -> None:

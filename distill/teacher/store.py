@@ -41,8 +41,11 @@ def request_key(request: Request, sample: int) -> str:
 
 
 class Store:
-    """A folder with one JSON file per answer, `<root>/ab/abcd….json`, which holds the request and the answer. Raises
-    InputError where it cannot be a folder, or its path is relative.
+    """A folder with one JSON file per answer, `<root>/ab/abcd….json`. Raises InputError where it cannot be a folder, or its
+    path is relative.
+
+    The request is not kept beside its answer: each turn repeats the whole conversation, so those of fifty turns would be
+    twenty-five times as large as the conversation.
 
     A request that was refused for good, or as often as it was tried, has a `failure` in place of the `answer`. Notes
     (`….note`) are about requests that a server works on in the background.
@@ -58,7 +61,7 @@ class Store:
             )
 
     def entry(self, key: str) -> dict[str, Any]:
-        """`{"request": …, "answer": …}` or `{"failure": …}`; empty when there is no entry. A broken file counts as none."""
+        """`{"answer": …}` or `{"failure": …}`; empty when there is no entry. A broken file counts as none."""
         content = _read(self._path(key, ".json"))
         try:
             return orjson.loads(content) if content else {}
@@ -73,9 +76,9 @@ class Store:
         """The stored answer, or None."""
         return cast("Answer | None", self.entry(key).get("answer"))
 
-    def put(self, key: str, request: Request | None, answer: Answer, durable: bool = True) -> None:
+    def put(self, key: str, answer: Answer, durable: bool = True) -> None:
         """Writes the answer; `durable`: it is on disk when this returns. Raises OSError when it cannot be written."""
-        self._write(key, ".json", _entry_json(request, answer), durable)
+        self._write(key, ".json", _entry_json(answer), durable)
 
     def check_free_space(self) -> None:
         """Raises OSError when the disk is so full that an answer bought now might not be stored."""
@@ -90,14 +93,14 @@ class Store:
             )
             raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {reason}", str(self.root))
 
-    async def keep(self, key: str, request: Request | None, answer: Answer) -> None:
+    async def keep(self, key: str, answer: Answer) -> None:
         """As a durable `put`, without blocking the event loop."""
         if self._writer is None or self._writer.lost or self._writer.loop is not asyncio.get_running_loop():
             self._writer = Writer()
         try:
-            await self._writer.write(self._path(key, ".json"), _entry_json(request, answer))
+            await self._writer.write(self._path(key, ".json"), _entry_json(answer))
         except WriterLost:
-            await asyncio.to_thread(self.put, key, request, answer)
+            await asyncio.to_thread(self.put, key, answer)
 
     async def close(self) -> None:
         """Ends the process that `keep` started. The store can be used again."""
@@ -183,8 +186,8 @@ class Note:
         self.on_clear()
 
 
-def _entry_json(request: Request | None, answer: Answer) -> bytes:
-    return orjson.dumps({"request": request, "answer": answer})
+def _entry_json(answer: Answer) -> bytes:
+    return orjson.dumps({"answer": answer})
 
 
 def stored_failure(entry: dict[str, Any]) -> ApiError | None:

@@ -92,7 +92,7 @@ class Teacher:
         note = self.store.note(key)
         try:
             answer = await self.model.ask(request, note)
-            await self.store.keep(key, request, answer)
+            await self.store.keep(key, answer)
             if note.used:
                 note.clear()
         except Fatal as error:
