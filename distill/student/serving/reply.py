@@ -65,18 +65,29 @@ def form(tokenizer: Tokenizer) -> Form:
     special = re.compile("|".join(sorted(re.escape(tokenizer.decode([id_])) for id_ in tokenizer.special)) or r"(?!)")
     try:
         before, after = rendered_turn(tokenizer, {"content": TEXT}).split(TEXT)
-        thought = _thought(rendered_turn(tokenizer, {"content": TEXT, "reasoning_content": THOUGHT}))
+        thinking = rendered_turn(tokenizer, {"content": TEXT, "reasoning_content": THOUGHT})
+        thought = _thought(thinking.partition(TEXT)[0]) or _thought_of_calls(tokenizer)
     except REFUSALS as refused:
         raise InputError(f"the student's chat template cannot render a question and its answer: {refused}") from None
     return Form(thought=thought, calls=_calls(tokenizer, before, after, thought), special=special)
 
 
 def _thought(thinking: str) -> re.Pattern[str] | None:
-    """`Form.thought`, from a turn with a thought."""
+    """`Form.thought`, from what a turn with a thought has before its text or call."""
     if THOUGHT not in thinking:
         return None
-    opened, closed = thinking.partition(TEXT)[0].split(THOUGHT)
+    opened, closed = thinking.split(THOUGHT)
     return re.compile(rf"\s*(?:{calls.loose(opened)}[ \t]*\n?)?(.*?)\n?[ \t]*{calls.loose(closed)}\s*", re.DOTALL)
+
+
+def _thought_of_calls(tokenizer: Tokenizer) -> re.Pattern[str] | None:
+    """`Form.thought` of a template that writes thoughts in turns with calls only, as the first ones of Gemma 4."""
+    try:
+        mark = rendered_turn(tokenizer, SHOWN_CALL).partition(calls.NAME)[0]
+        thinking = rendered_turn(tokenizer, SHOWN_CALL | {"reasoning_content": THOUGHT}).partition(calls.NAME)[0]
+    except REFUSALS:  # a template without tools may refuse a call
+        return None
+    return _thought(thinking.removesuffix(mark))
 
 
 def _calls(tokenizer: Tokenizer, before: str, after: str, thought: re.Pattern[str] | None) -> calls.Calls | None:
