@@ -86,7 +86,9 @@ def test_without_a_place_to_remember_it_counts_all_the_same(tmp_path: Path) -> N
     assert counts(row(rollout(2))) == number
 
 
-def test_the_last_turn_is_a_lower_bound_and_is_used_only_beyond_the_limit(tmp_path: Path, calls: list[str]) -> None:
+def test_the_last_turn_is_a_lower_bound_and_is_used_only_beyond_the_limit(
+    tmp_path: Path, calls: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     long = row(rollout(2))
     long["messages"][6:6] = [
         {"role": role, "content": "yes"} for _ in range(token_counts.MANY // 2) for role in ("assistant", "user")
@@ -95,4 +97,9 @@ def test_the_last_turn_is_a_lower_bound_and_is_used_only_beyond_the_limit(tmp_pa
     calls.clear()
     assert render.count_last_turn(long, tokenizer()) <= exact
     assert TokenCounts(tokenizer(), b"one", exact, tmp_path / "a.sqlite")(long) == exact and len(calls) == 1
-    assert exact // 2 < TokenCounts(tokenizer(), b"one", exact // 2, tmp_path / "b.sqlite")(long) and len(calls) == 1
+    short = TokenCounts(tokenizer(), b"one", exact // 2, tmp_path / "b.sqlite")
+    minimum = short(long)
+    assert exact // 2 < minimum and len(calls) == 1
+    short.flush()
+    monkeypatch.setattr(render, "count_last_turn", None)  # it is remembered, too
+    assert TokenCounts(tokenizer(), b"one", exact // 2, tmp_path / "b.sqlite")(long) == minimum and len(calls) == 1

@@ -6,6 +6,7 @@ a hash of all of them, so a cached count is never stale, and the file can be del
 
 import hashlib
 import sqlite3
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -48,31 +49,27 @@ class TokenCounts:
 
     def _count(self, row: Row) -> int | str:
         text = orjson.dumps([row["messages"], row["tools"]])
-        if minimum := self._minimum_above_limit(row, len(text)):
-            return minimum
-        key = hashlib.blake2b(text, key=self._fingerprint, digest_size=16).digest()
-        count = self._cached(key)
-        if count is None:
+        if len(text) > HUGE and len(text) // LONGEST_TOKEN > self._limit:
+            return len(text) // LONGEST_TOKEN
+        if len(row["messages"]) > MANY:
+            minimum = self._remembered(b"last turn", text, render.count_last_turn, row)
+            if isinstance(minimum, int) and minimum > self._limit:
+                return minimum
+        return self._remembered(b"", text, render.count_tokens, row)
+
+    def _remembered(self, kind: bytes, text: bytes, count: Callable[[Row, Tokenizer], int], row: Row) -> int | str:
+        """`count` of the row with this text, from the cache if it is there; each `kind` of count has keys of its own."""
+        key = hashlib.blake2b(text, key=self._fingerprint, person=kind, digest_size=16).digest()
+        counted = self._cached(key)
+        if counted is None:
             try:
-                count = render.count_tokens(row, self._tokenizer)
+                counted = count(row, self._tokenizer)
             except Unrenderable as error:
-                count = str(error)
-            self._new[key] = count
+                counted = str(error)
+            self._new[key] = counted
             if len(self._new) >= FLUSH_EVERY:
                 self.flush()
-        return count
-
-    def _minimum_above_limit(self, row: Row, size: int) -> int:
-        """A number of tokens above the limit that the row surely has, where an exact count could take minutes; else 0."""
-        if size > HUGE and size // LONGEST_TOKEN > self._limit:
-            return size // LONGEST_TOKEN
-        if len(row["messages"]) > MANY:
-            try:
-                minimum = render.count_last_turn(row, self._tokenizer)
-            except Unrenderable:
-                return 0
-            return minimum if minimum > self._limit else 0
-        return 0
+        return counted
 
     def flush(self) -> None:
         """Writes the new counts."""
