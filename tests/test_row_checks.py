@@ -122,6 +122,7 @@ NO_SECRETS = [
     "AKIA is a prefix",
     "-----BEGIN CERTIFICATE-----",
     "the commit 3f2504e04f8941d39a0c0305e82c3301",
+    "data:image/png;base64,iVBORw0KGgoQ8" + "AIza" + "a1B2c" * 10,
     "item D625",
 ]
 PII = {
@@ -135,6 +136,7 @@ NO_PII = [
     "anna@example.com", "@decorator", "4111 1111 1111 1112", "0000 0000 0000 0000", "DE00 3704 0044 0532 0130 00",
     "2026-11-24", "1,234,567,890", "666-12-3456", "version 1.2.3.4", "5 + 12345678 = 12345683", "D625", "000-12-3456",
     "+48.8566 2.3522", "+100.50 200.75", "+123456", "joe@mail.example.com", "a@b.test",
+    "srcset='/logo@2x.png 2x'", "git clone git@github.com:org/repo.git", '{"score": 0.4233979338126905, "at": 1764054804094309}',
 ]  # fmt: skip
 
 

@@ -31,7 +31,7 @@ FORMATS = {
     "gitlab": BEGIN + r"glpat-[A-Za-z0-9_-]{20,}",
     "hugging_face": BEGIN + r"hf_[A-Za-z0-9]{30,}",
     "aws": BEGIN + r"(?:AKIA|ASIA)[A-Z0-9]{16}\b",
-    "google": r"AIza[A-Za-z0-9_-]{35}",
+    "google": BEGIN + r"AIza[A-Za-z0-9_-]{35}",
     "slack": r"xox[abposr]-[A-Za-z0-9-]{20,}|hooks\.slack\.com/services/T[A-Z0-9]+/B[A-Z0-9]+/[A-Za-z0-9]{20,}",
     "stripe": BEGIN + r"[rs]k_live_[A-Za-z0-9]{20,}",
     "npm": BEGIN + r"npm_[A-Za-z0-9]{36}\b",

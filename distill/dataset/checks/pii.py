@@ -2,7 +2,8 @@
 numbers.
 
 Off by default: many prompts are about such data. What is found is never shown. Addresses of example domains (RFC 2606)
-do not count; cards and IBANs only with the right check digits.
+do not count, nor do names of images (`logo@2x.png`) and git's own (`git@host`); cards and IBANs only with the right check
+digits, and cards with the first digit of one: one number in ten that is as long, such as a time in microseconds, has them.
 """
 
 import re2
@@ -18,12 +19,13 @@ PATTERN = re2.compile(
     r"(?P<email>[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,})"
     rf"|{BEGIN}(?:"
     r"(?P<iban>[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b)"
-    r"|(?P<card>\d{4}[ -]?\d{4}[ -]?\d{4}[ -]?\d{1,7}\b|3[47]\d{2}[ -]\d{6}[ -]\d{5}\b)"
+    r"|(?P<card>[2-6]\d{3}[ -]?\d{4}[ -]?\d{4}[ -]?\d{1,7}\b|3[47]\d{2}[ -]\d{6}[ -]\d{5}\b)"
     r"|(?P<ssn>\d{3}-\d{2}-\d{4}\b))"
     r"|(?P<telephone>\+\d{1,3}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d{2,4}(?:[ .-]?\d{2,4}){1,4}\b|\(\d{3}\) ?\d{3}-\d{4}\b)"
 )
 PREFILTER = PATTERN
 EXAMPLE_DOMAINS = ("example.com", "example.org", "example.net", "example", "test", "invalid", "localhost")
+IMAGES = ("png", "jpg", "jpeg", "gif", "svg", "webp", "avif")
 SHORTEST = 8
 """Digits of a telephone number with its country."""
 NAMES = {"email": "an e-mail address", "iban": "an IBAN", "card": "the number of a payment card",
@@ -36,16 +38,23 @@ def check(row: Row, context: CheckContext) -> Fault | None:
 
 
 def _kinds(text: str) -> set[str]:
-    return {match.lastgroup for match in PATTERN.finditer(text) if _is_real(match.lastgroup, match[match.lastgroup])}
+    return {
+        match.lastgroup
+        for match in PATTERN.finditer(text)
+        if _is_real(match.lastgroup, match[match.lastgroup], text[max(0, match.start() - 2) : match.start()])
+    }
 
 
-def _is_real(kind: str, text: str) -> bool:
-    """Whether a match is personal data: neither an example nor a number that only looks alike."""
+def _is_real(kind: str, text: str, before: str) -> bool:
+    """Whether a match is personal data: neither an example nor a number that only looks alike. `before`: the two characters
+    before it."""
     if kind == "email":
-        domain = text.casefold().rpartition("@")[2]
-        return not any(domain == example or domain.endswith(f".{example}") for example in EXAMPLE_DOMAINS)
+        name, _, domain = text.casefold().rpartition("@")
+        is_none = any(domain == end or domain.endswith(f".{end}") for end in EXAMPLE_DOMAINS + IMAGES)
+        return name != "git" and not is_none
     if kind == "card":
-        return _luhn("".join(letter for letter in text if letter.isdigit()))
+        is_fraction = before[:1].isdigit() and before[1:] == "."
+        return not is_fraction and _luhn("".join(letter for letter in text if letter.isdigit()))
     if kind == "iban":
         return _mod97(text.replace(" ", ""))
     if kind == "telephone":  # and no pair of coordinates
