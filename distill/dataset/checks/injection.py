@@ -2,7 +2,8 @@
 
 A result with instructions in it is good training data where the assistant ignores them. So a row fails only when a
 later turn of the assistant does or says something that only the instructions ask for: a tool, an address or a quoted
-phrase that occurs in them and not in what system and user said. In mode `mask` those turns are not learned from.
+phrase that occurs in them and neither in what system and user said nor in what the assistant did before. In mode `mask`
+those turns are not learned from.
 """
 
 import re
@@ -76,12 +77,11 @@ def check(row: Row, context: CheckContext) -> Fault | None:
     demands: set[str] = set()
     to_be_said: set[str] = set()
     tools: set[str] = set()
-    legitimate = ""
     faults = []
     for place, message in enumerate(messages):
         if message["role"] == "tool":
             if sign := PATTERN.search(message["content"]):
-                legitimate = legitimate or _system_and_user(messages)
+                legitimate = _unprompted(messages, place)
                 passage = message["content"][max(0, sign.start() - BEFORE) : sign.start() + PASSAGE]
                 new_demands = {demand for demand in _demands(passage) if demand not in legitimate}
                 demands |= new_demands
@@ -128,6 +128,11 @@ def _tools(row: Row) -> list[str]:
     return [tool["function"]["name"] for tool in row["tools"]]
 
 
-def _system_and_user(messages: list[Message]) -> str:
-    """The texts of system and user, in lower case."""
-    return "\n".join(message["content"] for message in messages if message["role"] in ("system", "user")).casefold()
+def _unprompted(messages: list[Message], place: int) -> str:
+    """The texts of system and user, and the texts and calls of the assistant before `place`, in lower case."""
+    said = [message["content"] for message in messages if message["role"] in ("system", "user")]
+    for message in messages[:place]:
+        if message["role"] == "assistant":
+            functions = [call["function"] for call in message.get("tool_calls", ())]
+            said += [message.get("content") or "", *(f"{called['name']} {called['arguments']}" for called in functions)]
+    return "\n".join(said).casefold()
