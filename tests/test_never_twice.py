@@ -10,6 +10,7 @@ import statistics
 import subprocess
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -366,6 +367,19 @@ def test_a_torn_line_of_tool_results_counts_as_none(tmp_path: Path, cut: bytes) 
     assert results.get("a" * 64, None) is None and results.get("b" * 64, None) == [ToolResult("z", 1.0)]
     results.put("a" * 64, None, [ToolResult("x", 1.0)])
     assert results.get("a" * 64, None) == ToolResults(tmp_path, "v").get("a" * 64, None) == [ToolResult("x", 1.0)]
+
+
+def test_a_large_file_of_tool_results_is_not_read_into_memory(tmp_path: Path) -> None:
+    for n in range(40):
+        ToolResults(tmp_path, "v").put(f"{n:064}", None, [ToolResult("x" * 10**6, 1.0)])
+    tracemalloc.start()
+    try:
+        results = ToolResults(tmp_path, "v")
+        assert results.get("a" * 64, None) is None
+        assert len((results.get(f"{39:064}", None) or [])[0].content) == 10**6
+        assert tracemalloc.get_traced_memory()[1] < 20 * 10**6
+    finally:
+        tracemalloc.stop()
 
 
 def test_the_results_of_many_sandboxes_keep_no_file_open(tmp_path: Path) -> None:

@@ -61,19 +61,18 @@ class ToolResults:
             return os.pread(file.fileno(), size, start)
 
     def _read_appended(self) -> None:
-        """Reads what was appended since the last time."""
-        size = self._path.stat().st_size if self._path.exists() else 0
-        if size <= self._read_to:
+        """Reads what was appended since the last time, a line at a time: the file may be larger than the memory."""
+        if not self._path.exists() or self._path.stat().st_size <= self._read_to:
             return
-        content = self._read(self._read_to, size - self._read_to)
-        whole = content.rfind(b"\n") + 1  # a line that is still being written is left for the next time
-        offset = 0
-        for line in content[:whole].splitlines(keepends=True):
-            key, _, results = line.partition(b" ")
-            if results.endswith(b"]\n"):
-                self._places[key] = (self._read_to + offset + len(key) + 1, len(results) - 1)
-            offset += len(line)
-        self._read_to += whole
+        with open(self._path, "rb") as file:
+            file.seek(self._read_to)
+            for line in file:
+                if not line.endswith(b"\n"):  # it is still being written, and left for the next time
+                    return
+                key, _, results = line.partition(b" ")
+                if results.endswith(b"]\n"):
+                    self._places[key] = (self._read_to + len(key) + 1, len(results) - 1)
+                self._read_to += len(line)
 
 
 def _key(key: str, row: str | None) -> bytes:
