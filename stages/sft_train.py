@@ -18,8 +18,9 @@ from distill.records.faults import InputError
 from distill.records.ids import file_hash
 from distill.records.types import Params, Row
 from distill.student import adapter, base, device
-from distill.student.render import has_place_for_thoughts, learns_calls
+from distill.student.render import learns_calls
 from distill.student.serving.reply import unreadable_calls
+from distill.student.shown import has_place_for_thoughts
 from distill.student.tokenizer import load_tokenizer
 from distill.student.training import checkpoints, examples, launch, lineage, train
 

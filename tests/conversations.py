@@ -6,7 +6,8 @@ from typing import Any
 from hypothesis import strategies as st
 from tiny_rows import TOOLS, as_row, call
 
-from distill.student.render import IGNORED, TokenSequence, as_said, render
+from distill.student.render import IGNORED, TokenSequence, render
+from distill.student.served_messages import as_said
 from distill.student.tokenizer import Tokenizer
 
 WORDS = st.text(st.sampled_from("aZ0 9\n\té✓😀'\"{}<>|_\\/."), max_size=20)

@@ -14,7 +14,8 @@ from distill.dataset import convert
 from distill.dataset.export import NotRepresentable, openai, sharegpt
 from distill.dataset.export.card import card
 from distill.records import jsonl, params
-from distill.student.render import as_templates_want, numbered, render, tools_as_served
+from distill.student.render import render
+from distill.student.served_messages import as_templates_want, numbered, tools_as_served
 from distill.student.template import compile_template
 from distill.student.tokenizer import load_tokenizer, read_tokenizer, template_file
 from distill.tools import python_source

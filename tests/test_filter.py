@@ -29,7 +29,7 @@ from distill.dataset.row_groups import RowGroups
 from distill.dataset.verdict import KEEP, Verdict, masked
 from distill.records import jsonl, schema
 from distill.records.faults import InputError
-from distill.student.render import as_templates_want
+from distill.student.served_messages import as_templates_want
 from distill.student.tokenizer import Tokenizer
 
 ON = dict.fromkeys(CHECKS, "reject") | {"duplicate": "reject", "near_duplicate": "off", "max_per_prompt": None}

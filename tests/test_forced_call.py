@@ -7,7 +7,7 @@ from conversations import conversations, serving
 from families import AS_CODE, AT_ONCE, FAMILIES, TYPED_BY_SCHEMA, bundled, own, write_tokenizer
 from hypothesis import HealthCheck, given, settings
 
-from distill.student.render import tools_as_served
+from distill.student.served_messages import tools_as_served
 from distill.student.serving.calls import properties
 from distill.student.serving.forced_call import may_follow, openings
 from distill.student.serving.reply import form

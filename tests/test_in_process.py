@@ -15,7 +15,8 @@ import pytest
 from tiny_qwen3 import PROMPT, QUESTION, ROW, SHOP, sit
 
 from distill.records.faults import InputError
-from distill.student.render import TokenSequence, as_templates_want
+from distill.student.render import TokenSequence
+from distill.student.served_messages import as_templates_want
 from distill.student.serving.endpoint import serving
 from distill.student.serving.forced_call import openings
 from distill.student.serving.in_process import InProcess

@@ -14,7 +14,9 @@ from tiny_rows import SYSTEM, TOOLS, as_row, call, row
 from tiny_student import write_gguf
 
 from distill.records.faults import InputError
-from distill.student.render import IGNORED, as_said, count_last_turn, count_tokens, has_place_for_thoughts, render
+from distill.student.render import IGNORED, count_last_turn, count_tokens, render
+from distill.student.served_messages import as_said
+from distill.student.shown import has_place_for_thoughts
 from distill.student.template import Unrenderable, compile_template
 from distill.student.tokenizer import TEMPLATES, Tokenizer, load_tokenizer
 from distill.student.training.examples import sequences
@@ -268,6 +270,50 @@ def test_broken_arguments_are_named(tokenizer, arguments, said):
 def test_a_template_that_would_teach_wrongly_is_refused(tokenizer, template, said):
     with pytest.raises(Unrenderable, match=said):
         render(row(3), with_template(tokenizer, template))
+
+
+PICKY = """{{ tools }}{% for m in messages %}{% if loop.index0 == 1 and m.role == 'assistant' and m.tool_calls is defined %}
+{{- raise_exception('a call needs more before it') }}{% endif %}<|im_start|>{{ m.role }}
+{{ '' if m.role == DROPPED else m.content }}<|im_end|>
+{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
+{% endif %}"""
+
+
+@pytest.mark.parametrize(
+    ("dropped", "said"),
+    [("tool", "/messages/4/content: .* drops the result"), ("nobody", "/messages/3/tool_calls: .* drops")],
+)
+def test_what_a_template_drops_is_found_where_it_refuses_a_short_conversation(tokenizer, dropped, said):
+    calls = [call(1, "lookup_item", {"sku": "A"})]
+    talk = [
+        *({"role": role, "content": "Hm"} for role in ("user", "assistant", "user")),
+        {"role": "assistant", "content": "", "tool_calls": calls} | ({"weight": 0} if dropped == "tool" else {}),
+        {"role": "tool", "tool_call_id": "call_1", "content": "5"},
+        {"role": "assistant", "content": "5"},
+    ]
+    with pytest.raises(Unrenderable, match=said):
+        render(as_row(talk, TOOLS), with_template(tokenizer, PICKY.replace("DROPPED", repr(dropped))))
+
+
+def test_to_look_for_what_a_template_drops_costs_little_in_a_long_row(tokenizer):
+    def step(n: int) -> list[dict[str, Any]]:
+        calling = {"role": "assistant", "content": "", "tool_calls": [call(n, "lookup_item", {"sku": "A"})]}
+        return [calling, {"role": "tool", "tool_call_id": f"call_{n}", "content": "5"}]
+
+    turns = 30
+    steps = [message for n in range(turns) for message in step(n)]
+    talk = as_row([{"role": "user", "content": "?"}, *steps, {"role": "assistant", "content": "5"}], TOOLS)
+    rendered: list[int] = []
+
+    def text(messages: list[dict], *others: Any) -> str:
+        rendered.append(len(messages))
+        return tokenizer.text(messages, *others)
+
+    assert render(talk, replace(tokenizer, text=text)) == render(talk, tokenizer)
+    prompts = [1 + 2 * n for n in range(turns + 1)]
+    assert sum(rendered) < 1.3 * sum(2 * length + 1 for length in prompts), (
+        "each turn's prompt, and the prompt with the turn"
+    )
 
 
 def test_a_template_file_that_is_missing_or_broken_is_named(gguf, tokenizer, tmp_path, monkeypatch):

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from tiny_rows import TOOLS, as_row, call
 
 from distill.records.faults import InputError
-from distill.student.render import as_templates_want, render
+from distill.student.render import render
+from distill.student.served_messages import as_templates_want
 from distill.student.serving.forced_call import openings
 from distill.student.serving.reply import form
 from distill.student.serving.stream import Stream

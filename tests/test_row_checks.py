@@ -20,7 +20,7 @@ from distill.dataset.filter import run_checks
 from distill.dataset.verdict import masked
 from distill.records import credentials
 from distill.records.faults import InputError
-from distill.student.render import offered
+from distill.student.shown import offered
 from distill.student.template import compile_template
 from distill.student.tokenizer import Tokenizer
 

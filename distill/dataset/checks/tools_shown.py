@@ -15,7 +15,7 @@ import orjson
 from distill.dataset.checks.context import CheckContext
 from distill.dataset.checks.fault import Fault, listed
 from distill.records.types import Row
-from distill.student.render import offered
+from distill.student.shown import offered
 from distill.tools.schema_words import resolved, steps
 
 if TYPE_CHECKING:

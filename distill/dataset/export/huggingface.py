@@ -12,7 +12,7 @@ from typing import Any
 from distill.dataset.export import NotRepresentable
 from distill.records import jsonl
 from distill.records.types import Message, Row
-from distill.student.render import as_templates_want, tools_as_served
+from distill.student.served_messages import as_templates_want, tools_as_served
 from distill.student.template import Unrenderable
 
 AS_TEXT = ("tools", "metadata", "outcome")

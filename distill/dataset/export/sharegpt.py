@@ -12,7 +12,7 @@ import orjson
 from distill.dataset.export import NotRepresentable
 from distill.records import json_text
 from distill.records.types import Message, Row
-from distill.student.render import results_in_order
+from distill.student.served_messages import results_in_order
 
 DATASET_INFO = {
     "distill": {

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from distill.records.types import ToolSchema
-from distill.student.render import call_id
+from distill.student.served_messages import call_id
 from distill.student.serving.calls_as_code import ANOTHER, Arguments, Schemas, bare_arguments, python_arguments
 
 NAME, KEY, VALUE, OTHER, LAST = (f"Qz{word}" for word in ("name", "key", "value", "other", "last"))

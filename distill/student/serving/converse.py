@@ -2,7 +2,7 @@
 
 from distill.agent.rollout import Conversation, run
 from distill.records.types import Message, Sampling, ToolCall
-from distill.student.render import as_said
+from distill.student.served_messages import as_said
 from distill.teacher import request as requests
 from distill.teacher.answer import Answer
 from distill.teacher.model import Model

@@ -4,7 +4,7 @@ from itertools import takewhile
 from typing import Any
 
 from distill.records.types import Message, ToolSchema
-from distill.student.render import call_id
+from distill.student.served_messages import call_id
 from distill.student.serving.calls import KEY, VALUE, properties
 from distill.student.tokenizer import Tokenizer
 

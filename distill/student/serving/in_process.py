@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import jinja2
 
 from distill.records.types import Message, Request
-from distill.student.render import as_templates_want, tools_as_served
+from distill.student.served_messages import as_templates_want, tools_as_served
 from distill.student.serving.forced_call import openings
 from distill.student.serving.loaded import Over
 from distill.student.serving.reply import UNREADABLE, Form, form

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 
 from distill.records import credentials
 from distill.records.types import Message, Request
-from distill.student.render import numbered, tools_as_served
+from distill.student.served_messages import numbered, tools_as_served
 from distill.student.serving import model_names
 from distill.student.serving.in_process import PLACES
 from distill.teacher import chat
