@@ -45,9 +45,9 @@ def make(project: Path, count: int, **params: Any) -> None:
     set_params(project, **{**settings, **params})
 
 
-def add_prompts(project: Path, numbers: range) -> None:
-    """Appends prompts to the project's seed."""
-    with open(project / "data/seed/sums.jsonl", "a") as file:
+def add_prompts(project: Path, numbers: range, name: str = "sums") -> None:
+    """Appends prompts to a file of the project's seed."""
+    with open(project / f"data/seed/{name}.jsonl", "a") as file:
         for n in numbers:
             prompt = {
                 "messages": [{"role": "system", "content": "Add."}, {"role": "user", "content": f"what is {n} + 1?"}]

@@ -66,8 +66,12 @@ class Repository:
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         }
 
-    def git(self, *command: str) -> None:
-        subprocess.run(["git", *command], cwd=self.folder, env=self.environment, capture_output=True, check=True)
+    def git(self, *command: str, fails: bool = False) -> str:
+        done = subprocess.run(
+            ["git", *command], cwd=self.folder, env=self.environment, capture_output=True, text=True, check=not fails
+        )
+        assert bool(done.returncode) == fails, done.stdout + done.stderr
+        return done.stdout
 
     def dvc(self, *command: str, fails: bool = False) -> str:
         done = self.start(*command).wait()
@@ -217,20 +221,55 @@ def test_after_a_merge_nothing_of_either_side_is_bought_again(origin: Any, clone
         repository.commit()
     theirs.dvc("push", "-q")
     before = len(origin[1].posts)
-    with pytest.raises(subprocess.CalledProcessError):
-        clone.git("pull", "-q", "--no-rebase", "--no-edit", str(theirs.folder), "HEAD")
+    clone.git("pull", "-q", "--no-rebase", "--no-edit", str(theirs.folder), "HEAD", fails=True)
     clone.git("checkout", "--ours", "dvc.lock", "reports")
     prompts = clone.folder / "data/seed/sums.jsonl"
     prompts.write_text("".join(line for line in prompts.read_text().splitlines(True) if line.startswith("{")))
     clone.stage("prompts")
     shutil.copytree(clone.environment["DISTILL_STORE"], tmp_path / "before")
-    assert "2 answers found behind rollouts/ of MERGE_HEAD" in clone.stage("teacher_rollouts")
+    theirs_is = theirs.git("rev-parse", "--short=7", "HEAD").strip()
+    assert f"2 answers found behind rollouts/ of {theirs_is}" in clone.stage("teacher_rollouts")
     shutil.rmtree(clone.folder / "rollouts")
     shutil.rmtree(clone.environment["DISTILL_STORE"])
     shutil.move(tmp_path / "before", clone.environment["DISTILL_STORE"])
     clone.commit()
-    assert "2 answers found behind rollouts/ of HEAD^2" in clone.stage("teacher_rollouts")
+    assert f"2 answers found behind rollouts/ of {theirs_is}" in clone.stage("teacher_rollouts")
     assert len(origin[1].posts) == before and len(list((clone.folder / "rollouts").iterdir())) == 5
+
+
+@pytest.mark.parametrize("joined", [["--rebase"], ["--no-rebase", "--no-edit"]], ids=["rebase", "merge"])
+def test_where_three_branches_meet_nothing_is_bought_again(
+    origin: Any, clone: Repository, tmp_path: Path, joined: list[str]
+) -> None:
+    """After a rebase, or a second merge before the next run, the other sides' dvc.lock is some commits back."""
+    machines = []
+    for number in (80, 90):
+        clone.git("clone", "-q", ".", str(tmp_path / str(number)))
+        machines.append(Repository(tmp_path / str(number), tmp_path / f"store-{number}", tmp_path / f"site-{number}"))
+    for number, machine in zip((100, 80, 90), (clone, *machines), strict=True):
+        sums.add_prompts(machine.folder, range(number, number + 1), f"of_{number}")
+        machine.dvc("repro", "teacher_rollouts")
+        machine.commit()
+        machine.dvc("push", "-q")
+    before = len(origin[1].posts)
+    for machine in machines:
+        clone.git("pull", "-q", *joined, "-X", "theirs", str(machine.folder), "HEAD")
+    shutil.rmtree(clone.environment["DISTILL_STORE"])
+    clone.dvc("repro", "teacher_rollouts")
+    assert len(origin[1].posts) == before and len(list((clone.folder / "rollouts").iterdir())) == 6
+
+
+def test_a_dvc_lock_that_was_committed_with_the_marks_of_a_conflict_is_passed_over(
+    origin: Any, clone: Repository
+) -> None:
+    lock, before = clone.folder / "dvc.lock", len(origin[1].posts)
+    whole = lock.read_text()
+    lock.write_text(f"<<<<<<< HEAD\n{whole}")
+    clone.commit()
+    lock.write_text(whole)
+    clone.stage("prompts")
+    assert "6 answers found behind rollouts/ of dvc.lock" in clone.stage("teacher_rollouts")
+    assert len(origin[1].posts) == before
 
 
 def test_in_a_folder_of_a_larger_repository_nothing_is_bought_again(origin: Any, tmp_path: Path) -> None:
@@ -240,7 +279,8 @@ def test_in_a_folder_of_a_larger_repository_nothing_is_bought_again(origin: Any,
     repository.git("init", "-q", str(larger))
     repository.commit()
     (mine / "dvc.lock").unlink()
-    assert "6 answers found behind rollouts/ of HEAD" in repository.stage("teacher_rollouts")
+    commit = repository.git("rev-parse", "--short=7", "HEAD").strip()
+    assert f"6 answers found behind rollouts/ of {commit}" in repository.stage("teacher_rollouts")
 
 
 def test_without_a_remote_the_clone_asks_anew(origin: Any, clone: Repository) -> None:

@@ -6,27 +6,35 @@ else has bought.
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import orjson
+import yaml
 
 from distill.agent.record import outcomes
 from distill.agent.tool_results import ToolResults
 from distill.records import dvc_files
-from distill.records.committed import commit_of, folder_in_git, of_revision
+from distill.records.committed import commits_of, folder_in_git, of_revision
 from distill.records.counted import counted
 from distill.records.one_line import one_line
 from distill.records.types import Rollout
 from distill.teacher.store import Store
 
 FOLDER = "rollouts"
-COMMITTED = ("HEAD", "MERGE_HEAD", "HEAD^2")
-"""Where git may have answers that the dvc.lock here has not: in the last commit and, during a merge and after it, in the one
-that was merged, since the dvc.lock of only one side can be kept."""
+SHORT = 7
+"""Characters of a commit in what the user reads."""
+BRANCHES = ("HEAD", "MERGE_HEAD")
+"""Where git may have answers that the dvc.lock here has not: behind the last commit and, during a merge, behind the one that
+is merged."""
+MOST = 10
+"""Commits of each that are looked at. Where branches meet, be it by merges or by a rebase, one side's dvc.lock is kept, and
+those of the others are one or some commits back."""
 
 
 def warm(store: Store, root: Path | str = ".") -> str | None:
-    """Puts the answers of the rollouts of dvc.lock, here and in COMMITTED, into the store; each version once.
+    """Puts the answers of the rollouts of dvc.lock, here and in the last commits that changed it, into the store; each
+    version once.
 
     They come from DVC's cache or remote, without `dvc pull`. Returns a line for the user, None when there is nothing to
     report. Rollouts that cannot be read are not an error: the teacher is asked instead. `DISTILL_WARM=0`: nothing is put.
@@ -34,49 +42,60 @@ def warm(store: Store, root: Path | str = ".") -> str | None:
     if os.environ.get("DISTILL_WARM") == "0":
         return None
     root = Path(root)
-    reports = []
+    reports: list[str] = []
+    unreadable: dict[str, list[str]] = {}
     results: dict[str, ToolResults] = {}
-    for revision, version in _versions(root):
-        where = f"{FOLDER}/ of {revision or 'dvc.lock'}"
+    seen: set[str] = set()
+    for commit, version in _versions(root):
+        name = commit[:SHORT] if commit else "dvc.lock"
         marker = store.root / "warmed" / version
         if marker.exists():
             continue
         try:
-            count = sum(_put(store, results, rollout) for rollout in _rollouts(root, revision))
+            count = sum(_put(store, results, rollout) for rollout in _rollouts(root, commit, seen))
         except Exception as error:  # whatever DVC, git or a remote raises: the answers are then bought
-            reports.append(f"{where} {_unreadable(error)}: the teacher is asked instead")
+            unreadable.setdefault(_unreadable(error), []).append(name)
             continue
         marker.parent.mkdir(parents=True, exist_ok=True)
         marker.touch()
         if count:
-            reports.append(f"{counted(count, 'answer')} found behind {where}")
+            reports.append(f"{counted(count, 'answer')} found behind {FOLDER}/ of {name}")
+    for why, names in unreadable.items():
+        reports.append(f"{FOLDER}/ of {', '.join(names)} {why}: the teacher is asked instead")
     return "; ".join(reports) or None
 
 
 def _versions(root: Path) -> Iterator[tuple[str | None, str]]:
-    """(git revision, hash of the folder of rollouts): of dvc.lock here (revision None), then of those in git that differ."""
+    """(commit, hash of the folder of rollouts): of dvc.lock here (commit None), then of those in git that differ."""
     if not (root / ".dvc").is_dir():
         return
     here = (root / "dvc.lock").read_text(encoding="utf-8") if (root / "dvc.lock").is_file() else ""
     seen: set[str] = set()
-    committed = ((revision, of_revision(root, revision, "dvc.lock")) for revision in COMMITTED)
-    for revision, text in ((None, here), *committed):
-        version = dvc_files.output_hash(text, FOLDER)
-        if version and version not in seen:
-            seen.add(version)
-            yield revision, version
+    commits = dict.fromkeys(commit for branch in BRANCHES for commit in commits_of(root, branch, "dvc.lock", MOST))
+    committed = ((commit, of_revision(root, commit, "dvc.lock")) for commit in commits)
+    for commit, text in ((None, here), *committed):
+        with suppress(yaml.YAMLError):  # somebody committed the marks of a conflict
+            version = dvc_files.output_hash(text, FOLDER)
+            if version and version not in seen:
+                seen.add(version)
+                yield commit, version
 
 
-def _rollouts(root: Path, revision: str | None) -> Iterator[Rollout]:
+def _rollouts(root: Path, commit: str | None, seen: set[str]) -> Iterator[Rollout]:
+    """The rollouts of a version in files that are not among `seen`, the hashes of those read before, where these are added."""
     from dvc.api import DVCFileSystem
 
-    # With a revision DVC begins at the root of the git repository, of which the project may be a folder.
-    files = DVCFileSystem(str(root.resolve()), rev=revision and commit_of(root, revision), subrepos=True)
-    folder = f"{folder_in_git(root)}{FOLDER}" if revision else FOLDER
-    for path in sorted(files.find(folder)):
+    # With a commit DVC begins at the root of the git repository, of which the project may be a folder.
+    files = DVCFileSystem(str(root.resolve()), rev=commit, subrepos=True)
+    folder = f"{folder_in_git(root)}{FOLDER}" if commit else FOLDER
+    for path, about in sorted(files.find(folder, detail=True).items()):
+        md5 = about.get("md5", path)
+        if md5 in seen:
+            continue
         with files.open(path, "rb") as file:
             content = file.read()
         yield from map(orjson.loads, content.splitlines() if path.endswith(".jsonl") else [content])
+        seen.add(md5)
 
 
 def _unreadable(error: BaseException) -> str:

@@ -9,9 +9,10 @@ def of_revision(root: Path, revision: str, file: str) -> str:
     return _git(root, "show", f"{revision}:./{file}")
 
 
-def commit_of(root: Path, revision: str) -> str:
-    """The whole hash of the commit that git calls so."""
-    return _git(root, "rev-parse", "--verify", revision).strip()
+def commits_of(root: Path, revision: str, file: str, most: int) -> list[str]:
+    """The last commits behind a git revision that changed a file of the project in `root`, on all the branches that were
+    merged into it; none when there is no such revision."""
+    return _git(root, "rev-list", "--full-history", f"--max-count={most}", revision, "--", file).split()
 
 
 def folder_in_git(root: Path) -> str:
