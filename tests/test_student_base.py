@@ -122,6 +122,17 @@ def test_weights_that_are_missing_are_not_made_up(gguf, cache):
         open_folder(folder)
 
 
+def test_code_that_a_base_brings_is_not_run_whatever_a_prompt_would_be_told(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "theirs", "auto_map": {"AutoConfig": "theirs.Config"}}')
+    (tmp_path / "theirs.py").write_text(f"open({str(tmp_path / 'was-run')!r}, 'w')")
+    program = "import sys; from distill.student.base_weights import config; config(sys.argv[1])"
+    done = subprocess.run(
+        [sys.executable, "-c", program, tmp_path], input="y\n", capture_output=True, text=True, check=False
+    )
+    assert "[y/N]" not in done.stdout and not (tmp_path / "was-run").exists()
+    assert "InputError: params.yaml: /student/path" in done.stderr and "custom code" in done.stderr
+
+
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 133\n"
 
 

@@ -10,11 +10,12 @@ from distill.student.base import UNFETCHED, Base
 
 
 def config(directory: Path) -> Any:
-    """The transformers config of the model in `directory`. Raises InputError for a kind that transformers does not know."""
+    """The transformers config of the model in `directory`. Raises InputError for a kind that transformers does not know, also
+    where the folder brings code for it: that is not run, nor is anybody asked whether it shall be."""
     from transformers import AutoConfig
 
     try:
-        return AutoConfig.from_pretrained(directory)
+        return AutoConfig.from_pretrained(directory, trust_remote_code=False)
     except ValueError as error:
         raise InputError(f"params.yaml: /student/path: {directory}: {one_line(error)}") from None
 
@@ -44,7 +45,7 @@ def open_folder(directory: Path, **how: Any) -> Any:
     if not getattr(kind, "can_generate", lambda: True)():
         raise InputError(f"params.yaml: /student/path: {directory}/config.json: a {name} writes no text")
     try:
-        model, found = kind.from_pretrained(directory, output_loading_info=True, **how)
+        model, found = kind.from_pretrained(directory, output_loading_info=True, trust_remote_code=False, **how)
     except SafetensorError as error:
         raise InputError(
             f"params.yaml: /student/path: the weights in {directory} cannot be read ({one_line(error)}): {UNFETCHED}"

@@ -61,9 +61,8 @@ def build(model: Any, peft_config: Any, args: Any, examples: Examples, early_sto
     student = Student(
         model=model,
         args=args,
-        processing_class=AutoTokenizer.from_pretrained(
-            model.name_or_path
-        ),  # else TRL would load an image processor as well
+        # Else TRL would load an image processor as well.
+        processing_class=AutoTokenizer.from_pretrained(model.name_or_path, trust_remote_code=False),
         peft_config=peft_config,
         train_dataset=_dataset(examples.train),
         eval_dataset=_dataset(examples.validation) if examples.validation else None,
