@@ -257,12 +257,14 @@ def blocked(process: int) -> bool:
 def test_a_checkpoint_that_was_cut_off_is_not_used(tmp_path):
     from distill.student.training.checkpoints import mark_complete, newest
 
-    for step in (2, 4, 10):
+    for step in (2, 4, 10, 12):
         (tmp_path / f"checkpoint-{step}").mkdir()
-    mark_complete(tmp_path, 2)
-    mark_complete(tmp_path, 4)
+        (tmp_path / f"checkpoint-{step}" / "optimizer.pt").write_bytes(b"what it was")
+    for step in (2, 4, 12):
+        mark_complete(tmp_path, step)
+    (tmp_path / "checkpoint-12" / "optimizer.pt").write_bytes(b"")  # as a power cut may leave it
     assert newest(tmp_path) == tmp_path / "checkpoint-4"
-    assert not (tmp_path / "checkpoint-10").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-2", "checkpoint-4"]
 
 
 def test_bad_rows_are_refused_all_at_once(run):

@@ -1,12 +1,13 @@
 """Checkpoints from which a killed training resumes, outside the workspace, named by a hash of all that determines the run.
 
 DVC empties an output before it runs a stage, so checkpoints cannot lie there. A checkpoint counts when its marker
-exists, which is written last; so a kill while one is being written costs a few steps, never the run. Those of a run that
-nobody went on with for 14 days are removed when another begins.
+exists, which is written last and has the hashes of the other files; so a kill while one is being written, or a power cut,
+costs a few steps, never the run. Those of a run that nobody went on with for 14 days are removed when another begins.
 """
 
 import fcntl
 import hashlib
+import json
 import shutil
 import time
 from collections.abc import Iterator
@@ -15,8 +16,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from distill.records.atomic import replacing
 from distill.records.faults import InputError
-from distill.records.ids import content_id
+from distill.records.ids import content_id, file_hash
 from distill.records.locked import locked
 from distill.records.one_line import one_line
 from distill.records.paths import cache_dir
@@ -97,13 +99,31 @@ def _version(library: str) -> str | None:
 
 def mark_complete(folder: Path, step: int) -> None:
     """Marks checkpoint `step` as completely written."""
-    (folder / f"checkpoint-{step}" / MARKER).touch()
+    checkpoint = folder / f"checkpoint-{step}"
+    hashes = _hashes(checkpoint)
+    with replacing(checkpoint / MARKER) as file:
+        file.write(json.dumps(hashes).encode())
 
 
 def newest(folder: Path) -> Path | None:
     """The newest complete checkpoint; incomplete ones are removed."""
     checkpoints = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
     for path in checkpoints:
-        if not (path / MARKER).exists():
+        if not _is_complete(path):
             shutil.rmtree(path)
     return next((path for path in reversed(checkpoints) if path.exists()), None)
+
+
+def _is_complete(checkpoint: Path) -> bool:
+    """Whether the marker is there, and the files are still those that it lists: where a machine lost its power, some may be
+    empty."""
+    try:
+        return json.loads((checkpoint / MARKER).read_bytes()) == _hashes(checkpoint)
+    except (OSError, ValueError):
+        return False
+
+
+def _hashes(checkpoint: Path) -> dict[str, str]:
+    """The SHA-256 of every file of a checkpoint but its marker."""
+    files = [path for path in sorted(checkpoint.rglob("*")) if path.is_file() and path.name != MARKER]
+    return {str(path.relative_to(checkpoint)): file_hash(path) for path in files}
