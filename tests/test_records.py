@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distill.records import ids, jsonl, params, schema
-from distill.records.atomic import replacing_folder
+from distill.records.atomic import replacing, replacing_folder
 from distill.records.faults import InputError
 
 PROMPT = b'{"messages": [{"role": "user", "content": "hi"}]}\n'
@@ -80,7 +80,11 @@ def test_a_kill_while_writing_leaves_no_half_written_file(tmp_path: Path) -> Non
     writer.stdout.readline()
     writer.send_signal(signal.SIGKILL)
     writer.wait()
-    assert not (tmp_path / "out.jsonl").exists()
+    assert not (tmp_path / "out.jsonl").exists() and len(list(tmp_path.iterdir())) == 1
+    with replacing(tmp_path / "out.jsonl") as file, replacing(tmp_path / "out.jsonl"):
+        assert len(list(tmp_path.iterdir())) == 2  # what the killed one left is gone, and what others write is not
+        file.write(b"whole")
+    assert list(tmp_path.iterdir()) == [tmp_path / "out.jsonl"] and (tmp_path / "out.jsonl").read_bytes() == b"whole"
 
 
 REPLACES = """

@@ -17,23 +17,27 @@ _BUFFER = 2**20
 def replacing(path: Path | str) -> Iterator[BinaryIO]:
     """A binary file that replaces `path` when the block succeeds, and is removed when it raises.
 
-    The data is on disk (fsync) before the name appears. Raises OSError.
+    The data is on disk (fsync) before the name appears. What a killed run left is removed. Raises OSError.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb", _BUFFER) as file:
-            yield file
-            file.flush()
-            os.fchmod(file.fileno(), 0o644)
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException as error:
-        Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:
-            error.filename = str(path)
-        raise
+    with ExitStack() as held:
+        with _locked(path.parent):
+            _remove_leftovers(path)
+            handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+            held.enter_context(_locked(Path(temporary)))
+        try:
+            with os.fdopen(handle, "wb", _BUFFER) as file:
+                yield file
+                file.flush()
+                os.fchmod(file.fileno(), 0o644)
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException as error:
+            Path(temporary).unlink(missing_ok=True)
+            if isinstance(error, OSError) and error.filename is None:
+                error.filename = str(path)
+            raise
 
 
 @contextmanager
@@ -71,20 +75,22 @@ def _swap(fresh: Path, path: Path) -> None:
 
 
 def _remove_leftovers(path: Path) -> None:
-    """Removes what killed runs left beside `path`: a folder that nobody has locked."""
+    """Removes what killed runs left beside `path`: files and folders that nobody has locked."""
     for leftover in path.parent.glob(f".{path.name}.*.tmp"):
         with _locked(leftover, wait=False) as locked:
-            if locked:
+            if locked and leftover.is_dir():
                 shutil.rmtree(leftover, ignore_errors=True)
+            elif locked:
+                leftover.unlink(missing_ok=True)
 
 
 @contextmanager
-def _locked(folder: Path, wait: bool = True) -> Iterator[bool]:
-    """Locks a folder during the block; gives whether that worked: it may be gone, and not every file system can."""
+def _locked(path: Path, wait: bool = True) -> Iterator[bool]:
+    """Locks a file or a folder during the block; gives whether that worked: it may be gone, and not every file system can."""
     with ExitStack() as held:
         locked = False
         with suppress(OSError):
-            handle = os.open(folder, os.O_RDONLY)
+            handle = os.open(path, os.O_RDONLY)
             held.callback(os.close, handle)
             fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             locked = True
