@@ -79,6 +79,44 @@ def test_every_way_to_read_is_seen_and_nothing_else(tmp_path: Path, monkeypatch:
     assert files_read(tmp_path) == sorted([*as_loaded, *(f"data/{name}" for name in names)])
 
 
+WANDERERS = """
+import asyncio, contextlib, os, subprocess, sys
+
+os.chdir(os.path.dirname(__file__))
+
+@tool
+def walks() -> str:
+    "Goes elsewhere."
+    os.chdir("elsewhere")
+
+@tool
+async def strolls() -> str:
+    "Goes elsewhere, in another thread."
+    with contextlib.chdir("elsewhere"):
+        await asyncio.sleep(0)
+
+@tool
+def sends() -> str:
+    "Lets others go there."
+    show = [sys.executable, "-c", "import os; print(os.path.basename(os.getcwd()))"]
+    sent = subprocess.run(show, cwd="elsewhere", capture_output=True, text=True)
+    old = subprocess.run(show, preexec_fn=lambda: os.chdir("elsewhere"), capture_output=True, text=True)
+    return sent.stdout + old.stdout
+"""
+
+
+def test_a_tool_stays_in_the_folder_that_all_rollouts_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From another one the run could not write what it has bought, and other rollouts' tools would find nothing."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    tools = tools_file.load(tmp_path, WANDERERS)
+    for name in ("walks", "strolls"):
+        with pytest.raises(RuntimeError, match="cannot change the working folder"):
+            tools_file.call(tools, name)
+        assert Path.cwd() == tmp_path
+    assert tools_file.call(tools, "sends") == "elsewhere\nelsewhere\n"
+
+
 def test_a_module_is_seen_when_it_is_compiled_already(tmp_path: Path) -> None:
     project = sums.bare(tmp_path)
     sums.make(project, 1)

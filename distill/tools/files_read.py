@@ -1,5 +1,5 @@
 """Notes the project's files that tools.py reads, while it is loaded and while its tools run in this process, so that those
-which DVC does not watch can be named.
+which DVC does not watch can be named; and keeps it in the project's folder.
 
 Python tells of every file that it opens. What a library opens in C by itself is not seen, but for SQLite's databases.
 """
@@ -14,7 +14,6 @@ from importlib.util import source_from_cache
 from pathlib import Path
 from typing import Any
 
-EVENTS = frozenset(("open", "sqlite3.connect"))
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 OWN_CODE = (("distill",), ("stages",))
 WRITTEN = -1
@@ -23,6 +22,7 @@ MOST_NOTED = 10_000
 _opened: dict[str, int] = {}
 """By absolute path, the time of the last change when the file was first read; WRITTEN when a tool wrote it."""
 _watching: ContextVar[bool] = ContextVar("watching", default=False)
+os.register_at_fork(after_in_child=lambda: _watching.set(False))
 
 
 @contextmanager
@@ -75,11 +75,11 @@ def _source(path: str) -> str:
 @cache
 def _hook() -> None:
     """Begins to listen. Python has no way to end that, so it is done once, in a process that has tools."""
-    watching, note = _watching.get, _note
+    watching, heard = _watching.get, {"open": _note, "sqlite3.connect": _note, "os.chdir": _stay}
 
     def listen(event: str, arguments: tuple[Any, ...]) -> None:
-        if event in EVENTS and watching():
-            note(*arguments)
+        if event in heard and watching():
+            heard[event](*arguments)
 
     sys.addaudithook(listen)
 
@@ -98,6 +98,14 @@ def _note(path: Any, mode: Any = None, flags: int = 0) -> None:
             _opened[absolute] = _last_change(absolute)
     except (OSError, TypeError, ValueError):
         pass
+
+
+def _stay(path: Any) -> None:
+    """Refuses to change to another folder: this process has one for all rollouts, and for what it writes itself."""
+    if not os.path.samefile(path, "."):
+        raise RuntimeError(
+            "a tool cannot change the working folder, which is that of all rollouts: use paths, and cwd= for a program"
+        )
 
 
 def _last_change(path: str) -> int:
