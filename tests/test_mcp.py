@@ -240,6 +240,23 @@ def test_same_names_get_prefixes_and_lists_narrow_the_tools(http: str) -> None:
     assert with_tools(params(one=one_server, two=two), work) == ["pid", "one_plus", "two_plus", "read", "2", "3"]
 
 
+def test_what_is_allowed_and_does_not_exist_is_refused() -> None:
+    """Misspelled, or as the model calls it: the teacher would be asked, and paid, without that tool."""
+
+    async def nothing(box: toolbox.Toolbox) -> None:
+        raise AssertionError
+
+    with pytest.raises(InputError) as caught:
+        with_tools(params(notes=STDIO | {"allow": ["p*", "notes_read", "wr1te"]}), nothing)
+    first, second = caught.value.faults
+    assert first.startswith(
+        "params.yaml: /tools/mcp/notes/allow: it has no tool 'notes_read'; it has: break_page, die, "
+    )
+    assert second.startswith("params.yaml: /tools/mcp/notes/allow: it has no tool 'wr1te'; it has: ")
+    with pytest.raises(InputError, match="/tools/mcp/s/allow: it has no tool '\\*'; it has: none"):
+        with_tools(params(s={"command": sys.executable, "args": ["-c", UNLISTED, "has none"]}), nothing)
+
+
 def test_allow_and_deny_count_for_what_is_remembered(tmp_path: Path) -> None:
     lists = ToolLists(tmp_path, "v1")
 
@@ -347,7 +364,8 @@ for line in sys.stdin:
         info = {"name": "x", "version": "1"}
         reply = {"result": {"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": info}}
     if asked["method"] == "tools/list" and sys.argv[1] != "refuses":
-        reply = {"result": {"tools": [], "nextCursor": "on"} if sys.argv[1] == "goes on" else {"tools": [{"name": "a"}]}}
+        tools = {"goes on": {"tools": [], "nextCursor": "on"}, "has none": {"tools": []}}
+        reply = {"result": tools.get(sys.argv[1], {"tools": [{"name": "a"}]})}
     if "id" in asked and (asked["method"], sys.argv[1]) != ("tools/list", "hangs"):
         print(json.dumps({"jsonrpc": "2.0", "id": asked["id"], **reply}), flush=True)
 """

@@ -45,6 +45,15 @@ class McpServer:
         """Those tools that the model may see."""
         return [tool for tool in tools if self.allows(tool["name"])]
 
+    def allows_nothing(self, tools: list[ToolSchema]) -> list[str]:
+        """Faults for the patterns of `allow` that fit none of the server's tools."""
+        names = [tool["name"] for tool in tools]
+        return [
+            f"/allow: it has no tool '{pattern}'; it has: {', '.join(names) or 'none'}"
+            for pattern in self.allow
+            if not any(fnmatchcase(name, pattern) for name in names)
+        ]
+
     @property
     def target(self) -> str:
         """The URL to connect to, with `${NAME}` expanded; it may contain a secret."""

@@ -74,6 +74,7 @@ class McpTools(Source):
         listed = await self._listed()
         tools = self.server.allowed(listed)
         faults = [fault for tool in tools for fault in mcp_tool.faults(tool)]
+        faults += self.server.allows_nothing(listed)
         then = self.server.then
         if then and then not in [tool["name"] for tool in listed]:  # `then` need not be one that the model may see
             faults.append(f"/then: it has no tool '{then}'")
