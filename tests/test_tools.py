@@ -26,6 +26,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Literal, NamedTuple
 import numpy
+import pandas
 from pydantic import BaseModel
 from distill.tools import tool
 
@@ -122,6 +123,7 @@ ODD = {
     "path": Path("/x"),
     "date": date(2026, 1, 2),
     "key": {(1, 2): 3},
+    "pandas": pandas.DataFrame({"city": ["Rome", "Oslo", "Rome"], "sold": [1, 2, 3]}).groupby("city")["sold"].sum(),
 }
 
 @tool
@@ -221,6 +223,7 @@ def test_what_goes_wrong_is_told_to_the_model(box: toolbox.Toolbox, name: str, a
         ("path", "/x"),
         ("date", "2026-01-02"),
         ("key", "{(1, 2): 3}"),
+        ("pandas", "city\nOslo    2\nRome    4\nName: sold, dtype: int64"),
     ],
 )
 def test_a_result_is_the_same_text_in_every_process(box: toolbox.Toolbox, kind: str, told: str) -> None:
