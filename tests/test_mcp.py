@@ -355,6 +355,20 @@ def test_what_is_wrong_is_said_before_anything_is_asked(monkeypatch: pytest.Monk
         with_tools(params(s={"command": "sh", "args": ["-c", "echo no luck today >&2; exit 1"]}), nothing)
 
 
+def test_a_server_that_refuses_is_named_with_how(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEST_TOKEN", SECRET)
+
+    async def nothing(box: toolbox.Toolbox) -> None:
+        raise AssertionError
+
+    with serving(lambda asked: (401, {}, {}), gets=lambda asked: (401, {}, {})) as door:
+        address = door.base_url.removesuffix("/v1")
+        with pytest.raises(InputError) as caught:
+            with_tools(params(s=address + "/mcp?key=${TEST_TOKEN}"), nothing)
+    [fault] = caught.value.faults
+    assert fault.endswith(f"(HTTP 401 X at {address}/mcp?key=${{TEST_TOKEN}})"), fault
+
+
 UNLISTED = """
 import json, sys
 for line in sys.stdin:

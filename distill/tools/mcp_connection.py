@@ -66,9 +66,10 @@ async def _http(stack: AsyncExitStack, server: McpServer, socket_path: str | Non
     target = server.target
     headers = {name: credentials.expand(value) for name, value in server.headers.items()}
     error: Exception | None = None
+    refusals: dict[str, None] = {}
     if not urlsplit(target).path.rstrip("/").endswith("/sse"):
         # No read timeout: nothing arrives while a tool works, and the call has a time limit of its own.
-        http = await stack.enter_async_context(_client(target, headers, socket_path))
+        http = await stack.enter_async_context(_client(target, headers, socket_path, refusals))
         try:
             return await _entered(
                 stack, streamable_http_client(target, http_client=http, max_sse_event_size=LARGEST_EVENT)
@@ -78,22 +79,28 @@ async def _http(stack: AsyncExitStack, server: McpServer, socket_path: str | Non
             if "ConnectError" in explain(refused):
                 raise _lost(server, explain(refused)) from None
     try:
-        return await _entered(stack, _sse(target, headers, socket_path))
+        return await _entered(stack, _sse(target, headers, socket_path, refusals))
     except Exception as refused:
-        raise _lost(server, explain(error or refused)) from None
+        said = f" ({', '.join(refusals)} at {server.url})" if refusals else ""
+        raise _lost(server, f"{explain(error or refused)}{said}") from None
 
 
-def _sse(url: str, headers: dict[str, str], socket_path: str | None) -> Any:
+def _sse(url: str, headers: dict[str, str], socket_path: str | None, refusals: dict[str, None]) -> Any:
     from mcp.client.sse import sse_client
 
     def client(headers: dict[str, str] | None = None, timeout: Any = None, auth: Any = None) -> Any:
-        return _client(url, headers or {}, socket_path)
+        return _client(url, headers or {}, socket_path, refusals)
 
     return sse_client(url, headers=headers, httpx_client_factory=client)
 
 
-def _client(url: str, headers: dict[str, str], socket_path: str | None) -> Any:
+def _client(url: str, headers: dict[str, str], socket_path: str | None, refusals: dict[str, None]) -> Any:
+    """A client of the server. `refusals` gets the status of every answer that is an error, which the SDK does not tell."""
     import httpx2
+
+    async def note(response: httpx2.Response) -> None:
+        if response.is_error:
+            refusals[f"HTTP {response.status_code} {response.reason_phrase}".rstrip()] = None
 
     on_loopback = urlsplit(url).hostname in LOOPBACK
     return httpx2.AsyncClient(
@@ -101,6 +108,7 @@ def _client(url: str, headers: dict[str, str], socket_path: str | None) -> Any:
         timeout=httpx2.Timeout(CONNECT_S, read=None),
         transport=httpx2.AsyncHTTPTransport(uds=socket_path) if socket_path else None,
         follow_redirects=True,
+        event_hooks={"response": [note]},
         trust_env=not on_loopback,  # a proxy from the environment does not lead to this machine
     )
 
