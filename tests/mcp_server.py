@@ -43,9 +43,9 @@ def read() -> str:
 
 
 @server.tool()
-def picture() -> ImageContent:
+def picture(data: str = PIXEL) -> ImageContent:
     """Draws."""
-    return ImageContent(type="image", data=PIXEL, mime_type="image/png")
+    return ImageContent(type="image", data=data, mime_type="image/png")
 
 
 @server.tool()

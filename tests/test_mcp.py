@@ -99,16 +99,18 @@ def test_results_of_every_kind_become_text(monkeypatch: pytest.MonkeyPatch) -> N
             ("plus", {"a": 1}),
             ("write", {"text": "hi"}),
             ("picture", {}),
+            ("picture", {"data": "data:image/png;base64,iVBORyBub3QgcmVhbGw"}),
             ("fail", {}),
             ("rubbish", {}),
             ("whisper", {}),
         ]
         return await says(box, *calls)
 
-    plus, write, picture, fail, rubbish, whisper = with_tools(params(s=server), work)
+    plus, write, picture, sloppy, fail, rubbish, whisper = with_tools(params(s=server), work)
     assert plus == "2", "a tool that only reads is not followed"
     assert write == "written\nhi", "the time is dropped, the state follows"
     assert picture == "[image: image/png, 15 bytes, sha256 a8626d27cb132ba0]\nhi"
+    assert sloppy.startswith("[image: image/png, 14 bytes, sha256 "), "a data URL without its padding"
     assert fail.startswith("error: ") and "\x1b" not in fail
     assert rubbish == "done\nhi"
     assert whisper == "[secret]\nhi"

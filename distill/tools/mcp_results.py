@@ -42,6 +42,9 @@ def _part(part: Any) -> str:
 
 
 def placeholder(kind: str, mime_type: str, data: str) -> str:
-    """The text that replaces base64 `data` in a conversation: the same for the same bytes."""
-    content = base64.b64decode(data)
+    """The text that replaces base64 `data` in a conversation: the same for the same bytes.
+
+    Some servers send a whole data URL, or leave out the padding.
+    """
+    content = base64.b64decode(data.rpartition(",")[2] + "==")
     return f"[{kind}: {mime_type}, {len(content)} bytes, sha256 {hashlib.sha256(content).hexdigest()[:16]}]"
