@@ -41,7 +41,9 @@ KINDS = {
     "bad_request": Kind("fail", "the server refuses this conversation; its words are in the rollout's error"),
     "content_policy": Kind("fail", "the provider's policy refuses this prompt: change or remove it"),
     "context_full": Kind(
-        "fail", "shorten the prompt, or lower agent.tool_output_chars, agent.max_turns or teacher.max_output_tokens"
+        "fail",
+        "shorten the prompt, offer it fewer tools (`tools` of its row, `allow` of a server), or lower agent.tool_output_chars, "
+        "agent.max_turns or teacher.max_output_tokens",
     ),
     "request_too_large": Kind(
         "fail",
