@@ -134,6 +134,13 @@ def test_defaults_are_told_and_one_of_none_makes_null_right(tmp_path: Path) -> N
     }
 
 
+def test_a_default_that_json_cannot_say_is_not_told(tmp_path: Path) -> None:
+    """The student would learn from a null what the exam shows it as Infinity."""
+    text = "@tool\ndef f(most: float = float('inf')):\n    '''Does.'''\n    return repr(most)"
+    assert schema(tmp_path, text)["properties"] == {"most": {"type": "number"}}
+    assert call(load(tmp_path, text), "f") == "inf" and call(load(tmp_path, text), "f", most=2) == "2.0"
+
+
 def test_a_default_that_is_made_for_each_call(tmp_path: Path) -> None:
     by_value = "a: list[int] = Field(default_factory=list, description='many')"
     by_hint = "b: Annotated[list[int], Field(default_factory=list)]"

@@ -1,5 +1,6 @@
 """Simplifies a pydantic schema for a model: definitions inlined, titles removed, unknown fields forbidden."""
 
+import json
 from typing import Any
 
 NAMED = ("properties", "$defs", "patternProperties")
@@ -39,12 +40,22 @@ def _plain(node: Any, definitions: dict[str, Any]) -> Any:
             if key != "$defs":
                 result[key] = {name: _plain(inner, definitions) for name, inner in value.items()}
         elif key in VALUES:
-            result[key] = value
+            if _is_json(value):
+                result[key] = value
         elif key not in ("title", "discriminator"):  # OpenAPI's discriminator refers to the definitions, which are gone
             result[key] = _plain(value, definitions)
     if result.get("properties") is not None:
         result.setdefault("additionalProperties", False)
     return result
+
+
+def _is_json(value: Any) -> bool:
+    """Whether JSON has a word for a default: it has none for infinity, and each library would write another."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError:
+        return False
+    return True
 
 
 def _uses(node: Any) -> set[str]:
