@@ -173,6 +173,11 @@ class Thing:
 def hidden():
     """Does."""
 
+@property
+@tool
+def made():
+    """Does."""
+
 @tool
 def typo(field: int, other: int = 1):
     """Does.
@@ -219,6 +224,7 @@ def test_every_fault_of_every_tool_is_named_at_once_with_its_line(tmp_path: Path
         (at("short", "") + 1, "@tool is on a lambda"),
         (at("Thing", "class "), "@tool is on a class"),
         (at("typo"), "tool 'typo': its docstring describes 'feild', which is not a parameter; did you mean 'field'?"),
+        (at("made") - 1, "tool 'made' is a property in the end; take away the decorator"),
         (at("hidden") - 1, "tool 'hidden' is gone at the end of the file; put @tool above all other decorators"),
     ]
     for line, words in expected:
@@ -233,6 +239,7 @@ def test_every_fault_of_every_tool_is_named_at_once_with_its_line(tmp_path: Path
         ("x = 1\ndef f(:\n", r"tools\.py:2: cannot be loaded: SyntaxError"),
         ("\nimport broken_helper\n", r"tools\.py:2: cannot be loaded: SyntaxError.*broken_helper\.py, line 4"),
         ("from distill.tools import tool\n\n@tool('name')\ndef f(): pass\n", r"tools\.py:3: .*write `@tool`"),
+        ("from distill.tools import tool\n\n@tool\n@property\ndef f(): pass\n", r"tools\.py:3: .*without a decorator"),
         ("from distill.tools import tool\n\n@tool(name='x')\ndef f(): pass\n", r"tools\.py:3: .*unexpected keyword"),
     ],
 )

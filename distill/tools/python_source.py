@@ -121,6 +121,10 @@ def _fault(marked: Marked, module: ModuleType) -> str:
     other = vars(module).get(name)
     if other is not None and _is_marked(other):
         return _duplicate(where, place(other), name)
+    if other is not None and not callable(other):
+        return (
+            f"{where}: tool '{name}' is a {type(other).__name__} in the end; take away the decorator that makes it one"
+        )
     return f"{where}: tool '{name}' is gone at the end of the file; put @tool above all other decorators"
 
 

@@ -54,7 +54,8 @@ def tool(function: Callable[..., Any] | None = None, *, timeout: float | None = 
     """
     if function is not None and not callable(function):
         raise TypeError(
-            f"@tool({function!r}): a tool is called as its function is; write `@tool` or `@tool(timeout=5)`"
+            f"@tool({function!r:.60}): a tool is called as its function is; write `@tool` or `@tool(timeout=5)` above `def`, "
+            "without a decorator that makes something else of the function"
         )
     caller = sys._getframe(1)
     where = caller.f_code.co_filename, caller.f_lineno
