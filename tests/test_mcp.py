@@ -21,7 +21,7 @@ from distill.records import jsonl
 from distill.records.faults import InputError
 from distill.records.params import load as load_params
 from distill.records.params import parse
-from distill.tools import mcp_session, toolbox
+from distill.tools import mcp_session, mcp_source, toolbox
 from distill.tools.session import ToolResult
 from distill.tools.source import SessionLost
 from distill.tools.tool_lists import ToolLists
@@ -38,11 +38,12 @@ def no_other_tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def listening(kind: str) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
-    """The test server on a free port: its address, and its process."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+def listening(kind: str, port: int = 0) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
+    """The test server on a port, 0 for a free one: its address, and its process."""
+    if not port:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
     process = subprocess.Popen(
         [sys.executable, SERVER, kind, str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -187,6 +188,32 @@ def test_a_shared_server_that_dies_is_started_again_for_the_next_rollout() -> No
         assert await says(box, ("plus", {"a": 1})) == ["2"]
 
     with_tools(params(s=STDIO | {"isolation": "shared"}), work)
+
+
+@pytest.mark.parametrize("comes_back", [True, False])
+def test_a_server_that_is_gone_is_waited_for(comes_back: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All other rollouts would fail as well, one after the other, and the exam would count them as the student's."""
+    monkeypatch.setattr(mcp_source, "LOOKS_S", 0.1)
+    monkeypatch.setattr(mcp_source, "BACK_S", 300 if comes_back else 0.5)
+    with listening("http") as (address, process):
+
+        async def work(box: toolbox.Toolbox) -> str:
+            async with box.open({}) as session:
+                with pytest.raises(SessionLost):
+                    await asyncio.gather(one(session, "sleep", {"seconds": 30}), asyncio.to_thread(process.kill))
+            waits = [asyncio.create_task(box.check_alive()) for _ in range(3)]
+            if comes_back:
+                await asyncio.sleep(0.5)
+                assert not any(wait.done() for wait in waits)
+                with listening("http", int(address.rpartition(":")[2])):
+                    await asyncio.gather(*waits)
+                    return (await says(box, ("plus", {"a": 1})))[0]
+            done = await asyncio.gather(*waits, return_exceptions=True)
+            assert all(isinstance(error, InputError) for error in done)
+            return str(done[0])
+
+        said = with_tools(params(s=address), work)
+    assert said == "2" if comes_back else "'s' cannot be reached" in said and "run again to go on" in said
 
 
 def test_a_call_that_hangs_costs_its_time_and_a_long_result_is_cut() -> None:

@@ -15,8 +15,8 @@ from distill.teacher.side_by_side import side_by_side
 async def collect(wanted: list[tuple[Prompt, int]], setting: Setting, on_done: Callable[[Rollout], None]) -> None:
     """Passes the record of every (prompt, sample) to `on_done`, in the order in which they end.
 
-    Raises Fatal as `side_by_side` does, and InputError when the container engine is gone; tools that still run then are
-    abandoned.
+    Raises Fatal as `side_by_side` does, and InputError when the container engine or a tool server is gone; tools that still
+    run then are abandoned.
     """
     finished = Finished(setting)
 

@@ -67,13 +67,14 @@ async def retry_if_tools_lost(
 ) -> tuple[Conversation, Extra]:
     """The conversation of `attempt` and what it returns with it; tried once more when its tools were lost.
 
-    Raises InputError when they were lost with the container engine: everything else would be lost, too.
+    Raises InputError when a tool server or the container engine is gone: everything else would be lost, too.
     """
     conversation, extra = await attempt()
     if conversation.stop_reason == "tool_failure":
+        await toolbox.check_alive()
         conversation, extra = await attempt()
     if conversation.stop_reason == "tool_failure":
-        await toolbox.check_engine()
+        await toolbox.check_alive()
     return conversation, extra
 
 

@@ -1,5 +1,6 @@
 """An MCP server as a source of tools: a session of its own for each rollout, or one for all."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -14,6 +15,9 @@ from distill.tools.resource import TaskOwned
 from distill.tools.source import Caller, Offer, SessionLost, Source
 from distill.tools.tool_lists import ToolLists
 
+BACK_S = 60.0
+"""How long a server that a run has lost may take to come back, as one does that is started anew."""
+LOOKS_S = 2.0
 Connector = Callable[[Any], AbstractAsyncContextManager[Any]]
 """Gives a client of the server, in the rollout's sandbox if it has one. Raises SessionLost."""
 
@@ -39,6 +43,7 @@ class McpTools(Source):
         self._tools: list[dict[str, Any]] | None = None
         self._shared: TaskOwned[McpSession] | None = None
         self._checked = False
+        self._back: asyncio.Task[None] | None = None
 
     def group(self, prompt: Prompt) -> Hashable:
         """Whether the prompt uses the server of the same address inside its sandbox (sandbox/mcp.py), not this one."""
@@ -89,6 +94,29 @@ class McpTools(Source):
         if self._tools is None and self._lists:
             self._lists.put(self.origin, self._image, listed)
         self._tools, self._checked = tools, True
+
+    async def check_alive(self) -> None:
+        """Waits until a server that this run has reached is there again. Raises InputError when it stays away."""
+        if not self._checked:
+            return
+        if self._back is None or self._back.done():  # one look for all rollouts that have lost it
+            self._back = asyncio.create_task(self._wait_for_it())
+        await asyncio.shield(self._back)
+
+    async def _wait_for_it(self) -> None:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + BACK_S
+        while True:
+            try:
+                await self._listed()
+                return
+            except InputError as error:
+                if loop.time() > end:
+                    raise InputError(
+                        f"{fault}; every answer that was paid for is kept: see to the server, and run again to go on"
+                        for fault in error.faults
+                    ) from None
+            await asyncio.sleep(LOOKS_S)
 
     @asynccontextmanager
     async def _session(self, sandbox: Any = None) -> AsyncIterator[McpSession]:

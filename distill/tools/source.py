@@ -85,5 +85,8 @@ class Source(ABC):
     async def ready(self, prompts: list[Prompt]) -> None:  # noqa: B027 - some are always ready
         """Checks that the tools of these prompts are available, before the teacher is asked. Raises InputError."""
 
+    async def check_alive(self) -> None:  # noqa: B027 - some cannot be gone
+        """Checks that what this run has used is still there, after a rollout has lost it. Raises InputError."""
+
     async def close(self) -> None:  # noqa: B027 - some have nothing to close
         """Closes what rollouts share."""

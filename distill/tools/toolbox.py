@@ -91,9 +91,10 @@ class Toolbox:
         await self._sandboxes.ready(prompts)
         await _all_of([source.ready(prompts) for source in self._sources])
 
-    async def check_engine(self) -> None:
-        """As Sandboxes.check_engine."""
+    async def check_alive(self) -> None:
+        """Checks that what this run has used is still there: the container engine, and servers. Raises InputError."""
         await self._sandboxes.check_engine()
+        await _all_of([source.check_alive() for source in self._sources])
 
     async def close(self) -> None:
         """Closes what rollouts share."""

@@ -31,7 +31,7 @@ async def evaluate(
 
     Every model sees the prompt as it is, without the teacher's demonstrations; `sampling` goes into each request. A
     conversation that fails is recorded with its error; raises InputError where the model answers nothing at all or the
-    container engine is gone, since such an exam would say nothing about a student.
+    container engine or a tool server is gone, since such an exam would say nothing about a student.
     """
     places = asyncio.Semaphore(model.max_concurrent)
 
