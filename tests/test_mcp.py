@@ -216,6 +216,20 @@ def test_a_server_that_is_gone_is_waited_for(comes_back: bool, monkeypatch: pyte
     assert said == "2" if comes_back else "'s' cannot be reached" in said and "run again to go on" in said
 
 
+def test_a_server_that_comes_back_with_other_tools_stops_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mcp_source, "BACK_S", 0.0)
+
+    async def work(box: toolbox.Toolbox) -> None:
+        await box.check_alive()
+        (tmp_path / "changed").touch()
+        with pytest.raises(InputError, match=r"its tools changed .*gone: plus.* run again to go on"):
+            await box.check_alive()
+
+    with_tools(params(s=STDIO | {"env": {"CHANGED": str(tmp_path / "changed")}}), work)
+
+
 def test_a_call_that_hangs_costs_its_time_and_a_long_result_is_cut() -> None:
     async def work(box: toolbox.Toolbox) -> None:
         hung, after = await says(box, ("sleep", {"seconds": 60}), ("plus", {"a": 1}))

@@ -74,8 +74,10 @@ class McpTools(Source):
     async def check(self) -> None:
         """Asks the server for its tools, once per run. Raises InputError when it cannot be reached, when a tool cannot
         be offered to a model, or when they differ from those remembered."""
-        if self._checked:
-            return
+        if not self._checked:
+            await self._check()
+
+    async def _check(self) -> None:
         listed = await self._listed()
         tools = self.server.allowed(listed)
         faults = [fault for tool in tools for fault in mcp_tool.faults(tool)]
@@ -96,7 +98,8 @@ class McpTools(Source):
         self._tools, self._checked = tools, True
 
     async def check_alive(self) -> None:
-        """Waits until a server that this run has reached is there again. Raises InputError when it stays away."""
+        """Waits until a server that this run has reached is there again, with the same tools. Raises InputError when it
+        stays away."""
         if not self._checked:
             return
         if self._back is None or self._back.done():  # one look for all rollouts that have lost it
@@ -108,8 +111,7 @@ class McpTools(Source):
         end = loop.time() + BACK_S
         while True:
             try:
-                await self._listed()
-                return
+                return await self._check()
             except InputError as error:
                 if loop.time() > end:
                     raise InputError(
