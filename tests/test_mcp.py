@@ -6,16 +6,18 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sums
+import teacher_server
 from stage_process import Running
-from teacher_server import serving
+from teacher_server import Asked, calls, serving
 
 from distill.records import jsonl
 from distill.records.faults import InputError
@@ -214,6 +216,34 @@ def test_a_server_that_is_gone_is_waited_for(comes_back: bool, monkeypatch: pyte
 
         said = with_tools(params(s=address), work)
     assert said == "2" if comes_back else "'s' cannot be reached" in said and "run again to go on" in said
+
+
+def test_a_rollout_goes_on_once_its_server_is_there_again(tmp_path: Path) -> None:
+    project = sums.bare(tmp_path)
+    again = ExitStack()
+    with listening("http") as (address, process), again:
+
+        def start_again() -> None:
+            again.enter_context(listening("http", int(address.rpartition(":")[2])))
+
+        restart = threading.Timer(4, start_again)
+
+        def teacher(asked: Asked) -> Any:
+            if asked.body["messages"][-1]["role"] == "tool":
+                return teacher_server.says("Answer: 4")
+            process.kill()
+            restart.start()
+            return calls(("c", "plus", '{"a": 3}'))
+
+        sums.make(project, 1, tools__mcp={"s": f"http://{address}/mcp"})
+        assert Running(project, "prompts").wait().returncode == 0
+        with serving(teacher) as books:
+            sums.set_params(project, teacher__base_url=books.base_url)
+            done = Running(project, "teacher_rollouts", TEACHER_API_KEY="").wait()
+        restart.join()
+    assert done.returncode == 0, done.stderr
+    [path] = (project / "rollouts").iterdir()
+    assert jsonl.read_json(path, "rollout")["status"] == "completed" and len(books.posts) == 2
 
 
 def test_a_server_that_comes_back_with_other_tools_stops_the_run(
