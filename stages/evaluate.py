@@ -17,6 +17,7 @@ from distill.agent.tools_version import tools_version
 from distill.dataset import rollouts as rollout_records
 from distill.records import jsonl, stage
 from distill.records.faults import InputError
+from distill.records.terminal import say
 from distill.records.types import Params, Prompt
 from distill.student.evaluation import exam, held_out_loss, score
 from distill.student.evaluation.table import table
@@ -67,7 +68,7 @@ def main(params: Params) -> None:
     }
     jsonl.write("reports/evaluation.jsonl", (record for records in exams.values() for record in records), "evaluated")
     jsonl.write_json("reports/evaluation.json", evaluation, "evaluation")
-    print(table(evaluation))
+    say(table(evaluation))
     if warning := dvc_deps.unknown_to_dvc():
         print(warning)
 

@@ -13,6 +13,7 @@ from distill.records import jsonl, pool, shards, stage
 from distill.records.atomic import replacing
 from distill.records.cores import cores
 from distill.records.faults import InputError
+from distill.records.terminal import say
 from distill.records.types import Params
 
 CONVERTED = "data/converted.jsonl"
@@ -39,7 +40,7 @@ def main(params: Params) -> None:
             file.write(funnel.csv(report[histogram], unit).encode())
     print(funnel.table(report))
     for group in row_groups.lost(report):
-        print(f"  lost: {group}")
+        say(f"  lost: {group}")
     if not report["kept"]:
         raise InputError(funnel.nothing_kept(report))
     print(

@@ -8,6 +8,7 @@ from collections import Counter
 
 from distill.dataset.prompts import merged, prepare, read_seed, unused_answers
 from distill.records import jsonl, stage
+from distill.records.terminal import say
 from distill.records.types import Params
 
 MOST_SHOWN = 3
@@ -26,7 +27,7 @@ def main(params: Params) -> None:
         + (f"; {len(same)} rows left out, the same as an earlier one: {_some(same, ', ')}" if same else "")
     )
     if unused:
-        print("warning: answers that may have the wrong name:", _some(unused, "\n"), sep="\n")
+        say("\n".join(["warning: answers that may have the wrong name:", _some(unused, "\n")]))
 
 
 def _some(texts: list[str], between: str) -> str:

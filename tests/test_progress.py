@@ -87,6 +87,37 @@ def test_a_line_says_why_there_is_no_answer_until_there_is_one() -> None:
     assert ", 0 of 6 in flight, 0 s, " in answered
 
 
+def test_a_line_says_how_long_a_server_has_not_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The refusal of a minute ago is not what keeps the run waiting then."""
+
+    async def lines() -> list[str]:
+        run, throttle = Run(4), Throttle(8, Halt())
+        run.teacher.model = SimpleNamespace(throttle=throttle)
+        async with throttle.slot(1):
+            found = [run.line]
+            monkeypatch.setattr(progress, "LONG_S", 0.01)
+            await asyncio.sleep(0.02)
+            async with throttle.slot(1):
+                found.append(run.line)
+        return [*found, run.line]
+
+    soon, late, answered = asyncio.run(lines())
+    assert ", 1 of 8 in flight, 0 s, " in soon
+    assert ", 2 of 8 in flight (the oldest for 0 s), " in late and "oldest" not in answered
+
+
+def test_a_servers_words_do_not_reach_the_terminal_as_its_commands() -> None:
+    async def line() -> str:
+        run, throttle = Run(4), Throttle(8, Halt())
+        run.teacher.model = SimpleNamespace(throttle=throttle)
+        with suppress(ApiError):
+            async with throttle.slot(1):
+                raise Transient("overloaded", "HTTP 503: \x1b]0;title\x07busy")
+        return run.line
+
+    assert "overloaded (HTTP 503: \\x1b]0;title\\x07busy)" in asyncio.run(line())
+
+
 def test_the_first_answers_are_counted_before_a_rollout_has_ended() -> None:
     run = Run(64)
     assert ", no answer yet, 0 s" in run.line

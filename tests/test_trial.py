@@ -1,5 +1,6 @@
 """What `make try` asks, and what it says that the filter would make of a rollout."""
 
+import json
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 import sums
 from rollout_records import call, messages, rollout
 from stage_process import Running
-from teacher_server import Books, serving
+from teacher_server import Books, refused, serving
 
 from distill.commands.trial import outlook, to_try
 from distill.dataset.checks.context import CheckContext
@@ -88,6 +89,28 @@ def two_prompts(tmp_path: Path) -> Iterator[tuple[Path, Books]]:
 def test_conversations_are_shown_without_lines_of_progress_between_them(two_prompts: tuple[Path, Books]) -> None:
     said = Running(two_prompts[0], "distill.commands.trial").wait().stdout
     assert said.count("── ") == 2 and "2/2 done" in said and "done" not in said[said.index("── ") :], said
+
+
+def test_what_others_wrote_does_not_command_the_terminal(tmp_path: Path) -> None:
+    """Escape sequences in a prompt, a tool's result and a server's refusal would set its title, or hide lines."""
+    evil, shown = "\x1b]0;title\x07\x9b2J", "\\x1b]0;title\\x07\\x9b2J"
+    project = sums.bare(tmp_path)
+    sums.make(project, 2)
+    (project / "data/seed/sums.jsonl").write_text(
+        "".join(
+            json.dumps({"messages": [{"role": "user", "content": f"what is {n} + 1? {evil}"}], "split": "train"}) + "\n"
+            for n in range(2)
+        )
+    )
+    tools = (project / "tools.py").read_text()
+    (project / "tools.py").write_text(tools.replace("return a + b", f"return {evil!r}").replace("-> int", "-> str"))
+    assert Running(project, "prompts").wait().returncode == 0
+    for reply in (sums.adds, lambda asked: refused(401, "invalid_api_key", f"no {evil}")):
+        with serving(reply) as books:
+            sums.set_params(project, teacher__base_url=books.base_url, teacher__temperature=None)
+            done = Running(project, "distill.commands.trial", DISTILL_STORE=str(tmp_path / "store")).wait()
+        said = done.stdout + done.stderr
+        assert shown in said and "\x1b" not in said and "\x9b" not in said, said
 
 
 def test_nobody_who_reads_is_no_traceback(two_prompts: tuple[Path, Books]) -> None:

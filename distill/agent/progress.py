@@ -17,6 +17,8 @@ EVERY_S = 10.0
 QUIET_S = 60.0
 """Seconds between lines while no rollout ends: a batch may take a day."""
 LIVE_S = 0.2
+LONG_S = 60.0
+"""Seconds without an answer after which a request's age is shown: a server may take requests and never answer them."""
 TROUBLE_CHARS = 80
 """Of a server's words that keep the run waiting."""
 
@@ -160,11 +162,12 @@ def _money(teacher: Teacher) -> list[str]:
             f"${budget.spent:.4f} spent" + (f" of ${budget.limit_usd:g}" if budget.limit_usd is not None else "")
         )
     if throttle:
-        parts.append(f"{throttle.in_flight} of {int(throttle.limit)} in flight")
+        oldest = f" (the oldest for {_time(throttle.oldest_s)})" if throttle.oldest_s >= LONG_S else ""
+        parts.append(f"{throttle.in_flight} of {int(throttle.limit)} in flight{oldest}")
         if throttle.pause_s >= 1:
             parts.append(f"next request in {throttle.pause_s:.0f} s")
         if throttle.trouble:
-            parts.append(f"{throttle.trouble.kind} ({one_line(throttle.trouble, TROUBLE_CHARS)})")
+            parts.append(f"{throttle.trouble.kind} ({terminal.plain(one_line(throttle.trouble, TROUBLE_CHARS))})")
     return parts
 
 

@@ -16,6 +16,7 @@ from distill.records import params as configuration
 from distill.records import stage
 from distill.records.committed import folder_in_git
 from distill.records.faults import InputError
+from distill.records.terminal import say
 from distill.student.evaluation.table import table
 
 OFF = "off"
@@ -60,7 +61,7 @@ def main(check: str) -> None:
         return
     for name, mode in modes.items():
         training, evaluation = trainings[name], report(name, "reports/evaluation.json")
-        print(f"\nfilter.{check}: {mode} ({training['rows']} rows trained on, experiment {name})\n{table(evaluation)}")
+        say(f"\nfilter.{check}: {mode} ({training['rows']} rows trained on, experiment {name})\n{table(evaluation)}")
 
 
 if __name__ == "__main__":

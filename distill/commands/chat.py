@@ -11,6 +11,7 @@ from typing import Any
 
 from distill.records import jsonl, params
 from distill.records.faults import InputError
+from distill.records.terminal import plain, say
 from distill.records.types import Message, Params
 from distill.student.serving.converse import converse
 from distill.student.serving.open_student import greedy, open_student
@@ -57,7 +58,7 @@ async def chat(settings: Params, base: bool) -> None:
         print("(Ctrl-D or Ctrl-C ends it)", flush=True)
     messages = usual_system(PROMPTS)
     for message in messages:
-        print(f"system: {message['content']}", flush=True)
+        say(f"system: {message['content']}")
     sandboxed = any(tool.sandbox for tool in python_source.load("tools.py").values())
     prompt = {"messages": messages, "metadata": {}, "source": "make chat", **usual_sandbox(PROMPTS, needed=sandboxed)}
     try:
@@ -71,7 +72,7 @@ async def chat(settings: Params, base: bool) -> None:
                     messages = conversation.messages
                     continue
                 reason = conversation.error["message"] if conversation.error else conversation.stop_reason
-                print(f"[ended: {reason}; the next line starts from before this one]", flush=True)
+                say(f"[ended: {reason}; the next line starts from before this one]")
     finally:
         await model.close()
 
@@ -90,14 +91,14 @@ def _read_line() -> str:
 
 def _show(message: Message) -> None:
     if message["role"] == "tool":
-        print(f"  = {message['content']}", flush=True)
+        say(f"  = {message['content']}")
         return
     if message.get("reasoning_content"):
-        print(f"  ({message['reasoning_content']})")
+        say(f"  ({message['reasoning_content']})")
     if message["content"]:
-        print(f"student: {message['content']}", flush=True)
+        say(f"student: {message['content']}")
     for call in message.get("tool_calls", []):
-        print(f"  > {call['function']['name']} {call['function']['arguments']}", flush=True)
+        say(f"  > {call['function']['name']} {call['function']['arguments']}")
 
 
 def main() -> None:
@@ -109,7 +110,7 @@ def main() -> None:
         try:
             runner.run(chat(params.load(), base))
         except (InputError, Fatal) as error:
-            sys.exit(f"error: {error}")
+            sys.exit(f"error: {plain(str(error))}")
         except (KeyboardInterrupt, asyncio.CancelledError):
             print("\nended", flush=True)
             os._exit(0)  # at once: a thread may wait for a line, or compute an answer that nobody waits for

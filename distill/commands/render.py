@@ -1,11 +1,12 @@
 """`make render`: prints a row of data/train.jsonl as the student sees it, and highlights the tokens that it learns."""
 
 import argparse
-import sys
+import os
 from pathlib import Path
 
 from distill.records import jsonl, stage
 from distill.records.faults import InputError
+from distill.records.terminal import is_live, plain
 from distill.records.types import Params
 from distill.student.render import IGNORED, TokenSequence, render
 from distill.student.template import Unrenderable
@@ -29,7 +30,7 @@ def spans(sequence: TokenSequence) -> list[tuple[bool, list[int]]]:
 def highlighted(sequence: TokenSequence, tokenizer: Tokenizer, colour: bool) -> str:
     """The text of a sequence; learned tokens on green, or between ⟦ and ⟧."""
     start, end = COLOUR if colour else MARKS
-    parts = ((learned, tokenizer.decode(ids)) for learned, ids in spans(sequence))
+    parts = ((learned, plain(tokenizer.decode(ids))) for learned, ids in spans(sequence))
     return "".join(f"{start}{text}{end}" if learned else text for learned, text in parts)
 
 
@@ -53,11 +54,12 @@ def main(params: Params) -> None:
         raise InputError(f"{ROWS}:{row_line}: {error}") from None
     if not sequences:
         raise InputError(f"{ROWS}:{row_line}: /messages: nothing to learn from: weight 0 on all turns of the assistant")
+    colour = is_live() and not os.environ.get("NO_COLOR")
     for number, sequence in enumerate(sequences, start=1):
         learned = sum(label != IGNORED for label in sequence.labels)
         part = f", sequence {number} of {len(sequences)}" if len(sequences) > 1 else ""
         print(f"{ROWS}:{row_line}{part}: {len(sequence.input_ids)} tokens, {learned} of them learned\n")
-        print(highlighted(sequence, tokenizer, sys.stdout.isatty()) + "\n")
+        print(highlighted(sequence, tokenizer, colour) + "\n")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 from distill.records import credentials, params
 from distill.records.faults import InputError
+from distill.records.terminal import plain
 from distill.student.serving.endpoint import serving
 from distill.student.serving.in_process import InProcess
 from distill.student.serving.open_student import open_student
@@ -94,7 +95,7 @@ def main() -> None:
     try:
         asyncio.run(_serve(parser.parse_args().port))
     except (InputError, Fatal, OSError) as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {plain(str(error))}")
     except KeyboardInterrupt:
         pass
     print("ended")

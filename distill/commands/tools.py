@@ -12,6 +12,7 @@ from distill.agent.tools_version import tools_version
 from distill.dataset.prompts import seed_rows
 from distill.records import stage
 from distill.records.faults import Faults, InputError
+from distill.records.terminal import say
 from distill.records.types import Params
 from distill.teacher.store import Store
 from distill.tools import toolbox
@@ -85,7 +86,7 @@ def _description(schema: Any) -> str:
 def main(params: Params) -> None:
     """Prints the tools. Raises InputError for tools that prompts name and cannot have."""
     text, faults = asyncio.run(listing(params))
-    print(text, flush=True)
+    say(text)
     if faults:
         raise InputError(faults)
 

@@ -18,6 +18,7 @@ from distill.answers import judge
 from distill.dataset import convert, filter
 from distill.dataset.checks.context import CheckContext
 from distill.records import jsonl, stage
+from distill.records.terminal import say
 from distill.records.types import Params, Prompt, Rollout
 from distill.teacher.errors import KINDS
 
@@ -41,11 +42,11 @@ def main(params: Params) -> None:
         uvloop.run(buy(chosen, params, tried.append))
     finally:
         for rollout in tried:
-            print(transcript(rollout))
+            say(transcript(rollout))
     context = filter.context(params)
     print("in the filter")
     for rollout in tried:
-        print(f"  {rollout['id']}: {outlook(rollout, params, context)}")
+        say(f"  {rollout['id']}: {outlook(rollout, params, context)}")
     if warning := dvc_deps.unknown_to_dvc():
         print(warning)
 

@@ -22,6 +22,7 @@ from distill.dataset.held_out import of_files
 from distill.dataset.prompts import prepare, seed_rows, unused_answers
 from distill.records import dvc_files, jsonl, params, schema, stage
 from distill.records.faults import Faults, InputError
+from distill.records.terminal import plain, say
 from distill.records.types import Params, Prompt
 from distill.student import base
 from distill.student.serving.reply import refuse_unlearnable, unreadable_calls
@@ -80,7 +81,7 @@ def check_prompts() -> str:
         )
     selection.wanted(prompts, settings)
     for warning in unused_answers(rows)[:MOST_WARNINGS]:
-        print(f"warning: {warning}")
+        say(f"warning: {warning}")
     if servers:
         return f"{len(prompts)} prompts, {len(own_tools)} tools, {len(servers)} MCP servers"
     return f"{len(prompts)} prompts, {len({name for prompt in prompts for name in tools.names(prompt)})} tools"
@@ -238,7 +239,7 @@ def main() -> None:
     try:
         faults.check()
     except InputError as error:
-        sys.exit(f"error:\n{error}")
+        sys.exit(f"error:\n{plain(str(error))}")
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def ending() -> Iterator[None]:
         yield
         sys.stdout.flush()
     except InputError as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {terminal.plain(str(error))}")
     except KeyboardInterrupt:
         sys.exit("interrupted")
     except BrokenPipeError:
@@ -57,7 +57,7 @@ def ending() -> Iterator[None]:
         # Libraries that are not written in Python have classes of their own for a full disk (safetensors).
         if not any(os.strerror(code) in str(error) for code in FULL):
             raise
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {terminal.plain(str(error))}")
 
 
 def _unread() -> bool:

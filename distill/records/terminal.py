@@ -1,20 +1,28 @@
 """Prints lines around a live one, which a terminal overwrites with its latest state."""
 
 import os
+import re
 import shutil
 import sys
 
 CLEAR = "\r\x1b[K"
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)")
 
 
 def is_live() -> bool:
-    """Whether a line can be overwritten: stdout is a terminal."""
-    return sys.stdout.isatty()
+    """Whether a line can be overwritten: stdout is a terminal that knows how."""
+    return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def plain(text: str) -> str:
+    """A text with its control characters written out (`\\x1b`): what a prompt, a tool or a server says would else move a
+    terminal's cursor, or set its title."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 def say(text: str) -> None:
-    """Prints whole lines over the live line, which comes again with its next state."""
-    print(f"{CLEAR if is_live() else ''}{text}", flush=True)
+    """Prints whole lines over the live line, which comes again with its next state; control characters in them in words."""
+    print(f"{CLEAR if is_live() else ''}{plain(text)}", flush=True)
 
 
 def mute() -> None:

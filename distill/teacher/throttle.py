@@ -43,6 +43,7 @@ class Throttle:
         self._strain = 0.0
         self._doubling = True
         self._waiting: deque[tuple[asyncio.Future[None], int]] = deque()
+        self._sent: dict[asyncio.Future[None], float] = {}
         self._timer: asyncio.TimerHandle | None = None
         halt.on_stop(self._wake_all)
 
@@ -63,7 +64,7 @@ class Throttle:
             if turn.done() and not turn.cancelled():
                 self._release()
             raise
-        sent_at = asyncio.get_running_loop().time()
+        sent_at = self._sent[turn] = asyncio.get_running_loop().time()
         try:
             self.halt.check()
             yield
@@ -75,6 +76,7 @@ class Throttle:
             self._cut(error, sent_at)
             raise
         finally:
+            del self._sent[turn]
             self._release()
 
     def read_headers(self, headers: Mapping[str, str]) -> None:
@@ -90,6 +92,11 @@ class Throttle:
     def pause_s(self) -> float:
         """Seconds until the next request may be sent, 0.0 if one may be sent now."""
         return max(0.0, self._blocked_until - asyncio.get_running_loop().time())
+
+    @property
+    def oldest_s(self) -> float:
+        """Seconds since the oldest request in flight was sent, 0.0 if there is none."""
+        return asyncio.get_running_loop().time() - next(iter(self._sent.values())) if self._sent else 0.0
 
     def _release(self) -> None:
         self.in_flight -= 1
