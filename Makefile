@@ -20,7 +20,8 @@ N ?=
 ENTRIES ?=
 SET ?=
 CHECK ?=
-NAME ?=
+# Not from the environment, where Windows' Linux has the machine's name under it.
+NAME =
 FORMAT ?= hf
 ROW ?= 1
 DIR ?=

@@ -90,4 +90,5 @@ async def _evaluate(prompts: list[Prompt], params: Params) -> dict[str, list[dic
 
 
 if __name__ == "__main__":
+    stage.no_options(__doc__)
     stage.run(main)

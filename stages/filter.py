@@ -67,4 +67,5 @@ def _rulings(params: Params) -> judge.Rulings:
 
 
 if __name__ == "__main__":
+    stage.no_options(__doc__)
     stage.run(main)

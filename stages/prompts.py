@@ -37,4 +37,5 @@ def _some(texts: list[str], between: str) -> str:
 
 
 if __name__ == "__main__":
+    stage.no_options(__doc__)
     stage.run(main)

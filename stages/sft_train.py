@@ -82,4 +82,5 @@ def _write_loss(log: list[dict[str, float | None]]) -> None:
 
 
 if __name__ == "__main__":
+    stage.no_options(__doc__)
     stage.run(main)

@@ -1,5 +1,6 @@
 """What people and programs put into JSON Lines files: handled, or refused with file and line; nothing is dropped."""
 
+import gzip
 import json
 import subprocess
 import sys
@@ -41,6 +42,22 @@ def packed(data: bytes) -> bytes:
 def test_harmless_differences_make_none(tmp_path: Path, name: str, data: bytes) -> None:
     (tmp_path / name).write_bytes(data)
     assert [row for _, row in read_seed(tmp_path)] == PROMPTS
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (GOOD.decode().encode("utf-16"), "is in UTF-16"),
+        (b"\xfe\xff" + GOOD.decode().encode("utf-16-be"), "is in UTF-16"),
+        (gzip.compress(GOOD), "is packed with gzip"),
+    ],
+)
+def test_a_file_that_is_none_of_utf8_text_is_one_fault(tmp_path: Path, data: bytes, said: str) -> None:
+    (tmp_path / "a.jsonl").write_bytes(data)
+    with pytest.raises(InputError) as caught:
+        read_seed(tmp_path)
+    (fault,) = caught.value.faults
+    assert fault.startswith(f"{tmp_path / 'a.jsonl'}: {said}")
 
 
 @pytest.mark.parametrize(

@@ -106,5 +106,15 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
     refused = make_new(tmp_path)
     assert refused.returncode != 0 and "is not an empty folder" in refused.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
-    nameless = subprocess.run(["make", "new"], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert nameless.returncode != 0 and "make new DIR=../mine" in nameless.stderr
+    for nowhere in ([], ["DIR=--help"]):
+        nameless = subprocess.run(["make", "new", *nowhere], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert nameless.returncode != 0 and "make new DIR=../mine" in nameless.stderr
+
+
+def test_no_experiment_gets_the_name_of_the_machine() -> None:
+    """Which Windows' Linux has in NAME: the second one of that name would be refused."""
+    environment = {**os.environ, "NAME": "laptop"}
+    for chosen, named in ([], False), (["NAME=mine"], True):
+        make = ["make", "-n", "rollouts", *chosen]
+        done = subprocess.run(make, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+        assert "laptop" not in done.stdout and ("exp run -n mine" in done.stdout) == named

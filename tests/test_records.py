@@ -190,6 +190,21 @@ def test_nobody_who_reads_ends_a_command_without_a_word(printed: str) -> None:
     assert (run.stderr.read(), run.wait()) == (b"", 141)
 
 
+@pytest.mark.parametrize("package", ["stages", "distill.commands"])
+def test_an_option_that_a_program_does_not_have_is_refused_and_nothing_run(tmp_path: Path, package: str) -> None:
+    """`python -m stages.filter -o FILE` would else write data/train.jsonl, and `stages.sft_train --help` train."""
+    names = [path.stem for path in (ROOT / package.replace(".", "/")).glob("*.py") if path.stem != "__init__"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    for name in names:
+        start = [sys.executable, "-m", f"{package}.{name}", "--no-such-option"]
+        done = subprocess.run(start, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode and "Traceback" not in done.stderr, name
+        missing = name in ("ablate", "export", "new")  # these take an argument, and say so first
+        assert missing or "unrecognized arguments: --no-such-option" in done.stderr, done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
+
+
 def test_an_id_does_not_depend_on_the_order_of_keys() -> None:
     assert (
         ids.content_id({"a": 1, "b": [2]}) == ids.content_id({"b": [2], "a": 1}) != ids.content_id({"a": 1, "b": [3]})

@@ -210,6 +210,9 @@ def test_a_project_with_nothing_to_learn_from_is_refused(project: Path) -> None:
     (project / "data/seed/mine.jsonl").write_text(json.dumps(row) + "\n")
     done = validate(in_git(project))
     assert done.returncode == 1 and "all 1 prompts are held out" in done.stderr, done.stderr
+    (project / "data/seed/mine.jsonl").unlink()
+    (project / "data/imported/talk.jsonl").touch()
+    assert "and data/imported/ holds no conversation" in validate(project).stderr
     talk = {"messages": [*row["messages"], {"role": "assistant", "content": "hi"}]}
     (project / "data/imported/talk.jsonl").write_text(json.dumps(talk) + "\n")
     assert validate(project).returncode == 0

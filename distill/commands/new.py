@@ -83,7 +83,7 @@ def _copy(path: Path, to: Path) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2 or not sys.argv[1]:
+    if len(sys.argv) != 2 or not sys.argv[1] or sys.argv[1].startswith("-"):
         sys.exit("error: name a folder that is not there yet: make new DIR=../mine")
     with stage.ending():
         main(Path(sys.argv[1]))

@@ -4,5 +4,6 @@ from distill.records import stage
 from distill.report.write import SO_FAR, write_page
 
 if __name__ == "__main__":
+    stage.no_options(__doc__)
     with stage.ending():
         write_page(SO_FAR)

@@ -92,4 +92,5 @@ def main(params: Params) -> None:
 
 
 if __name__ == "__main__":
+    stage.no_options(__doc__)
     stage.run(main)

@@ -77,7 +77,8 @@ def check_prompts() -> str:
     faults.check()
     if all(prompt["split"] == "eval" for prompt in prompts) and not _imported():
         raise InputError(
-            f'data/seed: all {len(prompts)} prompts are held out: give those to learn from "split": "train"'
+            f"data/seed: all {len(prompts)} prompts are held out, and data/imported/ holds no conversation: give those to "
+            'learn from "split": "train"'
         )
     selection.wanted(prompts, settings)
     for warning in unused_answers(rows)[:MOST_WARNINGS]:
@@ -243,5 +244,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    stage.no_options(__doc__)
     with stage.ending():
         main()

@@ -14,6 +14,12 @@ LONGEST = 64 * 2**20
 """The most bytes of a row: no student has a context that long, and parsed it takes a multiple of that in memory."""
 MARK = b"\xef\xbb\xbf"
 PACKED = ".zst"
+OTHER_FILES = {
+    b"\xff\xfe": "is in UTF-16, as Windows' PowerShell writes it: save it as UTF-8",
+    b"\xfe\xff": "is in UTF-16: save it as UTF-8",
+    b"\x1f\x8b": "is packed with gzip: unpack it (gunzip)",
+}
+"""First bytes with which no line begins, and what is wrong with the file."""
 _PIECE = 4096  # compressed bytes read at a time: even a zip bomb unpacks these to less than 128 MiB
 
 
@@ -30,10 +36,13 @@ class Line(NamedTuple):
 def read(path: Path | str) -> Iterator[Line]:
     """The lines of a file that are not blank; `.zst` is unpacked on the way.
 
-    Raises InputError when the file does not exist, cannot be unpacked to its end, or has a line longer than LONGEST.
+    Raises InputError when the file does not exist, is none of text, cannot be unpacked to its end, or has a line longer
+    than LONGEST.
     """
     offset = 0
     for number, text in enumerate(_unpacked_lines(path) if is_packed(path) else _plain_lines(path), start=1):
+        if number == 1 and text[:2] in OTHER_FILES:
+            raise InputError(f"{path}: {OTHER_FILES[text[:2]]}")
         if len(text) > LONGEST:
             raise InputError(f"{path}:{number}: {too_long()}")
         if not text.isspace():

@@ -1,5 +1,6 @@
 """Starts and ends every stage and command: what stops it is one clear message and a non-zero exit code."""
 
+import argparse
 import errno
 import os
 import signal
@@ -26,6 +27,11 @@ def run(main: Callable[[Params], None]) -> None:
         before = edited.inputs()
         main(params.load())
         edited.check(before)
+
+
+def no_options(what: str | None) -> None:
+    """Refuses arguments, which the program would else not see, and run; on --help says `what` it does."""
+    argparse.ArgumentParser(description=what).parse_args()
 
 
 def forget_metrics() -> None:
