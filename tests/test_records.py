@@ -190,6 +190,14 @@ def test_nobody_who_reads_ends_a_command_without_a_word(printed: str) -> None:
     assert (run.stderr.read(), run.wait()) == (b"", 141)
 
 
+def test_a_character_that_the_locale_does_not_have_ends_no_stage() -> None:
+    """LANG=en_US without UTF-8, as clusters have it."""
+    code = "from distill.records import stage\nwith stage.ending(): print('10% \u2013 20%')"
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (0, b"10% ? 20%\n"), done.stderr
+
+
 @pytest.mark.parametrize("package", ["stages", "distill.commands"])
 def test_an_option_that_a_program_does_not_have_is_refused_and_nothing_run(tmp_path: Path, package: str) -> None:
     """`python -m stages.filter -o FILE` would else write data/train.jsonl, and `stages.sft_train --help` train."""

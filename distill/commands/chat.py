@@ -11,7 +11,7 @@ from typing import Any
 
 from distill.records import jsonl, params
 from distill.records.faults import InputError
-from distill.records.terminal import plain, say
+from distill.records.terminal import lenient, plain, say
 from distill.records.types import Message, Params
 from distill.student.serving.converse import converse
 from distill.student.serving.open_student import greedy, open_student
@@ -106,6 +106,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--base", action="store_true", help="the student as it was before training")
     base = parser.parse_args().base
+    lenient()
     with asyncio.Runner() as runner:
         try:
             runner.run(chat(params.load(), base))

@@ -44,6 +44,7 @@ def forget_metrics() -> None:
 def ending() -> Iterator[None]:
     """Ends the program on bad input, Ctrl-C or a full disk with a message on stderr and exit code 1, not a traceback; without
     a word, and as a shell would, where nobody reads what it prints any more (`| head`)."""
+    terminal.lenient()
     try:
         yield
         sys.stdout.flush()

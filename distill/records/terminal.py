@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import sys
+from io import TextIOWrapper
 
 CLEAR = "\r\x1b[K"
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)")
@@ -12,6 +13,12 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)")
 def is_live() -> bool:
     """Whether a line can be overwritten: stdout is a terminal that knows how."""
     return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def lenient() -> None:
+    """Makes a `?` of what stdout's encoding does not have: where the locale's is not UTF-8, a dash would end an exam."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
 
 
 def plain(text: str) -> str:
