@@ -516,6 +516,25 @@ def test_the_headline_says_whose_conversations_taught_the_student(tmp_path):
     assert "learns from imported conversations, not from those of the teacher, local/qwen" in said()
 
 
+def test_a_teacher_that_was_asked_nothing_has_no_figures(browser: Any, tmp_path: Path) -> None:
+    """Nor has an imported conversation, of which nobody knows how many tokens it took."""
+    write_project(tmp_path, train=8, held_out=2)
+    shutil.rmtree(tmp_path / "rollouts")
+    change(tmp_path / "reports/rollouts.json", lambda report: report.update(wanted=0, completed=0, failed=0))
+    change(tmp_path / "data/train.jsonl", lambda row: row["outcome"].update(tokens=0, cost_usd=None))
+    write_report(tmp_path, tmp_path / "index.html")
+    tab = browser.new_page(viewport={"width": 1400, "height": 1000})
+    tab.goto((tmp_path / "index.html").as_uri())
+    section = tab.inner_text("section[aria-labelledby=s-teacher]")
+    assert "It was asked nothing." in section and "Cost" not in section
+    browse(tab)
+    tab.select_option("select[name=fate]", "trained")
+    tab.locator(".row").first.click()
+    tab.wait_for_selector("#reader .fate.trained")
+    assert "Tokens" not in tab.inner_text("#reader .facts") and "Ended because" in tab.inner_text("#reader .facts")
+    tab.close()
+
+
 def test_conversations_are_found_by_the_type_of_their_answer(browser: Any, tmp_path: Path) -> None:
     """Given by the row or, where it names none, by how the answer is compared."""
     write_project(tmp_path, train=6, held_out=2)

@@ -49,7 +49,7 @@ function measures(talk) {
   return [
     ["Answer", `${talk.answer ?? "none"} (${verdict(talk.correct)}${talk.why ? `; ${talk.why}` : ""})`],
     ["Ended because", WORDS.stop[talk.stop_reason] ?? talk.stop_reason],
-    ["Tokens", number(talk.tokens)],
+    ["Tokens", talk.tokens ? number(talk.tokens) : null], // not known of imported conversations
     ["Cost", talk.cost_usd === null ? null : dollars(talk.cost_usd)],
   ].filter(([, value]) => value !== null);
 }
