@@ -39,7 +39,7 @@ def main(params: Params) -> None:
     prepared = examples.prepare(rows, str(ROWS), tokenizer, student["max_length"])
     print(
         f"sft_train: {prepared.rows} rows, {prepared.tokens} tokens, {prepared.labelled_tokens} of them learned;"
-        f" {prepared.validation_rows} rows held out",
+        f" {prepared.validation_rows} rows held out for validation",
         flush=True,
     )
     if not launch.launched() and launch.processes() > 1:
@@ -56,9 +56,9 @@ def main(params: Params) -> None:
         adapter.save(trained.model, model, tokenizer.template, lineage.card(report, student), ADAPTER, trained.state)
         _write_loss(trained.log)
         jsonl.write_json("reports/training.json", report, "training")
-    held_out = "" if report["validation_loss"] is None else f", held-out {report['validation_loss']:.4f}"
+    validation = "" if report["validation_loss"] is None else f", validation loss {report['validation_loss']:.4f}"
     print(
-        f"sft_train: {report['steps']} steps, loss {report['loss_first']:.3f} -> {report['loss_last']:.3f}{held_out}"
+        f"sft_train: {report['steps']} steps, loss {report['loss_first']:.4f} -> {report['loss_last']:.4f}{validation}"
         f" -> {ADAPTER}\nsft_train: {trained.speed}"
     )
 

@@ -128,6 +128,8 @@ def test_it_learns_and_says_so(run, capsys):
     said = capsys.readouterr().out
     assert f"step {STEPS}/{STEPS}: loss " in said
     assert re.search(r"sft_train: \d+ s, \d+ tokens/s, [\d.]+ GiB at most", said)
+    assert f"; {report['validation_rows']} rows held out for validation\n" in said, "held-out alone are the exam's"
+    assert f"{report['loss_last']:.4f}, validation loss {report['validation_loss']:.4f} -> models/adapter" in said
 
 
 @pytest.mark.parametrize(("step", "changes"), [(1, {}), (4, {}), (STEPS, {}), (4, STOPS_EARLY)])
