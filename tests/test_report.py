@@ -516,6 +516,19 @@ def test_the_headline_says_whose_conversations_taught_the_student(tmp_path):
     assert "learns from imported conversations, not from those of the teacher, local/qwen" in said()
 
 
+def test_a_project_without_held_out_prompts_had_no_exam(tmp_path: Path) -> None:
+    write_project(tmp_path, train=8, held_out=2)
+    nobody = {"n": 0, "known": 0, "correct": 0, "accuracy": None, "accuracy_ci": None}
+    change(
+        tmp_path / "reports/evaluation.json",
+        lambda report: [report[who].update(nobody) for who in ("base", "student", "teacher")],
+    )
+    write_report(tmp_path, tmp_path / "index.html")
+    page = (tmp_path / "index.html").read_text()
+    assert "No prompt is held out, so there was no exam." in page
+    assert 'id="s-evaluation"' not in page and "Here both" not in page and "None of these has" not in page
+
+
 def test_a_teacher_that_was_asked_nothing_has_no_figures(browser: Any, tmp_path: Path) -> None:
     """Nor has an imported conversation, of which nobody knows how many tokens it took."""
     write_project(tmp_path, train=8, held_out=2)

@@ -86,6 +86,15 @@ def two_prompts(tmp_path: Path) -> Iterator[tuple[Path, Books]]:
         yield project, books
 
 
+def test_without_prompts_there_is_nothing_to_try(tmp_path: Path) -> None:
+    """As where all that there is are conversations in data/imported/."""
+    project = sums.bare(tmp_path)
+    sums.make(project, 0)
+    (project / "data/prompts.jsonl").touch()
+    done = Running(project, "distill.commands.trial").wait()
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "error: data/seed: no prompt to try\n")
+
+
 def test_conversations_are_shown_without_lines_of_progress_between_them(two_prompts: tuple[Path, Books]) -> None:
     said = Running(two_prompts[0], "distill.commands.trial").wait().stdout
     assert said.count("── ") == 2 and "2/2 done" in said and "done" not in said[said.index("── ") :], said

@@ -18,6 +18,7 @@ from distill.answers import judge
 from distill.dataset import convert, filter
 from distill.dataset.checks.context import CheckContext
 from distill.records import jsonl, stage
+from distill.records.faults import InputError
 from distill.records.terminal import say
 from distill.records.types import Params, Prompt, Rollout
 from distill.teacher.errors import KINDS
@@ -36,6 +37,8 @@ def main(params: Params) -> None:
     """Runs the prompts, and prints the conversations and their outlook. Raises InputError if the run had to stop."""
     params = overridden(params, _options().set)
     chosen = to_try(wanted(list(jsonl.read("data/prompts.jsonl", "prepared_prompt")), params))
+    if not chosen:
+        raise InputError("data/seed: no prompt to try")
     tried: list[Rollout] = []
 
     try:
