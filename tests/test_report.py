@@ -516,6 +516,24 @@ def test_the_headline_says_whose_conversations_taught_the_student(tmp_path):
     assert "learns from imported conversations, not from those of the teacher, local/qwen" in said()
 
 
+def test_a_conversation_is_printed_whole(browser: Any, tmp_path: Path) -> None:
+    write_project(tmp_path, train=8, held_out=2)
+    change(tmp_path / "data/train.jsonl", lambda row: row["messages"][-1].update(content="line\n" * 500 + "the end"))
+    write_report(tmp_path, tmp_path / "index.html")
+    tab = browser.new_page(viewport={"width": 800, "height": 1000})
+    tab.goto((tmp_path / "index.html").as_uri())
+    browse(tab)
+    tab.locator(".row", has_text="Used for training").first.click()
+    tab.wait_for_selector("#reader .fate.trained")
+    tab.emulate_media(media="print")
+    assert tab.evaluate("document.documentElement.scrollHeight") > 500 * 10
+    assert tab.evaluate("$('reader').scrollHeight <= $('reader').clientHeight")
+    assert not tab.locator("#list").is_visible() and not tab.locator(".controls").is_visible()
+    tab.goto((tmp_path / "index.html").as_uri() + "#overview")
+    assert not tab.locator("#reader").is_visible() and tab.locator("h1").is_visible()
+    tab.close()
+
+
 def test_a_project_without_held_out_prompts_had_no_exam(tmp_path: Path) -> None:
     write_project(tmp_path, train=8, held_out=2)
     nobody = {"n": 0, "known": 0, "correct": 0, "accuracy": None, "accuracy_ci": None}
