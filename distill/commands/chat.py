@@ -11,7 +11,7 @@ from typing import Any
 
 from distill.records import jsonl, params
 from distill.records.faults import InputError
-from distill.records.terminal import lenient, plain, say
+from distill.records.terminal import lenient, plain
 from distill.records.types import Message, Params
 from distill.student.serving.converse import converse
 from distill.student.serving.open_student import greedy, open_student
@@ -58,7 +58,7 @@ async def chat(settings: Params, base: bool) -> None:
         print("(Ctrl-D or Ctrl-C ends it)", flush=True)
     messages = usual_system(PROMPTS)
     for message in messages:
-        say(f"system: {message['content']}")
+        print(plain(f"system: {message['content']}"), flush=True)
     sandboxed = any(tool.sandbox for tool in python_source.load("tools.py").values())
     prompt = {"messages": messages, "metadata": {}, "source": "make chat", **usual_sandbox(PROMPTS, needed=sandboxed)}
     try:
@@ -72,7 +72,7 @@ async def chat(settings: Params, base: bool) -> None:
                     messages = conversation.messages
                     continue
                 reason = conversation.error["message"] if conversation.error else conversation.stop_reason
-                say(f"[ended: {reason}; the next line starts from before this one]")
+                print(plain(f"[ended: {reason}; the next line starts from before this one]"), flush=True)
     finally:
         await model.close()
 
@@ -91,14 +91,14 @@ def _read_line() -> str:
 
 def _show(message: Message) -> None:
     if message["role"] == "tool":
-        say(f"  = {message['content']}")
+        print(plain(f"  = {message['content']}"), flush=True)
         return
     if message.get("reasoning_content"):
-        say(f"  ({message['reasoning_content']})")
+        print(plain(f"  ({message['reasoning_content']})"), flush=True)
     if message["content"]:
-        say(f"student: {message['content']}")
+        print(plain(f"student: {message['content']}"), flush=True)
     for call in message.get("tool_calls", []):
-        say(f"  > {call['function']['name']} {call['function']['arguments']}")
+        print(plain(f"  > {call['function']['name']} {call['function']['arguments']}"), flush=True)
 
 
 def main() -> None:
