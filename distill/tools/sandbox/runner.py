@@ -88,11 +88,9 @@ def plain(value: Any) -> Any:
         return {name: getattr(value, name) for name in value.__dataclass_fields__ if name[0] != "_"}
     if isinstance(value, Enum):
         return value.value
-    for method in (
-        "tolist",
-        "isoformat",
-    ):  # numpy's, and those of dates; the list of a pandas Series would lack its index
-        if hasattr(value, method) and not hasattr(value, "loc"):
+    is_table = hasattr(value, "loc")  # pandas', whose list would lack its index
+    for method in () if is_table else ("tolist", "isoformat"):  # numpy's, and those of dates
+        if hasattr(value, method):
             return getattr(value, method)()
     kind: Any = next((kind for kind in (tuple, float) if isinstance(value, kind)), str)
     return kind(value)
