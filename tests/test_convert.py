@@ -78,7 +78,7 @@ def test_rnows_nested_and_flat_layouts_are_read(tmp_path):
     assert sorted(record["sample"] for record in found.values()) == [0, 1, 2, 3]
     assert len({record["id"] for record in found.values()}) == 4
     converted = row(found["rnow/rollout_1/sample_1.json"])
-    assert converted["messages"] == RNOW["conversation"]
+    assert converted["messages"] == RNOW["conversation"] and converted["origin"] == "rollout_1/sample_1.json"
     assert converted["outcome"]["correct"] is True and converted["outcome"]["tokens"] == 10
 
 
@@ -188,7 +188,12 @@ def test_imported_conversations_go_with_the_teachers(project, run_stage, run_mod
     made = {one["rollout_id"]: one for one in jsonl.read(project / "data/converted.jsonl", "row")}
     assert {record["id"] for record in SAMPLES[:4]} < set(made)
     [mine] = [one for key, one in made.items() if key not in {record["id"] for record in SAMPLES}]
-    assert (mine["messages"], mine["teacher"]) == (talk, "unknown")
+    assert (mine["messages"], mine["teacher"], mine["origin"]) == (talk, "unknown", "mine.jsonl:1")
+    assert not any("origin" in one for one in made.values() if one is not mine)
+    (imported / "mine.jsonl").write_text(f"\n{json.dumps(mine)}\n")  # a row of another such project
+    assert run_stage("convert").returncode == 0
+    places = {one.get("origin") for one in jsonl.read(project / "data/converted.jsonl", "row")}
+    assert places == {None, "mine.jsonl:2"}
     (imported / "twin.json").write_bytes(orjson.dumps(SAMPLES[0]))
     (imported / "cut.jsonl").write_text('{"messages": ')
     for said in (run_stage("convert"), run_module("distill.commands.validate")):

@@ -10,7 +10,7 @@ from stage_process import Done, Running
 from teacher_server import serving
 from validated import in_git, validate
 
-from distill.tools.files_read import files_read
+from distill.tools.files_read import files_read, watched
 
 READERS = """
 import asyncio, os, sqlite3
@@ -176,3 +176,11 @@ def test_validate_refuses_what_tools_py_reads_as_it_is_loaded_and_dvc_does_not_k
     )
     done = validate(project)
     assert done.returncode == 0, done.stderr
+
+
+def test_what_was_looked_for_and_is_not_there_was_not_read(tmp_path: Path) -> None:
+    """Python looks for compiled code before it reads a module; where it may not write any, there never is."""
+    (tmp_path / "module.py").write_text("x = 1")
+    with watched(), pytest.raises(FileNotFoundError):
+        (tmp_path / "__pycache__/module.cpython-311.pyc").read_bytes()
+    assert files_read(tmp_path) == []

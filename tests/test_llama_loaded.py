@@ -16,6 +16,7 @@ from distill.student.serving import llama_loaded
 from distill.student.serving.forced_call import openings
 from distill.student.serving.in_process import InProcess
 from distill.student.serving.llama_loaded import TOKENS_AT_ONCE, LlamaLoaded
+from distill.student.serving.open_student import open_student
 from distill.student.tokenizer import Tokenizer, read_tokenizer
 from distill.teacher.errors import ApiError
 from distill.teacher.gguf_model import CONTEXT_TOKENS
@@ -123,6 +124,23 @@ def test_conversations_are_answered_side_by_side(files: tuple[Path, Path], token
     assert len(asyncio.run(ask())) == 5 and len(opened) == 1
     with pytest.raises(OSError):
         opened[0].generate([[1]], [2], 1, True, 0)
+
+
+def test_a_student_of_long_rows_is_served_with_as_much(tmp_path: Path, tokenizer: Tokenizer, files: Any) -> None:
+    gguf = write_gguf(tmp_path / "long.gguf", 20_000)
+    write_adapter(gguf, tmp_path / "adapter")
+    runtime = {"student_url": None, "concurrency": 1}
+    model = open_student(
+        {"student": {"path": str(gguf), "max_length": 12_000}, "runtime": runtime}, tmp_path / "adapter"
+    )
+
+    async def ask() -> dict[str, Any]:
+        try:
+            return await model.complete({"messages": [{"role": "user", "content": " a" * 9_000}], "max_tokens": 2})
+        finally:
+            await model.close()
+
+    assert asyncio.run(ask())["usage"]["prompt_tokens"] > CONTEXT_TOKENS
 
 
 def test_a_conversation_that_fails_is_an_answer_and_not_the_end_of_all(

@@ -288,7 +288,7 @@ def test_without_a_remote_the_clone_asks_anew(origin: Any, clone: Repository) ->
     before = len(origin[1].posts)
     clone.stage("prompts")
     said = clone.stage("teacher_rollouts")
-    assert "rollouts/ of dvc.lock is not on this machine, nor in a DVC remote: the teacher is asked instead" in said
+    assert "rollouts/ of dvc.lock: not on this machine, nor in a DVC remote; the teacher is asked instead" in said
     assert len(origin[1].posts) - before == 6
 
 

@@ -148,7 +148,7 @@ CHANGES = [
     ("params.yaml", "model: scripted", "model: other", ["teacher_rollouts", "convert", "filter", *LAST]),
     ("params.yaml", "include_failed: false", "include_failed: true", ["convert", "report"]),
     ("params.yaml", "duplicate: reject", "duplicate: 'off'", ["filter", "report"]),
-    ("params.yaml", "max_length: 1024", "max_length: 512", ["filter", "sft_train", "report"]),
+    ("params.yaml", "max_length: 1024", "max_length: 512", ["filter", "sft_train", "evaluate", "report"]),
     ("params.yaml", "num_epochs: 3", "num_epochs: 1", ["sft_train", "report"]),
     ("params.yaml", "max_output_tokens: 128", "max_output_tokens: 64", ["evaluate", "report"]),
     ("params.yaml", "concurrency: 4", "concurrency: 2", []),

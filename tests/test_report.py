@@ -553,6 +553,7 @@ def test_a_teacher_that_was_asked_nothing_has_no_figures(browser: Any, tmp_path:
     shutil.rmtree(tmp_path / "rollouts")
     change(tmp_path / "reports/rollouts.json", lambda report: report.update(wanted=0, completed=0, failed=0))
     change(tmp_path / "data/train.jsonl", lambda row: row["outcome"].update(tokens=0, cost_usd=None))
+    change(tmp_path / "data/train.jsonl", lambda row: row.update(origin="chats.jsonl:7"))
     write_report(tmp_path, tmp_path / "index.html")
     tab = browser.new_page(viewport={"width": 1400, "height": 1000})
     tab.goto((tmp_path / "index.html").as_uri())
@@ -562,7 +563,8 @@ def test_a_teacher_that_was_asked_nothing_has_no_figures(browser: Any, tmp_path:
     tab.select_option("select[name=fate]", "trained")
     tab.locator(".row").first.click()
     tab.wait_for_selector("#reader .fate.trained")
-    assert "Tokens" not in tab.inner_text("#reader .facts") and "Ended because" in tab.inner_text("#reader .facts")
+    facts = tab.inner_text("#reader .facts")
+    assert "Tokens" not in facts and "Ended because" in facts and "chats.jsonl:7" in facts
     tab.close()
 
 

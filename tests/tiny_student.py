@@ -31,7 +31,7 @@ def vocabulary() -> tuple[list[str], list[str]]:
     return sorted(ids, key=ids.__getitem__), [" ".join(merge) for merge in merges]
 
 
-def write_gguf(file: Path) -> Path:
+def write_gguf(file: Path, context: int = 2048) -> Path:
     """A Llama with random weights: attention in F32, the rest in Q4_1 and Q8_0, as the real student has them."""
     import numpy
     from gguf import GGMLQuantizationType, GGUFWriter, quantize
@@ -39,7 +39,7 @@ def write_gguf(file: Path) -> Path:
     tokens, merges = vocabulary()
     writer = GGUFWriter(str(file), "llama")
     writer.add_block_count(LAYERS)
-    writer.add_context_length(2048)
+    writer.add_context_length(context)
     writer.add_embedding_length(WIDTH)
     writer.add_feed_forward_length(INNER)
     writer.add_head_count(HEADS)

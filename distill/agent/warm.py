@@ -56,12 +56,14 @@ def warm(store: Store, root: Path | str = ".") -> str | None:
         except Exception as error:  # whatever DVC, git or a remote raises: the answers are then bought
             unreadable.setdefault(_unreadable(error), []).append(name)
             continue
+        if count:
+            os.sync()  # the answers before the mark that they are there
         marker.parent.mkdir(parents=True, exist_ok=True)
         marker.touch()
         if count:
             reports.append(f"{counted(count, 'answer')} found behind {FOLDER}/ of {name}")
     for why, names in unreadable.items():
-        reports.append(f"{FOLDER}/ of {', '.join(names)} {why}: the teacher is asked instead")
+        reports.append(f"{FOLDER}/ of {', '.join(names)}: {why}; the teacher is asked instead")
     return "; ".join(reports) or None
 
 
@@ -103,7 +105,7 @@ def _unreadable(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     if isinstance(error, FileNotFoundError):
-        return "is not on this machine, nor in a DVC remote"
+        return "not on this machine, nor in a DVC remote"
     return f"cannot be read ({one_line(error)})"
 
 

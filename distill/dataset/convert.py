@@ -43,6 +43,7 @@ def row(rollout: Rollout, own_tools: Callable[[], list[ToolSchema]] = list) -> R
         "metadata": metadata,
         "prompt_id": rollout["prompt_id"],
         "rollout_id": rollout["id"],
+        **_origin(rollout),
         "sample": rollout["sample"],
         "split": rollout["split"],
         "teacher": rollout["model"],
@@ -60,6 +61,12 @@ def row(rollout: Rollout, own_tools: Callable[[], list[ToolSchema]] = list) -> R
             "cost_usd": rollout["cost_usd"],
         },
     }
+
+
+def _origin(rollout: Rollout) -> dict[str, str]:
+    """Where a conversation from elsewhere lies in the folder of those, to find it there; nothing of the teacher's own."""
+    kind, _, place = rollout["key"].partition("/")
+    return {"origin": place} if kind in FOREIGN else {}
 
 
 def _lacks_tools(rollout: Rollout) -> bool:

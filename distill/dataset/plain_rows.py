@@ -14,14 +14,16 @@ from distill.records.types import Rollout
 
 CONVERSATION_KEYS = {"messages", "tools", "metadata", "parallel_tool_calls"}
 TRAINING_ROW_KEYS = {"prompt_id", "rollout_id", "sample", "split", "teacher", "outcome"}
+IMPORTED_ROW_KEYS = TRAINING_ROW_KEYS | {"origin"}
+"""Of a training row that was itself made from a conversation from elsewhere."""
 NO_PARAMETERS = {"type": "object", "properties": {}}
 
 
 def is_plain(value: Any) -> bool:
     """Whether a parsed line is a conversation: no keys but those of one, or also all those of our training rows."""
-    return (
-        isinstance(value, dict) and "messages" in value and set(value) - CONVERSATION_KEYS in (set(), TRAINING_ROW_KEYS)
-    )
+    if not isinstance(value, dict) or "messages" not in value:
+        return False
+    return set(value) - CONVERSATION_KEYS in (set(), TRAINING_ROW_KEYS, IMPORTED_ROW_KEYS)
 
 
 def as_rnow(value: dict[str, Any]) -> dict[str, Any]:

@@ -49,7 +49,8 @@ def join(
     ]
     order = {prompt_id: number for number, prompt_id in enumerate(prompts_by_id)}
     for conversation in joined:
-        conversation["source"] = prompts_by_id.get(conversation["prompt_id"], {}).get("source")
+        of_prompt = prompts_by_id.get(conversation["prompt_id"], {}).get("source")
+        conversation["source"] = conversation.pop("origin", None) or of_prompt
     return sorted(
         joined, key=lambda record: (order.get(record["prompt_id"], len(order)), record["sample"], record["id"])
     )
@@ -71,6 +72,7 @@ def _of_rollout(
         "metadata": rollout["metadata"],
         "tools": rollout["tools"],
         "reasons": (row or {}).get("reasons", []),
+        "origin": (row or {}).get("origin"),
         **_shared(talks),
     }
 

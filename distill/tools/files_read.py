@@ -16,7 +16,7 @@ from typing import Any
 
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 OWN_CODE = (("distill",), ("stages",))
-WRITTEN = -1
+WRITTEN, MISSING = -1, -2
 MOST_NOTED = 10_000
 """Files: a tool may write one for each of a million calls."""
 _opened: dict[str, int] = {}
@@ -94,8 +94,8 @@ def _note(path: Any, mode: Any = None, flags: int = 0) -> None:
             return
         if flags & WRITES:
             _opened[absolute] = WRITTEN
-        elif is_new:
-            _opened[absolute] = _last_change(absolute)
+        elif is_new and (last := _last_change(absolute)) != MISSING:
+            _opened[absolute] = last
     except (OSError, TypeError, ValueError):
         pass
 
@@ -109,8 +109,8 @@ def _stay(path: Any) -> None:
 
 
 def _last_change(path: str) -> int:
-    """In ns; -2 where there is no such file."""
+    """In ns; MISSING where there is no such file."""
     try:
         return os.stat(path).st_mtime_ns
     except (OSError, ValueError):
-        return -2
+        return MISSING

@@ -50,7 +50,8 @@ the first time (a call, a thought) makes `load_dataset` fail."""
 def export(row: Row) -> dict[str, Any]:
     """The row as columns of plain types. Raises NotRepresentable."""
     changed = {"messages": list(_messages(row)), "tools": tools_as_served(row["tools"]) or []}
-    return {key: jsonl.dumps(value).decode() if key in AS_TEXT else value for key, value in (row | changed).items()}
+    kept = {key: value for key, value in (row | changed).items() if key != "origin"}  # which only some rows have
+    return {key: jsonl.dumps(value).decode() if key in AS_TEXT else value for key, value in kept.items()}
 
 
 def _messages(row: Row) -> Iterator[Message]:

@@ -27,13 +27,12 @@ FORCED = 1000.0
 
 
 class LlamaLoaded:
-    """A base and its adapter, both GGUF, behind llama.cpp's server with `slots` conversations side by side."""
+    """A base and its adapter, both GGUF, behind llama.cpp's server with `slots` conversations side by side, each of up to
+    `context` tokens."""
 
-    def __init__(self, gguf: Path, adapter: Path, slots: int):
+    def __init__(self, gguf: Path, adapter: Path, slots: int, context: int = CONTEXT_TOKENS):
         self._server = ExitStack()
-        self._endpoint = self._server.enter_context(
-            serve(gguf, slots=slots, context=CONTEXT_TOKENS, adapters=[adapter])
-        )
+        self._endpoint = self._server.enter_context(serve(gguf, slots=slots, context=context, adapters=[adapter]))
         # No more than what the model was made for, be it less than what was asked for.
         self.context: int = self._ask("/props")["default_generation_settings"]["n_ctx"]
 

@@ -52,8 +52,9 @@ def open_student(params: Params, adapter: Path, slots: int = 1) -> Model:
         return Served.at(runtime["student_url"], name, _unread_calls(tokenizer))
     if gguf_model.is_local(path):
         gguf, _ = weights.find(path)
+        context = max(gguf_model.CONTEXT_TOKENS, params["student"]["max_length"])
         return InProcess(
-            name, tokenizer, lambda: LlamaLoaded(gguf, adapter / ADAPTER_GGUF, slots), places=1, workers=slots
+            name, tokenizer, lambda: LlamaLoaded(gguf, adapter / ADAPTER_GGUF, slots, context), places=1, workers=slots
         )
 
     def folder() -> Path:
