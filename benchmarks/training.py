@@ -26,7 +26,7 @@ from distill.student.device import find_device
 from distill.student.render import IGNORED, TokenSequence
 from distill.student.tokenizer import load_tokenizer
 from distill.student.training import train
-from distill.student.training.examples import Examples, prepare
+from distill.student.training.examples import Examples, sequences
 from distill.student.training.packing import pack
 from distill.student.training.speed import Speed, operations
 from distill.student.training.train import Trained
@@ -76,8 +76,8 @@ def shop_rows(count: int) -> Examples:
                 "prompt_id": f"{number:016x}",
             }
         )
-    prepared = prepare(enumerate(rows), "rows", load_tokenizer(STUDENT, None), 1024)
-    return Examples(prepared.train + prepared.validation, [], len(rows), 0)
+    tokenizer = load_tokenizer(STUDENT, None)
+    return Examples([sequence for row in rows for sequence in sequences(row, tokenizer, 1024)], [], len(rows), 0)
 
 
 def long_rows(count: int, length: int, vocabulary: int) -> Examples:

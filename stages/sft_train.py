@@ -9,16 +9,13 @@ checkpoint and ends in the same bytes. Where the machine has several cards it st
 import csv
 import io
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 from distill.records import cores, jsonl, stage
 from distill.records.atomic import replacing
-from distill.records.faults import InputError
 from distill.records.ids import file_hash
-from distill.records.types import Params, Row
+from distill.records.types import Params
 from distill.student import adapter, base, device
-from distill.student.render import learns_calls
 from distill.student.serving.reply import unreadable_calls
 from distill.student.shown import has_place_for_thoughts
 from distill.student.tokenizer import load_tokenizer
@@ -34,9 +31,9 @@ def main(params: Params) -> None:
     if cores.are_shared():
         cores.spin_little()
     tokenizer = load_tokenizer(student["path"], student["template"])
-    teachers: set[str] = set()
-    rows = _rows(teachers, unreadable_calls(tokenizer, params["runtime"]["student_url"]))
-    prepared = examples.prepare(rows, str(ROWS), tokenizer, student["max_length"])
+    workers = max(1, (params["runtime"]["workers"] or cores.cores()) // launch.processes())
+    unreadable = unreadable_calls(tokenizer, params["runtime"]["student_url"])
+    prepared = examples.prepare(ROWS, student, unreadable, workers)
     print(
         f"sft_train: {prepared.rows} rows, {prepared.tokens} tokens, {prepared.labelled_tokens} of them learned;"
         f" {prepared.validation_rows} rows held out for validation",
@@ -52,7 +49,7 @@ def main(params: Params) -> None:
         if not launch.is_first():
             return
         thoughts = has_place_for_thoughts(tokenizer)
-        report = lineage.report(prepared, trained, model, sorted(teachers), file_hash(ROWS), thoughts)
+        report = lineage.report(prepared, trained, model, file_hash(ROWS), thoughts)
         adapter.save(trained.model, model, tokenizer.template, lineage.card(report, student), ADAPTER, trained.state)
         _write_loss(trained.log)
         jsonl.write_json("reports/training.json", report, "training")
@@ -61,15 +58,6 @@ def main(params: Params) -> None:
         f"sft_train: {report['steps']} steps, loss {report['loss_first']:.4f} -> {report['loss_last']:.4f}{validation}"
         f" -> {ADAPTER}\nsft_train: {trained.speed}"
     )
-
-
-def _rows(teachers: set[str], unreadable: str | None) -> Iterator[tuple[int, Row]]:
-    """The numbered rows; their teachers are added to `teachers`. Raises InputError(unreadable) at one that calls tools."""
-    for line, row in jsonl.read_numbered(ROWS, "row"):
-        if unreadable and learns_calls(row):
-            raise InputError(unreadable)
-        teachers.add(row["teacher"])
-        yield line, row
 
 
 def _write_loss(log: list[dict[str, float | None]]) -> None:

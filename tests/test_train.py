@@ -82,7 +82,7 @@ def test_early_stopping_keeps_the_best(run, gguf):
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    from distill.student import base, tokenizer
+    from distill.student import base
     from distill.student.training import examples
 
     report = json.loads(run(rows=UNLIKE, **STOPS_EARLY)["reports/training.json"])
@@ -94,8 +94,8 @@ def test_early_stopping_keeps_the_best(run, gguf):
     tuned = PeftModel.from_pretrained(
         AutoModelForCausalLM.from_pretrained(base.find(str(gguf)).directory), "models/adapter"
     )
-    encoder = tokenizer.load_tokenizer(str(gguf), str(TEMPLATE))
-    (held_out,) = examples.prepare(enumerate(UNLIKE), "rows", encoder, 256).validation
+    student = {"path": str(gguf), "template": str(TEMPLATE), "max_length": 256}
+    (held_out,) = examples.prepare("data/train.jsonl", student, None, 1).validation
     with torch.no_grad():
         logits = tuned(torch.tensor([held_out.input_ids])).logits[0, :-1]
     loss = torch.nn.functional.cross_entropy(logits, torch.tensor(held_out.labels[1:]), ignore_index=IGNORED)

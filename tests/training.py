@@ -18,7 +18,7 @@ from stages import sft_train
 __all__ = ["cache", "children", "converted", "gguf", "params", "references", "run", "uninterrupted"]
 TEMPLATE = TEMPLATES / "smollm2.jinja"
 ROWS = [row(number) for number in range(17)]
-HERE = {"student_url": None}
+HERE = {"student_url": None, "workers": None}
 """`runtime` of a student that is served on this machine."""
 Bytes = dict[str, bytes]
 

@@ -87,5 +87,4 @@ def _valid(shard: Shard, faults: list[str], groups: RowGroups) -> Iterator[Row]:
         else:
             groups.add(row)
             yield row
-    before = shards.lines_before(shard) if found else 0
-    faults += [f"{shard.path}:{before + place}: {fault}" for place, fault in found]
+    faults += shards.located(shard, found)

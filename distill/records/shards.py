@@ -53,6 +53,12 @@ def texts(shard: Shard) -> Iterator[tuple[int, bytes]]:
                 yield place, stripped
 
 
+def located(shard: Shard, faults: list[tuple[int, str]]) -> list[str]:
+    """The faults of lines, whose places are those of `texts`, as `file:line: fault`."""
+    before = lines_before(shard) if faults else 0
+    return [f"{shard.path}:{before + place}: {fault}" for place, fault in faults]
+
+
 def lines_before(shard: Shard) -> int:
     """How many lines of the file are before the shard. Counted only for messages: it takes as long as reading them."""
     count, left = 0, shard.start

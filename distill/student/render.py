@@ -5,6 +5,7 @@ renders from the messages before that turn. Where a template rewrites earlier tu
 cannot hold for all turns of one sequence, so the row becomes several sequences, in each of which it holds.
 """
 
+from collections.abc import MutableSequence
 from dataclasses import dataclass
 
 import jinja2
@@ -22,8 +23,8 @@ IGNORED = -100  # the label that torch's cross entropy ignores
 class TokenSequence:
     """Tokens with their labels: the token itself where it is learned, IGNORED where it is only context."""
 
-    input_ids: list[int]
-    labels: list[int]
+    input_ids: MutableSequence[int]
+    labels: MutableSequence[int]
 
 
 def render(row: Row, tokenizer: Tokenizer) -> list[TokenSequence]:

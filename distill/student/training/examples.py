@@ -1,14 +1,22 @@
 """The training examples: every row rendered, checked and counted before the training begins."""
 
-from collections.abc import Iterable
+from array import array
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
+from distill.records import jsonl, pool, shards
 from distill.records.faults import InputError
-from distill.records.types import Row
-from distill.student.render import IGNORED, TokenSequence, render
+from distill.records.shards import Shard
+from distill.records.types import Params, Row
+from distill.student.render import IGNORED, TokenSequence, learns_calls, render
 from distill.student.template import Unrenderable
-from distill.student.tokenizer import Tokenizer
+from distill.student.tokenizer import Tokenizer, load_tokenizer
 from distill.student.training.validation import held_out_prompts
+
+SHARD = 2**20
+"""Bytes of rows that a process renders at a time: with forty turns each they take some two seconds."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +27,8 @@ class Examples:
     validation: list[TokenSequence]
     rows: int
     validation_rows: int
+    teachers: Sequence[str] = ()
+    """Those of the rows, in order."""
 
     @property
     def tokens(self) -> int:
@@ -31,19 +41,22 @@ class Examples:
         return sum(label != IGNORED for sequence in self.train for label in sequence.labels)
 
 
-def prepare(rows: Iterable[tuple[int, Row]], source: str, tokenizer: Tokenizer, max_length: int) -> Examples:
-    """Renders the numbered rows of the file `source` and holds out validation prompts.
+def prepare(source: Path | str, student: Params, unreadable: str | None, workers: int) -> Examples:
+    """Renders the rows of a file, in several processes where it is large, and holds out validation prompts.
 
-    No row is ever cut. Raises InputError with every fault: no rows, a row that cannot be rendered, that holds
-    nothing to learn, or that is longer than `max_length` tokens.
+    No row is ever cut. `unreadable`: why nobody could read a call of the student's, if so. Raises InputError with every
+    fault: no rows, a row that is none or cannot be rendered, that holds nothing to learn, or that is longer than
+    `student.max_length` tokens; and with `unreadable` where a row calls tools.
     """
+    setting = student["path"], student["template"], student["max_length"], unreadable
     faults: list[str] = []
+    teachers: set[str] = set()
     rendered: dict[str, list[list[TokenSequence]]] = {}
-    for line, row in rows:
-        try:
-            rendered.setdefault(row["prompt_id"], []).append(sequences(row, tokenizer, max_length))
-        except Unrenderable as error:
-            faults.append(f"{source}:{line}: {error}")
+    for shard in pool.run(_renderer, setting, shards.split(source, SHARD), workers):
+        faults += shard.faults
+        for row in shard.rows:
+            teachers.add(row.teacher)
+            rendered.setdefault(row.prompt_id, []).append(row.sequences)
     if faults:
         raise InputError(faults)
     if not rendered:
@@ -58,7 +71,51 @@ def prepare(rows: Iterable[tuple[int, Row]], source: str, tokenizer: Tokenizer, 
         validation=[sequence for row in validation for sequence in row],
         rows=len(train),
         validation_rows=len(validation),
+        teachers=sorted(teachers),
     )
+
+
+class _Row(NamedTuple):
+    """What is left of a row."""
+
+    prompt_id: str
+    teacher: str
+    sequences: list[TokenSequence]
+
+
+class _Rendered(NamedTuple):
+    """The rows of a shard."""
+
+    rows: list[_Row]
+    faults: list[str]
+
+
+def _renderer(path: str, template: str | None, max_length: int, unreadable: str | None) -> Callable[[Shard], _Rendered]:
+    """Makes the function that renders the rows of a shard."""
+    tokenizer = load_tokenizer(path, template)
+
+    def rendered(shard: Shard) -> _Rendered:
+        rows: list[_Row] = []
+        found: list[tuple[int, str]] = []
+        for place, text in shards.texts(shard):
+            row, faults = jsonl.parse(text, "row")
+            if not faults and unreadable and learns_calls(row):
+                raise InputError(unreadable)
+            try:
+                if not faults:
+                    packed = [_packed(sequence) for sequence in sequences(row, tokenizer, max_length)]
+                    rows.append(_Row(row["prompt_id"], row["teacher"], packed))
+            except Unrenderable as error:
+                faults = [str(error)]
+            found += [(place, fault) for fault in faults]
+        return _Rendered(rows, shards.located(shard, found))
+
+    return rendered
+
+
+def _packed(sequence: TokenSequence) -> TokenSequence:
+    """The sequence in a tenth of the memory that lists take."""
+    return TokenSequence(array("i", sequence.input_ids), array("i", sequence.labels))
 
 
 def sequences(row: Row, tokenizer: Tokenizer, max_length: int) -> list[TokenSequence]:

@@ -37,15 +37,13 @@ MERGED = {
 """What the card of the merged model says in place of the adapter's."""
 
 
-def report(
-    examples: Examples, trained: Trained, base: Base, teachers: list[str], data: str, thoughts: bool
-) -> dict[str, Any]:
+def report(examples: Examples, trained: Trained, base: Base, data: str, thoughts: bool) -> dict[str, Any]:
     """reports/training.json; `data` is the SHA-256 of the training rows, `thoughts` whether those of the teacher are
     learned. Token counts are those of one epoch."""
     return {
         "base": base.name,
         "base_commit": base.commit,
-        "teachers": teachers,
+        "teachers": list(examples.teachers),
         "rows": examples.rows,
         "validation_rows": examples.validation_rows,
         "tokens": examples.tokens,

@@ -7,11 +7,13 @@ learned positions only. The optimizer, schedule, checkpoints and devices are TRL
 
 from typing import Any
 
+import numpy
 import torch
 from datasets import Dataset
 from transformers import AutoTokenizer, PrinterCallback
 from trl import SFTTrainer
 
+from distill.student.render import TokenSequence
 from distill.student.training.callback import Watch
 from distill.student.training.checkpoints import saving
 from distill.student.training.examples import Examples
@@ -77,5 +79,8 @@ def build(model: Any, peft_config: Any, args: Any, examples: Examples, early_sto
     return student
 
 
-def _dataset(sequences: list) -> Dataset:
-    return Dataset.from_list([vars(sequence) for sequence in sequences])
+def _dataset(sequences: list[TokenSequence]) -> Dataset:
+    columns = ("input_ids", "labels")
+    return Dataset.from_dict(
+        {name: [numpy.asarray(getattr(sequence, name), "int32") for sequence in sequences] for name in columns}
+    )
