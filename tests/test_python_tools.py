@@ -101,7 +101,25 @@ def test_the_row_is_given_to_the_tool_and_not_told_to_the_model(tmp_path: Path) 
     assert [offer.reads_row for offer in asyncio.run(tools.offers({}))] == [True]
 
 
+def test_calls_of_a_rollout_share_a_state_of_their_own(tmp_path: Path) -> None:
+    cart = "def put(item: str, cart: State, same: State | None = None):\n    '''Puts.'''\n    cart[item] = len(cart)\n"
+    tools = load(tmp_path, f"@tool\n{cart}    return list(same)\n")
+    assert list(schema(tmp_path, f"@tool\n{cart}")["properties"]) == ["item"]
+
+    async def rollouts() -> list[list[str]]:
+        async with tools.open({}, None) as one, tools.open({}, None) as other:
+            return [await put("put", {"item": item}) for put, item in ((one, "pear"), (other, "fig"), (one, "nut"))]
+
+    assert asyncio.run(rollouts()) == [["pear"], ["fig"], ["pear", "nut"]]
+    offered = asyncio.run(tools.offers({}))[0]
+    assert offered.keeps_state and offered.one_at_a_time and not offered.reads_row
+
+
 FAULTS = '''
+@tool(sandbox=True)
+def packed(cart: State):
+    """Does."""
+
 @tool
 def nohint(x, y):
     """Does."""
@@ -204,6 +222,7 @@ def test_every_fault_of_every_tool_is_named_at_once_with_its_line(tmp_path: Path
         return [number for number, line in enumerate(lines) if line.strip().startswith(f"{start}{name}")][nth]
 
     expected = [
+        (at("packed"), "tool 'packed': a State is not known in the sandbox"),
         (at("nohint"), "tool 'nohint': parameter 'x' has no type hint"),
         (at("nohint"), "tool 'nohint': parameter 'y' has no type hint"),
         (at("nodoc"), "tool 'nodoc': it has no docstring"),

@@ -232,6 +232,36 @@ def test_many_calls_that_hit_their_time_limit_are_worth_a_warning(asks: Asks, pr
         assert "warning" not in asks(server, teacher__entries="0,3,6,9").stdout
 
 
+CART = '''
+from distill.tools import State, tool
+
+@tool
+def add(a: int, b: int, cart: State) -> list[int]:
+    """Puts b into the cart."""
+    cart.setdefault("items", []).append(b)
+    return cart["items"]
+'''
+
+
+def test_a_rollout_that_goes_on_finds_the_state_that_its_earlier_calls_left(asks: Asks, project: Path) -> None:
+    (project / "tools.py").write_text(CART)
+    teacher, stops = sums.counts_to(5), True
+
+    def stopped(asked: Asked) -> Any:
+        told = [message for message in asked.body["messages"] if message["role"] == "tool"]
+        return (401, {"error": {"message": "no such key"}}, {}) if stops and len(told) == 2 else teacher(asked)
+
+    with serving(stopped) as server:
+        with pytest.raises(AssertionError, match="no such key"):
+            asks(server, teacher__n=3)
+        stops, asked_before = False, len(server.posts)
+        asks(server)
+        assert len(server.posts) - asked_before < 3 * 5
+    for rollout in rollouts(project):
+        told = [message["content"] for message in rollout["messages"] if message["role"] == "tool"]
+        assert told == ["[0]", "[0,1]", "[0,1,2]", "[0,1,2,3]"]
+
+
 CONTEXT = '''
 from distill.tools import Context, tool
 

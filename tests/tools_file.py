@@ -10,7 +10,7 @@ HEAD = """
 import dataclasses, datetime, enum, functools, socket
 from typing import *
 from pydantic import BaseModel, Field
-from distill.tools import Context, tool
+from distill.tools import Context, State, tool
 
 class Color(enum.Enum):
     red = "red"

@@ -1,6 +1,7 @@
-"""What a user's tools.py imports: `from distill.tools import Context, tool`."""
+"""What a user's tools.py imports: `from distill.tools import Context, State, tool`."""
 
 from distill.tools.context import ToolContext as Context
+from distill.tools.context import ToolState as State
 from distill.tools.python_tool import tool
 
-__all__ = ["Context", "tool"]
+__all__ = ["Context", "State", "tool"]

@@ -10,18 +10,19 @@ from pydantic.fields import FieldInfo
 
 from distill.records.faults import Faults, InputError
 from distill.records.one_line import one_line
-from distill.tools.context import ToolContext
+from distill.tools.context import ToolContext, ToolState
 from distill.tools.typed_dicts import portable
 
 
 class Parameters(NamedTuple):
     """`model` validates the arguments of a call, and `names` maps its fields to the parameters; `context` are the
-    parameters that are filled with a ToolContext. `not_pythons` are the fields whose default, if any, Python does not
-    know: it is in a `Field(…)`."""
+    parameters that are filled with a ToolContext, `state` those that are with the rollout's ToolState. `not_pythons` are
+    the fields whose default, if any, Python does not know: it is in a `Field(…)`."""
 
     model: type[BaseModel]
     names: dict[str, str]
     context: tuple[str, ...]
+    state: tuple[str, ...]
     not_pythons: set[str]
 
     def of(self, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -44,14 +45,16 @@ def parameters(function: Callable[..., Any], described: dict[str, str | None]) -
         hints = get_type_hints(function, include_extras=True)
     except Exception as error:  # a hint may be any expression
         raise InputError(f"its type hints cannot be read: {error}") from None
-    faults, fields, context, not_pythons = Faults(), {}, [], set()
+    faults, fields, context, state, not_pythons = Faults(), {}, [], [], set()
     for place, parameter in enumerate(inspect.signature(function).parameters.values()):
         name, hint = parameter.name, hints.get(parameter.name)
         fault = _kind_fault(parameter) or (None if name in hints else f"parameter '{name}' has no type hint")
         if fault:
             faults.add(fault)
-        elif _is_context(hint):
+        elif _is(ToolContext, hint):
             context.append(name)
+        elif _is(ToolState, hint):
+            state.append(name)
         else:
             with faults.collect(f"parameter '{name}': "):
                 # Fields get names of our own: pydantic refuses some that parameters may have, like `json` and `_x`.
@@ -65,7 +68,7 @@ def parameters(function: Callable[..., Any], described: dict[str, str | None]) -
         __config__=ConfigDict(extra="forbid"),
         **fields,  # type: ignore[call-overload]
     )
-    return Parameters(model, names, tuple(context), not_pythons)
+    return Parameters(model, names, tuple(context), tuple(state), not_pythons)
 
 
 def _kind_fault(parameter: inspect.Parameter) -> str | None:
@@ -77,11 +80,11 @@ def _kind_fault(parameter: inspect.Parameter) -> str | None:
     return None
 
 
-def _is_context(hint: Any) -> bool:
-    """Whether a hint is ToolContext, `ToolContext | None`, or one of them in Annotated."""
+def _is(filled: type, hint: Any) -> bool:
+    """Whether a hint is this class, the class or None, or one of them in Annotated."""
     if get_origin(hint) is Annotated:
-        return _is_context(get_args(hint)[0])
-    return hint is ToolContext or (get_origin(hint) in (Union, types.UnionType) and ToolContext in get_args(hint))
+        return _is(filled, get_args(hint)[0])
+    return hint is filled or (get_origin(hint) in (Union, types.UnionType) and filled in get_args(hint))
 
 
 def _field(name: str, hint: Any, default: Any, described: str | None) -> tuple[Any, FieldInfo]:

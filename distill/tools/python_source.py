@@ -15,7 +15,7 @@ from distill.records import user_code
 from distill.records.faults import Faults
 from distill.records.types import Prompt
 from distill.tools import files_read, rnow
-from distill.tools.context import ToolContext
+from distill.tools.context import ToolContext, ToolState
 from distill.tools.python_tool import MARKED, Marked, Tool, bare, build, is_function, place
 from distill.tools.source import Caller, Offer, Source, ToolError
 from distill.tools.threads import LoopThread, in_thread
@@ -34,14 +34,14 @@ class PythonTools(Source):
 
     @asynccontextmanager
     async def open(self, prompt: Prompt, sandbox: Any) -> AsyncIterator[Caller]:
-        """The tools, with the prompt as their context."""
-        yield partial(self._call, prompt)
+        """The tools, with the prompt as their context, and a state that is still empty."""
+        yield partial(self._call, prompt, ToolState())
 
     async def close(self) -> None:
         """Ends the event loop of the async tools."""
         self._loop.close()
 
-    async def _call(self, prompt: Prompt, name: str, arguments: dict[str, Any]) -> Any:
+    async def _call(self, prompt: Prompt, state: ToolState, name: str, arguments: dict[str, Any]) -> Any:
         """The function's result. Raises ToolError for arguments that fit the schema but not the types."""
         tool = self.tools[name]
         try:
@@ -49,6 +49,7 @@ class PythonTools(Source):
         except ValidationError as error:
             raise ToolError(f"the arguments do not fit: {'; '.join(map(_described, error.errors()))}") from None
         values |= {parameter: _context(prompt) for parameter in tool.parameters.context}
+        values |= dict.fromkeys(tool.parameters.state, state)
         if inspect.iscoroutinefunction(tool.function):
             return await self._loop.run(files_read.watched_await(tool.function(**values)))
         result = await in_thread(partial(files_read.watched_call, tool.function), values)
@@ -57,7 +58,16 @@ class PythonTools(Source):
 
 def offers(tools: dict[str, Tool]) -> list[Offer]:
     """What a model is offered of tools, in their order."""
-    return [Offer(tool.schema, tool.timeout_s, reads_row=bool(tool.parameters.context)) for tool in tools.values()]
+    return [
+        Offer(
+            tool.schema,
+            tool.timeout_s,
+            reads_row=bool(tool.parameters.context),
+            one_at_a_time=bool(tool.parameters.state),
+            keeps_state=bool(tool.parameters.state),
+        )
+        for tool in tools.values()
+    ]
 
 
 def _context(prompt: Prompt) -> ToolContext:

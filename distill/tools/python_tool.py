@@ -101,6 +101,8 @@ def build(function: Callable[..., Any]) -> Tool:
     faults.add(*_misspelled(documentation, inspect.signature(function).parameters))
     with faults.collect():
         taken = parameters(function, _described(documentation))
+        if taken.state and marked["sandbox"]:
+            faults.add("a State is not known in the sandbox; keep what must last in a file there")
     faults.check()
     arguments = plain(taken.model.model_json_schema())
     arguments.setdefault("properties", {})

@@ -113,9 +113,13 @@ class Session:
         async with self._restoring:
             for call in earlier[self._restored :]:
                 arguments, fault = parse(call, self.schemas)
-                if not fault and self._offered[call["function"]["name"]][0].stateful:
+                if not fault and self._keeps_state(call["function"]["name"]):
                     await self._run(call["function"]["name"], arguments)
                 self._restored += 1
+
+    def _keeps_state(self, name: str) -> bool:
+        source, offer = self._offered[name]
+        return source.stateful or offer.keeps_state
 
     def _cut(self, text: str) -> str:
         text = credentials.redact(text)  # before the cut: half a key would not be recognised

@@ -29,6 +29,9 @@ class Offer:
     """Whether its results depend on the row's metadata, which is not part of the conversation."""
     keeps_time: bool = False
     """Whether its source itself ends a call that takes too long."""
+    keeps_state: bool = False
+    """Whether its calls change what later ones find, also where its source has no session: a rollout that is resumed makes
+    them again."""
     one_at_a_time: bool = False
     """Whether a rollout's calls run one after the other; waiting does not count against a call's time limit."""
 

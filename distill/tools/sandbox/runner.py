@@ -44,7 +44,7 @@ def loaded(source: str, file: str) -> dict[str, Any]:
     for name in NAMES:
         module: Any = types.ModuleType(name)
         module.__path__ = []
-        module.tool, module.Context, module.ToolArgs = tool, Context, Context
+        module.tool, module.Context, module.ToolArgs, module.State = tool, Context, Context, dict
         sys.modules[name] = module
     module = types.ModuleType("project_tools")
     module.__file__ = file
