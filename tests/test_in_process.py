@@ -286,7 +286,7 @@ def test_the_prompt_is_the_one_that_was_trained_with(in_process, loaded, monkeyp
     assert seen == trained
 
 
-def test_the_loss_is_that_of_the_learned_tokens(loaded, in_process):
+def test_the_loss_is_that_of_the_learned_tokens(loaded, in_process, monkeypatch):
     import torch
 
     from distill.student.render import IGNORED, render
@@ -300,6 +300,15 @@ def test_the_loss_is_that_of_the_learned_tokens(loaded, in_process):
         count += int((targets != IGNORED).sum())
     assert loaded.loss(sequences, True) == pytest.approx(total / count, rel=1e-3)
     assert loaded.loss(sequences, True) < 0.1 < loaded.loss(sequences, False)
+    widths: list[int] = []
+    handle = loaded.model.register_forward_pre_hook(
+        lambda _, __, given: widths.append(given["input_ids"].shape[1]), with_kwargs=True
+    )
+    monkeypatch.setattr("distill.student.serving.loaded.TOKENS_TOGETHER", 2 * len(sequences[0].input_ids))
+    alone = loaded.loss(sequences[:1], True)
+    assert loaded.loss(sequences[:1] * 3, True) == pytest.approx(alone, rel=1e-3)
+    handle.remove()
+    assert widths[0] == widths[2] < widths[1] and len(widths) == 3, "one, then two together and one"
 
 
 def test_what_cannot_be_answered_is_an_error_of_its_conversation(in_process):

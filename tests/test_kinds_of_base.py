@@ -19,7 +19,7 @@ from distill.student.base import Base
 from distill.student.merge import merge
 from distill.student.serving.loaded import Loaded
 from distill.student.tokenizer import load_tokenizer
-from distill.student.training.examples import prepare
+from distill.student.training.examples import sequences
 from distill.student.training.packing import layout
 from stages import sft_train
 
@@ -134,7 +134,7 @@ def test_it_is_trained_merged_and_asked_under_the_names_of_its_checkpoint(studen
 
     assert layout(base_weights.config(place)) == together
     tokenizer = load_tokenizer(str(place))
-    rows = prepare(enumerate(ROWS), "rows", tokenizer, 1024).train
+    rows = [sequence for row in ROWS for sequence in sequences(row, tokenizer, 1024)]
     tuned = Loaded(place, Path("models/adapter"))
     report = json.loads(Path("reports/training.json").read_text())
     apart = [tuned.loss([sequence], adapted=False) * learned(sequence) for sequence in rows]

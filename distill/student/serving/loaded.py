@@ -1,7 +1,7 @@
 """A student in memory: its base with the adapter, which is on or off. Needs torch, transformers and peft."""
 
 import gc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from distill.student.training.packing import collator, layout, summed_loss
 
 TOGETHER = {"cpu": 4, "cuda": 1}
 """Rows whose loss is computed together, so that their common beginning is computed once, which pays on a CPU."""
+TOKENS_TOGETHER = 2048
+"""Tokens of such rows: every one of them is compared with all others, so long rows are faster one after the other."""
 
 Over = Callable[[list[int]], bool]
 """Whether an answer ends after these tokens of it."""
@@ -140,9 +142,8 @@ class Loaded:
         total, count = 0.0, 0
         rows = sorted((vars(sequence) for sequence in sequences), key=lambda row: row["input_ids"])
         collate, alone = collator(self.model.config, self.device), layout(self.model.config) == "alone"
-        together = 1 if alone else TOGETHER[self.device]
-        for start in range(0, len(rows), together):
-            batch = collate(rows[start : start + together])
+        for together in _together(rows, 1 if alone else TOGETHER[self.device]):
+            batch = collate(together)
             batch = {name: values.to(self.device) for name, values in batch.items()}
             with torch.no_grad(), self._adapter(adapted):
                 part, learned = summed_loss(self.model, batch)
@@ -154,6 +155,18 @@ class Loaded:
 
     def _adapter(self, on: bool) -> Any:
         return nullcontext() if on else self.model.disable_adapter()
+
+
+def _together(rows: list[dict[str, Any]], most: int) -> Iterator[list[dict[str, Any]]]:
+    """The rows in batches of `most`, of fewer where these would have more than TOKENS_TOGETHER."""
+    batch: list[dict[str, Any]] = []
+    for row in rows:
+        tokens = sum(len(other["input_ids"]) for other in [*batch, row])
+        if batch and (len(batch) == most or tokens > TOKENS_TOGETHER):
+            yield batch
+            batch = []
+        batch.append(row)
+    yield batch
 
 
 def free_memory() -> None:
