@@ -15,17 +15,18 @@ FITS = -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))'
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$python $(FITS) 2> /dev/null && echo $$python && exit; done; echo python3)
 
-MODEL ?=
-N ?=
-ENTRIES ?=
-SET ?=
-CHECK ?=
-# Not from the environment, where Windows' Linux has the machine's name under it.
+# What is given on the command line (make rollouts N=3). The environment may have the same names for something else: a
+# machine's NAME, a PORT, a MODEL that costs money.
+MODEL =
+N =
+ENTRIES =
+SET =
+CHECK =
 NAME =
-FORMAT ?= hf
-ROW ?= 1
-DIR ?=
-PORT ?=
+FORMAT = hf
+ROW = 1
+DIR =
+PORT =
 
 .PHONY: .tracked $(shell sed -nE 's/^([a-z][a-z-]*):.*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
