@@ -103,3 +103,9 @@ def test_the_last_turn_is_a_lower_bound_and_is_used_only_beyond_the_limit(
     short.flush()
     monkeypatch.setattr(render, "count_last_turn", None)  # it is remembered, too
     assert TokenCounts(tokenizer(), b"one", exact // 2, tmp_path / "b.sqlite")(long) == minimum and len(calls) == 1
+
+
+def test_a_key_has_the_code_of_every_module_that_renders() -> None:
+    imported = {getattr(value, "__module__", None) for module in token_counts.CODE for value in vars(module).values()}
+    of_students = {name for name in imported if str(name).startswith("distill.student.")}
+    assert of_students == {module.__name__ for module in token_counts.CODE}

@@ -14,7 +14,7 @@ import orjson
 
 from distill.records.paths import cache_dir
 from distill.records.types import Row
-from distill.student import base, encoding, render, template
+from distill.student import base, encoding, render, served_messages, shown, template
 from distill.student import tokenizer as tokenizers
 from distill.student.template import Unrenderable
 from distill.student.tokenizer import Tokenizer
@@ -29,6 +29,8 @@ MANY = 200
 """Messages from which a row's last turn is counted first: an exact count renders every turn with all before it."""
 TIMEOUT_S = 60
 """Seconds to wait for another process that writes."""
+CODE = (render, served_messages, shown, template, tokenizers, encoding)
+"""The modules that render a row."""
 
 
 class TokenCounts:
@@ -102,7 +104,7 @@ def opened(student: str, tokenizer: Tokenizer, limit: int) -> TokenCounts:
 def fingerprint(folder: Path, tokenizer: Tokenizer) -> bytes:
     """A hash of what a count depends on beside the row: the tokenizer's files, the template, and the code that renders."""
     digest = hashlib.blake2b(digest_size=16)
-    code = [Path(module.__file__ or "") for module in (render, template, tokenizers, encoding)]
+    code = [Path(module.__file__ or "") for module in CODE]
     files = [folder / name for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json")]
     for file in [*code, *files]:
         digest.update(hashlib.sha256(file.read_bytes() if file.is_file() else b"").digest())
