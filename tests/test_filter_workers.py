@@ -157,6 +157,14 @@ def test_every_line_is_in_one_shard(tmp_path: Path, size: int, text: bytes) -> N
     assert found == [(number, line.strip()) for number, line in enumerate(text.split(b"\n"), 1) if line.strip()]
 
 
+def test_a_file_that_is_cut_while_it_is_read_ends_where_it_ends(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b"a\n" * 100)
+    *_, last = list(shards.split(path, 50))
+    path.write_bytes(b"a\n" * 10)
+    assert list(shards.texts(last)) == [] and shards.lines_before(last) == 10
+
+
 @pytest.mark.parametrize("before", [0, 10, 5 * 2**20])
 def test_a_line_that_is_too_long_for_a_shard_is_refused(tmp_path: Path, before: int) -> None:
     path = tmp_path / "a.jsonl"

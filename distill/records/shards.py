@@ -44,8 +44,8 @@ def texts(shard: Shard) -> Iterator[tuple[int, bytes]]:
     left, place = shard.end - shard.start, 0
     with open(shard.path, "rb", buffering=BUFFER) as file:
         file.seek(shard.start)
-        while left:
-            text, place = file.readline(lines.LONGEST + 1), place + 1
+        while left > 0 and (text := file.readline(lines.LONGEST + 1)):  # none where somebody cuts the file meanwhile
+            place += 1
             if len(text) > lines.LONGEST:
                 raise InputError(f"{shard.path}:{lines_before(shard) + place}: {lines.too_long()}")
             left -= len(text)
@@ -63,8 +63,7 @@ def lines_before(shard: Shard) -> int:
     """How many lines of the file are before the shard. Counted only for messages: it takes as long as reading them."""
     count, left = 0, shard.start
     with open(shard.path, "rb") as file:
-        while left:
-            block = file.read(min(left, BUFFER))
+        while block := file.read(min(left, BUFFER)):
             count += block.count(b"\n")
             left -= len(block)
     return count
