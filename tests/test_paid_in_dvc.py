@@ -203,6 +203,17 @@ def test_a_plan_counts_what_git_has_unless_all_are_to_be_asked_anew(clone: Repos
     assert "6 answers found behind rollouts/ of dvc.lock" in said and "0 missing: nothing to buy" in said
 
 
+def test_what_lies_in_the_folder_is_not_taken_for_the_rollouts_of_dvc_lock(origin: Any, clone: Repository) -> None:
+    """After `git pull` it is an earlier version, and the shards of all versions have the same names."""
+    earlier, *_ = paths = sorted((origin[0].folder / "rollouts").iterdir())
+    (clone.folder / "rollouts").mkdir()
+    for path in paths:
+        shutil.copyfile(earlier, clone.folder / "rollouts" / path.name)
+    clone.stage("prompts")
+    said = Running(clone.folder, "teacher_rollouts", "--plan", **clone.environment).wait().stdout
+    assert "6 answers found behind rollouts/ of dvc.lock" in said and "0 missing: nothing to buy" in said
+
+
 def test_a_clone_that_adds_a_prompt_buys_one_rollout(origin: Any, clone: Repository) -> None:
     before = len(origin[1].posts)
     sums.add_prompts(clone.folder, range(50, 51))

@@ -46,6 +46,7 @@ def warm(store: Store, root: Path | str = ".") -> str | None:
     unreadable: dict[str, list[str]] = {}
     results: dict[str, ToolResults] = {}
     seen: set[str] = set()
+    markers: list[Path] = []
     for commit, version in _versions(root):
         name = commit[:SHORT] if commit else "dvc.lock"
         marker = store.root / "warmed" / version
@@ -56,12 +57,14 @@ def warm(store: Store, root: Path | str = ".") -> str | None:
         except Exception as error:  # whatever DVC, git or a remote raises: the answers are then bought
             unreadable.setdefault(_unreadable(error), []).append(name)
             continue
-        if count:
-            os.sync()  # the answers before the mark that they are there
-        marker.parent.mkdir(parents=True, exist_ok=True)
-        marker.touch()
+        markers.append(marker)
         if count:
             reports.append(f"{counted(count, 'answer')} found behind {FOLDER}/ of {name}")
+    if reports:
+        os.sync()  # the answers before the marks that they are there
+    for marker in markers:
+        marker.parent.mkdir(parents=True, exist_ok=True)
+        marker.touch()
     for why, names in unreadable.items():
         reports.append(f"{FOLDER}/ of {', '.join(names)}: {why}; the teacher is asked instead")
     return "; ".join(reports) or None
@@ -86,18 +89,20 @@ def _versions(root: Path) -> Iterator[tuple[str | None, str]]:
 def _rollouts(root: Path, commit: str | None, seen: set[str]) -> Iterator[Rollout]:
     """The rollouts of a version in files that are not among `seen`, the hashes of those read before, where these are added."""
     from dvc.api import DVCFileSystem
+    from dvc.repo import Repo
 
-    # With a commit DVC begins at the root of the git repository, of which the project may be a folder.
-    files = DVCFileSystem(str(root.resolve()), rev=commit, subrepos=True)
-    folder = f"{folder_in_git(root)}{FOLDER}" if commit else FOLDER
+    here = str(root.resolve())
+    if commit:  # then DVC begins at the root of the git repository, of which the project may be a folder
+        files, folder = DVCFileSystem(here, rev=commit, subrepos=True), f"{folder_in_git(root)}{FOLDER}"
+    else:  # without what lies in the folder: that may be another version, whose shards have the same names
+        files, folder = Repo(here).datafs.fs, FOLDER
     for path, about in sorted(files.find(folder, detail=True).items()):
-        md5 = about.get("md5", path)
-        if md5 in seen:
+        if about["md5"] in seen:
             continue
         with files.open(path, "rb") as file:
             content = file.read()
         yield from map(orjson.loads, content.splitlines() if path.endswith(".jsonl") else [content])
-        seen.add(md5)
+        seen.add(about["md5"])
 
 
 def _unreadable(error: BaseException) -> str:
