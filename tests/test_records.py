@@ -127,6 +127,30 @@ def test_a_folder_is_whole_whoever_replaces_it_meanwhile(tmp_path: Path) -> None
     assert (path / "a").read_text() == (path / "b").read_text() and list(tmp_path.iterdir()) == [path]
 
 
+NESTED = """
+import sys
+from distill.records.atomic import replacing, replacing_folder
+with replacing_folder(sys.argv[1]) as folder, replacing(folder / "one") as file:
+    file.write(b"whole")
+"""
+
+
+def test_a_file_is_written_whoever_has_locked_its_folder(tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    subprocess.run([sys.executable, "-c", NESTED, str(path)], cwd=ROOT, check=True, timeout=30)
+    assert (path / "one").read_bytes() == b"whole"
+
+
+def test_a_file_is_whole_whoever_writes_it_meanwhile(tmp_path: Path) -> None:
+    def write(number: int) -> None:
+        with replacing(tmp_path / "one") as file:
+            file.write(b"%d" % (number % 10) * 1000)
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(write, range(300)))
+    assert len(set((tmp_path / "one").read_bytes())) == 1 and list(tmp_path.iterdir()) == [tmp_path / "one"]
+
+
 def test_a_fault_while_a_folder_is_written_leaves_the_old_one(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     with pytest.raises(InputError), replacing_folder(tmp_path / "model") as folder:

@@ -22,10 +22,11 @@ def replacing(path: Path | str) -> Iterator[BinaryIO]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as held:
-        with _locked(path.parent):
-            _remove_leftovers(path)
-            handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-            held.enter_context(_locked(Path(temporary)))
+        _remove_leftovers(path)
+        handle, created = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        held.enter_context(_locked(Path(created)))
+        temporary = f"{created}.tmp"  # where others look for what is left: only now that it is locked
+        os.rename(created, temporary)
         try:
             with os.fdopen(handle, "wb", _BUFFER) as file:
                 yield file
