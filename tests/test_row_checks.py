@@ -218,8 +218,8 @@ def test_credentials_are_found_wherever_they_are_and_never_shown():
     assert false == []
 
 
-@pytest.mark.parametrize("before", ["\n", "\t", "a word\r\n", "\u201c"])
-def test_credentials_and_personal_data_behind_an_escape_of_json_are_found(before):
+@pytest.mark.parametrize("before", ["\n", "\t", "a word\r\n", "\u201c", "https://a.org/?to=%3Fkey%3D"])
+def test_credentials_and_personal_data_behind_an_escape_are_found(before):
     row = good()[0]
     for name, planted in (("secrets", SECRETS), ("pii", {kind: texts[0] for kind, texts in PII.items()})):
         for kind, text in planted.items():

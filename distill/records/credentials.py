@@ -18,10 +18,11 @@ SHORTEST = 8
 """Shorter values are placeholders such as `none`; replacing them would damage ordinary text."""
 REPLACED = "[secret]"
 
-ESCAPE = re.compile(r"\\(?:[nrtbf]|u[0-9A-Fa-f]{4})")
-"""What JSON text has for some characters. Its letters belong to no word behind it: `\\nsk-...` holds a key."""
+ESCAPE = re.compile(r"\\(?:[nrtbf]|u[0-9A-Fa-f]{4})|%[0-9A-Fa-f]{2}")
+"""What JSON text and addresses have for some characters. Its letters belong to no word behind it: `\\nsk-...` holds a key,
+and so does `key%3Dsk-...`."""
 BEGIN = rf"(?:\b|{ESCAPE.pattern})"
-"""Where a word begins, in plain text and in JSON."""
+"""Where a word begins, in plain text, JSON and addresses."""
 
 # Formats that only credentials have: a session token that a tool issues for its own next call matches none of them.
 FORMATS = {
