@@ -88,6 +88,10 @@ def test_an_instruction_of_all_training_prompts_is_not_the_one_held_out_question
     rows = [row(text) for text in (*trained, held, held + " Please.", held.removeprefix(instruction))]
     marked = [contaminated.check(one, CheckContext(held_out=index)) is not None for one in rows]
     assert marked == [False] * count + [True] * 3
+    again = HeldOutIndex([exam(held)], trained * 20)
+    assert [again.overlap(row(text)["messages"], {}) for text in trained] == [None] * count, (
+        "a prompt that is there for many system messages is one"
+    )
     verbatim = HeldOutIndex([exam(held)], [held, *(f"{held} {text}" for text in trained)])
     assert verbatim.overlap(row(held)["messages"], {}), "a prompt that is in many others as a whole is still found"
 

@@ -17,7 +17,7 @@ COVERED = 0.5
 WORDING = 2
 """A sequence in more held-out prompts than this is their common wording, and says nothing about one of them."""
 TRAINED_WORDING, TRAINED_SHARE = 4, 0.1
-"""So is one in more training prompts than this, and in more than this share of them: where few prompts are held out, an
+"""So is one in more different training prompts than this, and in more than this share of them: where few prompts are held out, an
 instruction that all prompts begin with would count as the question."""
 SHORT = 4
 """A held-out prompt of fewer words matches only a prompt that is equal to it: 'Hello' is in many."""
@@ -122,9 +122,10 @@ def _index(prompts: Sequence[HeldOutPrompt]) -> dict[int, list[Place]]:
 def _trained_wording(index: Mapping[int, Any], sizes: Iterable[int], trained: Sequence[str]) -> set[int]:
     """The sequences of the index that are common wording of the training prompts."""
     sharing: Counter[int] = Counter()
-    for codes in (_codes(words(text)) for text in dict.fromkeys(trained)) if index else ():
+    different = set(trained)
+    for codes in (_codes(words(text)) for text in different) if index else ():
         sharing.update({gram for size in sizes for gram in _grams(codes, size) if gram in index})
-    most = max(TRAINED_WORDING, TRAINED_SHARE * len(trained))
+    most = max(TRAINED_WORDING, TRAINED_SHARE * len(different))
     return {gram for gram, count in sharing.items() if count > most}
 
 
