@@ -220,6 +220,9 @@ def test_a_character_that_the_locale_does_not_have_ends_no_stage() -> None:
     environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, check=False)
     assert (done.returncode, done.stdout) == (0, b"10% ? 20%\n"), done.stderr
+    told = [sys.executable, "-m", "stages.sft_train", "--help"]
+    done = subprocess.run(told, cwd=ROOT, env=environment, capture_output=True, check=False)
+    assert not done.returncode, done.stderr
 
 
 @pytest.mark.parametrize("package", ["stages", "distill.commands"])

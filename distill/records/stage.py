@@ -31,6 +31,7 @@ def run(main: Callable[[Params], None]) -> None:
 
 def no_options(what: str | None) -> None:
     """Refuses arguments, which the program would else not see, and run; on --help says `what` it does."""
+    terminal.lenient()
     argparse.ArgumentParser(description=what).parse_args()
 
 
