@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -258,6 +259,23 @@ def test_a_server_that_comes_back_with_other_tools_stops_the_run(
             await box.check_alive()
 
     with_tools(params(s=STDIO | {"env": {"CHANGED": str(tmp_path / "changed")}}), work)
+
+
+def test_a_shared_server_of_which_there_can_be_one_is_not_started_again_to_see_whether_it_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A browser with its profile, say, while a rollout has lost its sandbox."""
+    monkeypatch.setattr(mcp_source, "BACK_S", 0.0)
+    server = " ".join(map(shlex.quote, [STDIO["command"], *STDIO["args"]]))
+    alone = f"mkdir {tmp_path}/alone || exit 1; trap 'rmdir {tmp_path}/alone' EXIT; {server}"
+
+    async def work(box: toolbox.Toolbox) -> None:
+        async with box.open({}) as session:
+            assert (await one(session, "plus", {"a": 1})).content == "2"
+            await box.check_alive()
+            assert (await one(session, "plus", {"a": 2})).content == "3"
+
+    with_tools(params(s={"command": "sh", "args": ["-c", alone], "isolation": "shared"}), work)
 
 
 def test_a_call_that_hangs_costs_its_time_and_a_long_result_is_cut() -> None:

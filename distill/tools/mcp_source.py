@@ -99,8 +99,8 @@ class McpTools(Source):
 
     async def check_alive(self) -> None:
         """Waits until a server that this run has reached is there again, with the same tools. Raises InputError when it
-        stays away."""
-        if not self._checked:
+        stays away. A shared session that is open says enough, and of some servers there can be only one."""
+        if not self._checked or (self._shared and self._shared.is_open):
             return
         if self._back is None or self._back.done():  # one look for all rollouts that have lost it
             self._back = asyncio.create_task(self._wait_for_it())

@@ -33,9 +33,14 @@ class TaskOwned(Generic[T]):
         """Whether it is open or about to be."""
         return not self._task.done()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it is open."""
+        return self._opened.done() and self.alive
+
     async def get(self) -> T:
         """The resource. Raises SessionLost when it cannot be opened, or is gone."""
-        if self._opened.done() and not self._task.done():
+        if self.is_open:
             return self._opened.result()
         waiting: list[asyncio.Future[Any]] = [self._opened, self._task]
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
