@@ -264,6 +264,7 @@ def test_a_checkpoint_that_was_cut_off_is_not_used(tmp_path):
         (tmp_path / f"checkpoint-{step}" / "optimizer.pt").write_bytes(b"what it was")
     for step in (2, 4, 12):
         mark_complete(tmp_path, step)
+    (tmp_path / "checkpoint-4" / ".DS_Store").touch()
     (tmp_path / "checkpoint-12" / "optimizer.pt").write_bytes(b"")  # as a power cut may leave it
     assert newest(tmp_path) == tmp_path / "checkpoint-4"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-2", "checkpoint-4"]
