@@ -344,7 +344,7 @@ def test_what_is_allowed_and_does_not_exist_is_refused() -> None:
         "params.yaml: /tools/mcp/notes/allow: it has no tool 'notes_read'; it has: break_page, die, "
     )
     assert second.startswith("params.yaml: /tools/mcp/notes/allow: it has no tool 'wr1te'; it has: ")
-    with pytest.raises(InputError, match="/tools/mcp/s/allow: it has no tool '\\*'; it has: none"):
+    with pytest.raises(InputError, match=r"/tools/mcp/s: it has no tools$"):
         with_tools(params(s={"command": sys.executable, "args": ["-c", UNLISTED, "has none"]}), nothing)
 
 

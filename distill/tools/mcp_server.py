@@ -46,10 +46,12 @@ class McpServer:
         return [tool for tool in tools if self.allows(tool["name"])]
 
     def allows_nothing(self, tools: list[ToolSchema]) -> list[str]:
-        """Faults for the patterns of `allow` that fit none of the server's tools."""
+        """Faults for the patterns of `allow` that fit none of the server's tools, and for a server that has none."""
         names = [tool["name"] for tool in tools]
+        if not names:
+            return [": it has no tools"]
         return [
-            f"/allow: it has no tool '{pattern}'; it has: {', '.join(names) or 'none'}"
+            f"/allow: it has no tool '{pattern}'; it has: {', '.join(names)}"
             for pattern in self.allow
             if not any(fnmatchcase(name, pattern) for name in names)
         ]
