@@ -115,6 +115,38 @@ def test_calls_of_a_rollout_share_a_state_of_their_own(tmp_path: Path) -> None:
     assert offered.keeps_state and offered.one_at_a_time and not offered.reads_row
 
 
+COUNTED = '''
+import sqlite3, time
+
+@tool
+def count(seconds: float, state: State) -> int:
+    """Counts."""
+    if "db" not in state:
+        state["db"] = sqlite3.connect(":memory:")
+        state["db"].execute("create table calls (number)")
+    state["db"].execute("insert into calls values (1)")
+    time.sleep(seconds)
+    return state["db"].execute("select count(*) from calls").fetchone()[0]
+'''
+
+
+def test_calls_with_a_state_run_in_a_thread_of_the_rollout_where_the_next_waits_for_a_late_one(tmp_path: Path) -> None:
+    tools = load(tmp_path, COUNTED)
+
+    async def rollout() -> list[int]:
+        async with tools.open({}, None) as count:
+            for seconds in (2.0, 0.0):  # the second one never begins
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(0.5):
+                        await count("count", {"seconds": seconds})
+            return [await count("count", {"seconds": 0.0}) for _ in range(2)]
+
+    async def rollouts() -> list[list[int]]:
+        return await asyncio.gather(rollout(), rollout())
+
+    assert asyncio.run(rollouts()) == [[2, 3], [2, 3]]
+
+
 FAULTS = '''
 @tool(sandbox=True)
 def packed(cart: State):

@@ -18,11 +18,12 @@ from distill.tools import files_read, rnow
 from distill.tools.context import ToolContext, ToolState
 from distill.tools.python_tool import MARKED, Marked, Tool, bare, build, is_function, place
 from distill.tools.source import Caller, Offer, Source, ToolError
-from distill.tools.threads import LoopThread, in_thread
+from distill.tools.threads import LoopThread, OneThread, in_any, in_thread
 
 
 class PythonTools(Source):
-    """Tools that run in this process: plain functions in threads, async ones in an event loop of their own."""
+    """Tools that run in this process: plain functions in threads, async ones in an event loop of their own. A rollout's
+    calls with a state have one thread."""
 
     def __init__(self, origin: str, tools: dict[str, Tool]):
         self.origin, self.tools = origin, tools
@@ -35,13 +36,19 @@ class PythonTools(Source):
     @asynccontextmanager
     async def open(self, prompt: Prompt, sandbox: Any) -> AsyncIterator[Caller]:
         """The tools, with the prompt as their context, and a state that is still empty."""
-        yield partial(self._call, prompt, ToolState())
+        thread = OneThread()
+        try:
+            yield partial(self._call, prompt, ToolState(), thread)
+        finally:
+            thread.close()
 
     async def close(self) -> None:
         """Ends the event loop of the async tools."""
         self._loop.close()
 
-    async def _call(self, prompt: Prompt, state: ToolState, name: str, arguments: dict[str, Any]) -> Any:
+    async def _call(
+        self, prompt: Prompt, state: ToolState, thread: OneThread, name: str, arguments: dict[str, Any]
+    ) -> Any:
         """The function's result. Raises ToolError for arguments that fit the schema but not the types."""
         tool = self.tools[name]
         try:
@@ -52,7 +59,8 @@ class PythonTools(Source):
         values |= dict.fromkeys(tool.parameters.state, state)
         if inspect.iscoroutinefunction(tool.function):
             return await self._loop.run(files_read.watched_await(tool.function(**values)))
-        result = await in_thread(partial(files_read.watched_call, tool.function), values)
+        start = thread.start if tool.parameters.state else in_any
+        result = await in_thread(partial(files_read.watched_call, tool.function), values, start)
         return await self._loop.run(files_read.watched_await(result)) if inspect.isawaitable(result) else result
 
 

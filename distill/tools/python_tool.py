@@ -49,8 +49,8 @@ def tool(function: Callable[..., Any] | None = None, *, timeout: float | None = 
     `@tool(sandbox=True)` to run it inside the container of the row's `docker`.
 
     The docstring's first part is the tool's description; its `Args:` describe the parameters. A parameter of the type
-    `Context` is filled in and hidden from the model. The function stays callable as before. What cannot be offered to a
-    model is refused when tools.py is loaded.
+    `Context` or `State` is filled in and hidden from the model. The function stays callable as before. What cannot be
+    offered to a model is refused when tools.py is loaded.
     """
     if function is not None and not callable(function):
         raise TypeError(

@@ -16,8 +16,44 @@ _idle: list[SimpleQueue[Callable[[], None]]] = []
 os.register_at_fork(after_in_child=_idle.clear)  # a fork has none of these threads
 
 
-async def in_thread(function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
-    """The result of a blocking function, run in a thread; one that hangs is abandoned and does not delay the exit."""
+def in_any(work: Callable[[], None]) -> None:
+    """Begins `work` in a thread that is idle, else in a new one."""
+    try:
+        _idle.pop().put(work)
+    except IndexError:
+        _thread.start_new_thread(_serve, (work,))  # Thread.start would block the event loop until the thread runs
+
+
+class OneThread:
+    """A thread for calls that share a state, started by the first: a connection of SQLite, say, works only in the thread
+    that made it, and a call that was abandoned must not run beside the next."""
+
+    def __init__(self) -> None:
+        self._todo: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._started = False
+
+    def start(self, work: Callable[[], None]) -> None:
+        """Begins `work` when all before it has ended."""
+        self._todo.put(work)
+        if not self._started:
+            self._started = True
+            _thread.start_new_thread(_work_off, (self._todo,))
+
+    def close(self) -> None:
+        """Ends the thread when its last work has ended."""
+        self._todo.put(None)
+
+
+def _work_off(todo: SimpleQueue[Callable[[], None] | None]) -> None:
+    while work := todo.get():
+        work()
+
+
+async def in_thread(
+    function: Callable[..., Any], arguments: dict[str, Any], start: Callable[[Callable[[], None]], None] = in_any
+) -> Any:
+    """The result of a blocking function, run in a thread (`start` gives it to one); one that hangs is abandoned and does
+    not delay the exit."""
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[Any] = loop.create_future()
 
@@ -26,6 +62,8 @@ async def in_thread(function: Callable[..., Any], arguments: dict[str, Any]) -> 
             setter(value)
 
     def work() -> None:
+        if outcome.done():  # nobody waits any more
+            return
         try:
             result, setter = function(**arguments), outcome.set_result
         except BaseException as error:
@@ -35,10 +73,7 @@ async def in_thread(function: Callable[..., Any], arguments: dict[str, Any]) -> 
         if not loop.is_closed():
             loop.call_soon_threadsafe(settle, setter, result)
 
-    try:
-        _idle.pop().put(work)
-    except IndexError:
-        _thread.start_new_thread(_serve, (work,))  # Thread.start would block the event loop until the thread runs
+    start(work)
     return await outcome
 
 
