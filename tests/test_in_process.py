@@ -290,6 +290,7 @@ def test_the_loss_is_that_of_the_learned_tokens(loaded, in_process, monkeypatch)
     import torch
 
     from distill.student.render import IGNORED, render
+    from distill.student.training.packing import common_context
 
     sequences = render(ROW, in_process().tokenizer)
     total = count = 0
@@ -304,7 +305,8 @@ def test_the_loss_is_that_of_the_learned_tokens(loaded, in_process, monkeypatch)
     handle = loaded.model.register_forward_pre_hook(
         lambda _, __, given: widths.append(given["input_ids"].shape[1]), with_kwargs=True
     )
-    monkeypatch.setattr("distill.student.serving.loaded.TOKENS_TOGETHER", 2 * len(sequences[0].input_ids))
+    behind = len(sequences[0].input_ids) - common_context([vars(sequences[0])])
+    monkeypatch.setattr("distill.student.serving.loaded.TOKENS_TOGETHER", 2 * behind)
     alone = loaded.loss(sequences[:1], True)
     assert loaded.loss(sequences[:1] * 3, True) == pytest.approx(alone, rel=1e-3)
     handle.remove()

@@ -12,12 +12,13 @@ from distill.student.device import find_device, is_out_of_memory
 from distill.student.quiet import quiet
 from distill.student.render import TokenSequence
 from distill.student.serving.forced_call import may_follow
-from distill.student.training.packing import collator, layout, summed_loss
+from distill.student.training.packing import collator, common_context, layout, summed_loss
 
 TOGETHER = {"cpu": 4, "cuda": 1}
 """Rows whose loss is computed together, so that their common beginning is computed once, which pays on a CPU."""
 TOKENS_TOGETHER = 2048
-"""Tokens of such rows: every one of them is compared with all others, so long rows are faster one after the other."""
+"""Tokens of such rows behind their common beginning: every one of them is compared with all others, so rows that differ
+early and are long are faster one after the other."""
 
 Over = Callable[[list[int]], bool]
 """Whether an answer ends after these tokens of it."""
@@ -161,7 +162,9 @@ def _together(rows: list[dict[str, Any]], most: int) -> Iterator[list[dict[str, 
     """The rows in batches of `most`, of fewer where these would have more than TOKENS_TOGETHER."""
     batch: list[dict[str, Any]] = []
     for row in rows:
-        tokens = sum(len(other["input_ids"]) for other in [*batch, row])
+        wider = [*batch, row]
+        shared = common_context(wider)
+        tokens = sum(len(other["input_ids"]) - shared for other in wider)
         if batch and (len(batch) == most or tokens > TOKENS_TOGETHER):
             yield batch
             batch = []
