@@ -15,18 +15,19 @@ FITS = -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))'
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$python $(FITS) 2> /dev/null && echo $$python && exit; done; echo python3)
 
-# What is given on the command line (make rollouts N=3). The environment may have the same names for something else: a
-# machine's NAME, a PORT, a MODEL that costs money.
-MODEL =
-N =
-ENTRIES =
-SET =
-CHECK =
-NAME =
-FORMAT = hf
-ROW = 1
-DIR =
-PORT =
+# What is given on the command line (make rollouts N=3). The environment may have the same names for something else, which
+# is left alone: a machine's NAME, a PORT, a MODEL that costs money.
+given = $(if $(findstring command,$(origin $(1))),$($(1)))
+model = $(call given,MODEL)
+n = $(call given,N)
+entries = $(call given,ENTRIES)
+name = $(call given,NAME)
+port = $(call given,PORT)
+SET ?=
+CHECK ?=
+FORMAT ?= hf
+ROW ?= 1
+DIR ?=
 
 .PHONY: .tracked $(shell sed -nE 's/^([a-z][a-z-]*):.*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
@@ -85,13 +86,13 @@ train: $(VENV)/.train validate ## Up to models/adapter
 evaluate: $(VENV)/.train validate ## Up to reports/evaluation.json
 	@dvc repro evaluate
 
-CHOICE = $(if $(MODEL),-S 'model=$(MODEL)') $(if $(N),-S 'teacher.n=$(N)') $(if $(ENTRIES),-S "teacher.entries='$(ENTRIES)'",$(if $(N),-S teacher.entries=null))
+CHOICE = $(if $(model),-S 'model=$(model)') $(if $(n),-S 'teacher.n=$(n)') $(if $(entries),-S "teacher.entries='$(entries)'",$(if $(n),-S teacher.entries=null))
 
 # The plan refuses what N, MODEL and ENTRIES may have wrong; DVC would have written it into params.yaml by then.
 rollouts: $(VENV)/.base validate plan ## Ask the teacher: make rollouts N=100 MODEL=gpt-5.2, or ENTRIES=0,5-9 in place of N
 	@git rev-parse --quiet --verify HEAD > /dev/null \
 		|| { echo "error: DVC's experiments begin at a commit, and there is none yet: git add -A && git commit -m start"; exit 1; }
-	@dvc exp run $(if $(NAME),-n $(NAME)) $(CHOICE) teacher_rollouts
+	@dvc exp run $(if $(name),-n $(name)) $(CHOICE) teacher_rollouts
 
 plan: $(VENV)/.base ## What is missing and what it would cost; asks nothing (takes N, MODEL, ENTRIES, too)
 	@dvc repro prompts > /dev/null && python -m stages.teacher_rollouts --plan $(CHOICE) \
@@ -104,7 +105,7 @@ render: $(VENV)/.base ## One training row as the student sees it, what it learns
 	@python -m distill.commands.render $(ROW)
 
 serve: $(VENV)/.train ## The trained student at an OpenAI-compatible endpoint: make serve PORT=8000
-	@exec python -m distill.commands.serve $(if $(PORT),--port $(PORT))
+	@exec python -m distill.commands.serve $(if $(port),--port $(port))
 
 chat: $(VENV)/.train ## Talk to the trained student, with the project's tools
 	@exec python -m distill.commands.chat
