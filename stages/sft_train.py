@@ -31,7 +31,7 @@ def main(params: Params) -> None:
     if cores.are_shared():
         cores.spin_little()
     tokenizer = load_tokenizer(student["path"], student["template"])
-    workers = max(1, (params["runtime"]["workers"] or cores.cores()) // launch.processes())
+    workers = launch.share_of(params["runtime"]["workers"] or cores.cores())
     unreadable = unreadable_calls(tokenizer, params["runtime"]["student_url"])
     prepared = examples.prepare(ROWS, student, unreadable, workers)
     print(

@@ -227,6 +227,14 @@ def test_a_batch_that_cannot_be_shared_is_refused():
         train.share(4, 3)
 
 
+def test_rows_are_rendered_on_all_cores_until_others_train_beside(monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 8)
+    assert launch.share_of(64) == 64, "the process that launches the others is alone"
+    for name, value in {"WORLD_SIZE": "16", "LOCAL_WORLD_SIZE": "8"}.items():
+        monkeypatch.setenv(name, value)
+    assert launch.share_of(64) == 8 and launch.share_of(4) == 1
+
+
 def test_a_launch_is_tried_again_only_for_want_of_memory(tmp_path):
     """The first process of each launch says why it ends; a file counts the launches."""
     count = tmp_path / "count"

@@ -35,6 +35,11 @@ def processes() -> int:
     return max(1, torch.cuda.device_count())
 
 
+def share_of(cores: int) -> int:
+    """How many of a machine's cores this process has to itself, at least one: all until others were launched beside it."""
+    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
 def command(processes: int, four_bit: bool) -> list[str]:
     """The command that starts `processes` processes on this machine."""
     strategy = ["--multi_gpu", "--mixed_precision", "bf16"] if four_bit else ["--config_file", str(FSDP)]
