@@ -261,6 +261,27 @@ def test_a_server_that_comes_back_with_other_tools_stops_the_run(
     with_tools(params(s=STDIO | {"env": {"CHANGED": str(tmp_path / "changed")}}), work)
 
 
+def test_a_shared_server_that_comes_back_with_other_tools_is_used_by_no_rollout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mcp_source, "BACK_S", 0.0)
+
+    async def work(box: toolbox.Toolbox) -> None:
+        async with box.open({}) as session:
+            assert (await one(session, "plus", {"a": 1})).content == "2"
+            (tmp_path / "changed").touch()
+            with pytest.raises(SessionLost):
+                await one(session, "die", {})
+        async with box.open({}) as session:
+            with pytest.raises(SessionLost, match=r"changed its tools: gone: plus"):
+                await one(session, "pid", {})
+            with pytest.raises(InputError, match=r"its tools changed .*gone: plus"):
+                await box.check_alive()
+
+    server = STDIO | {"env": {"CHANGED": str(tmp_path / "changed")}, "isolation": "shared"}
+    with_tools(params(s=server), work)
+
+
 def test_a_shared_server_of_which_there_can_be_one_is_not_started_again_to_see_whether_it_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -125,6 +125,13 @@ class McpTools(Source):
         async with self._connector(sandbox) as client:
             yield McpSession(client, self.server, self._tools or [])
 
+    @asynccontextmanager
+    async def _as_promised(self, sandbox: Any = None) -> AsyncIterator[McpSession]:
+        """A session that is lost at once where the server offers other tools than the model was offered."""
+        async with self._session(sandbox) as session:
+            await session.check()
+            yield session
+
     async def _listed(self) -> list[dict[str, Any]]:
         owner = TaskOwned(self._session())
         try:
@@ -139,12 +146,11 @@ class McpTools(Source):
     async def open(self, prompt: Prompt, sandbox: Any) -> AsyncIterator[Caller]:
         """A session of the rollout's own, or the one that all share (opened anew when it was lost)."""
         if self.stateful:
-            async with self._session(sandbox) as session:
-                await session.check()
+            async with self._as_promised(sandbox) as session:
                 yield session.call
             return
         if self._shared is None or not self._shared.alive:
-            self._shared = TaskOwned(self._session())
+            self._shared = TaskOwned(self._as_promised())
         owner = self._shared
         session = await owner.get()
         try:
