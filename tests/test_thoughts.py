@@ -15,13 +15,19 @@ from teacher_server import Asked, refused, says, serving
 from distill.teacher import chat
 
 
-def test_open_reasoning_is_recorded_and_sent_back(asks: Callable[..., Done], project: Path) -> None:
+def thinks(name: str) -> Callable[[Asked], Any]:
+    """A teacher that has its thoughts under this name."""
+
     def thinker(asked: Asked) -> Any:
         answer = sums.adds(asked)
-        answer["choices"][0]["message"]["reasoning_content"] = "hm"
+        answer["choices"][0]["message"][name] = "hm"
         return answer
 
-    with serving(thinker) as books:
+    return thinker
+
+
+def test_open_reasoning_is_recorded_and_sent_back(asks: Callable[..., Done], project: Path) -> None:
+    with serving(thinks("reasoning_content")) as books:
         assert asks(books).returncode == 0
     assert all(
         message["reasoning_content"] == "hm"
@@ -40,9 +46,7 @@ def test_a_server_that_takes_no_reasoning_back_is_asked_without(asks: Callable[.
     def thinker(asked: Asked) -> Any:
         if any("reasoning_content" in message for message in asked.body["messages"]):
             return refused(400, None, "'messages.2' : property 'reasoning_content' is unsupported")
-        answer = sums.adds(asked)
-        answer["choices"][0]["message"]["reasoning_content"] = "hm"
-        return answer
+        return thinks("reasoning_content")(asked)
 
     with serving(thinker) as books:
         assert asks(books, runtime__api_concurrency=1).returncode == 0
@@ -94,12 +98,7 @@ def test_signatures_of_thoughts_go_back_as_they_came(asks: Callable[..., Done], 
 
 
 def test_thoughts_go_back_under_the_name_that_the_server_has_for_them(asks: Callable[..., Done], project: Path) -> None:
-    def thinker(asked: Asked) -> Any:
-        answer = sums.adds(asked)
-        answer["choices"][0]["message"]["reasoning"] = "hm"
-        return answer
-
-    with serving(thinker) as books:
+    with serving(thinks("reasoning")) as books:
         assert asks(books).returncode == 0
     second = [asked.body["messages"][2] for asked in books.posts if len(asked.body["messages"]) == 4]
     assert [(one["reasoning"], "reasoning_content" in one) for one in second] == [("hm", False)] * 4

@@ -11,7 +11,7 @@ from distill.records.faults import InputError
 TEXTS = ("messages", "prompt", "question", "problem", "instruction", "text")
 """Where a row of a benchmark has its prompt: the first of these that it has."""
 SAMPLE = 300
-"""Training prompts that are looked at for that."""
+"""Training prompts in which their common wording is looked for (held_out_index.py)."""
 
 
 class HeldOutPrompt(NamedTuple):
