@@ -9,10 +9,10 @@ from distill.agent.rollout import run
 from distill.agent.setting import Setting
 from distill.agent.turns import Turns
 from distill.records.counted import counted
-from distill.records.types import Message, Prompt, ToolCall
-from distill.teacher.answer import Answer
+from distill.records.types import Prompt, ToolCall
 from distill.teacher.endpoint_model import BYTES_PER_TOKEN
 from distill.teacher.prices import Prices
+from distill.teacher.request import seed
 from distill.teacher.tariff import output_limit
 
 MOST_MEASURED = 200
@@ -78,15 +78,10 @@ class _NotStored(Exception):
 class _Replay(Turns):
     """The stored turns of a rollout; asking or calling beyond them raises _NotStored, which ends the agent loop."""
 
-    request_bytes = 0
     to_call = False
 
-    async def ask(self, messages: list[Message]) -> Answer:
-        if not self.keys:
-            self.request_bytes = len(orjson.dumps(self.request(messages)))
-        if self.stored(messages) is None:
-            raise _NotStored
-        return await super().ask(messages)
+    def before_sending(self) -> None:
+        raise _NotStored
 
     async def call(self, calls: list[ToolCall]) -> list[str]:
         if not self.tool_results[-1]:
@@ -109,7 +104,8 @@ async def plan(wanted: list[tuple[Prompt, int]], setting: Setting) -> Plan:
                     replay = _Replay(setting, prompt, sample, session)
                     await run(prompt["messages"], replay.ask, replay.call, setting.params["agent"]["max_turns"])
             except _NotStored:
-                size, with_tools = replay.request_bytes, bool(replay.offered)
+                first = setting.teacher.request(prompt["messages"], replay.offered, seed(prompt["id"], sample), [])
+                size, with_tools = len(orjson.dumps(first)), bool(replay.offered)
                 missing.append(Missing(prompt, sample, len(replay.keys), size, with_tools, replay.to_call))
                 continue
             answers = replay.all_keys

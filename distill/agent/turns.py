@@ -5,10 +5,8 @@ key is the whole conversation: a tool that returns something else the second tim
 later answers to be bought again. So results are stored with the answer that called the tools, and replayed.
 """
 
-from typing import Any
-
 from distill.agent.setting import Setting
-from distill.records.types import Message, Prompt, Request, ToolCall
+from distill.records.types import Message, Prompt, ToolCall
 from distill.teacher.answer import Answer
 from distill.teacher.errors import ApiError
 from distill.teacher.request import seed
@@ -41,7 +39,7 @@ class Turns:
                 seed=self._seed,
                 sample=self._sample,
                 earlier=self.answers,
-                before_sending=self._session.start,
+                before_sending=self.before_sending,
             )
         except ApiError as error:
             self.error = error
@@ -53,13 +51,9 @@ class Turns:
         self.tool_results.append(stored if stored and len(stored) == len(calls) else [])
         return answer
 
-    def request(self, messages: list[Message]) -> Request:
-        """The canonical request for the next answer."""
-        return self._teacher.request(messages, self.offered, self._seed, self.answers)
-
-    def stored(self, messages: list[Message]) -> dict[str, Any] | None:
-        """The stored outcome of the next request, None if there is none that would be used."""
-        return self._teacher.stored_entry(self.request(messages), self._sample)
+    def before_sending(self) -> None:
+        """Called before an answer is asked for that is not stored."""
+        self._session.start()
 
     @property
     def all_keys(self) -> list[str]:
