@@ -40,7 +40,7 @@ def main(params: Params) -> None:
 
 async def _plan(chosen: Chosen, params: Params) -> str:
     async with setting.opened(chosen, params) as opened:
-        changes = changed(chosen, opened, Path())
+        changes = changed(chosen, opened)
         planned = as_last_run(await plan_with_history(chosen, opened), opened, Path(REPORT), changes)
         asked = asked_teacher(params)
         return estimate(planned, params, price_of(asked), most_answer_tokens(asked), changes)

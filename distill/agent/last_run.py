@@ -50,12 +50,10 @@ def as_last_run(plan: Plan, setting: Setting, report: Path, changes: Changed) ->
     return plan
 
 
-def changed(chosen: list[tuple[Prompt, int]], setting: Setting, root: Path) -> Changed:
-    """What differs from the last run's rollouts of the same model, in the project at `root`; at most 200 of them are
-    looked at."""
-    folder = root / "rollouts"
+def changed(chosen: list[tuple[Prompt, int]], setting: Setting) -> Changed:
+    """What differs from the last run's rollouts of the same model; at most 200 of them are looked at."""
     prompts = {prompt["id"]: prompt for prompt, _ in chosen}
-    looked_at = list(islice(_rollouts(folder), MOST_READ))
+    looked_at = list(islice(_rollouts(), MOST_READ))
     if any(rollout.get("model") != setting.params["model"] for rollout in looked_at):
         return NOTHING
     known = [(prompts[rollout["prompt_id"]], rollout) for rollout in looked_at if rollout["prompt_id"] in prompts]
@@ -65,7 +63,7 @@ def changed(chosen: list[tuple[Prompt, int]], setting: Setting, root: Path) -> C
         return Changed(asked, [])
     if all(rollout["versions"].get("tools") == setting.version(prompt) for prompt, rollout in known):
         return NOTHING
-    return Changed([], _changed_files(root) or ["what the tools read, run in or are limited by"])
+    return Changed([], _changed_files() or ["what the tools read, run in or are limited by"])
 
 
 def _differences(prompt: Prompt, rollout: Rollout, setting: Setting) -> list[str]:
@@ -75,16 +73,16 @@ def _differences(prompt: Prompt, rollout: Rollout, setting: Setting) -> list[str
     return tools + list(dict.fromkeys(NAMES.get(part, "the model's server or weights") for part in parts))
 
 
-def _changed_files(root: Path) -> list[str]:
+def _changed_files() -> list[str]:
     """The files of the tools that differ from those of the last run, as far as dvc.lock knows them."""
-    lock = root / "dvc.lock"
-    files = dvc_files.changed(lock.read_text(encoding="utf-8"), root) if lock.is_file() else []
+    lock = Path("dvc.lock")
+    files = dvc_files.changed(lock.read_text(encoding="utf-8"), Path()) if lock.is_file() else []
     return [file for file in files if not file.startswith(NOT_OF_TOOLS)]
 
 
-def _rollouts(folder: Path) -> Iterator[dict[str, Any]]:
-    """The records in the folder, in either layout; none of a file that is no such."""
-    for path in sorted(folder.glob("*.json*")):
+def _rollouts() -> Iterator[dict[str, Any]]:
+    """The records of the last run, in either layout; none of a file that is no such."""
+    for path in sorted(Path("rollouts").glob("*.json*")):
         with suppress(OSError, ValueError, KeyError):
             if path.suffix == ".json":
                 yield orjson.loads(path.read_bytes())

@@ -17,18 +17,19 @@ NOT_READ_BY_TOOLS = (*NOT_OF_TOOLS, "Dockerfile.")
 """Those that tools do not read. A Dockerfile is only part of the version of its own rows' tools."""
 
 
-def tools_version(params: Params, root: Path | str = ".") -> str:
+def tools_version(params: Params) -> str:
     """The hash of everything that tool results depend on: tools.py without its comments, the files that dvc.yaml lists
     for the tools to read, the MCP servers, and the time and output limits of `agent`. 12 hex digits.
     """
-    root, demonstrations = Path(root), params["teacher"]["demonstrations"]
-    files = {name: _digest(root / name) for name in _listed(root / "dvc.yaml") if name != demonstrations}
+    demonstrations = params["teacher"]["demonstrations"]
+    files = {name: _digest(Path(name)) for name in _listed() if name != demonstrations}
     limits = {key: params["agent"][key] for key in ("tool_timeout_s", "tool_output_chars")}
     return content_id({"files": files, "limits": limits, "mcp": mcp_server.identity(params)}, length=12)
 
 
-def _listed(pipeline: Path) -> list[str]:
+def _listed() -> list[str]:
     """tools.py, and the user's own dependencies of the stage."""
+    pipeline = Path("dvc.yaml")
     names = dvc_files.dependencies(pipeline.read_text(encoding="utf-8")) if pipeline.is_file() else []
     return sorted({"tools.py", *(name for name in names if not name.startswith(NOT_READ_BY_TOOLS))})
 

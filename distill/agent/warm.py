@@ -21,7 +21,7 @@ from distill.records.one_line import one_line
 from distill.records.types import Rollout
 from distill.teacher.store import Store
 
-FOLDER = "rollouts"
+PROJECT, LOCK, FOLDER = Path(), Path("dvc.lock"), "rollouts"
 SHORT = 7
 """Characters of a commit in what the user reads."""
 BRANCHES = ("HEAD", "MERGE_HEAD")
@@ -32,7 +32,7 @@ MOST = 10
 those of the others are one or some commits back."""
 
 
-def warm(store: Store, root: Path | str = ".") -> str | None:
+def warm(store: Store) -> str | None:
     """Puts the answers of the rollouts of dvc.lock, here and in the last commits that changed it, into the store; each
     version once.
 
@@ -41,19 +41,18 @@ def warm(store: Store, root: Path | str = ".") -> str | None:
     """
     if os.environ.get("DISTILL_WARM") == "0":
         return None
-    root = Path(root)
     reports: list[str] = []
     unreadable: dict[str, list[str]] = {}
     results: dict[str, ToolResults] = {}
     seen: set[str] = set()
     markers: list[Path] = []
-    for commit, version in _versions(root):
+    for commit, version in _versions():
         name = commit[:SHORT] if commit else "dvc.lock"
         marker = store.root / "warmed" / version
         if marker.exists():
             continue
         try:
-            count = sum(_put(store, results, rollout) for rollout in _rollouts(root, commit, seen))
+            count = sum(_put(store, results, rollout) for rollout in _rollouts(commit, seen))
         except Exception as error:  # whatever DVC, git or a remote raises: the answers are then bought
             unreadable.setdefault(_unreadable(error), []).append(name)
             continue
@@ -70,14 +69,14 @@ def warm(store: Store, root: Path | str = ".") -> str | None:
     return "; ".join(reports) or None
 
 
-def _versions(root: Path) -> Iterator[tuple[str | None, str]]:
+def _versions() -> Iterator[tuple[str | None, str]]:
     """(commit, hash of the folder of rollouts): of dvc.lock here (commit None), then of those in git that differ."""
-    if not (root / ".dvc").is_dir():
+    if not Path(".dvc").is_dir():
         return
-    here = (root / "dvc.lock").read_text(encoding="utf-8") if (root / "dvc.lock").is_file() else ""
+    here = LOCK.read_text(encoding="utf-8") if LOCK.is_file() else ""
     seen: set[str] = set()
-    commits = dict.fromkeys(commit for branch in BRANCHES for commit in commits_of(root, branch, "dvc.lock", MOST))
-    committed = ((commit, of_revision(root, commit, "dvc.lock")) for commit in commits)
+    commits = dict.fromkeys(commit for branch in BRANCHES for commit in commits_of(PROJECT, branch, "dvc.lock", MOST))
+    committed = ((commit, of_revision(PROJECT, commit, "dvc.lock")) for commit in commits)
     for commit, text in ((None, here), *committed):
         with suppress(yaml.YAMLError):  # somebody committed the marks of a conflict
             version = dvc_files.output_hash(text, FOLDER)
@@ -86,14 +85,14 @@ def _versions(root: Path) -> Iterator[tuple[str | None, str]]:
                 yield commit, version
 
 
-def _rollouts(root: Path, commit: str | None, seen: set[str]) -> Iterator[Rollout]:
+def _rollouts(commit: str | None, seen: set[str]) -> Iterator[Rollout]:
     """The rollouts of a version in files that are not among `seen`, the hashes of those read before, where these are added."""
     from dvc.api import DVCFileSystem
     from dvc.repo import Repo
 
-    here = str(root.resolve())
+    here = os.getcwd()
     if commit:  # then DVC begins at the root of the git repository, of which the project may be a folder
-        files, folder = DVCFileSystem(here, rev=commit, subrepos=True), f"{folder_in_git(root)}{FOLDER}"
+        files, folder = DVCFileSystem(here, rev=commit, subrepos=True), f"{folder_in_git(PROJECT)}{FOLDER}"
     else:  # without what lies in the folder: that may be another version, whose shards have the same names
         files, folder = Repo(here).datafs.fs, FOLDER
     for path, about in sorted(files.find(folder, detail=True).items()):

@@ -52,10 +52,10 @@ class ToolLists:
         return self._root / f"{self._version}-{content_id([origin, group])}.json"
 
 
-def committed_lists(root: Path | str = ".") -> dict[str, Any]:
+def committed_lists() -> dict[str, Any]:
     """What MCP servers offered when the rollouts of git HEAD were bought; empty when HEAD does not record it."""
     try:
-        lists = orjson.loads(of_revision(Path(root), "HEAD", COMMITTED))
+        lists = orjson.loads(of_revision(Path(), "HEAD", COMMITTED))
     except orjson.JSONDecodeError:
         return {}
     return {} if schema.faults("tool_lists", lists) else dict(lists)
