@@ -112,7 +112,7 @@ def test_calls_of_a_rollout_share_a_state_of_their_own(tmp_path: Path) -> None:
 
     assert asyncio.run(rollouts()) == [["pear"], ["fig"], ["pear", "nut"]]
     offered = asyncio.run(tools.offers({}))[0]
-    assert offered.keeps_state and offered.one_at_a_time and not offered.reads_row
+    assert offered.keeps_state and not offered.reads_row
 
 
 COUNTED = '''

@@ -62,7 +62,7 @@ class McpTools(Source):
             await self.check()
         # In a rollout's own session servers interrupt one call for the next.
         return [
-            Offer(mcp_tool.schema(tool), source_name=tool["name"], one_at_a_time=self.stateful)
+            Offer(mcp_tool.schema(tool), source_name=tool["name"], keeps_state=self.stateful)
             for tool in self._tools or []
         ]
 

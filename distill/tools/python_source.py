@@ -71,7 +71,6 @@ def offers(tools: dict[str, Tool]) -> list[Offer]:
             tool.schema,
             tool.timeout_s,
             reads_row=bool(tool.parameters.context),
-            one_at_a_time=bool(tool.parameters.state),
             keeps_state=bool(tool.parameters.state),
         )
         for tool in tools.values()

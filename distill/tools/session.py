@@ -93,7 +93,7 @@ class Session:
         caller = await resource.get()
         image = await self._resources.image()
         limit = offer.timeout_s or self._limits.timeout_s
-        lock = self._locks.setdefault(id(source), asyncio.Lock()) if offer.one_at_a_time else nullcontext()
+        lock = self._locks.setdefault(id(source), asyncio.Lock()) if offer.keeps_state else nullcontext()
         async with lock:
             started = time.perf_counter()
             try:

@@ -30,10 +30,8 @@ class Offer:
     keeps_time: bool = False
     """Whether its source itself ends a call that takes too long."""
     keeps_state: bool = False
-    """Whether its calls change what later ones find, also where its source has no session: a rollout that is resumed makes
-    them again."""
-    one_at_a_time: bool = False
-    """Whether a rollout's calls run one after the other; waiting does not count against a call's time limit."""
+    """Whether each call changes what later ones find: those of a rollout run one after the other (waiting does not count
+    against a call's time limit), and a rollout that is resumed makes them again, also where its source has no session."""
 
     @property
     def name(self) -> str:
