@@ -18,7 +18,9 @@ def plain(schema: dict[str, Any]) -> dict[str, Any]:
     """
     definitions = schema.get("$defs", {})
     uses = {name: _uses(definition) for name, definition in definitions.items()}
-    recursive = {name for name in definitions if _reaches(name, name, uses)}
+    for _ in definitions:  # now also what a definition refers to through others
+        uses = {name: used.union(*(uses.get(other, ()) for other in used)) for name, used in uses.items()}
+    recursive = {name for name, used in uses.items() if name in used}
     inlined = {name: definition for name, definition in definitions.items() if name not in recursive}
     result = _plain(schema, inlined)
     if recursive:
@@ -70,16 +72,3 @@ def _uses(node: Any) -> set[str]:
             names |= _uses(list(value.values()) if key in NAMED else value)
     pointer = node.get("$ref")
     return names | ({pointer.removeprefix(POINTER)} if isinstance(pointer, str) else set())
-
-
-def _reaches(start: str, goal: str, uses: dict[str, set[str]]) -> bool:
-    """Whether a definition refers to another, perhaps through others."""
-    todo, seen = list(uses[start]), set[str]()
-    while todo:
-        name = todo.pop()
-        if name == goal:
-            return True
-        if name not in seen:
-            seen.add(name)
-            todo += uses.get(name, ())
-    return False
