@@ -41,20 +41,9 @@ class ToolResults:
     def put(self, key: str, row: str | None, results: list[ToolResult]) -> None:
         """Stores results. The line begins with a newline, so that a torn line before it does no harm."""
         line = b"\n" + _key(key, row) + b" " + orjson.dumps([list(result) for result in results]) + b"\n"
-        file = self._appended()
-        try:
-            os.write(file, line)
-        finally:
-            os.close(file)
-
-    def _appended(self) -> int:
-        """The file, open to append to."""
-        how = os.O_WRONLY | os.O_APPEND | os.O_CREAT
-        try:
-            return os.open(self._path, how, 0o666)
-        except FileNotFoundError:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            return os.open(self._path, how, 0o666)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with open(self._path, "ab", buffering=0) as file:
+            file.write(line)
 
     def _read(self, start: int, size: int) -> bytes:
         with open(self._path, "rb", buffering=0) as file:
