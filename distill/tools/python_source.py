@@ -55,7 +55,7 @@ class PythonTools(Source):
             values = tool.parameters.of(arguments)
         except ValidationError as error:
             raise ToolError(f"the arguments do not fit: {'; '.join(map(_described, error.errors()))}") from None
-        values |= {parameter: _context(prompt) for parameter in tool.parameters.context}
+        values |= {parameter: tool_context(prompt) for parameter in tool.parameters.context}
         values |= dict.fromkeys(tool.parameters.state, state)
         if inspect.iscoroutinefunction(tool.function):
             return await self._loop.run(files_read.watched_await(tool.function(**values)))
@@ -77,7 +77,7 @@ def offers(tools: dict[str, Tool]) -> list[Offer]:
     ]
 
 
-def _context(prompt: Prompt) -> ToolContext:
+def tool_context(prompt: Prompt) -> ToolContext:
     """A fresh one for each call: changes that a call made to it would be lost when a rollout is resumed."""
     return ToolContext(deepcopy(prompt.get("metadata", {})), prompt.get("id", ""), prompt.get("sample", 0))
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from distill.records.faults import Faults
 from distill.records.types import Prompt
-from distill.tools.python_source import offers
+from distill.tools.python_source import offers, tool_context
 from distill.tools.python_tool import Tool
 from distill.tools.sandbox import runner
 from distill.tools.sandbox.container import Sandbox
@@ -95,11 +95,7 @@ class SandboxTools(Source):
             "file": self.origin,
             "name": name,
             "arguments": {**(self.tools[name].parameters.defaults() if name else {}), **arguments},
-            "context": {
-                "metadata": prompt.get("metadata", {}),
-                "prompt_id": prompt.get("id", ""),
-                "sample": prompt.get("sample", 0),
-            },
+            "context": vars(tool_context(prompt)),
             "loading_s": LOADING_S,
             "timeout_s": limit,
         }
