@@ -121,7 +121,7 @@ def ruled(rows: Iterable[Row], found: Rulings) -> Iterator[Row]:
 
 async def _rulings(asked: list[Question], who: Asked, stage: str) -> Rulings:
     halt, store = Halt(), Store()
-    model = open_model(who, halt, store, with_tools=False, optional=frozenset({"temperature"}))
+    model = open_model(who, halt, store, with_tools=False)
     judge = Teacher(model, store, sampling(who), [], halt)
     found: Rulings = {}
     failed: dict[Question, ApiError] = {}
@@ -204,6 +204,7 @@ def asked_judge(params: Params) -> Asked:
         # A key goes to nobody but the host that it is for.
         keys=("JUDGE_API_KEY", *(["TEACHER_API_KEY"] if same_host else [])),
         temperature=None if settles_itself else 0,
+        temperature_optional=True,
         reasoning_effort=None,
         max_output_tokens=None,
         max_turns=1,

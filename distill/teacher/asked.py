@@ -16,6 +16,8 @@ class Asked(NamedTuple):
     keys: tuple[str, ...]
     """The variables that may hold the key for `base_url`, the best first."""
     temperature: float | None
+    temperature_optional: bool
+    """Whether a model that refuses the temperature is asked again without."""
     reasoning_effort: str | None
     max_output_tokens: int | None
     max_turns: int
@@ -38,6 +40,7 @@ def asked_teacher(params: Params) -> Asked:
         base_url=teacher["base_url"],
         keys=("TEACHER_API_KEY",),
         temperature=teacher["temperature"],
+        temperature_optional=False,
         reasoning_effort=teacher["reasoning_effort"],
         max_output_tokens=teacher["max_output_tokens"],
         max_turns=params["agent"]["max_turns"],

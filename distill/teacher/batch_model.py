@@ -42,7 +42,7 @@ class BatchModel:
     needs_lease = False  # the notes of open batches keep two processes from sending the same request
     max_concurrent = MAX_CONCURRENT
 
-    def __init__(self, asked: Asked, halt: Halt, store: Store, optional: frozenset[str]):
+    def __init__(self, asked: Asked, halt: Halt, store: Store):
         self._asked, self.identity = asked, provider.identity(asked)
         self.api = provider.APIS[self.identity["api"]]
         self.budget, self.halt, self.store = Budget(asked.runtime["budget_usd"]), halt, store
@@ -52,7 +52,7 @@ class BatchModel:
         self._queue = BatchQueue()
         self._failures = FailureStreak()
         self._without: frozenset[str] = frozenset()
-        self._repairs = errors.repairs(optional)
+        self._repairs = errors.repairs(asked.temperature_optional)
         self._worker: asyncio.Task[None] | None = None
         self._max_requests = batch_endpoint.MOST_REQUESTS
 

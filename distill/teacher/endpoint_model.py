@@ -41,15 +41,12 @@ BYTES_PER_TOKEN = 4
 
 
 class EndpointModel:
-    """Asks an API, which is contacted at the first request: stored answers need neither key nor price.
-
-    `optional`: settings that are left out of requests where the server refuses them.
-    """
+    """Asks an API, which is contacted at the first request: stored answers need neither key nor price."""
 
     takes_seed = False  # few servers take `seed`, some refuse it, and OpenAI promises nothing for it
     needs_lease = True
 
-    def __init__(self, asked: Asked, throttle: Throttle, halt: Halt, store: Store, optional: frozenset[str]):
+    def __init__(self, asked: Asked, throttle: Throttle, halt: Halt, store: Store):
         self._asked, self.identity = asked, provider.identity(asked)
         self.api = provider.APIS[self.identity["api"]]
         self.throttle, self.budget, self.halt = throttle, Budget(asked.runtime["budget_usd"]), halt
@@ -60,7 +57,7 @@ class EndpointModel:
         self._http: Http | None = None
         self._tariff: Tariff
         self._without: frozenset[str] = frozenset()
-        self._repairs = errors.repairs(optional)
+        self._repairs = errors.repairs(asked.temperature_optional)
         self._in_background: Background | None = None
         # Not at OpenAI, which parses the calls of its models: an answer that is refused here would be paid in vain.
         self._unread = None if self._at_openai else UnreadCalls(REFUSALS_IN_A_ROW, parser="hermes, or another")

@@ -87,8 +87,6 @@ REPAIRS = {
     "thoughts_refused": "thoughts",
 }
 """What requests leave out after a refusal of fate repair, in the words of the adapters' `body`."""
-OPTIONAL = {"temperature_refused": "temperature"}
-"""The same, for settings that only some callers can do without."""
 SET_UP = {"context_full", "request_too_large", "calls_as_text", "call_unreadable"}
 """Failures that a change to the server or the account may end, so the next run sends the request again."""
 
@@ -129,9 +127,9 @@ class Fatal(ApiError):
         return self.message if stopped else f"{who} cannot go on ({self.kind}): {self.message}"
 
 
-def repairs(optional: frozenset[str]) -> dict[str, str]:
-    """What requests leave out, by the kind of the refusal, for a caller that can do without the `optional` settings."""
-    return REPAIRS | {kind: setting for kind, setting in OPTIONAL.items() if setting in optional}
+def repairs(temperature_optional: bool) -> dict[str, str]:
+    """What requests leave out, by the kind of the refusal; also the temperature, for a caller that can do without."""
+    return REPAIRS | ({"temperature_refused": "temperature"} if temperature_optional else {})
 
 
 def is_final(kind: str) -> bool:

@@ -16,11 +16,8 @@ OTHER_FILES = 600
 """Open files that are not connections: leases, the store, Python's own."""
 
 
-def open_model(
-    asked: Asked, halt: Halt, store: Store, with_tools: bool, optional: frozenset[str] = frozenset()
-) -> StoredModel:
-    """The model that is asked; nothing is contacted or started before the first request. `optional`: sampling settings
-    that are left out where the server refuses them.
+def open_model(asked: Asked, halt: Halt, store: Store, with_tools: bool) -> StoredModel:
+    """The model that is asked; nothing is contacted or started before the first request.
 
     `local/<name>` and GGUF paths run here; with a base_url every other name is asked there (key: TEACHER_API_KEY);
     OpenAI's models are asked at OpenAI (key: OPENAI_API_KEY). Raises InputError for any other name, and for all rules of
@@ -38,7 +35,7 @@ def open_model(
     if faults:
         raise InputError(faults)
     if runtime["tier"] == "batch":
-        return BatchModel(asked, halt, store, optional)
+        return BatchModel(asked, halt, store)
     throttle = Throttle(
         _most_connections(runtime["api_concurrency"]),
         halt,
@@ -47,7 +44,7 @@ def open_model(
     )
     if runtime["tier"] == "flex_or_standard":
         throttle.congestion -= {"flex_busy"}  # the standard tier may have room for what the flex tier refuses
-    return EndpointModel(asked, throttle, halt, store, optional)
+    return EndpointModel(asked, throttle, halt, store)
 
 
 def check_model(asked: Asked) -> None:
