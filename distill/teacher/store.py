@@ -62,7 +62,7 @@ class Store:
 
     def entry(self, key: str) -> dict[str, Any]:
         """`{"answer": …}` or `{"failure": …}`; empty when there is no entry. A broken file counts as none."""
-        content = _read(self._path(key, ".json"))
+        content = _read(self._path(key))
         try:
             return orjson.loads(content) if content else {}
         except orjson.JSONDecodeError:
@@ -70,7 +70,7 @@ class Store:
 
     def has(self, key: str) -> bool:
         """Whether there is an entry, without reading it."""
-        return os.path.exists(self._path(key, ".json"))
+        return os.path.exists(self._path(key))
 
     def get(self, key: str) -> Answer | None:
         """The stored answer, or None."""
@@ -78,7 +78,7 @@ class Store:
 
     def put(self, key: str, answer: Answer, durable: bool = True) -> None:
         """Writes the answer; `durable`: it is on disk when this returns. Raises OSError when it cannot be written."""
-        self._write(key, ".json", _entry_json(answer), durable)
+        _write(self._path(key), _entry_json(answer), durable)
 
     def check_free_space(self) -> None:
         """Raises OSError when the disk is so full that an answer bought now might not be stored."""
@@ -98,7 +98,7 @@ class Store:
         if self._writer is None or self._writer.lost or self._writer.loop is not asyncio.get_running_loop():
             self._writer = Writer()
         try:
-            await self._writer.write(self._path(key, ".json"), _entry_json(answer))
+            await self._writer.write(self._path(key), _entry_json(answer))
         except WriterLost:
             await asyncio.to_thread(self.put, key, answer)
 
@@ -111,7 +111,7 @@ class Store:
     def put_failure(self, key: str, error: ApiError) -> None:
         """Stores that a request was refused for good, or failed as often as it was tried."""
         failure = {"kind": error.kind, "message": error.message, "http_status": error.http_status}
-        self._write(key, ".json", orjson.dumps({"failure": failure}))
+        _write(self._path(key), orjson.dumps({"failure": failure}))
 
     def forget(self, key: str) -> None:
         """Deletes a failure, but never an answer, which was paid for. Another process could write one between our read and
@@ -122,33 +122,20 @@ class Store:
         try:
             if "answer" not in self.entry(key):
                 with suppress(FileNotFoundError):
-                    os.unlink(self._path(key, ".json"))
+                    os.unlink(self._path(key))
         finally:
             lease.release()
 
     def note(self, key: str) -> "Note":
         """The note about the request of `key`, which may not exist yet."""
-        return Note(self, key)
+        return Note(key, self._path(key, ".note"))
 
     def lease(self, key: str) -> Lease:
         """The right to buy the answer of `key`, held by one process of this machine at a time; that of a dead one is free."""
         return Lease(f"{self.root}/{key[:2]}", key)
 
-    def _path(self, key: str, ending: str) -> str:
+    def _path(self, key: str, ending: str = ".json") -> str:
         return f"{self.root}/{key[:2]}/{key}{ending}"
-
-    def _write(self, key: str, ending: str, content: bytes, durable: bool = False) -> None:
-        path = self._path(key, ending)
-        try:
-            file = write_file(path, content)
-            try:
-                if durable:
-                    os.fsync(file)
-            finally:
-                os.close(file)
-        except OSError as error:
-            error.filename = path
-            raise
 
 
 class Note:
@@ -157,10 +144,8 @@ class Note:
     `used`: whether the note exists, as far as this object has read or written it. `on_clear` is called when it is cleared.
     """
 
-    def __init__(self, store: Store, key: str):
-        self._store, self.key = store, key
-        self.path = store._path(key, ".note")
-        self.used = False
+    def __init__(self, key: str, path: str):
+        self.key, self.path, self.used = key, path, False
         self.on_clear: Callable[[], None] = lambda: None
 
     def read(self) -> str | None:
@@ -175,7 +160,7 @@ class Note:
 
     def write(self, text: str) -> None:
         """Replaces the text; it is durable when this returns."""
-        self._store._write(self.key, ".note", text.encode(), durable=True)
+        _write(self.path, text.encode(), durable=True)
         self.used = True
 
     def clear(self) -> None:
@@ -194,6 +179,19 @@ def stored_failure(entry: dict[str, Any]) -> ApiError | None:
     """The failure in a store's entry as an error, or None."""
     failure = entry.get("failure")
     return errors.error(failure["kind"], failure["message"], http_status=failure["http_status"]) if failure else None
+
+
+def _write(path: str, content: bytes, durable: bool = False) -> None:
+    try:
+        file = write_file(path, content)
+        try:
+            if durable:
+                os.fsync(file)
+        finally:
+            os.close(file)
+    except OSError as error:
+        error.filename = path
+        raise
 
 
 def _read(path: str) -> bytes | None:
