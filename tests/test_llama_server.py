@@ -222,6 +222,6 @@ def test_a_broken_model_or_adapter_is_refused_with_llamas_reason(smol, tmp_path)
     with pytest.raises(InputError, match="expect general.type to be 'adapter'"):
         with serve(smol, slots=1, context=512, adapters=[smol]):
             pass
-    with pytest.raises(InputError, match="gone.gguf: there is no such file"):
+    with pytest.raises(InputError, match="gone.gguf: llama.cpp cannot serve it: failed to open"):
         with serve(tmp_path / "gone.gguf", slots=1, context=512):
             pass

@@ -62,9 +62,6 @@ def serve(
     base and student. The server demands a random key, so that it refuses other users of the machine. Raises InputError,
     with llama.cpp's message, when it cannot load a file, and as `load`.
     """
-    for path in (gguf, template, *adapters):
-        if path is not None and not Path(path).is_file():
-            raise InputError(f"{path}: there is no such file, so no model can be served")
     xllamacpp = load()
     params = xllamacpp.CommonParams()
     params.model.path = str(gguf)
