@@ -4,16 +4,20 @@ import gc
 from collections.abc import Callable
 from typing import Any
 
-from distill.agent.collect import collect
+from distill.agent.finished import Finished
 from distill.agent.plan import Plan, plan
 from distill.agent.progress import Progress, ticking
+from distill.agent.record import record
+from distill.agent.rollout import Conversation, retry_if_tools_lost, run
 from distill.agent.setting import Setting, opened
+from distill.agent.turns import Turns
 from distill.agent.warm import warm
 from distill.records.counted import counted
 from distill.records.faults import InputError
 from distill.records.terminal import say
 from distill.records.types import Params, Prompt, Rollout
-from distill.teacher.errors import KINDS, Fatal
+from distill.teacher.errors import KINDS, Fatal, is_final
+from distill.teacher.side_by_side import side_by_side
 from distill.teacher.stopping import stopping
 
 NAME = "teacher_rollouts"
@@ -62,7 +66,7 @@ async def _buy(chosen: list[tuple[Prompt, int]], setting: Setting, on_done: Call
 
     try:
         async with ticking(progress), stopping(teacher.halt):
-            await collect(chosen, setting, finish)
+            await _make_all(chosen, setting, finish)
     except Fatal as error:
         raise InputError(
             error.of(f"the teacher {setting.params['model']}") + "\n"
@@ -73,3 +77,28 @@ async def _buy(chosen: list[tuple[Prompt, int]], setting: Setting, on_done: Call
         await teacher.close()
         rest = ", the rest was in the store" if progress.done == len(chosen) else ""
         say(f"{NAME}: {counted(teacher.bought, 'answer')} bought{rest}")
+
+
+async def _make_all(wanted: list[tuple[Prompt, int]], setting: Setting, on_done: Callable[[Rollout], None]) -> None:
+    """Passes the record of every (prompt, sample) to `on_done`, in the order in which they end.
+
+    Raises Fatal as `side_by_side` does, and InputError when the container engine or a tool server is gone; tools that still
+    run then are abandoned.
+    """
+    finished = Finished(setting)
+
+    async def make(item: tuple[Prompt, int]) -> None:
+        prompt, sample = item
+        conversation, turns = await retry_if_tools_lost(lambda: _rollout(prompt, sample, setting), setting.toolbox)
+        if conversation.error is None or is_final(conversation.error["kind"]):
+            finished.add(setting.index_key(prompt, sample), turns.all_keys)
+        on_done(record(prompt, sample, setting, conversation, turns))
+
+    await side_by_side(wanted, setting.teacher, make)
+
+
+async def _rollout(prompt: Prompt, sample: int, setting: Setting) -> tuple[Conversation, Turns]:
+    """A rollout with tools of its own; answers that an earlier attempt got come from the store."""
+    async with setting.toolbox.open(prompt, sample) as session:
+        turns = Turns(setting, prompt, sample, session)
+        return await run(prompt["messages"], turns.ask, turns.call, setting.params["agent"]["max_turns"]), turns
