@@ -37,7 +37,7 @@ class Setting:
     def version(self, prompt: Prompt) -> str:
         """The version of the tools of one prompt, for one with a sandbox that of the sandbox and its environment included.
         12 hex digits."""
-        sandbox = self.toolbox.sandbox_version(prompt)
+        sandbox = self.toolbox.sandboxes.version(prompt)
         environment = [prompt["docker_env"]] if prompt.get("docker_env") else []
         return content_id([self.tools_version, sandbox, *environment], length=12) if sandbox else self.tools_version
 
@@ -74,7 +74,8 @@ class Setting:
     def index_key(self, prompt: Prompt, sample: int) -> str:
         """The key of a rollout in the index of finished ones, which exists per version of the tools: it also depends on
         the row that a tool reads, and on the sandbox."""
-        key, row, sandbox = self.rollout_key(prompt, sample), self.row_id(prompt), self.toolbox.sandbox_version(prompt)
+        key, row = self.rollout_key(prompt, sample), self.row_id(prompt)
+        sandbox = self.toolbox.sandboxes.version(prompt)
         return content_id([key, row, sandbox], length=64) if row or sandbox else key
 
     def row_id(self, prompt: Prompt) -> str | None:

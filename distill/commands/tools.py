@@ -31,7 +31,7 @@ async def listing(settings: Params) -> tuple[str, list[str]]:
     naming_none = [{**prompt, "tools": []} for prompt in prompts] or [{"source": "no prompts yet", "tools": []}]
     tools = toolbox.load(settings, lists=lists)
     try:
-        tools.refuse(naming_none)
+        tools.sandboxes.check(naming_none)
         await tools.ask(prompts or naming_none)
         for prompt in naming_none:
             for source, offer in tools.offered({**prompt, "tools": None}).tools:

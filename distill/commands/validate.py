@@ -116,7 +116,7 @@ class _StoredLists(ToolLists):
 def _check_tools(tools: toolbox.Toolbox, prompts: list[Prompt]) -> None:
     """The prompts can have their sandboxes and tools. MCP servers are not started: if the list of one is not stored, names of
     tools are not checked."""
-    tools.refuse(prompts)
+    tools.sandboxes.check(prompts)
     dvc_deps.check_sandboxes(prompts)
     with suppress(_NotListed):
         asyncio.run(tools.prepare(prompts))

@@ -37,22 +37,22 @@ class Offered(NamedTuple):
 
 
 class Toolbox:
-    """The sources in order; call `prepare` before anything else.
+    """The sources in order, and the `sandboxes` of the run; call `prepare` before anything else.
 
     `sessions`: how many rollouts may have a server's session or a sandbox of their own at the same time; as many sources
     are asked for their tools at once.
     """
 
     def __init__(self, sources: list[Source], limits: CallLimits, sandboxes: Sandboxes, sessions: int):
-        self._sources, self._limits, self._sandboxes = sources, limits, sandboxes
+        self._sources, self._limits, self.sandboxes = sources, limits, sandboxes
         self._places = asyncio.Semaphore(sessions)
         self._offers: dict[tuple[int, Hashable], list[Offer]] = {}
         self._tools_by_groups: dict[Hashable, list[tuple[Source, Offer]]] = {}
         self._offered: dict[Hashable, Offered] = {}
 
     async def prepare(self, prompts: list[Prompt]) -> None:
-        """As `refuse` and `ask`. Raises InputError also for every row that names an unknown tool."""
-        self.refuse(prompts)
+        """As `ask`. Raises InputError also for every row whose sandbox is invalid, or that names an unknown tool."""
+        self.sandboxes.check(prompts)
         await self.ask(prompts)
         faults = Faults()
         names_by_groups: dict[Hashable, list[str]] = {}
@@ -78,29 +78,21 @@ class Toolbox:
         self._tools_by_groups.clear()
         await self._ask(inside, users)
 
-    def refuse(self, prompts: list[Prompt]) -> None:
-        """Raises InputError for rows whose sandbox is invalid, whatever is installed here."""
-        self._sandboxes.check(prompts)
-
-    def sandbox_version(self, prompt: Prompt) -> str | None:
-        """As Sandboxes.version."""
-        return self._sandboxes.version(prompt)
-
     async def ready(self, prompts: list[Prompt]) -> None:
         """Checks that the tools of these prompts are available, before anything is bought. Raises InputError."""
-        await self._sandboxes.ready(prompts)
+        await self.sandboxes.ready(prompts)
         await _all_of([source.ready(prompts) for source in self._sources])
 
     async def check_alive(self) -> None:
         """Checks that what this run has used is still there: the container engine, and servers. Raises InputError."""
-        await self._sandboxes.check_engine()
+        await self.sandboxes.check_engine()
         await _all_of([source.check_alive() for source in self._sources])
 
     async def close(self) -> None:
         """Closes what rollouts share."""
         for source in self._sources:
             await source.close()
-        await self._sandboxes.close()
+        await self.sandboxes.close()
 
     def names(self, prompt: Prompt) -> list[str]:
         """The names of all tools that a row like this may ask for."""
@@ -122,7 +114,7 @@ class Toolbox:
     async def open(self, prompt: Prompt, sample: int = 0) -> AsyncIterator[Session]:
         """The tools for one rollout of a prompt. Each is opened when it is first needed, and all are closed at the end."""
         offered = self.offered(prompt).tools
-        session = Session(prompt | {"sample": sample}, offered, self._limits, self._sandboxes, self._places)
+        session = Session(prompt | {"sample": sample}, offered, self._limits, self.sandboxes, self._places)
         try:
             yield session
         finally:
