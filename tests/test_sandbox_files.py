@@ -51,7 +51,8 @@ def test_what_is_no_name(docker: str) -> None:
     assert name.fault(docker)
 
 
-def test_a_dockerfile_takes_what_it_names(tmp_path: Path) -> None:
+def test_a_dockerfile_takes_what_it_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     for path in (
         "a.txt",
         "data/b.txt",
@@ -71,31 +72,32 @@ def test_a_dockerfile_takes_what_it_names(tmp_path: Path) -> None:
         "RUN --mount=type=bind,source=e,target=/e cat /e && echo <<END\nCOPY missing /\nEND\n"
         'RUN echo $((1<<20)) $((1<<x)) <<<"hello"\nCOPY f /f\n'
     )
-    context = dockerfile.read("Dockerfile.x", tmp_path)
+    context = dockerfile.read("Dockerfile.x")
     assert set(context.files) == {"Dockerfile.x", "a.txt", "data/b.txt", "data/deep/c.txt", "d1.py", "d2.py", "e", "f"}
     before, packed = context.hash, context.tar().getvalue()
     (tmp_path / "unused").write_text("other")
     os.utime(tmp_path / "a.txt", (1, 1))
-    assert dockerfile.read("Dockerfile.x", tmp_path).hash == before
-    assert dockerfile.read("Dockerfile.x", tmp_path).tar().getvalue() == packed
+    assert dockerfile.read("Dockerfile.x").hash == before
+    assert dockerfile.read("Dockerfile.x").tar().getvalue() == packed
     (tmp_path / "data/deep/c.txt").write_text("other")
-    changed = dockerfile.read("Dockerfile.x", tmp_path).hash
+    changed = dockerfile.read("Dockerfile.x").hash
     (tmp_path / "d1.py").chmod(0o755)
-    assert len({before, changed, dockerfile.read("Dockerfile.x", tmp_path).hash}) == 3
+    assert len({before, changed, dockerfile.read("Dockerfile.x").hash}) == 3
 
 
-def test_all_faults_of_a_dockerfile_are_named(tmp_path: Path) -> None:
+def test_all_faults_of_a_dockerfile_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "conf").mkdir()
     (tmp_path / "conf/.env").write_text("KEY=1")
     (tmp_path / "Dockerfile.x").write_text(
         "FROM a\nCOPY . /srv\nCOPY ../up /srv\nCOPY nope.txt $X /srv/\nADD conf /srv\nRUN --mount=type=bind,target=/s ls\n"
     )
     with pytest.raises(InputError) as caught:
-        dockerfile.read("Dockerfile.x", tmp_path)
+        dockerfile.read("Dockerfile.x")
     lines = [fault.split(": ")[0] for fault in caught.value.faults]
     assert lines == [f"Dockerfile.x:{line}" for line in (2, 3, 4, 4, 5, 6)], caught.value.faults
     with pytest.raises(InputError, match=r"Dockerfile\.y: there is no such file"):
-        dockerfile.read("Dockerfile.y", tmp_path)
+        dockerfile.read("Dockerfile.y")
 
 
 def test_a_container_is_known_to_be_left_behind_only_when_its_process_is_gone() -> None:

@@ -289,7 +289,7 @@ def test_no_more_sources_are_asked_at_once_than_may_have_a_session() -> None:
             open_now -= 1
             return []
 
-    sandboxes = Sandboxes(ContainerLimits(), Path.cwd())
+    sandboxes = Sandboxes(ContainerLimits())
     box = toolbox.Toolbox([Counting("", {}) for _ in range(9)], CallLimits(1, 1), sandboxes, sessions=3)
     asyncio.run(box.prepare([{}]))
     assert most == 3

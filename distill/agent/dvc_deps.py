@@ -10,7 +10,7 @@ from distill.records.types import Prompt
 from distill.tools import files_read
 from distill.tools.mcp_server import McpServer
 from distill.tools.sandbox import dockerfile
-from distill.tools.sandbox.name import dockerfile as dockerfile_name
+from distill.tools.sandbox.name import dockerfile_name
 
 PIPELINE = Path("dvc.yaml")
 WITH_TOOLS = ("teacher_rollouts", "evaluate")
@@ -44,7 +44,7 @@ def check_servers(servers: list[McpServer]) -> None:
 def check_sandboxes(prompts: list[Prompt]) -> None:
     """Raises InputError where DVC does not know a file that the sandbox of a prompt is made of."""
     names = {dockerfile_name(prompt["docker"]): None for prompt in prompts if prompt.get("docker")}
-    files = {file: None for name in names if name for file in dockerfile.read(name, Path()).files}
+    files = {file: None for name in names if name for file in dockerfile.read(name).files}
     check(list(files), WITH_TOOLS, "a sandbox is made of")
 
 

@@ -167,7 +167,7 @@ def load(params: Params, tools_file: Path | str = "tools.py", lists: ToolLists |
     sandboxed = {name: tool for name, tool in functions.items() if tool.sandbox}
     local = {name: tool for name, tool in functions.items() if not tool.sandbox}
     container_limits = ContainerLimits(**params.get("tools", {}).get("sandbox", {}))
-    sandboxes = Sandboxes(container_limits, Path.cwd(), tuple(sandboxed))
+    sandboxes = Sandboxes(container_limits, tuple(sandboxed))
     sources: list[Source] = [
         PythonTools(Path(tools_file).name, local),
         SandboxTools(Path(tools_file), sandboxed, agent["tool_timeout_s"], sandboxes),

@@ -52,15 +52,15 @@ class BuildContext:
         return packed
 
 
-def read(name: str, root: Path) -> BuildContext:
-    """The Dockerfile `name` of the project in `root`. Raises InputError with every fault, as `Dockerfile.x:line: …`."""
-    path = root / name
+def read(name: str) -> BuildContext:
+    """The Dockerfile `name` of the project. Raises InputError with every fault, as `Dockerfile.x:line: …`."""
+    path = Path(name)
     if not path.is_file():
         raise InputError(f"{name}: there is no such file in the project's folder")
     files, faults = {name: path}, Faults()
     for line, word, rest in _instructions(path.read_text(encoding="utf-8")):
         for source in _sources(word, rest):
-            copied, fault = _files(source, root)
+            copied, fault = _files(source)
             files |= copied
             if fault:
                 faults.add(f"{name}:{line}: {word} {source}: {fault}")
@@ -110,7 +110,7 @@ def _sources(word: str, rest: str) -> list[str]:
     return [part for part in parts[:-1] if not REMOTE.match(part) and not part.startswith("<<")]
 
 
-def _files(source: str, root: Path) -> tuple[dict[str, Path], str | None]:
+def _files(source: str) -> tuple[dict[str, Path], str | None]:
     """The files of a source by their path in the project, and what is wrong with it."""
     if "$" in source:
         return {}, "names files by a variable; write their names out"
@@ -119,13 +119,13 @@ def _files(source: str, root: Path) -> tuple[dict[str, Path], str | None]:
     relative = source.lstrip("/")
     if ".." in Path(relative).parts:
         return {}, "leads out of the project's folder"
-    matches = sorted(root.glob(relative)) if re.search(r"[*?\[]", relative) else [root / relative]
+    matches = sorted(Path().glob(relative)) if re.search(r"[*?\[]", relative) else [Path(relative)]
     files = {}
     for match in matches:
         inside = sorted(match.rglob("*")) if match.is_dir() else [match]
         for path in inside:
-            if path.is_file() and not any(part in IGNORED for part in path.relative_to(root).parts):
-                files[path.relative_to(root).as_posix()] = path
+            if path.is_file() and not any(part in IGNORED for part in path.parts):
+                files[path.as_posix()] = path
     if any(path.name == ".env" for path in files.values()):
         return {}, "would put .env, with its keys, into the image"
     return files, None if files else "there is no such file in the project's folder"

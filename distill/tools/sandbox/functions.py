@@ -21,7 +21,7 @@ from distill.tools.python_tool import Tool
 from distill.tools.sandbox import runner
 from distill.tools.sandbox.container import Sandbox
 from distill.tools.sandbox.exec import Exec
-from distill.tools.sandbox.name import dockerfile
+from distill.tools.sandbox.name import dockerfile_name
 from distill.tools.sandbox.sandboxes import Sandboxes
 from distill.tools.source import Caller, Offer, SessionLost, Source, ToolError
 from distill.tools.threads import in_thread
@@ -80,7 +80,7 @@ class SandboxTools(Source):
                 async with self._sandboxes.open(prompt) as sandbox:
                     await self.run(sandbox, prompt, None, {})
             except (SessionLost, ToolError) as error:
-                where = dockerfile(prompt["docker"]) or f"an image that you make of {prompt['docker']}"
+                where = dockerfile_name(prompt["docker"]) or f"an image that you make of {prompt['docker']}"
                 missing = f"; install it in {where}, or import it in the function that uses it"
                 advice = missing if "ModuleNotFoundError" in str(error) else ""
                 faults.add(f"{prompt['source']}: /docker: tools of {self.origin} cannot run in there: {error}{advice}")

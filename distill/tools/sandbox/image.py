@@ -1,33 +1,31 @@
 """Provides the image of a row: built once per content of its Dockerfile, or fetched if the engine does not have it."""
 
-from pathlib import Path
 from typing import Any
 
 from distill.records.faults import InputError
 from distill.tools.sandbox import dockerfile
-from distill.tools.sandbox.name import LOCAL
-from distill.tools.sandbox.name import dockerfile as dockerfile_name
+from distill.tools.sandbox.name import LOCAL, dockerfile_name
 
 SHOWN_LINES = 15
 """Lines of a failed build's output that a fault shows: the last ones."""
 CONTENT_LABEL = "distill.content"
 
 
-def content(docker: str, root: Path) -> str:
+def content(docker: str) -> str:
     """What determines the image: the hash of Dockerfile and copied files, or the name of an image that is fetched.
 
     Raises InputError as `dockerfile.read` does.
     """
     name = dockerfile_name(docker)
-    return dockerfile.read(name, root).hash if name else docker
+    return dockerfile.read(name).hash if name else docker
 
 
-def ensure(client: Any, docker: str, root: Path) -> str:
+def ensure(client: Any, docker: str) -> str:
     """The id of the image, after it was built or fetched if necessary. Raises InputError when that fails."""
     from docker.errors import DockerException, ImageNotFound
 
     name = dockerfile_name(docker)
-    context = dockerfile.read(name, root) if name else None
+    context = dockerfile.read(name) if name else None
     tag = f"distill/{docker.removeprefix(LOCAL)}:{context.hash[:12]}" if context else docker
     try:
         try:

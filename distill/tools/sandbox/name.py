@@ -25,6 +25,6 @@ def fault(docker: str) -> str | None:
     return None
 
 
-def dockerfile(docker: str) -> str | None:
+def dockerfile_name(docker: str) -> str | None:
     """The name of the Dockerfile behind `local/<name>`; None for an image that is fetched."""
     return f"Dockerfile.{docker.removeprefix(LOCAL)}" if docker.startswith(LOCAL) else None

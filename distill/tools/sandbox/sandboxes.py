@@ -10,7 +10,6 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 from distill.records.faults import Faults, InputError
@@ -25,10 +24,10 @@ from distill.tools.threads import in_thread
 
 
 class Sandboxes:
-    """`root` has the Dockerfiles; `tools` are the names of the tools that run only in a sandbox."""
+    """`tools` are the names of the tools that run only in a sandbox."""
 
-    def __init__(self, limits: ContainerLimits, root: Path, tools: tuple[str, ...] = ()):
-        self._limits, self._root, self._tools = limits, root, tools
+    def __init__(self, limits: ContainerLimits, tools: tuple[str, ...] = ()):
+        self._limits, self._tools = limits, tools
         self._contents: dict[str, str] = {}
         self._images: dict[str, str] = {}
         self._open: set[Sandbox] = set()
@@ -38,7 +37,7 @@ class Sandboxes:
     def content(self, docker: str) -> str:
         """What determines the image (see image.content), as it was when this run first looked."""
         if docker not in self._contents:
-            self._contents[docker] = image.content(docker, self._root)
+            self._contents[docker] = image.content(docker)
         return self._contents[docker]
 
     def version(self, prompt: Prompt) -> str | None:
@@ -120,8 +119,7 @@ class Sandboxes:
                     print(f"sandbox: {container} was left behind by a run that was killed, and is removed", flush=True)
             if docker not in self._images:
                 async with Lease(str(cache_dir() / "sandbox"), content_id(self.content(docker), length=64)):
-                    arguments = {"client": self._client, "docker": docker, "root": self._root}
-                    self._images[docker] = await in_thread(image.ensure, arguments)
+                    self._images[docker] = await in_thread(image.ensure, {"client": self._client, "docker": docker})
             return self._images[docker]
 
     def _remove(self, sandbox: Sandbox) -> None:
