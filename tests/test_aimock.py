@@ -8,6 +8,7 @@ import aimock_server
 import pytest
 import sums
 from aimock_server import Aimock
+from asking import *  # noqa: F403
 from stage_process import Done, Running
 
 from distill.records import jsonl
@@ -28,11 +29,6 @@ FIXTURES = [
 def aimock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aimock]:
     with aimock_server.serving(tmp_path_factory.mktemp("aimock"), FIXTURES) as server:
         yield server
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    return sums.bare(tmp_path)
 
 
 @pytest.fixture

@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 import sums
+from asking import *  # noqa: F403
+from asking import rollouts
 from batch_server import Batches
 from stage_process import Done, Running, until
 from teacher_server import Asked, Cut, refused, response, says, serving, text
 
-from distill.records import jsonl, params
+from distill.records import params
 from distill.records.ids import content_id
 from distill.records.types import Request
 from distill.teacher import batch_endpoint, batch_model, chat, retry
@@ -33,11 +35,6 @@ PARAMS = {
     "teacher__max_output_tokens": 50,
 }
 COST = (11 * 100 + 7 * 1000) / 1e6 / 2
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    return sums.bare(tmp_path)
 
 
 @pytest.fixture
@@ -60,11 +57,12 @@ def finished(project: Path, base_url: str, **params: Any) -> Done:
     return done
 
 
-def rollouts(project: Path) -> list[dict[str, Any]]:
-    return sorted(
-        (jsonl.read_json(path, "rollout") for path in (project / "rollouts").iterdir()),
-        key=lambda rollout: rollout["messages"][1]["content"],
-    )
+def killed_with_an_open_batch(ready: Path, base_url: str) -> None:
+    """A run that is killed once it has ordered."""
+    first = run(ready, base_url)
+    until(lambda: "requests ordered" in first.stdout)
+    first.kill()
+    first.wait()
 
 
 def sums_up(body: dict[str, Any]) -> Any:
@@ -149,10 +147,7 @@ def test_a_batch_of_another_key_is_in_nobodys_way(ready: Path) -> None:
     mine, theirs = Batches(sums_up), Batches(sums_up)
     mine.held = True
     with serving(mine.post, gets=mine.get) as books:
-        first = run(ready, books.base_url)
-        until(lambda: "requests ordered" in first.stdout)
-        first.kill()
-        first.wait()
+        killed_with_an_open_batch(ready, books.base_url)
     port = int(books.base_url.split(":")[2].split("/")[0])
     with serving(theirs.post, gets=theirs.get, port=port) as books:
         done = run(ready, books.base_url).wait()
@@ -188,10 +183,7 @@ def test_a_killed_run_finds_its_batch_again(ready: Path, moment: str) -> None:
     batches = Batches(sums_up)
     batches.held = True
     with serving(batches.post, gets=batches.get) as books:
-        first = run(ready, books.base_url)
-        until(lambda: "requests ordered" in first.stdout)
-        first.kill()
-        first.wait()
+        killed_with_an_open_batch(ready, books.base_url)
         if moment == "before its id is known":
             import orjson
 
@@ -222,10 +214,7 @@ def test_what_a_batch_will_answer_is_not_bought_at_another_tier(ready: Path) -> 
     with serving(
         lambda asked: batches.post(asked) if "completions" not in asked.path else says("Answer: 1"), gets=batches.get
     ) as books:
-        first = run(ready, books.base_url)
-        until(lambda: "requests ordered" in first.stdout)
-        first.kill()
-        first.wait()
+        killed_with_an_open_batch(ready, books.base_url)
         done = run(ready, books.base_url, runtime__tier="standard").wait()
         assert done.returncode == 1 and "collect it with runtime.tier: batch, or delete" in done.stderr
         assert not [asked for asked in books.posts if "completions" in asked.path]
@@ -320,10 +309,7 @@ def test_a_batch_whose_files_are_gone_is_in_nobodys_way(ready: Path) -> None:
     batches = Batches(sums_up)
     batches.held = True
     with serving(batches.post, gets=batches.get) as books:
-        first = run(ready, books.base_url)
-        until(lambda: "requests ordered" in first.stdout)
-        first.kill()
-        first.wait()
+        killed_with_an_open_batch(ready, books.base_url)
         batches.held = False
         batches.forgotten |= {f"file-{n}" for n in range(3)}
         done = run(ready, books.base_url).wait()
@@ -434,10 +420,7 @@ def test_a_failed_batch_of_others_is_in_nobodys_way(ready: Path, code: str | Non
     batches = Batches(sums_up)
     batches.held = True
     with serving(batches.post, gets=batches.get) as books:
-        first = run(ready, books.base_url)
-        until(lambda: "requests ordered" in first.stdout)
-        first.kill()
-        first.wait()
+        killed_with_an_open_batch(ready, books.base_url)
         batches.held = False
         failed = {"status": "failed", "errors": {"data": [{"code": code}]}}
         batches.batches["batch-0"] |= failed if code else {"status": "cancelled"}

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import sums
+from asking import *  # noqa: F403
 from stage_process import Done, Running, until
 from teacher_server import Asked, Books, calls, completion, refused, response, says, serving, text
 
@@ -31,11 +32,6 @@ from distill.teacher.teacher import Teacher
 PRICE = {"scripted": {"input": 100, "output": 1000}}
 """USD per million tokens; an answer of the scripted teacher (11 in, 7 out) costs 0.0081."""
 COST = 0.0081
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    return sums.bare(tmp_path)
 
 
 @pytest.fixture

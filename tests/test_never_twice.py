@@ -17,6 +17,7 @@ from typing import Any
 import orjson
 import pytest
 import sums
+from asking import *  # noqa: F403
 from stage_process import Running, until
 from teacher_server import Books, serving
 
@@ -29,11 +30,6 @@ from distill.tools.session import ToolResult
 KILLS = 20
 WINDOW_S = 0.25
 """The time between the last byte of an answer and its durable file is a few milliseconds; on a busy machine more."""
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    return sums.bare(tmp_path)
 
 
 @pytest.fixture

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 import sums
+from asking import *  # noqa: F403
+from asking import rollouts
 from stage_process import Done, Running, until
 from teacher_server import Asked, Books, function_call, reasoning, refused, response, serving, text
 
-from distill.records import jsonl
 from distill.records.params import load as load_params
 from distill.teacher import background as background_module
 from distill.teacher import provider
@@ -30,11 +31,6 @@ BLOB = "gAAAAAB" + "x9+/=" * 40 + "é\u2028"
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Path:
-    return sums.bare(tmp_path)
-
-
-@pytest.fixture
 def asks(project: Path) -> Callable[..., Done]:
     """A project of two prompts whose teacher is gpt-5.2 behind the Responses API of a server."""
     sums.make(project, 2, model="gpt-5.2", teacher__api="responses")
@@ -45,13 +41,6 @@ def asks(project: Path) -> Callable[..., Done]:
         return Running(project, "teacher_rollouts", *arguments, TEACHER_API_KEY="").wait()
 
     return run
-
-
-def rollouts(project: Path) -> list[dict[str, Any]]:
-    return sorted(
-        (jsonl.read_json(path, "rollout") for path in (project / "rollouts").iterdir()),
-        key=lambda rollout: rollout["messages"][1]["content"],
-    )
 
 
 def thinker(asked: Asked) -> Any:

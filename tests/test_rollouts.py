@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 import sums
+from asking import *  # noqa: F403
+from asking import rollouts
 from conftest import ROOT
 from stage_process import Done, Running
 from sums import adds, number
@@ -23,11 +25,6 @@ Asks = Callable[..., Done]
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Path:
-    return sums.bare(tmp_path)
-
-
-@pytest.fixture
 def asks(project: Path) -> Asks:
     """A project of ten prompts `what is N + 1?`, and a function that runs its teacher stage against a server."""
     sums.make(project, 10, runtime__api_concurrency=4)
@@ -38,13 +35,6 @@ def asks(project: Path) -> Asks:
         return Running(project, "teacher_rollouts", *arguments, **(environment or {})).wait()
 
     return run
-
-
-def rollouts(project: Path) -> list[dict[str, Any]]:
-    return sorted(
-        (jsonl.read_json(path, "rollout") for path in (project / "rollouts").iterdir()),
-        key=lambda rollout: rollout["messages"][1]["content"],
-    )
 
 
 def test_the_teacher_calls_tools_and_answers(asks: Asks, project: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import sums
+from asking import *  # noqa: F403
 from stage_process import Done, Running, until
 from sums import adds, number
 from teacher_server import Asked, Books, calls, says, serving
@@ -20,11 +21,6 @@ from distill.records import jsonl
 
 Asks = Callable[..., Done]
 MCP = {"command": sys.executable, "args": [str(Path(__file__).parent / "mcp_server.py"), "stdio"]}
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    return sums.bare(tmp_path)
 
 
 @pytest.fixture
