@@ -59,8 +59,8 @@ class PythonTools(Source):
         values |= dict.fromkeys(tool.parameters.state, state)
         if inspect.iscoroutinefunction(tool.function):
             return await self._loop.run(files_read.watched_await(tool.function(**values)))
-        start = thread.start if tool.parameters.state else in_any
-        result = await in_thread(partial(files_read.watched_call, tool.function), values, start)
+        call = partial(files_read.watched_call, tool.function, **values)
+        result = await in_thread(call, start=thread.start if tool.parameters.state else in_any)
         return await self._loop.run(files_read.watched_await(result)) if inspect.isawaitable(result) else result
 
 

@@ -50,7 +50,7 @@ def _work_off(todo: SimpleQueue[Callable[[], None] | None]) -> None:
 
 
 async def in_thread(
-    function: Callable[..., Any], arguments: dict[str, Any], start: Callable[[Callable[[], None]], None] = in_any
+    function: Callable[..., Any], *arguments: Any, start: Callable[[Callable[[], None]], None] = in_any
 ) -> Any:
     """The result of a blocking function, run in a thread (`start` gives it to one); one that hangs is abandoned and does
     not delay the exit."""
@@ -65,7 +65,7 @@ async def in_thread(
         if outcome.done():  # nobody waits any more
             return
         try:
-            result, setter = function(**arguments), outcome.set_result
+            result, setter = function(*arguments), outcome.set_result
         except BaseException as error:
             # A SystemExit would end the run, and a future refuses a StopIteration.
             passable = isinstance(error, Exception) and not isinstance(error, StopIteration)

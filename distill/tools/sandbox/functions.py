@@ -103,7 +103,7 @@ class SandboxTools(Source):
         program = sandbox.exec(RUN)
         try:
             async with asyncio.timeout(most):
-                reply = await in_thread(_reply, {"program": program, "job": line, "sandbox": sandbox})
+                reply = await in_thread(_reply, program, line, sandbox)
         except TimeoutError:
             raise SessionLost(f"the container of '{sandbox.name}' did not answer within {most:g} s") from None
         finally:

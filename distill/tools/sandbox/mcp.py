@@ -76,5 +76,5 @@ class SandboxMcp(Source):
             async with connected(self._server, tunnel.path) as client:
                 yield client
         except SessionLost as error:
-            reason = await in_thread(sandbox.end, {}) or tunnel.error
+            reason = await in_thread(sandbox.end) or tunnel.error
             raise SessionLost(f"{error}{'; ' + reason if reason else ''}") from None

@@ -93,14 +93,14 @@ class Sandboxes:
         sandbox = Sandbox(self._client, prompt["docker"], image_id, prompt.get("docker_env") or {}, limits)
         self._open.add(sandbox)
         try:
-            await in_thread(sandbox.start, {})
+            await in_thread(sandbox.start)
             yield sandbox
         finally:
-            await asyncio.shield(in_thread(self._remove, {"sandbox": sandbox}))
+            await asyncio.shield(in_thread(self._remove, sandbox))
 
     async def check_engine(self) -> None:
         """Raises InputError when the engine that this run uses does not answer any more."""
-        if self._client and not await in_thread(engine.answers, {"client": self._client}):
+        if self._client and not await in_thread(engine.answers, self._client):
             raise InputError(
                 "the container engine does not answer any more; every answer that was paid for is kept: "
                 f"{engine.ADVICE}, and run again to go on"
@@ -108,18 +108,20 @@ class Sandboxes:
 
     async def close(self) -> None:
         """Removes what is left, and disconnects from the engine."""
-        await in_thread(self._disconnect, {})
+        await in_thread(self._remove_all)
+        if self._client:
+            await in_thread(self._client.close)
 
     async def _image(self, docker: str) -> str:
         async with self._lock:
             if self._client is None:
-                self._client = await in_thread(engine.connect, {})
+                self._client = await in_thread(engine.connect)
                 atexit.register(self._at_exit)
-                for container in await in_thread(owner.reap, {"client": self._client}):
+                for container in await in_thread(owner.reap, self._client):
                     print(f"sandbox: {container} was left behind by a run that was killed, and is removed", flush=True)
             if docker not in self._images:
                 async with Lease(str(cache_dir() / "sandbox"), content_id(self.content(docker), length=64)):
-                    self._images[docker] = await in_thread(image.ensure, {"client": self._client, "docker": docker})
+                    self._images[docker] = await in_thread(image.ensure, self._client, docker)
             return self._images[docker]
 
     def _remove(self, sandbox: Sandbox) -> None:
@@ -129,11 +131,6 @@ class Sandboxes:
     def _remove_all(self) -> None:
         for sandbox in list(self._open):
             self._remove(sandbox)
-
-    def _disconnect(self) -> None:
-        self._remove_all()
-        if self._client:
-            self._client.close()
 
     def _at_exit(self) -> None:
         # A KeyboardInterrupt in the main thread may leave a queue of the SDK locked (bugs.python.org/issue29988), and this
