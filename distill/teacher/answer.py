@@ -42,12 +42,12 @@ class Answer(TypedDict):
 def build_answer(
     content: dict[str, Any], message: Message, finish_reason: str, usage: Usage, latency_ms: float
 ) -> Answer:
-    """The Answer of a response body of either API: model, id and tier have the same names in both."""
+    """The Answer of a response body of either API: model, id, cost and tier have the same names in both."""
     answer = Answer(
         message=message,
         finish_reason=finish_reason,
         usage=usage,
-        cost_usd=None,
+        cost_usd=_reported_cost(content.get("usage") or {}),
         model=as_text(content.get("model")),
         response_id=as_text(content.get("id")) or None,
         created_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -64,12 +64,31 @@ def as_text(value: Any) -> str:
     return value if isinstance(value, str) else "" if value is None else str(value)
 
 
-def token_count(value: Any) -> int:
-    """A number of tokens, 0 for null. Raises ValueError or TypeError when it is no number."""
+def usage_of(content: dict[str, Any], read: str, written: str) -> Usage:
+    """The tokens of a response body; `read` and `written` are what its API calls them: prompt and completion, input and
+    output. Raises ValueError, TypeError or AttributeError where they are no numbers."""
+    raw = content.get("usage") or {}
+    read_details, written_details = raw.get(f"{read}_tokens_details") or {}, raw.get(f"{written}_tokens_details") or {}
+    input_tokens = _count(raw.get(f"{read}_tokens"))
+    usage = Usage(
+        input_tokens=input_tokens,
+        # xAI bills reasoning that its completion_tokens leave out; the total has it.
+        output_tokens=max(_count(raw.get(f"{written}_tokens")), _count(raw.get("total_tokens")) - input_tokens),
+        # Moonshot has them beside the details.
+        cached_tokens=_count(read_details.get("cached_tokens") or raw.get("cached_tokens")),
+        reasoning_tokens=_count(written_details.get("reasoning_tokens")),
+    )
+    if read_details.get("cache_write_tokens"):
+        usage["cache_write_tokens"] = _count(read_details["cache_write_tokens"])
+    return usage
+
+
+def _count(value: Any) -> int:
+    """A number of tokens, 0 for null."""
     return max(0, int(value or 0))
 
 
-def reported_cost(raw_usage: dict[str, Any]) -> float | None:
+def _reported_cost(raw_usage: dict[str, Any]) -> float | None:
     """What the server reports that it charged, in its own unit; None where it reports its fee alone, since the user's own
     key at the provider pays for the tokens."""
     cost = raw_usage.get("cost")

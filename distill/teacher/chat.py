@@ -10,7 +10,7 @@ from distill.records import thought as thoughts
 from distill.records.spoken import spoken
 from distill.records.types import Message, Request, Sampling, ToolCall, ToolSchema
 from distill.teacher import request as requests
-from distill.teacher.answer import Answer, Usage, as_text, build_answer, reported_cost, token_count
+from distill.teacher.answer import Answer, as_text, build_answer, usage_of
 from distill.teacher.error_response import error_in_ok_body
 from distill.teacher.errors import Transient
 from distill.teacher.http import Http
@@ -93,11 +93,11 @@ def parse(content: Any, latency_ms: float, thoughts_in_text: bool = True) -> Ans
     if error_in_body and not content.get("choices"):
         raise error_in_body
     try:
-        choice, raw_usage = content["choices"][0], content.get("usage") or {}
+        choice = content["choices"][0]
         finish_reason = _finish_reason(choice)
         raw = choice.get("message") or {} if finish_reason == "content_filter" else choice["message"]  # Gemini has null
         message = _message(raw)
-        usage = _usage(raw_usage)
+        usage = usage_of(content, "prompt", "completion")
     except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
         raise Transient(
             "broken_answer", f"the answer is not a chat completion: {content}", maybe_billed=True
@@ -108,7 +108,6 @@ def parse(content: Any, latency_ms: float, thoughts_in_text: bool = True) -> Ans
     if thoughts_in_text and _thought_apart(message) != message:
         echo, message = echo | {"content": message["content"]}, _thought_apart(message)
     answer = build_answer(content, message, finish_reason, usage, latency_ms)
-    answer["cost_usd"] = reported_cost(raw_usage)
     if echo:
         answer["echo"] = echo
     return answer
@@ -174,24 +173,6 @@ def _finish_reason(choice: dict[str, Any]) -> str:
     raise Transient(
         "server", f"the answer broke off ({reason}): {choice.get('error') or 'no more is said'}", maybe_billed=True
     )
-
-
-def _usage(raw: dict[str, Any]) -> Usage:
-    input_details, output_details = raw.get("prompt_tokens_details") or {}, raw.get("completion_tokens_details") or {}
-    input_tokens = token_count(raw.get("prompt_tokens"))
-    usage = Usage(
-        input_tokens=input_tokens,
-        # xAI bills reasoning that its completion_tokens leave out; the total has it.
-        output_tokens=max(
-            token_count(raw.get("completion_tokens")), token_count(raw.get("total_tokens")) - input_tokens
-        ),
-        # Moonshot has them beside the details.
-        cached_tokens=token_count(input_details.get("cached_tokens") or raw.get("cached_tokens")),
-        reasoning_tokens=token_count(output_details.get("reasoning_tokens")),
-    )
-    if input_details.get("cache_write_tokens"):
-        usage["cache_write_tokens"] = token_count(input_details["cache_write_tokens"])
-    return usage
 
 
 def _message(raw: dict[str, Any]) -> Message:

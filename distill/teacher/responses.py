@@ -8,7 +8,7 @@ from typing import Any
 
 from distill.records.types import Message, Request, Sampling, ToolSchema
 from distill.teacher import errors
-from distill.teacher.answer import Answer, Usage, as_text, build_answer, reported_cost, token_count
+from distill.teacher.answer import Answer, as_text, build_answer, usage_of
 from distill.teacher.error_response import BY_CODE, error_in_ok_body
 from distill.teacher.errors import Transient
 from distill.teacher.strict import strict
@@ -67,8 +67,7 @@ def parse(content: Any, latency_ms: float) -> Answer:
             raise ValueError("not finished")
         items = content["output"]
         message = _message(items)
-        raw_usage = content.get("usage") or {}
-        usage = _usage(raw_usage)
+        usage = usage_of(content, "input", "output")
         reason = (content.get("incomplete_details") or {}).get("reason")
     except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
         raise Transient(
@@ -79,7 +78,6 @@ def parse(content: Any, latency_ms: float) -> Answer:
         finish_reason = "content_filter" if reason == "content_filter" else "length"
     answer = build_answer(content, message, finish_reason, usage, latency_ms)
     answer["items"] = items
-    answer["cost_usd"] = reported_cost(raw_usage)
     return answer
 
 
@@ -103,19 +101,6 @@ def _message(items: list[dict[str, Any]]) -> Message:
     if calls:
         message["tool_calls"] = with_unique_ids(calls)
     return message
-
-
-def _usage(raw: dict[str, Any]) -> Usage:
-    input_details, output_details = raw.get("input_tokens_details") or {}, raw.get("output_tokens_details") or {}
-    usage = Usage(
-        input_tokens=token_count(raw.get("input_tokens")),
-        output_tokens=token_count(raw.get("output_tokens")),
-        cached_tokens=token_count(input_details.get("cached_tokens")),
-        reasoning_tokens=token_count(output_details.get("reasoning_tokens")),
-    )
-    if input_details.get("cache_write_tokens"):
-        usage["cache_write_tokens"] = token_count(input_details["cache_write_tokens"])
-    return usage
 
 
 def _input(messages: list[Message], earlier: list[Answer]) -> list[dict[str, Any]]:
