@@ -11,12 +11,11 @@ import orjson
 
 from distill.records import credentials
 from distill.records.tool_error import TOO_LATE, TOOL_ERROR
-from distill.records.types import Prompt, ToolCall
+from distill.records.types import ToolCall
 from distill.tools.arguments import parse
 from distill.tools.resource import explain
 from distill.tools.rollout_resources import RolloutResources
 from distill.tools.sandbox.runner import plain
-from distill.tools.sandbox.sandboxes import Sandboxes
 from distill.tools.source import Offer, SessionLost, Source, ToolError
 
 
@@ -42,18 +41,10 @@ class ToolResult(NamedTuple):
 class Session:
     """`schemas` are the tools of the rollout. `call` raises only SessionLost: any other failure is told to the model."""
 
-    def __init__(
-        self,
-        prompt: Prompt,
-        offered: list[tuple[Source, Offer]],
-        limits: CallLimits,
-        sandboxes: Sandboxes,
-        places: asyncio.Semaphore,
-    ):
+    def __init__(self, offered: list[tuple[Source, Offer]], limits: CallLimits, resources: RolloutResources):
         self.schemas = [offer.schema for _, offer in offered]
-        self._limits = limits
+        self._limits, self._resources = limits, resources
         self._offered = {offer.name: (source, offer) for source, offer in offered}
-        self._resources = RolloutResources(prompt, (source for source, _ in offered), sandboxes, places)
         self._locks: dict[int, asyncio.Lock] = {}
         self._restored, self._restoring = 0, asyncio.Lock()
 
@@ -82,10 +73,6 @@ class Session:
         if earlier:
             await self._restore(earlier)
         return await self._run(call["function"]["name"], arguments)
-
-    async def close(self) -> None:
-        """Closes everything that was opened."""
-        await self._resources.close()
 
     async def _run(self, name: str, arguments: dict[str, Any]) -> ToolResult:
         source, offer = self._offered[name]

@@ -14,6 +14,7 @@ from distill.tools import python_source
 from distill.tools.mcp_server import servers
 from distill.tools.mcp_source import McpTools
 from distill.tools.python_source import PythonTools
+from distill.tools.rollout_resources import RolloutResources
 from distill.tools.sandbox.container import ContainerLimits
 from distill.tools.sandbox.functions import SandboxTools
 from distill.tools.sandbox.mcp import SandboxMcp
@@ -114,11 +115,12 @@ class Toolbox:
     async def open(self, prompt: Prompt, sample: int = 0) -> AsyncIterator[Session]:
         """The tools for one rollout of a prompt. Each is opened when it is first needed, and all are closed at the end."""
         offered = self.offered(prompt).tools
-        session = Session(prompt | {"sample": sample}, offered, self._limits, self.sandboxes, self._places)
+        sources = [source for source, _ in offered]
+        resources = RolloutResources(prompt | {"sample": sample}, sources, self.sandboxes, self._places)
         try:
-            yield session
+            yield Session(offered, self._limits, resources)
         finally:
-            await session.close()
+            await resources.close()
 
     async def _ask(self, sources: Sequence[Source], prompts: list[Prompt]) -> None:
         first_of_group = {
