@@ -135,7 +135,8 @@ def _server(name: str, entry: dict[str, Any] | str) -> McpServer:
 
 def _faults(server: McpServer) -> list[str]:
     texts = [server.url or "", *server.args, *server.env.values(), *server.headers.values()]
-    faults = [f": ${{{name}}} is not set, neither in the environment nor in .env" for name in _missing(texts)]
+    missing = dict.fromkeys(name for text in texts for name in credentials.missing(text))
+    faults = [f": ${{{name}}} is not set, neither in the environment nor in .env" for name in missing]
     if not faults:
         try:
             _ = server.port
@@ -148,7 +149,3 @@ def _faults(server: McpServer) -> list[str]:
             reason = error.args[0].decode() if isinstance(error.args[0], bytes) else error
             faults.append(f"/drop: {pattern!r} is not a valid pattern: {reason}; see the syntax of RE2")
     return faults
-
-
-def _missing(texts: list[str]) -> list[str]:
-    return list(dict.fromkeys(name for text in texts for name in credentials.missing(text)))

@@ -76,7 +76,7 @@ class McpSession:
         except MCPError as error:
             # Servers use the error code of a lost session for ordinary errors, too: one that still lists its tools is there.
             await self.check()
-            raise ToolError(credentials.redact(str(error))) from None
+            raise ToolError(str(error)) from None
         text = mcp_results.text(result, self._server.drop)
         if result.is_error:
             if len(text) < UNKNOWN_TOOL_CHARS and UNKNOWN_TOOL.search(text):
