@@ -84,7 +84,7 @@ class Session:
         async with lock:
             started = time.perf_counter()
             try:
-                async with asyncio.timeout(None if offer.keeps_time else limit) as timer:
+                async with asyncio.timeout(None if source.keeps_time else limit) as timer:
                     result = await resource.use(caller(offer.source_name or name, arguments))
                 content = self._cut(result if isinstance(result, str) else _json(result))
             except SessionLost:

@@ -27,8 +27,6 @@ class Offer:
     """The source's name for it, if that differs from the model's."""
     reads_row: bool = False
     """Whether its results depend on the row's metadata, which is not part of the conversation."""
-    keeps_time: bool = False
-    """Whether its source itself ends a call that takes too long."""
     keeps_state: bool = False
     """Whether each call changes what later ones find: those of a rollout run one after the other (waiting does not count
     against a call's time limit), and a rollout that is resumed makes them again, also where its source has no session."""
@@ -58,12 +56,13 @@ class Source(ABC):
 
     `origin`: its name for people (`tools.py`, `browser`). `prefix`: that of its tools' names when another source has the
     same ones; None: they keep their names. `stateful`: each rollout has a session of its own, which its calls change; an
-    interrupted rollout that is resumed makes the earlier calls again.
+    interrupted rollout that is resumed makes the earlier calls again. `keeps_time`: it ends a call that takes too long
+    itself.
     """
 
     origin: str
     prefix: str | None = None
-    stateful = False
+    stateful = keeps_time = False
 
     def group(self, prompt: Prompt) -> Hashable:
         """The group of a prompt: all prompts of a group are offered the same tools."""

@@ -9,7 +9,6 @@ import inspect
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -50,7 +49,7 @@ class SandboxTools(Source):
     """The source of these functions. `tools` are those that run in a sandbox, `file` is where they are defined;
     `timeout_s` is for those without a time limit of their own."""
 
-    stateful = True
+    stateful = keeps_time = True
 
     def __init__(self, file: Path, tools: dict[str, Tool], timeout_s: float, sandboxes: Sandboxes):
         self.origin, self.tools, self._timeout_s, self._sandboxes = file.name, tools, timeout_s, sandboxes
@@ -62,8 +61,7 @@ class SandboxTools(Source):
 
     async def offers(self, prompt: Prompt) -> list[Offer]:
         """The tools in the order of the file."""
-        listed = offers(self.tools) if prompt.get("docker") else []
-        return [replace(offer, keeps_time=True) for offer in listed]
+        return offers(self.tools) if prompt.get("docker") else []
 
     @asynccontextmanager
     async def open(self, prompt: Prompt, sandbox: Sandbox) -> AsyncIterator[Caller]:
