@@ -13,14 +13,8 @@ QUESTION_CHARS = 160
 ANSWER_CHARS = 80
 MOST_VALUES = 24
 """Values of a metadata key by which the list can still be filtered."""
-# Inside <script>, only these could end or change the element, or break an older JavaScript parser.
-_ESCAPES = [
-    ("<", "\\u003c"),
-    (">", "\\u003e"),
-    ("&", "\\u0026"),
-    ("\u2028", "\\u2028"),
-    ("\u2029", "\\u2029"),
-]
+_ESCAPED = "<>&\u2028\u2029"
+"""Inside <script>, only these could end or change the element, or break an older JavaScript parser."""
 
 
 def blocks(conversations: list[dict[str, Any]], thoughts_learned: bool | None) -> dict[str, str]:
@@ -51,8 +45,8 @@ def blocks(conversations: list[dict[str, Any]], thoughts_learned: bool | None) -
 def embedded(value: Any) -> str:
     """JSON that is safe between <script> and </script>, whatever strings it holds."""
     text = orjson.dumps(value).decode()
-    for character, escape in _ESCAPES:
-        text = text.replace(character, escape)
+    for character in _ESCAPED:
+        text = text.replace(character, f"\\u{ord(character):04x}")
     return text
 
 
