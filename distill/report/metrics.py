@@ -2,7 +2,7 @@
 
 from typing import Any
 
-WHO = ("base", "student", "teacher")
+from distill.report.words import WHO
 
 
 def metrics(

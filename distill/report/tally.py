@@ -19,7 +19,8 @@ class Tally:
         self.asked_prompts: set[str] = set()
         self.total = self.asked = self.imported = 0
         """Numbers of conversations: all, those for training by our teacher, and those for training from elsewhere."""
-        self._failed: Counter[str] = Counter()
+        self.failures: Counter[str] = Counter()
+        """How many rollouts failed, by the kind of the error, or by the stop reason of those without one."""
         self.versions: dict[str, set[str]] = {}
         self.days: set[str] = set()
 
@@ -29,7 +30,7 @@ class Tally:
         self.days.add(rollout["created_at"][:10])
         self.made_with(rollout["versions"])
         if rollout["status"] == "failed":
-            self._failed[rollout["error"]["kind"] if rollout["error"] else rollout["stop_reason"]] += 1
+            self.failures[rollout["error"]["kind"] if rollout["error"] else rollout["stop_reason"]] += 1
         self._conversation(rollout, asked=bool(rollout["versions"]))  # those from elsewhere name none
 
     def row(self, row: Record) -> None:
@@ -40,11 +41,6 @@ class Tally:
         """Adds the versions of tools and libraries; there may be several of each."""
         for name, version in versions.items():
             self.versions.setdefault(name, set()).add(version)
-
-    @property
-    def failures(self) -> dict[str, int]:
-        """How many rollouts failed, by the kind of the error, or by the stop reason of those without one."""
-        return dict(self._failed.most_common())
 
     def _conversation(self, record: Record, asked: bool) -> None:
         self.total += 1
