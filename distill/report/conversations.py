@@ -32,15 +32,12 @@ def join(
             by_teacher[record["prompt_id"]] = record
         else:
             by_student.setdefault(record["prompt_id"], []).append(record)
+    pairs = [(rollout, rows_by_rollout.pop(rollout["id"], None)) for rollout in rollouts]
+    pairs += [(_as_rollout(row), row) for row in rows_by_rollout.values()]
     joined = []
-    for rollout in rollouts:
-        row, prompt_id = rows_by_rollout.pop(rollout["id"], None), rollout["prompt_id"]
-        fate = _fate(rollout, row, validation)
+    for rollout, row in pairs:
+        fate, prompt_id = _fate(rollout, row, validation), rollout["prompt_id"]
         joined.append(_of_rollout(rollout, row, fate, by_teacher.get(prompt_id), by_student.get(prompt_id, [])))
-    for row in rows_by_rollout.values():
-        rollout = _as_rollout(row)
-        fate = _fate(rollout, row, validation)
-        joined.append(_of_rollout(rollout, row, fate, None, by_student.get(row["prompt_id"], [])))
     with_rollout = {conversation["prompt_id"] for conversation in joined}
     joined += [
         _of_student(prompt_id, records, prompts_by_id)
