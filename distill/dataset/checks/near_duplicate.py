@@ -13,6 +13,7 @@ number nor an expected answer tells them apart, one of each template would be le
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -107,13 +108,8 @@ def _prompts(rows: Iterable[Row], numbers_by_place: Mapping[int, int]) -> Iterat
 
 
 def _chunks(prompts: Iterable[Prompt]) -> Iterator[list[Prompt]]:
-    chunk: list[Prompt] = []
-    for prompt in prompts:
-        chunk.append(prompt)
-        if len(chunk) == CHUNK:
-            yield chunk
-            chunk = []
-    if chunk:
+    prompts = iter(prompts)
+    while chunk := list(islice(prompts, CHUNK)):
         yield chunk
 
 
