@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from rollout_records import call, rollout
 
@@ -76,7 +77,7 @@ def test_rows_that_stay_are_copied_byte_for_byte(ready, run_stage):
     texts = [
         json.dumps(rows[0], indent=None).encode(),
         json.dumps(rows[1], ensure_ascii=False).encode(),
-        jsonl.dumps(rows[2]),
+        orjson.dumps(rows[2]),
     ]
     (ready / "data/converted.jsonl").write_bytes(lines.MARK + texts[0] + b"\r\n\r\n" + texts[1] + b"\n" + texts[2])
     assert run_stage("filter").returncode == 0

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from distill.dataset.export import NotRepresentable, huggingface, openai, sharegpt, tokens
 from distill.dataset.export.card import card
 from distill.records import jsonl, stage
@@ -54,7 +56,7 @@ def main(params: Params) -> None:
             file.write(card(TRAIN, _rows(), params).encode())
     if chosen == "sharegpt":
         with replacing(FOLDER / "dataset_info.json") as file:
-            file.write(jsonl.dumps(sharegpt.DATASET_INFO) + b"\n")
+            file.write(orjson.dumps(sharegpt.DATASET_INFO) + b"\n")
     if chosen == "openai" and count < FEWEST_FOR_OPENAI:
         print(f"export: OpenAI takes files of {FEWEST_FOR_OPENAI} rows or more")
     what = "sequences" if chosen == "tokens" else "rows"
@@ -102,7 +104,7 @@ def _write(path: Path, rows: Iterator[Row]) -> int:
     count = 0
     with replacing(path) as file:
         for count, row in enumerate(rows, start=1):  # noqa: B007 - the last number is the count
-            file.write(jsonl.dumps(row) + b"\n")
+            file.write(orjson.dumps(row) + b"\n")
     return count
 
 

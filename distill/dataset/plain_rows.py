@@ -8,8 +8,10 @@ rnow's converter writes this format and OpenAI's fine-tuning takes it. It names 
 
 from typing import Any
 
+import orjson
+
 from distill.dataset import rnow
-from distill.records import json_text, jsonl
+from distill.records import json_text
 from distill.records.types import Rollout
 
 CONVERSATION_KEYS = {"messages", "tools", "metadata", "parallel_tool_calls"}
@@ -65,7 +67,7 @@ def _call(call: Any) -> Any:
     function = call.get("function") if isinstance(call, dict) else None
     if not isinstance(function, dict) or not isinstance(function.get("arguments"), dict):
         return call
-    return {**call, "function": {**function, "arguments": jsonl.dumps(function["arguments"]).decode()}}
+    return {**call, "function": {**function, "arguments": orjson.dumps(function["arguments"]).decode()}}
 
 
 def _tools(tools: Any) -> Any:

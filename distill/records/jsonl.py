@@ -15,11 +15,6 @@ from distill.records.types import Row
 MOST_FAULTS = 100
 
 
-def dumps(record: Any) -> bytes:
-    """JSON bytes in the order of the keys. Raises TypeError on lone surrogates and on values without a JSON form."""
-    return orjson.dumps(record)
-
-
 def read(path: Path | str, schema: str) -> Iterator[dict[str, Any]]:
     """The rows of a JSON Lines file, each valid against `schema`; blank lines are skipped.
 
@@ -61,7 +56,7 @@ def more_faults(where: Path | str) -> str:
 def line(record: dict[str, Any], schema: str, where: str) -> bytes:
     """A valid record as the line of a file. Raises InputError with every fault."""
     _check(where, record, schema)
-    return dumps(record) + b"\n"
+    return orjson.dumps(record) + b"\n"
 
 
 def write(path: Path | str, rows: Iterable[Row], schema: str) -> int:
@@ -75,7 +70,11 @@ def write(path: Path | str, rows: Iterable[Row], schema: str) -> int:
 
 def read_json(path: Path | str, schema: str) -> dict[str, Any]:
     """One JSON record. Raises InputError with every fault."""
-    record, faults = parse(_bytes(path).removeprefix(lines.MARK), schema)
+    try:
+        text = Path(path).read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    record, faults = parse(text.removeprefix(lines.MARK), schema)
     if faults:
         raise InputError(f"{path}: {fault}" for fault in faults)
     return record
@@ -92,10 +91,3 @@ def _check(where: str, record: dict[str, Any], schema: str) -> None:
     faults = schemas.faults(schema, record)
     if faults:
         raise InputError(f"{where}: {fault} (refused by schemas/{schema}.schema.json)" for fault in faults)
-
-
-def _bytes(path: Path | str) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None

@@ -7,6 +7,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from distill.dataset import rollouts as rollout_files
 from distill.records import jsonl, params
 from distill.records.faults import InputError
@@ -52,7 +54,7 @@ def _conversations(root: Path, prompts: dict[str, Record], room: int) -> tuple[T
     evaluated = list(_read(root / "reports/evaluation.jsonl", "evaluated"))
     evaluated_bytes: Counter[str] = Counter()
     for record in evaluated:
-        evaluated_bytes[record["prompt_id"]] += len(jsonl.dumps(record))
+        evaluated_bytes[record["prompt_id"]] += len(orjson.dumps(record))
     for rollout in rollout_files.read(root / "rollouts") if (root / "rollouts").exists() else ():
         tally.rollout(rollout)
         sample.offer(rollout["id"], rollout, rollout["split"] == "eval", evaluated_bytes[rollout["prompt_id"]])

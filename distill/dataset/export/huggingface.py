@@ -9,8 +9,9 @@ templates are made for (of a string many would write the quoted form); TRL parse
 from collections.abc import Iterator
 from typing import Any
 
+import orjson
+
 from distill.dataset.export import NotRepresentable
-from distill.records import jsonl
 from distill.records.types import Message, Row
 from distill.student.served_messages import as_templates_want, tools_as_served
 from distill.student.template import Unrenderable
@@ -51,7 +52,7 @@ def export(row: Row) -> dict[str, Any]:
     """The row as columns of plain types. Raises NotRepresentable."""
     changed = {"messages": list(_messages(row)), "tools": tools_as_served(row["tools"]) or []}
     kept = {key: value for key, value in (row | changed).items() if key != "origin"}  # which only some rows have
-    return {key: jsonl.dumps(value).decode() if key in AS_TEXT else value for key, value in kept.items()}
+    return {key: orjson.dumps(value).decode() if key in AS_TEXT else value for key, value in kept.items()}
 
 
 def _messages(row: Row) -> Iterator[Message]:
@@ -59,7 +60,7 @@ def _messages(row: Row) -> Iterator[Message]:
     try:
         for message, given in zip(as_templates_want(row["messages"]), row["messages"], strict=True):
             for call in message.get("tool_calls", ()):
-                call["function"]["arguments"] = jsonl.dumps(call["function"]["arguments"]).decode()
+                call["function"]["arguments"] = orjson.dumps(call["function"]["arguments"]).decode()
             yield message | ({"weight": given["weight"]} if given.get("weight") is not None else {})
     except Unrenderable:
         raise NotRepresentable("the arguments of a call are not a JSON object") from None
