@@ -35,12 +35,13 @@ WIDTH = 110
 
 def main(params: Params) -> None:
     """Runs the prompts, and prints the conversations and their outlook. Raises InputError if the run had to stop."""
-    params = overridden(params, _options().set)
+    parser = argparse.ArgumentParser(prog="python -m distill.commands.trial", description=__doc__)
+    add_option(parser)
+    params = overridden(params, parser.parse_args().set)
     chosen = to_try(wanted(list(jsonl.read("data/prompts.jsonl", "prepared_prompt")), params))
     if not chosen:
         raise InputError("data/seed: no prompt to try")
     tried: list[Rollout] = []
-
     try:
         uvloop.run(buy(chosen, params, tried.append))
     finally:
@@ -118,12 +119,6 @@ def _block(label: str, text: str) -> list[str]:
     shown = text if len(text) <= MOST_CHARS else f"{text[:MOST_CHARS]} [… {len(text) - MOST_CHARS} more characters]"
     wrapped = [part for line in shown.splitlines() or [""] for part in textwrap.wrap(line, WIDTH) or [""]]
     return [f"  {label}", *(f"      {part}" for part in wrapped)]
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m distill.commands.trial", description=__doc__)
-    add_option(parser)
-    return parser.parse_args()
 
 
 if __name__ == "__main__":
