@@ -23,11 +23,8 @@ n = $(call given,N)
 entries = $(call given,ENTRIES)
 name = $(call given,NAME)
 port = $(call given,PORT)
-SET ?=
-CHECK ?=
 FORMAT ?= hf
 ROW ?= 1
-DIR ?=
 
 .PHONY: .tracked $(shell sed -nE 's/^([a-z][a-z-]*):.*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
