@@ -1,5 +1,6 @@
 """The device that a student computes on, a card or the cores that this process may use; and whether its memory ran out."""
 
+import gc
 from typing import Literal
 
 from distill.records.cores import cores
@@ -26,3 +27,14 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or (
         isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)
     )
+
+
+def free_memory() -> None:
+    """Frees the card's memory that is no longer used, also by objects that only refer to each other; its highest point is
+    taken anew."""
+    import torch
+
+    gc.collect()
+    torch.cuda.empty_cache()
+    if torch.cuda.is_initialized():
+        torch.cuda.reset_peak_memory_stats()

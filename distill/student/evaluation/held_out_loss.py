@@ -6,9 +6,9 @@ from typing import Any
 from distill.records.spoken import unlearned
 from distill.records.types import Rollout
 from distill.student import base
-from distill.student.device import is_out_of_memory
+from distill.student.device import free_memory, is_out_of_memory
 from distill.student.render import IGNORED, TokenSequence, render
-from distill.student.serving.loaded import Loaded, free_memory
+from distill.student.serving.loaded import Loaded
 from distill.student.template import Unrenderable
 from distill.student.tokenizer import read_tokenizer
 

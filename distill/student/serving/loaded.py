@@ -1,6 +1,5 @@
 """A student in memory: its base with the adapter, which is on or off. Needs torch, transformers and peft."""
 
-import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 from distill.records.terminal import say
 from distill.student.base_weights import context, open_base
-from distill.student.device import find_device, is_out_of_memory
+from distill.student.device import find_device, free_memory, is_out_of_memory
 from distill.student.quiet import quiet
 from distill.student.render import TokenSequence
 from distill.student.serving.forced_call import may_follow
@@ -170,14 +169,6 @@ def _together(rows: list[dict[str, Any]], most: int) -> Iterator[list[dict[str, 
             batch = []
         batch.append(row)
     yield batch
-
-
-def free_memory() -> None:
-    """Frees the card's memory that is no longer used, also by objects that only refer to each other."""
-    import torch
-
-    gc.collect()
-    torch.cuda.empty_cache()
 
 
 def _up_to_stop(ids: list[int], stops: set[int]) -> list[int]:

@@ -4,7 +4,6 @@ One code path for a CPU (fp32), a card (bf16, or a 4-bit base) and several (laun
 much fits into memory at once: see micro_batch.py. The trainer's own loss is in trainer.py.
 """
 
-import gc
 import math
 import time
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from distill.records.one_line import one_line
 from distill.records.types import Params
 from distill.student import base_weights
 from distill.student.base import Base
-from distill.student.device import find_device, is_out_of_memory
+from distill.student.device import find_device, free_memory, is_out_of_memory
 from distill.student.quiet import quiet
 from distill.student.training import micro_batch
 from distill.student.training.checkpoints import newest
@@ -87,7 +86,7 @@ def train(examples: Examples, base: Base, params: Params, folder: Path) -> Train
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-            smaller = micro_batch.less(fit, mine, micro_batch.longest_row(examples))
+            smaller = micro_batch.less(fit, mine, longest)
             if smaller is None:
                 raise InputError(
                     f"params.yaml: /student/max_length: one row at a time does not fit into memory ({one_line(error)})"
@@ -100,7 +99,7 @@ def train(examples: Examples, base: Base, params: Params, folder: Path) -> Train
                 raise InputError(
                     f"one of {state.num_processes} processes ran out of memory; the next run takes {split}"
                 ) from None
-        _free(device)
+        free_memory()
 
 
 def _train(examples: Examples, base: Base, params: Params, folder: Path, device: str, fit: Fit, rows: int) -> Trained:
@@ -215,15 +214,6 @@ def share(batch_size: int, processes: int) -> int:
             f"params.yaml: /student/batch_size: {batch_size} rows cannot be shared evenly among {processes} processes"
         )
     return batch_size // processes
-
-
-def _free(device: str) -> None:
-    gc.collect()
-    if device == "cuda":
-        import torch
-
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()  # the speed is that of the attempt which fits
 
 
 def _step(checkpoint: Path) -> int:
