@@ -14,11 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-import jinja2
-
 from distill.records.terminal import say
 from distill.student.serving.remote import STUDENT, key_to_ask_for
-from distill.student.serving.reply import SHOWN_CALL, rendered_turn
+from distill.student.serving.reply import REFUSALS, SHOWN_CALL, rendered_turn
 from distill.student.tokenizer import Tokenizer
 from distill.teacher.errors import Fatal
 from distill.teacher.llama_server import Endpoint, healthy
@@ -55,7 +53,7 @@ def call_parser(tokenizer: Tokenizer) -> str | None:
     """vLLM's parser for the calls that a tokenizer's template writes; None where it has none."""
     try:
         turn = rendered_turn(tokenizer, SHOWN_CALL)
-    except (jinja2.TemplateError, TypeError, ValueError):  # a template without tools may refuse a call
+    except REFUSALS:  # a template without tools may refuse a call
         return None
     return next((name for pattern, name in PARSERS.items() if re.search(pattern, turn, re.DOTALL)), None)
 
