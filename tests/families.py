@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tiny_rows import row
 
-from distill.student.tokenizer import template_file
+from distill.student.tokenizer import template_text
 
 SPECIAL = [
     "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<bos>", "<eos>", "<start_of_turn>", "<end_of_turn>",
@@ -31,7 +31,7 @@ def own(family: str) -> str:
 
 
 def bundled(family: str) -> str:
-    return template_file(family).read_text(encoding="utf-8")
+    return template_text(family)
 
 
 def marks(family: str) -> tuple[str | None, ...]:

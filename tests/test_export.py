@@ -17,7 +17,7 @@ from distill.records import jsonl, params
 from distill.student.render import render
 from distill.student.served_messages import as_templates_want, numbered, tools_as_served
 from distill.student.template import compile_template
-from distill.student.tokenizer import load_tokenizer, read_tokenizer, template_file
+from distill.student.tokenizer import load_tokenizer, read_tokenizer, template_text
 from distill.tools import python_source
 
 # Of FineTuneChatRequestInput in OpenAI's API reference: which keys there are, and that nothing else may be there.
@@ -293,7 +293,7 @@ def test_an_exported_row_is_rendered_as_ours(exported, project, family):
 @pytest.mark.parametrize("family", ["smollm2", "qwen3", "llama3", "gemma3"])
 def test_a_template_takes_arguments_that_are_text(family):
     """As rows in OpenAI's form have them, where another trainer gives them to the template unread."""
-    written = compile_template(template_file(family).read_text())
+    written = compile_template(template_text(family))
     asked, turn = rows()[0]["messages"][1:3]
     text = written(messages=[asked, turn], tools=None, add_generation_prompt=False)
     assert '{"sku": "D625"}' in text and "\\" not in text

@@ -13,7 +13,7 @@ from tiny_rows import TOOLS, as_row, call, row
 from distill.records.faults import InputError
 from distill.student.render import render
 from distill.student.template import STOPPED_CLOCK, Unrenderable
-from distill.student.tokenizer import Tokenizer, load_tokenizer, mismatches, read_tokenizer, template_file
+from distill.student.tokenizer import TEMPLATES, Tokenizer, load_tokenizer, mismatches, read_tokenizer, template_text
 
 OWN = [
     "qwen2_5",
@@ -196,8 +196,8 @@ def test_a_base_has_its_template_in_one_of_three_files(file, tmp_path):
 
 
 def test_templates_are_found_by_family_or_file(tmp_path):
-    assert template_file("gemma3").read_text() == bundled("gemma3")
+    assert template_text("gemma3") == (TEMPLATES / "gemma3.jinja").read_text()
     (tmp_path / "mine.jinja").write_text("x")
-    assert template_file(str(tmp_path / "mine.jinja")).read_text() == "x"
+    assert template_text(str(tmp_path / "mine.jinja")) == "x"
     with pytest.raises(InputError, match="bundled are gemma3, llama3, qwen2.5-coder, qwen3, smollm2"):
-        template_file("gemma2")
+        template_text("gemma2")

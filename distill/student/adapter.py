@@ -8,7 +8,7 @@ from typing import Any
 from distill.records.atomic import replacing_folder
 from distill.student.base import Base
 from distill.student.gguf import lora
-from distill.student.tokenizer import read_tokenizer
+from distill.student.tokenizer import read_settings, read_tokenizer
 from distill.student.training.checkpoints import saving
 from distill.student.training.train import ALPHA
 
@@ -32,7 +32,7 @@ def save(model: Any, base: Base, template: str, card: str, folder: Path, state: 
             if (base.directory / name).is_file():
                 shutil.copyfile(base.directory / name, fresh / name)
         _write(fresh / "generation_config.json", _generation(base.directory, template))
-        settings = _read(base.directory / "tokenizer_config.json")
+        settings = read_settings(base.directory / "tokenizer_config.json")
         settings.pop("chat_template", None)
         _write(fresh / "tokenizer_config.json", settings)
         (fresh / "chat_template.jinja").write_text(template, encoding="utf-8")
@@ -53,12 +53,8 @@ def _make_reproducible(file: Path, base: Base) -> None:
 
 def _generation(base: Path, template: str) -> dict[str, Any]:
     """The base's generation settings, with the end-of-turn tokens that the student was trained with."""
-    return _read(base / "generation_config.json") | {"eos_token_id": sorted(read_tokenizer(base, template).stops)}
-
-
-def _read(file: Path) -> dict[str, Any]:
-    """The settings in a file that not every base has."""
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    stops = read_tokenizer(base, template).stops
+    return read_settings(base / "generation_config.json") | {"eos_token_id": sorted(stops)}
 
 
 def _write(file: Path, value: dict[str, Any]) -> None:

@@ -65,7 +65,7 @@ def read_tokenizer(folder: Path, template: str) -> Tokenizer:
     def text(messages: list[dict], tools: list[dict] | None, add_generation_prompt: bool) -> str:
         return compiled(messages=messages, tools=tools or None, add_generation_prompt=add_generation_prompt, **tokens)
 
-    stops = _read(folder / "generation_config.json").get("eos_token_id") or []
+    stops = read_settings(folder / "generation_config.json").get("eos_token_id") or []
     stops = {stops} if isinstance(stops, int) else set(stops)
     if "eos_token" in tokens:
         stops.add(encoder.token_to_id(tokens["eos_token"]))
@@ -83,7 +83,7 @@ def read_tokenizer(folder: Path, template: str) -> Tokenizer:
 def mismatches(folder: Path) -> list[str]:
     """Reasons why the tokenizer in `folder` cannot belong to the model there; none for a pair that fits."""
     encoder = _encoder(folder)
-    config = _read(folder / "config.json")
+    config = read_settings(folder / "config.json")
     size = config.get("vocab_size") or config.get("text_config", {}).get("vocab_size")
     largest = max(encoder.get_vocab().values(), default=-1)
     faults = []
@@ -95,7 +95,7 @@ def mismatches(folder: Path) -> list[str]:
     for name, token in _named_tokens(folder).items():
         if encoder.token_to_id(token) is None:
             faults.append(f"tokenizer_config.json: {name} '{token}' is not a token of tokenizer.json")
-    ends = _read(folder / "generation_config.json").get("eos_token_id") or []
+    ends = read_settings(folder / "generation_config.json").get("eos_token_id") or []
     for id_ in [ends] if isinstance(ends, int) else ends:
         if encoder.id_to_token(id_) is None:
             faults.append(f"generation_config.json: eos_token_id {id_} is not a token of tokenizer.json")
@@ -107,20 +107,16 @@ def bundled_templates() -> dict[str, Path]:
     return {file.stem: file for folder in (TEMPLATES, EMBEDDED) for file in folder.glob("*.jinja")}
 
 
-def template_file(name: str) -> Path:
-    """The file of `student.template`: a bundled family or a path. Raises InputError when it is neither."""
+def template_text(name: str) -> str:
+    """The text of `student.template`, a bundled family or a file. Raises InputError when it is neither, or its syntax is
+    wrong."""
     bundled = bundled_templates()
     file = bundled.get(name, Path(name))
     if not file.is_file():
         raise InputError(
             f"params.yaml: /student/template: {name}: there is no such file, and bundled are {', '.join(sorted(bundled))}"
         )
-    return file
-
-
-def template_text(name: str) -> str:
-    """The text of `student.template`. Raises InputError when there is no such file, or its syntax is wrong."""
-    text = template_file(name).read_text(encoding="utf-8")
+    text = file.read_text(encoding="utf-8")
     try:
         compile_template(text)
     except jinja2.TemplateSyntaxError as error:
@@ -136,7 +132,7 @@ def _template_text(path: str, folder: Path, template: str | None) -> str:
     if (folder / "chat_template.jinja").is_file():
         return (folder / "chat_template.jinja").read_text(encoding="utf-8")
     # The older models that see images have it beside their tokenizer's settings (Mistral Small 3.1, Llama 3.2 Vision).
-    settings = (_read(folder / name) for name in ("tokenizer_config.json", "chat_template.json"))
+    settings = (read_settings(folder / name) for name in ("tokenizer_config.json", "chat_template.json"))
     own = next((found["chat_template"] for found in settings if found.get("chat_template")), None)
     if isinstance(own, list):  # several, by name: servers take `tool_use` for requests with tools
         named = {entry["name"]: entry["template"] for entry in own}
@@ -160,12 +156,13 @@ def _encoder(folder: Path) -> Any:
 
 def _named_tokens(folder: Path) -> dict[str, str]:
     """The tokens that templates use by name, such as eos_token."""
-    config = _read(folder / "tokenizer_config.json")
+    config = read_settings(folder / "tokenizer_config.json")
     named = {key: config[key] for key in ("bos_token", "eos_token", "pad_token", "unk_token") if config.get(key)}
     return {key: value["content"] if isinstance(value, dict) else value for key, value in named.items()}
 
 
-def _read(file: Path) -> dict[str, Any]:
+def read_settings(file: Path) -> dict[str, Any]:
+    """The settings in a JSON file that not every model has. Raises InputError where it cannot be read."""
     try:
         return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     except ValueError as error:
