@@ -9,6 +9,7 @@ import json
 import urllib.request
 from collections.abc import Sequence
 from contextlib import ExitStack
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -55,10 +56,8 @@ class LlamaLoaded:
             "lora": [{"id": 0, "scale": float(adapted)}],
         }
         return [
-            self._answer(
-                prompt, stops, longest, begins[place] if begins else [], over[place] if over else None, settings
-            )
-            for place, prompt in enumerate(prompts)
+            self._answer(prompt, stops, longest, openings or [], ends, settings)
+            for prompt, openings, ends in zip_longest(prompts, begins, over)
         ]
 
     def _answer(
