@@ -114,10 +114,12 @@ def test_a_batch_in_parts_trains_alike(uninterrupted, run, monkeypatch):
     assert parts["loss_last"] == pytest.approx(whole["loss_last"], rel=1e-2)
 
 
-def test_rows_at_once_fill_but_do_not_pass_the_limit():
+def test_rows_at_once_fill_but_do_not_pass_the_limit(monkeypatch):
     sequences = [TokenSequence([1] * 50 + [number] * 50, [IGNORED] * 60 + [number] * 40) for number in range(2, 10)]
     examples = Examples(sequences, [], 8, 0)
-    assert [micro_batch.rows_at_once(examples, 8, tokens, True) for tokens in (1, 151, 260, 1000)] == [1, 2, 4, 8]
+    for tokens, rows in ((1, 1), (151, 2), (260, 4), (1000, 8)):
+        monkeypatch.setitem(micro_batch.TOKENS_AT_ONCE, "cpu", tokens)
+        assert micro_batch.first(examples, 8, "cpu") == Fit(rows, False)
 
 
 def test_a_4_bit_base_needs_its_library(run, monkeypatch):

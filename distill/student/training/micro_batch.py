@@ -30,8 +30,13 @@ class Fit:
 
 
 def first(examples: Examples, share: int, device: str) -> Fit:
-    """The split that is tried first. `share`: rows of a batch that one process has; device: cpu or cuda."""
-    return Fit(rows_at_once(examples, share, TOKENS_AT_ONCE[device], device == "cpu"), False)
+    """The split that is tried first: the largest divisor of `share`, the rows of a batch that one process has, whose packed
+    rows stay within TOKENS_AT_ONCE. `device`: cpu or cuda."""
+    rows = [vars(sequence) for sequence in [*examples.train, *examples.validation]]
+    shared = common_context(rows) if device == "cpu" else 0
+    own = longest_row(examples) - shared
+    fitting = [n for n in range(1, share + 1) if share % n == 0 and shared + n * own <= TOKENS_AT_ONCE[device]]
+    return Fit(max(fitting, default=1), False)
 
 
 def less(fit: Fit, share: int, longest: int) -> Fit | None:
@@ -40,15 +45,6 @@ def less(fit: Fit, share: int, longest: int) -> Fit | None:
     if not fit.recompute and (smaller is None or smaller * longest < ENOUGH_TOKENS):
         return Fit(fit.rows, True)
     return Fit(smaller, fit.recompute) if smaller else None
-
-
-def rows_at_once(examples: Examples, share: int, tokens: int, shared_context: bool) -> int:
-    """Rows of one forward pass: the largest divisor of `share` whose packed rows stay within `tokens`."""
-    rows = [vars(sequence) for sequence in [*examples.train, *examples.validation]]
-    shared = common_context(rows) if shared_context else 0
-    longest = longest_row(examples)
-    fitting = [n for n in range(1, share + 1) if share % n == 0 and shared + n * (longest - shared) <= tokens]
-    return max(fitting, default=1)
 
 
 def longest_row(examples: Examples) -> int:
