@@ -20,7 +20,7 @@ LLAMA3_DIGITS, QWEN_DIGITS = r"\p{N}{1,3}", r"|\p{N}|"
 
 
 def write(folder: Path, file: Path) -> None:
-    """Writes the transformers model in `folder` (whole, with its tokenizer and chat_template.jinja) as GGUF.
+    """Writes the model that transformers saved in `folder` (whole, with its tokenizer and chat_template.jinja) as GGUF.
 
     Equal models give equal bytes. Raises InputError for an architecture, a rotary scaling or a tokenizer that is not
     supported; llama.cpp's own convert_hf_to_gguf.py may support it.
@@ -50,13 +50,9 @@ def _refuse_unsupported(folder: Path, config: dict[str, Any]) -> None:
     elsewhere = "; try llama.cpp's convert_hf_to_gguf.py on models/merged"
     if config["model_type"] not in ARCHITECTURES:
         raise InputError(f"{folder}: a {config['model_type']} is none of {', '.join(ARCHITECTURES)}{elsewhere}")
-    scaling = _rope(config).get("rope_type", "default")
+    scaling = config["rope_parameters"].get("rope_type", "default")
     if scaling != "default" and (config["model_type"], scaling) != ("llama", "llama3"):
         raise InputError(f"{folder}: rotary positions scaled as {scaling} are not written here{elsewhere}")
-
-
-def _rope(config: dict[str, Any]) -> dict[str, Any]:
-    return config.get("rope_parameters") or {"rope_theta": config.get("rope_theta", 10000.0)}
 
 
 def _rope_factors(config: dict[str, Any]) -> Any:
@@ -64,8 +60,8 @@ def _rope_factors(config: dict[str, Any]) -> Any:
     the fast ones not, those between them by something between."""
     import numpy
 
-    rope = _rope(config)
-    width = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
+    rope = config["rope_parameters"]
+    width = config["head_dim"]
     lengths = 2 * numpy.pi * rope["rope_theta"] ** (numpy.arange(0, width, 2) / width)
     low, high = rope["low_freq_factor"], rope["high_freq_factor"]
     fast = (rope["original_max_position_embeddings"] / lengths - low) / (high - low)
@@ -80,11 +76,11 @@ def _describe(writer: Any, config: dict[str, Any]) -> None:
     writer.add_embedding_length(config["hidden_size"])
     writer.add_feed_forward_length(config["intermediate_size"])
     writer.add_head_count(heads)
-    writer.add_head_count_kv(config.get("num_key_value_heads", heads))
+    writer.add_head_count_kv(config["num_key_value_heads"])
     writer.add_key_length(width)
     writer.add_value_length(width)
     writer.add_rope_dimension_count(width)
-    writer.add_rope_freq_base(_rope(config)["rope_theta"])
+    writer.add_rope_freq_base(config["rope_parameters"]["rope_theta"])
     writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
     writer.add_vocab_size(config["vocab_size"])
 
@@ -137,8 +133,8 @@ def _tensors(folder: Path, config: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     """Names and values (F32) as llama.cpp has them, in the order of the files; one at a time is in memory."""
     from safetensors import safe_open
 
-    heads = {"self_attn.q_proj": config["num_attention_heads"], "self_attn.k_proj": config.get("num_key_value_heads")}
-    if _rope(config).get("rope_type") == "llama3":
+    heads = {"self_attn.q_proj": config["num_attention_heads"], "self_attn.k_proj": config["num_key_value_heads"]}
+    if config["rope_parameters"].get("rope_type") == "llama3":
         yield "rope_freqs.weight", _rope_factors(config)
     for file in sorted(folder.glob("*.safetensors")):
         with safe_open(file, framework="pt") as stored:
