@@ -26,8 +26,6 @@ port = $(call given,PORT)
 FORMAT ?= hf
 ROW ?= 1
 
-.PHONY: .tracked $(shell sed -nE 's/^([a-z][a-z-]*):.*/\1/p' $(firstword $(MAKEFILE_LIST)))
-
 all: install models repro ## Set up and run the whole pipeline, down to the report
 
 install: $(VENV)/.train ## The environment for all stages (packages pinned by hash)
@@ -158,6 +156,8 @@ distclean: clean ## Remove the environment and DVC's cache, too, from which noth
 	@rm -rf $(VENV) .dvc/cache .dvc/tmp
 
 -include develop.mk
+
+.PHONY: .tracked $(shell sed -nE 's/^([a-z][a-z-]*):.*/\1/p' $(MAKEFILE_LIST))
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -1,5 +1,4 @@
 # What develops distill itself: its examples, tests and benchmarks, which a project made by `make new` has not.
-.PHONY: $(shell sed -nE 's/^([a-z][a-z-]*):.*/\1/p' develop.mk)
 
 new: ## A project of your own, without the example: make new DIR=../mine
 	@python3 -m distill.commands.new "$(DIR)"
