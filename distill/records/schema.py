@@ -51,7 +51,7 @@ def _line(error: Any, name: str) -> str:
     pointer = "".join(f"/{_escape(str(step))}" for step in error.instance_path)
     unexpected = getattr(error.kind, "unexpected", None)
     if unexpected:
-        known = _properties_at(name, error.schema_path)
+        known = list(_at(name, error.schema_path[:-1]).get("properties", {}))  # beside `additionalProperties`
         message = "; ".join(_unknown(key, known) for key in unexpected)
     elif keys := _one_of_keys(name, error.schema_path):
         given = [key for key in keys if key in error.instance]
@@ -76,11 +76,6 @@ def _one_of_keys(name: str, steps: list[str | int]) -> list[str]:
     branches = _at(name, steps)
     keys = [branch["required"][0] for branch in branches if len(branch.get("required", ())) == 1 == len(branch)]
     return keys if len(keys) == len(branches) else []
-
-
-def _properties_at(name: str, steps: list[str | int]) -> list[str]:
-    """The property names beside the `additionalProperties` at `steps`."""
-    return list(_at(name, steps[:-1]).get("properties", {}))
 
 
 def _at(name: str, steps: list[str | int]) -> Any:
