@@ -16,9 +16,7 @@ _ESCAPED = re.compile(r"\\([$%&#_{}])")
 _BOXED = "\\boxed{"
 
 
-def stated(
-    text: str, several_lines: bool = False, latex: bool = False, behind_box: Callable[[str], str] | None = None
-) -> str | None:
+def stated(text: str, several_lines: bool, latex: bool, behind_box: Callable[[str], str] | None) -> str | None:
     """The text after the last `Answer:`, else in the last `\\boxed{}`; None where there is neither, empty where nothing
     follows the marker.
 
