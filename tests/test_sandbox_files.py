@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from validated import in_git, validate
 
-from distill.records import jsonl
 from distill.records.faults import InputError
 from distill.tools.sandbox import dockerfile, engine, name, owner, runner
 
@@ -161,17 +160,24 @@ def test_validate_names_what_is_wrong_with_sandboxes(project: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_chat_takes_the_usual_sandbox(tmp_path: Path) -> None:
+def test_chat_takes_the_usual_sandbox() -> None:
     from distill.commands.chat import usual_sandbox
 
-    prompt = {"id": "0" * 16, "split": "train", "source": "s:1", "messages": [{"role": "user", "content": "x"}]}
-    rows = [{"docker": "a"}, {"docker": "b", "docker_env": {"X": "1"}}, {"docker": "b"}]
-    path = tmp_path / "prompts.jsonl"
-    jsonl.write(path, [prompt | row | {"metadata": {}} for row in rows], "prepared_prompt")
-    assert usual_sandbox(path, False) == {"docker": "b", "docker_env": {"X": "1"}}
-    jsonl.write(path, [prompt | row | {"metadata": {}} for row in ({}, {"docker": "a"}, {})], "prepared_prompt")
-    assert usual_sandbox(path, False) == usual_sandbox(tmp_path / "none", True) == {}
-    assert usual_sandbox(path, True) == {"docker": "a"}, "where a tool runs only in one"
+    prompts = [{"docker": "a"}, {"docker": "b", "docker_env": {"X": "1"}}, {"docker": "b", "messages": []}]
+    assert usual_sandbox(prompts, False) == {"docker": "b", "docker_env": {"X": "1"}}
+    prompts = [{}, {"docker": "a"}, {}]
+    assert usual_sandbox(prompts, False) == usual_sandbox([], True) == {}
+    assert usual_sandbox(prompts, True) == {"docker": "a"}, "where a tool runs only in one"
+
+
+def test_chat_begins_with_the_usual_system_message() -> None:
+    from distill.commands.chat import usual_system
+
+    terse, kind, asked = ({"role": role, "content": role + text} for role, text in
+                          (("system", "1"), ("system", "2"), ("user", "")))  # fmt: skip
+    prompts = [{"messages": messages} for messages in ([kind, asked], [terse, asked], [asked], [terse, asked])]
+    assert usual_system(prompts) == [terse]
+    assert usual_system([{"messages": [asked]}]) == usual_system([]) == []
 
 
 SLOW_TO_LOAD = """

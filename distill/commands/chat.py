@@ -12,7 +12,7 @@ from typing import Any
 from distill.records import jsonl, params
 from distill.records.faults import InputError
 from distill.records.terminal import lenient, plain
-from distill.records.types import Message, Params
+from distill.records.types import Message, Params, Prompt
 from distill.student.serving.converse import converse
 from distill.student.serving.open_student import greedy, open_student
 from distill.teacher.errors import Fatal
@@ -22,24 +22,19 @@ ADAPTER = Path("models/adapter")
 PROMPTS = Path("data/prompts.jsonl")
 
 
-def usual_system(prompts: Path) -> list[Message]:
+def usual_system(prompts: list[Prompt]) -> list[Message]:
     """The most frequent system message of the project's prompts, which the student is used to; empty if that is none."""
-    if not prompts.is_file():
-        return []
-    counts: Counter[str] = Counter()
-    for prompt in jsonl.read(prompts, "prepared_prompt"):
-        first = prompt["messages"][0]
-        counts[first["content"] if first["role"] == "system" else ""] += 1
+    firsts = [prompt["messages"][0] for prompt in prompts]
+    counts = Counter(first["content"] if first["role"] == "system" else "" for first in firsts)
     text = counts.most_common(1)[0][0] if counts else ""
     return [{"role": "system", "content": text}] if text else []
 
 
-def usual_sandbox(prompts: Path, needed: bool) -> dict[str, Any]:
+def usual_sandbox(prompts: list[Prompt], needed: bool) -> dict[str, Any]:
     """The `docker…` fields of most of the project's prompts; where a sandbox is needed, of most that have one."""
-    rows = list(jsonl.read(prompts, "prepared_prompt")) if prompts.is_file() else []
-    counts = Counter(prompt.get("docker") for prompt in rows if prompt.get("docker") or not needed)
+    counts = Counter(prompt.get("docker") for prompt in prompts if prompt.get("docker") or not needed)
     usual = counts.most_common(1)[0][0] if counts else None
-    first = next((prompt for prompt in rows if usual and prompt.get("docker") == usual), {})
+    first = next((prompt for prompt in prompts if usual and prompt.get("docker") == usual), {})
     return {key: value for key, value in first.items() if key.startswith("docker")}
 
 
@@ -56,11 +51,12 @@ async def chat(settings: Params, base: bool) -> None:
     sampling = greedy(settings["evaluate"]["max_output_tokens"], 0.0 if base else 1.0)
     if sys.stdin.isatty():
         print("(Ctrl-D or Ctrl-C ends it)", flush=True)
-    messages = usual_system(PROMPTS)
+    prompts = list(jsonl.read(PROMPTS, "prepared_prompt")) if PROMPTS.is_file() else []
+    messages = usual_system(prompts)
     for message in messages:
         print(plain(f"system: {message['content']}"), flush=True)
     sandboxed = any(tool.sandbox for tool in python_source.load("tools.py").values())
-    prompt = {"messages": messages, "metadata": {}, "source": "make chat", **usual_sandbox(PROMPTS, needed=sandboxed)}
+    prompt = {"messages": messages, "metadata": {}, "source": "make chat", **usual_sandbox(prompts, needed=sandboxed)}
     try:
         async with toolbox.opened(settings, [prompt]) as tools, tools.open(prompt) as session:
             while line := await asyncio.to_thread(_read_line):
