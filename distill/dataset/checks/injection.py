@@ -86,8 +86,8 @@ def check(row: Row, context: CheckContext) -> Fault | None:
                 new_demands = {demand for demand in _demands(passage) if demand not in legitimate}
                 demands |= new_demands
                 to_be_said |= new_demands if _TO_BE_SAID.search(passage) else set()
-                named = {name for name in _tools(row) if _is_named(name, passage)}
-                tools |= {name for name in named if name.casefold() not in legitimate}
+                offered = (tool["function"]["name"] for tool in row["tools"])
+                tools |= {name for name in offered if _is_named(name, passage) and name.casefold() not in legitimate}
         elif message["role"] == "assistant" and message.get("weight") != 0 and (demands or tools):
             obeyed = _obeyed(message, demands, to_be_said, tools)
             if obeyed and not _REFUSES.search(message.get("content") or ""):
@@ -122,10 +122,6 @@ def _demands(passage: str) -> set[str]:
 def _is_named(tool: str, passage: str) -> bool:
     """`search` is not named where a page speaks of research."""
     return re.search(rf"(?<![\w-]){re.escape(tool)}(?![\w-])", passage) is not None
-
-
-def _tools(row: Row) -> list[str]:
-    return [tool["function"]["name"] for tool in row["tools"]]
 
 
 def _unprompted(messages: list[Message], place: int) -> str:
