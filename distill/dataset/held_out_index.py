@@ -4,10 +4,9 @@ says by which rule."""
 from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
-from zlib import crc32
 
 from distill.dataset.held_out import HeldOutPrompt
-from distill.dataset.prompt_words import PromptWords, answers_differ, expected, numbers, role_text, words
+from distill.dataset.prompt_words import PromptWords, answers_differ, expected, numbers, role_text, word_codes, words
 from distill.records.types import Message, Metadata
 
 GRAM = 8
@@ -69,7 +68,7 @@ class HeldOutIndex:
             return Overlap(equal.where, 1.0) if equal else None
         if self._rare_words.isdisjoint(row_words):
             return None
-        codes = _codes(row_words)
+        codes = word_codes(row_words)
         shared = (self._places[gram] for size in self._sizes for gram in _grams(codes, size) if gram in self._places)
         shares = {
             number: len(places & self._own_words[number]) / len(self._own_words[number])
@@ -114,7 +113,7 @@ def _index(prompts: Sequence[HeldOutPrompt]) -> dict[int, list[Place]]:
     index: dict[int, list[Place]] = defaultdict(list)
     for number, held_out in enumerate(prompts):
         if (size := _size(held_out)) >= SHORT:
-            for place, gram in enumerate(_grams(_codes(held_out.prompt.words), size)):
+            for place, gram in enumerate(_grams(word_codes(held_out.prompt.words), size)):
                 index[gram].append((number, place))
     return index
 
@@ -123,7 +122,7 @@ def _trained_wording(index: Mapping[int, Any], sizes: Iterable[int], trained: Se
     """The sequences of the index that are common wording of the training prompts."""
     sharing: Counter[int] = Counter()
     different = set(trained)
-    for codes in (_codes(words(text)) for text in different) if index else ():
+    for codes in (word_codes(words(text)) for text in different) if index else ():
         sharing.update({gram for size in sizes for gram in _grams(codes, size) if gram in index})
     most = max(TRAINED_WORDING, TRAINED_SHARE * len(different))
     return {gram for gram, count in sharing.items() if count > most}
@@ -169,11 +168,6 @@ def _rare_words(
 def _spaced(words: Sequence[str]) -> str:
     """The words, each between two spaces, so that a text lies in another only where its words do."""
     return f" {' '.join(words)} "
-
-
-def _codes(words: Sequence[str]) -> list[int]:
-    """Hashes of words; the same in every process."""
-    return [crc32(word.encode("utf-8", "surrogatepass")) for word in words]
 
 
 def _grams(codes: Sequence[int], size: int) -> Iterator[int]:

@@ -6,9 +6,10 @@ is to be checked exactly.
 
 from collections.abc import Iterator, Sequence
 from typing import Any
-from zlib import crc32
 
 import numpy as np
+
+from distill.dataset.prompt_words import word_codes
 
 Array = np.ndarray[Any, Any]
 BANDS, ROWS = 25, 5
@@ -26,7 +27,7 @@ def shingles(texts: Sequence[Sequence[str]], salts: Sequence[int]) -> tuple[Arra
     texts). Equal sequences have equal hashes only under equal salts."""
     lengths = np.fromiter((max(len(text), WORDS) for text in texts), np.int64, len(texts))
     codes = np.fromiter(
-        (code for text in texts for code in [*map(_code, text), *[0] * (WORDS - len(text))]), np.uint64, lengths.sum()
+        (code for text in texts for code in [*word_codes(text), *[0] * (WORDS - len(text))]), np.uint64, lengths.sum()
     )
     counts = lengths - (WORDS - 1)
     last = codes.size - (WORDS - 1)
@@ -67,10 +68,6 @@ def jaccard(first: Array, second: Array) -> float:
     """Jaccard similarity of two texts by their hashes (sorted, each once): the share of all hashes that both have."""
     shared = np.intersect1d(first, second, assume_unique=True).size
     return shared / (first.size + second.size - shared)
-
-
-def _code(word: str) -> int:
-    return crc32(word.encode("utf-8", "surrogatepass"))
 
 
 def _mixed(values: Array) -> Array:

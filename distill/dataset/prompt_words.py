@@ -8,6 +8,7 @@ program are like that.
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
+from zlib import crc32
 
 from distill.answers import number
 from distill.answers.exact import fold
@@ -41,6 +42,11 @@ def words(text: str) -> list[str]:
     if folded.isascii():  # the same, and twice as fast
         return folded.encode().translate(_ASCII_WORDS).decode().split()
     return _WORD.findall(folded)
+
+
+def word_codes(words: Sequence[str]) -> list[int]:
+    """Hashes of words; the same in every process."""
+    return [crc32(word.encode("utf-8", "surrogatepass")) for word in words]
 
 
 def role_text(messages: Sequence[Message], role: str = "user") -> str:
