@@ -18,11 +18,14 @@ from distill.dataset.checks.context import CheckContext
 from distill.dataset.facts import Facts
 from distill.dataset.held_out import HeldOutPrompt, Sample, of_files, of_prompt
 from distill.dataset.held_out_index import HeldOutIndex
+from distill.dataset.token_counts import opened
 from distill.dataset.verdict import Row, Verdict, rejected
 from distill.records import jsonl
 from distill.records.faults import InputError
 from distill.records.types import Params
 from distill.student.render import learns_calls
+from distill.student.serving.reply import refuse_unlearnable, unreadable_calls
+from distill.student.tokenizer import load_tokenizer
 
 PROMPTS, CONVERTED = "data/prompts.jsonl", "data/converted.jsonl"
 
@@ -35,10 +38,6 @@ def context(params: Params) -> CheckContext:
     context = CheckContext(own=own, max_tool_errors=modes["max_tool_errors"], held_out=held_out, sources=sources)
     if modes["length"] == modes["tools_shown"] == "off":
         return context
-    from distill.dataset.token_counts import opened
-    from distill.student.serving.reply import refuse_unlearnable, unreadable_calls
-    from distill.student.tokenizer import load_tokenizer
-
     tokenizer = load_tokenizer(student["path"], student["template"])
     refuse_unlearnable(tokenizer)
     counts = opened(student["path"], tokenizer, student["max_length"]) if modes["length"] != "off" else None

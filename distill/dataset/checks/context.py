@@ -2,22 +2,19 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from distill.dataset.checks.fault import Fault
 from distill.dataset.held_out_index import HeldOutIndex
+from distill.dataset.token_counts import TokenCounts
 from distill.records.types import Row
-
-if TYPE_CHECKING:
-    from distill.dataset.token_counts import TokenCounts
-    from distill.student.tokenizer import Tokenizer
+from distill.student.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
 class CheckContext:
     """Everything outside a row that checks depend on; `filter.context` makes one for all rows."""
 
-    counts: "TokenCounts | None" = None
+    counts: TokenCounts | None = None
     """Counts the tokens of a row as the student reads it, for the check `length`."""
     max_length: int = 0
     """Tokens of a rendered row, at most."""
@@ -29,7 +26,7 @@ class CheckContext:
     """The prompts that nobody may train on."""
     sources: Mapping[str, str] = field(default_factory=dict)
     """prompt_id -> the seed file that the prompt is from."""
-    tokenizer: "Tokenizer | None" = None
+    tokenizer: Tokenizer | None = None
     """The student's, with its template, for the check `tools_shown`."""
     unreadable: str | None = None
     """Why the student is not to learn calls, where it is not."""

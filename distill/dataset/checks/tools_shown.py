@@ -8,7 +8,7 @@ looked for: the bundled template for the smallest students leaves them out on pu
 import json
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
@@ -16,10 +16,8 @@ from distill.dataset.checks.context import CheckContext
 from distill.dataset.checks.fault import Fault, listed
 from distill.records.types import Row
 from distill.student.shown import offered
+from distill.student.tokenizer import Tokenizer
 from distill.tools.schema_words import resolved, steps
-
-if TYPE_CHECKING:
-    from distill.student.tokenizer import Tokenizer
 
 ADVICE = (
     "the student's chat template drops tools, or types of parameters: name another in student.template; "
@@ -43,7 +41,7 @@ def check(row: Row, context: CheckContext) -> Fault | None:
 
 
 @lru_cache(maxsize=LISTS)
-def _unseen(tools: bytes, tokenizer: "Tokenizer") -> list[tuple[str, str]]:
+def _unseen(tools: bytes, tokenizer: Tokenizer) -> list[tuple[str, str]]:
     """What the prompt lacks of each tool (as JSON) that it does not show whole, with the JSON pointer of the tool."""
     offers = orjson.loads(tools)
     text = offered(offers, tokenizer)
@@ -64,7 +62,7 @@ def _unseen(tools: bytes, tokenizer: "Tokenizer") -> list[tuple[str, str]]:
 
 
 @lru_cache(maxsize=TOOLS)
-def _untold(tool_text: bytes, tokenizer: "Tokenizer") -> list[str]:
+def _untold(tool_text: bytes, tokenizer: Tokenizer) -> list[str]:
     """The parameters of a tool (as JSON) whose type, or a part of it, may be another and the prompt stays the same."""
     tool = orjson.loads(tool_text)
     shown, function = offered([tool], tokenizer), tool["function"]
