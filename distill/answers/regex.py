@@ -3,6 +3,8 @@
 from functools import lru_cache
 from typing import Any
 
+import re2
+
 from distill.answers import expected
 from distill.records.types import Metadata
 
@@ -17,8 +19,6 @@ def why_not(answer: str, metadata: Metadata) -> str | None:
 
 def faults(metadata: Metadata) -> list[str]:
     """The faults of a pattern that RE2 refuses, or that accepts an empty answer."""
-    import re2
-
     if not isinstance(metadata["expected_answer"], str):
         return ["/metadata/expected_answer: must be a pattern, as a string"]
     try:
@@ -31,8 +31,6 @@ def faults(metadata: Metadata) -> list[str]:
 
 @lru_cache(maxsize=1024)
 def _pattern(text: str) -> Any:
-    import re2
-
     options = re2.Options()
     options.log_errors = False
     return re2.compile(text, options)

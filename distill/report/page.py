@@ -5,6 +5,8 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import jinja2
+
 from distill.report import numbers, words
 from distill.report.embed import blocks
 from distill.report.summary import summary
@@ -15,8 +17,6 @@ SCRIPTS = ("dom.js", "records.js", "filters.js", "list.js", "reader.js", "keys.j
 
 def page(report: dict[str, Any]) -> bytes:
     """The whole page in UTF-8. Text of the records is escaped in it, or JSON that is never parsed as HTML."""
-    import jinja2
-
     style = _asset("page.css") + _asset("browser.css")
     script = '"use strict";\n' + "\n".join(_asset(name) for name in SCRIPTS)
     environment = jinja2.Environment(

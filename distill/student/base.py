@@ -17,6 +17,7 @@ from distill.records.locked import locked
 from distill.records.paths import cache_dir
 from distill.student import hub
 from distill.student.gguf import from_gguf
+from distill.teacher import weights as embedded
 
 LOCAL = "local/"
 TOKENIZER_FILES = [
@@ -66,9 +67,7 @@ def check(path: str) -> None:
     nothing is fetched or converted."""
     path = expanduser(path)
     if path.startswith(LOCAL):
-        from distill.teacher.weights import MODELS
-
-        if path.removeprefix(LOCAL) not in MODELS:
+        if path.removeprefix(LOCAL) not in embedded.MODELS:
             _embedded(path)
     elif not hub.names(path):
         if not path.endswith(".gguf") or not Path(path).is_file():
@@ -109,10 +108,8 @@ def name(path: str) -> str:
 
 def _embedded(path: str) -> Path:
     """The GGUF file of `local/<name>`, fetched on first use."""
-    from distill.teacher import weights
-
     try:
-        return weights.find(path)[0]
+        return embedded.find(path)[0]
     except InputError as error:
         raise InputError(f"params.yaml: /student/path: {fault}" for fault in error.faults) from None
 

@@ -7,6 +7,7 @@ from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import orjson
+from aiohttp import web
 
 from distill.records.types import Message
 from distill.student.serving.chat_body import plain
@@ -27,8 +28,6 @@ async def serving(model: InProcess, port: int = 0) -> AsyncIterator[Endpoint]:
     request with `stream` gets text as it is generated, and tool calls at the end. A request that is refused or not
     supported (see chat_body.py) gets status 400. Errors have OpenAI's form.
     """
-    from aiohttp import web
-
     key = key_to_ask_for()
     names = (STUDENT, model.identity["model"])
 
@@ -116,7 +115,5 @@ def _event(chunk: dict[str, Any], delta: dict[str, Any], reason: str | None) -> 
     return b"data: " + orjson.dumps(chunk | {"object": "chat.completion.chunk", "choices": [choice]}) + b"\n\n"
 
 
-def _error(status: int, message: str) -> Any:
-    from aiohttp import web
-
+def _error(status: int, message: str) -> web.Response:
     return web.json_response({"error": {"message": message, "type": "invalid_request_error"}}, status=status)
