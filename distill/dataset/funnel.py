@@ -22,16 +22,10 @@ PASS_RATES = ("none", "up to a third", "up to two thirds", "below all", "all", N
 def report(facts: Sequence[Facts], verdicts: Sequence[Verdict], filters: Mapping[str, Any]) -> dict[str, Any]:
     """The content of reports/filter.json: counts over the rows and the verdicts on them, in the same order."""
     names = on(filters)
-    rejected, alone, masked, first = (dict.fromkeys(names, 0) for _ in range(4))
-    for verdict in verdicts:
-        for reason in verdict.reasons:
-            rejected[reason["check"]] += 1
-        for name in verdict.masks:
-            masked[name] += 1
-        if verdict.reasons:
-            first[verdict.reasons[0]["check"]] += 1
-        if len(verdict.reasons) == 1:
-            alone[verdict.reasons[0]["check"]] += 1
+    rejected = Counter(reason["check"] for verdict in verdicts for reason in verdict.reasons)
+    masked = Counter(name for verdict in verdicts for name in verdict.masks)
+    first = Counter(verdict.reasons[0]["check"] for verdict in verdicts if verdict.reasons)
+    alone = Counter(verdict.reasons[0]["check"] for verdict in verdicts if len(verdict.reasons) == 1)
     rows, left, funnel = len(verdicts), len(verdicts), []
     for name in names:
         left -= first[name]
