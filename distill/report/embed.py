@@ -55,6 +55,7 @@ def _item(conversation: dict[str, Any], keys: list[str]) -> dict[str, Any]:
     talks = {talk["who"]: talk for talk in conversation["talks"]}
     group = groups.of(conversation["metadata"])
     first = conversation["talks"][0]
+    calls = [call for message in first["messages"] for call in message.get("tool_calls") or []]
     question = next(
         (message["content"] for message in reversed(conversation["prompt"]) if message["role"] == "user"), ""
     )
@@ -69,14 +70,10 @@ def _item(conversation: dict[str, Any], keys: list[str]) -> dict[str, Any]:
         "turns": sum(message["role"] == "assistant" for message in first["messages"]),
         "tokens": first["tokens"],
         "cost": first["cost_usd"],
-        "tools": list(dict.fromkeys(call["function"]["name"] for call in _calls(first))),
+        "tools": list(dict.fromkeys(call["function"]["name"] for call in calls)),
         "why": [reason["check"] for reason in conversation["reasons"]],
         "meta": [group.get(key, "") for key in keys],
     }
-
-
-def _calls(talk: dict[str, Any]) -> list[dict[str, Any]]:
-    return [call for message in talk["messages"] for call in message.get("tool_calls") or []]
 
 
 def _short(text: str, most: int) -> str:
