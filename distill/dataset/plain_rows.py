@@ -28,17 +28,13 @@ def is_plain(value: Any) -> bool:
     return set(value) - CONVERSATION_KEYS in (set(), TRAINING_ROW_KEYS, IMPORTED_ROW_KEYS)
 
 
-def as_rnow(value: dict[str, Any]) -> dict[str, Any]:
-    """The row in the shape of a rollout that rnow finished."""
-    messages = [_message(message) for message in value["messages"]]
-    return {"completed": True, "conversation": messages, "metadata": value.get("metadata")}
-
-
 def rollout(value: dict[str, Any], name: str, sample: int) -> Rollout:
     """The rollout record of a conversation; not validated here. `name` is unique among all files: `<path>:<line>`."""
-    record = rnow.rollout(as_rnow(value), name, sample)
+    messages = [_message(message) for message in value["messages"]]
+    finished = {"completed": True, "conversation": messages, "metadata": value.get("metadata")}
+    record = rnow.rollout(finished, name, sample)
     model = value.get("teacher", record["model"])
-    messages = _greeting_unlearned(record["messages"])
+    messages = _greeting_unlearned(messages)
     return {**record, "key": f"row/{name}", "model": model, "messages": messages, "tools": _tools(value.get("tools"))}
 
 

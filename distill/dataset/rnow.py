@@ -27,7 +27,7 @@ def rollout(value: dict[str, Any], name: str, sample: int) -> Rollout:
     return {
         "id": content_id({"file": name, "rollout": value}),
         "key": f"rnow/{name}",
-        "prompt_id": prompt_id(value),
+        "prompt_id": _prompt_id(value),
         "sample": sample,
         "split": "train",
         "created_at": UNKNOWN_TIME,
@@ -48,7 +48,7 @@ def rollout(value: dict[str, Any], name: str, sample: int) -> Rollout:
     }  # fmt: skip
 
 
-def prompt_id(value: dict[str, Any]) -> str:
+def _prompt_id(value: dict[str, Any]) -> str:
     """The id of the prepared prompt with the messages before the first answer, if its seed row names no tools. Where the
     user goes on after it, of all that system and user say: many conversations open with the same greeting."""
     messages = value["conversation"]

@@ -147,9 +147,9 @@ def _checked(text: bytes, name: str, samples: Counter[str]) -> tuple[dict[str, A
         return {}, [f"/{key}: must be a list of messages"]
     if plain and (fault := plain_rows.prompt_fault(value)):
         return {}, [fault]
-    prompt = rnow.prompt_id(plain_rows.as_rnow(value) if plain else value)
-    record = _record(value, name, samples[prompt])
-    samples[prompt] += 1
+    record = _record(value, name, 0)
+    record["sample"] = samples[record["prompt_id"]]
+    samples[record["prompt_id"]] += 1
     return record, [fault.replace("/messages", f"/{key}", 1) for fault in _faults(record)]
 
 
