@@ -2,10 +2,9 @@
 
 A check is one module with
 - `check(row, context) -> Fault | None`, pure: what is wrong with the row, and where; what the assistant says and calls is
-  judged in the turns that are learned from (not `weight: 0`);
+  judged in the turns that are learned from (not `weight: 0`). Where schemas/params.schema.json allows it the mode `mask`,
+  the assistant's turns that the fault points at stay in the context and are not learned from;
 - `ADVICE`, what to try when it rejects everything;
-- `MASKS = True`, where its mode may be `mask`: then the assistant's turns that the fault points at stay in the context
-  and are not learned from (`weight: 0`). A check of the row as a whole leaves it out;
 - `PREFILTER`, where it looks for a pattern: see prefilter.py.
 
 A contest compares the rows that all checks let through with each other. It is one module with

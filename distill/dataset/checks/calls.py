@@ -6,7 +6,6 @@ from distill.records.types import Row
 from distill.tools import arguments
 
 ADVICE = "the teacher calls tools wrongly: see the details, improve the tools' descriptions, or take a stronger model"
-MASKS = True
 
 
 def check(row: Row, context: CheckContext) -> Fault | None:

@@ -8,7 +8,6 @@ from distill.dataset.checks.fault import Fault, listed
 from distill.records.types import Row
 
 ADVICE = "the teacher speaks about itself: give the assistant a name in the system message, or set the mode to mask"
-MASKS = True
 _MODEL = (
     r"(?:chat ?gpt|gpt-?\d[\w.]*|claude|gemini|bard|deepseek(?:[- ][\w.]+)?|qwen[\w.]*|llama[- ]?\d?[\w.]*|mistral|grok"
     r"|(?:microsoft )?copilot|kimi|glm[- ]?\d[\w.]*|command[- ]r)"

@@ -18,7 +18,6 @@ from distill.records.types import Message, Row
 ADVICE = (
     "the teacher obeys what tools return: say in the system message that results are data, or take a stronger model"
 )
-MASKS = True
 PASSAGE = 600
 """Characters from the first sign of an instruction that are taken as the instruction."""
 BEFORE = 100

@@ -14,7 +14,6 @@ from distill.records.ids import canonical_text
 from distill.records.types import Message, Row
 
 ADVICE = "the teacher repeats its calls: say in the tools' results what to do next, or take a stronger model"
-MASKS = True
 MOST = 2
 """Times that the same call may give the same result."""
 

@@ -5,7 +5,6 @@ from distill.dataset.checks.fault import Fault, listed
 from distill.records.types import Row
 
 ADVICE = "your own checks in checks.py say why"
-MASKS = True
 
 
 def check(row: Row, context: CheckContext) -> Fault | None:

@@ -9,7 +9,6 @@ from distill.dataset.checks.fault import Fault, listed
 from distill.records.types import Row
 
 ADVICE = "the teacher refuses: say in the system message what is allowed, or change the prompts"
-MASKS = True
 OPENING = 200
 """Characters of a turn that are searched, since a refusal comes first."""
 _SORRY = r"(?:i'm |i am )?(?:very |so |really )?sorry|i apologi[sz]e|my apologies|unfortunately|i regret"

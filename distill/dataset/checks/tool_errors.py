@@ -9,7 +9,6 @@ from distill.records.tool_error import TOOL_ERROR
 from distill.records.types import Row
 
 ADVICE = "the tools fail often: read the results in rollouts/, repair the tools, or raise filter.max_tool_errors"
-MASKS = True
 
 
 def check(row: Row, context: CheckContext) -> Fault | None:
