@@ -82,7 +82,9 @@ def run_checks(rows: Iterable[Row], modes: Mapping[str, Any], context: CheckCont
         learned = verdict.masked(row, found.turns) if found.turns else row
         if counted and (fault := counted.check(learned, context)):
             found = verdict.of(row, [*faults, ("length", fault)], modes)
-        yield facts.of(row, context.sources, _length(learned, context), digest), _without_unasked(found)
+        count = context.counts(learned) if context.counts else None
+        length = count if isinstance(count, int) else None  # the template cannot render the row
+        yield facts.of(row, context.sources, length, digest), _without_unasked(found)
 
 
 def _without_unasked(found: Verdict) -> Verdict:
@@ -90,12 +92,6 @@ def _without_unasked(found: Verdict) -> Verdict:
     if len(found.reasons) < 2:
         return found
     return found._replace(reasons=[reason for reason in found.reasons if reason["detail"] != answer.UNASKED])
-
-
-def _length(row: Row, context: CheckContext) -> int | None:
-    """Tokens of the row; None where the check `length` is off or the template cannot render the row."""
-    count = context.counts(row) if context.counts else None
-    return count if isinstance(count, int) else None
 
 
 def settle(
