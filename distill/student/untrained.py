@@ -4,10 +4,10 @@ LoRA does not train the output matrix, so tokens with equal rows in it get equal
 learns. Qwen2.5-Coder has thousands of such tokens, `<tool_call>` among them, and Llama 3's base has `<|eot_id|>`.
 """
 
-from pathlib import Path
 from typing import Any
 
 from distill.records.faults import InputError
+from distill.student.base import Base
 from distill.student.render import TokenSequence
 
 SAME = 0.01
@@ -18,13 +18,12 @@ AT_ONCE = 16384
 """Rows that are compared at once, since they are copied to fp32."""
 
 
-def refuse_untrained(model: Any, directory: Path, name: str, sequences: list[TokenSequence]) -> None:
-    """Raises InputError where the student would learn tokens from `sequences` that the base in `directory` was never
-    trained to output. Only added tokens are looked at (calls, ends of turns). `name` is the base's `student.path`.
-    """
+def refuse_untrained(model: Any, base: Base, sequences: list[TokenSequence]) -> None:
+    """Raises InputError where the student would learn tokens from `sequences` that its base, loaded as `model`, was never
+    trained to output. Only added tokens are looked at (calls, ends of turns)."""
     from tokenizers import Tokenizer
 
-    added = Tokenizer.from_file(str(directory / "tokenizer.json")).get_added_tokens_decoder()
+    added = Tokenizer.from_file(str(base.directory / "tokenizer.json")).get_added_tokens_decoder()
     learned = sorted(added.keys() & {label for sequence in sequences for label in sequence.labels})
     head = model.get_output_embeddings()
     if head is None or head.weight.is_meta or not learned:  # meta: the first process has the weights, and refuses
@@ -34,7 +33,7 @@ def refuse_untrained(model: Any, directory: Path, name: str, sequences: list[Tok
         return
     tokens = ", ".join(repr(added[id_].content) for id_ in untrained)
     raise InputError(
-        f"params.yaml: /student/path: {name} was never trained to output {tokens}, which its chat template needs: its"
+        f"params.yaml: /student/path: {base.name} was never trained to output {tokens}, which its chat template needs: its"
         f" output matrix has the same row for them and up to {max(untrained.values())} others, and LoRA does not train"
         " that matrix. Name a student.template that does without them (qwen2.5-coder for Qwen2.5-Coder), or a base that"
         " was trained with them, such as the model's instruct version"

@@ -114,7 +114,7 @@ def _train(examples: Examples, base: Base, params: Params, folder: Path, device:
     set_seed(params["seed"])
     arguments = _arguments(examples, params, folder, device, fit, rows)
     model = base_weights.load(base, params["qlora_rank"] is not None, device)
-    refuse_untrained(model, base.directory, base.name, examples.train)
+    refuse_untrained(model, base, examples.train)
     student = trainer.build(
         model=model,
         peft_config=LoraConfig(
