@@ -56,9 +56,7 @@ for _name, _size in _KNOWN.items():
     _SIZES.setdefault(_name.casefold(), set()).add(_size)
 _IN_ANY_CASE = {name: next(iter(sizes)) for name, sizes in _SIZES.items() if len(sizes) == 1}
 """All names but those such as mg and Mg, which only differ in case."""
-_SPELLED = {
-    "square": "²", "squared": "²", "cubic": "³", "cubed": "³",
-}  # fmt: skip
+_SPELLED = {"square": "²", "cubic": "³"}
 _SQUARE = re.compile(r"^(?P<power>square|cubic) (?P<unit>\w+)", re.IGNORECASE)
 _DEGREES = re.compile(r"^(?:degrees?|deg\.?) (?P<scale>c|f)(?:elsius|ahrenheit)?\b", re.IGNORECASE)
 _IN_TWO_WORDS = re.compile(r"^(?:(?P<percent>per cent)|US dollars?)\b", re.IGNORECASE)
@@ -115,7 +113,7 @@ def _first(text: str) -> str:
 
 
 def _short(name: str) -> str:
-    return _SHORT.get(_singular(name), _SHORT.get(name.casefold(), name))
+    return _SHORT.get(_singular(name), name)
 
 
 def _look_up(name: str) -> tuple[str, Decimal] | None:
