@@ -5,7 +5,7 @@ runtime.budget_usd holds. The same answer to the same question is asked about on
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -109,14 +109,13 @@ def rulings(questions: Iterable[Question | None], params: Params, stage: str) ->
     return asyncio.run(_rulings(asked, asked_judge(params), stage))
 
 
-def ruled(rows: Iterable[Row], found: Rulings) -> Iterator[Row]:
-    """The rows, with the ruling in the outcome of those that had an open question."""
-    for row in rows:
-        question = open_question_of(row) if found and row["outcome"]["correct"] is None else None
-        if question in found:
-            correct, why = found[question]
-            row["outcome"] |= {"correct": correct, "accepted_by": "judge" if correct else None, "why": why}
-        yield row
+def ruled(row: Row, found: Rulings) -> Row:
+    """The row, with the ruling in its outcome where it had an open question."""
+    question = open_question_of(row) if found else None
+    if question in found:
+        correct, why = found[question]
+        row["outcome"] |= {"correct": correct, "accepted_by": "judge" if correct else None, "why": why}
+    return row
 
 
 async def _rulings(asked: list[Question], who: Asked, stage: str) -> Rulings:

@@ -12,7 +12,6 @@ from distill.dataset.verdict import Verdict, masked
 from distill.records import jsonl, shards
 from distill.records.atomic import replacing
 from distill.records.shards import Shard
-from distill.records.types import Row
 
 
 def write(
@@ -32,19 +31,14 @@ def write(
         texts = (text for shard in source for _, text in shards.texts(shard))
         for text, verdict in zip(texts, verdicts, strict=True):
             if verdict.reasons:
-                row = _row(text, rulings)
+                row = judge.ruled(orjson.loads(text), rulings)
                 lost.add(row)
                 rejected_file.write(jsonl.line({**row, "reasons": verdict.reasons}, "rejected", rejected))
             elif kept_file and not verdict.turns and not rulings:
                 kept_file.write(text + b"\n")
             elif kept_file:
-                row = _row(text, rulings)
+                row = judge.ruled(orjson.loads(text), rulings)
                 masked_row = masked(row, verdict.turns)
                 lost.add_tools(learned(row) - learned(masked_row))
                 kept_file.write(jsonl.line(masked_row, "row", kept))
     return lost
-
-
-def _row(text: bytes, rulings: Rulings) -> Row:
-    """The row of a line, with the judge's ruling in its outcome."""
-    return next(judge.ruled([orjson.loads(text)], rulings))

@@ -42,7 +42,8 @@ def prepare(params: Params, rulings: Rulings) -> Callable[[Shard], Checked]:
     def checked(shard: Shard) -> Checked:
         faults: list[str] = []
         groups = RowGroups()
-        verdicts = filter.run_checks(judge.ruled(_valid(shard, faults, groups), rulings), modes, context)
+        valid = (judge.ruled(row, rulings) for row in _valid(shard, faults, groups))
+        verdicts = filter.run_checks(valid, modes, context)
         rows = [(tuple(facts), None if verdict is KEEP else verdict) for facts, verdict in verdicts]
         if context.counts:
             context.counts.flush()
@@ -71,8 +72,7 @@ def collected(shards: Iterable[Checked]) -> tuple[list[tuple[Facts, Verdict]], R
 
 def again(source: Iterable[Shard], rulings: Rulings) -> Iterator[Row]:
     """All rows once more, not validated again."""
-    rows = (orjson.loads(text) for shard in source for _, text in shards.texts(shard))
-    return judge.ruled(rows, rulings)
+    return (judge.ruled(orjson.loads(text), rulings) for shard in source for _, text in shards.texts(shard))
 
 
 def _valid(shard: Shard, faults: list[str], groups: RowGroups) -> Iterator[Row]:
