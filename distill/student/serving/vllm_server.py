@@ -91,19 +91,19 @@ def started(command: list[str], port: int, stop: threading.Event) -> Iterator[En
     Raises Fatal, with the end of vLLM's output, when it ends before it is ready, or when `stop` is set by then. When it
     ends later, requests fail, and the end of its output is printed.
     """
-    address = ("127.0.0.1", port or _free_port())
-    key = key_to_ask_for()
+    port, key = port or _free_port(), key_to_ask_for()
+    address = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
-            [*command, "--host", address[0], "--port", str(address[1])],
+            [*command, "--host", "127.0.0.1", "--port", str(port)],
             env={**os.environ, "VLLM_API_KEY": key},
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
         try:
-            _wait(process, f"http://{address[0]}:{address[1]}", log, stop)
-            yield Endpoint(f"http://{address[0]}:{address[1]}/v1", key)
+            _wait(process, address, log, stop)
+            yield Endpoint(f"{address}/v1", key)
             if process.poll() is not None:
                 say(_last_words(process, log))
         finally:
@@ -142,6 +142,5 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+    with socket.create_server(("127.0.0.1", 0)) as probe:
         return probe.getsockname()[1]
