@@ -20,6 +20,10 @@ RIGHT: dict[str, list[Pair]] = {
         ('{"a": [1, 2]}', {}, '```json\n{"a": [1, 2]}\n```'),
         ("SELECT 1", {}, "**Answer:**\n```sql\nSELECT 1\n```"),
         ("SELECT 1", {}, "Answer: ```SELECT 1```"),
+        ("anti-PD-1", {}, "Answer: anti\u2011PD\u20101"),
+        ("O'Brien", {}, "Answer: O\u2019Brien"),
+        ("1990-1995", {}, "Answer: 1990\u20131995"),
+        ("kettle", {}, "Answer: kett\u00adle\u200b"),
     ],
     "number": [
         (5, {}, "Answer: 5 millionaires"),
@@ -146,7 +150,14 @@ RIGHT: dict[str, list[Pair]] = {
         ],
         *[
             (-5, {}, text)
-            for text in ("Answer: minus 5", "So the result is minus 5.", "negative $5", "Answer: \u20135")
+            for text in (
+                "Answer: minus 5",
+                "So the result is minus 5.",
+                "negative $5",
+                "Answer: \u20135",
+                "Answer: \u20115",
+                "It is \u20105.",
+            )
         ],
         *[
             ("5 kg", {}, text)
@@ -203,6 +214,7 @@ RIGHT: dict[str, list[Pair]] = {
         ("milk", DRINKS, "Answer: B. Milk"),
         ("C", DRINKS, "Answer: Apple juice!"),
         ("C", DRINKS, "Option C"),
+        ("B", {"answer_choices": ["tea", "ice-cream"]}, "Answer: ice\u2011cream"),
         ("B", DRINKS, "Answer: B - milk"),
         ("B", DRINKS, "Answer: Milk (B)"),
         ("B", DRINKS, "The answer is milk."),
@@ -239,6 +251,7 @@ RIGHT: dict[str, list[Pair]] = {
         (["a", "b"], {}, "Answer:\na\n\nb"),
         (["Ann Lee", "Bo"], {}, "Answer:\n**Ann Lee**\n\n**Bo**"),
         (["tea", "milk"], {}, "Answer: milk, tea"),
+        (["non-small", "Levi's"], {}, "Answer: Levi\u2019s, non\u2011small"),
         (["tea", "milk", "juice"], {}, "Answer: juice; Milk; the tea"),
         ([3, 1, 2], {}, "Answer: {1, 2, 3}"),
         ("CA, NV", {}, "Answer: NV and CA"),
@@ -247,6 +260,9 @@ RIGHT: dict[str, list[Pair]] = {
     "date": [
         ("2026-01-25", {}, "Answer: 2026-01-25"),
         ("2026-01-25", {}, "Answer: 25 January 2026"),
+        ("2026-01-25", {}, "Answer: 2026\u201101\u201125"),
+        ("2026-01-25", {}, "Answer: January\u00a025, 2026"),
+        ("2026-01-25", {}, "Answer: 25\u202fJanuary\u202f2026"),
         ("2026-01-25", {}, "Answer: Sunday, January 25th, 2026"),
         ("2026-01-25", {}, "Answer: 25 Jan. 2026"),
         ("2026-01-25", {}, "Answer: 25. January 2026"),
@@ -264,6 +280,8 @@ RIGHT: dict[str, list[Pair]] = {
     "regex": [
         (r"NCT\d{8}", {}, "Answer: NCT01234567"),
         (r"(?i)yes\b.*", {}, "Answer: Yes, it is"),
+        (r"[A-Z]\d+-\d", {}, "Answer: H222\u20115"),
+        ("O\u2019Brien", {}, "Answer: O\u2019Brien"),
         (r"\d+ (kg|lb)", {}, "Answer: **44 kg**"),
         ("_private", {}, "Answer: _private"),
         ("__init__", {}, "Answer: `__init__`"),
@@ -281,6 +299,11 @@ RIGHT: dict[str, list[Pair]] = {
         ("\\{1,2\\}", {}, "Answer: \\{2,1\\}"),
         ("5", {}, "Answer: x = 5"),
         ("-5", {}, "Answer: \u22125"),
+        ("-1/2", {}, "Answer: \u20131/2"),
+        ("x^2+1", {}, "Answer: x^2+1."),
+        ("3\\sqrt{2}", {}, "Answer: 3\\sqrt{2}."),
+        ("1/2", {}, "Answer: **1/2**."),
+        (0.00005, {}, "Answer: $5 \\times 10^{-5}$"),
         ("1/2", {}, "Answer:\n\n1/2\n\nWe divided 1 by 2."),
         ("2\\pi", {}, "Answer: $2\\pi$"),
         ("[0,1)", {}, "Answer: [0, 1)"),
@@ -431,6 +454,7 @@ WRONG: dict[str, list[Pair]] = {
                 "|-5|",
                 "x = - 5",
                 "\u20135",
+                "\u20115",
             )
         ],
         *[
@@ -541,6 +565,7 @@ WRONG: dict[str, list[Pair]] = {
         ("x-1", {}, "Answer: 1-x"),
         ("x+y=1", {}, "Answer: x+y=2"),
         ("1/3", {}, "Answer: 0.33"),
+        ("1/2", {}, "Answer: \u20111/2"),
         ("12", {}, "Answer: 1 2"),
         ("\\pi", {}, "Answer: 3.14"),
         ("2", {}, "I do not know"),

@@ -7,6 +7,7 @@ import re
 from datetime import date
 
 from distill.answers import expected
+from distill.answers.signs import typed
 from distill.records.types import Metadata
 
 OPTIONS = ("answer_date_order",)
@@ -39,6 +40,7 @@ _NEGATION = re.compile(r"\b(?:not|no|never|neither|nor|unknown)\b|n't\b", re.IGN
 
 def why_not(answer: str, metadata: Metadata) -> str | None:
     """None where the answer's only date is the expected one, at least as precisely."""
+    answer = typed(answer)
     if negation := _NEGATION.search(answer):
         return f"a negation: '{negation.group()}'"
     dates = _dates(answer, metadata.get("answer_date_order"))

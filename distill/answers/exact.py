@@ -1,10 +1,11 @@
-"""`exact`: equal after folding case, spaces, Unicode forms, outer punctuation and a leading article; JSON objects and arrays
-also after folding their layout and the order of keys."""
+"""`exact`: equal after folding case, spaces, Unicode forms, signs of print, outer punctuation and a leading article; JSON
+objects and arrays also after folding their layout and the order of keys."""
 
 import re
 import unicodedata
 
 from distill.answers import expected
+from distill.answers.signs import typed
 from distill.records.ids import canonical_text
 from distill.records.types import Metadata
 
@@ -28,8 +29,8 @@ def _one_layout(text: str) -> str:
 
 
 def fold(text: str) -> str:
-    """A text without case, extra spaces, Unicode variants, outer punctuation and a leading article."""
-    spaced = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    """A text without case, extra spaces, Unicode variants, signs of print, outer punctuation and a leading article."""
+    spaced = " ".join(typed(unicodedata.normalize("NFKC", text)).casefold().split())
     bare = spaced.strip(_WRAPPING)
     if bare[:1].isdigit() and spaced.partition(bare)[0].endswith("."):
         bare = f".{bare}"  # the point of .5 is no punctuation

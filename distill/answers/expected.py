@@ -1,5 +1,7 @@
 """The expected answer as text, and its faults, alike for all types of answers that take a text."""
 
+from decimal import Decimal
+
 from distill.records.types import Metadata
 
 
@@ -14,5 +16,6 @@ def text_faults(metadata: Metadata) -> list[str]:
 
 
 def text(metadata: Metadata) -> str:
-    """The expected answer as text."""
-    return str(metadata["expected_answer"])
+    """The expected answer as text; a number without an exponent, which math-verify would take for a letter."""
+    value = metadata["expected_answer"]
+    return format(Decimal(str(value)), "f") if isinstance(value, float) else str(value)

@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 
 from distill.answers import expected, math_process, number
+from distill.answers.signs import typed
 from distill.records.paths import PROJECT
 from distill.records.types import Metadata
 
@@ -25,13 +26,15 @@ CPU_S = 10.0
 """Seconds of processor time for one question: usual ones take milliseconds."""
 _DANGLING = re.compile(r"[*+/^=-]\s*\$*$")
 """An answer that breaks off: `x = 5 +`."""
+_FULL_STOP = re.compile(r"(?<!\.)\.\s*$")
+"""That of a sentence, which math-verify takes for a part of some formulas."""
 _SIMPLE_LEFT_SIDE = re.compile(r"\$*\s*(?:\\?[A-Za-z]\w*(?:_\{?\w+\}?)?(?:\([\w\\/., ]*\)|!)?|\|\w+\||[^A-Za-z]*)\s*")
 _HEDGE = re.compile(r"\b(?:or|not|either|approximately|about)\b", re.IGNORECASE)
 
 
 def why_not(answer: str, metadata: Metadata) -> str | None:
     """None where math-verify finds both equal, and they are of one kind: an equation is not a value, 10 is not 10%."""
-    wanted = expected.text(metadata)
+    wanted, answer = expected.text(metadata), _FULL_STOP.sub("", typed(answer))
     if unlike := _unlike(wanted, answer):
         return unlike
     if number.is_plain(wanted) and number.is_plain(answer):

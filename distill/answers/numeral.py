@@ -5,9 +5,9 @@ All patterns read what `readable` gives, in any case, and none takes more than l
 
 import re
 
-from distill.answers import final
+from distill.answers import final, signs
 
-_PLAIN_SIGNS = str.maketrans({"\u2212": "-", "\u2013": "-", "\ufe63": "-", "\uff0d": "-", "\u2019": "'"})
+_PLAIN_SIGNS = str.maketrans(signs.DASHES | signs.QUOTES)
 _SPACE_IN_NUMBER = re.compile(r"(?<=\d)[\u00a0\u2009\u202f](?=\d{3})")  # a narrow or no-break space: 12 000
 _MARKUP = re.compile(r"[\\$<*_`^{]")  # most answers have none, and are read faster
 _TAG = re.compile(r"</?[a-z][\w-]*>", re.IGNORECASE)  # </b>

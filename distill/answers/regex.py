@@ -6,13 +6,15 @@ from typing import Any
 import re2
 
 from distill.answers import expected
+from distill.answers.signs import typed
 from distill.records.types import Metadata
 
 
 def why_not(answer: str, metadata: Metadata) -> str | None:
-    """None where the pattern matches the answer from its first to its last character; `(?i)` in it passes over case."""
+    """None where the pattern matches the answer, as it is or as a keyboard has it, from its first to its last character;
+    `(?i)` in it passes over case."""
     pattern = _pattern(expected.text(metadata))
-    if pattern.fullmatch(answer.strip()):
+    if pattern.fullmatch(answer.strip()) or pattern.fullmatch(typed(answer).strip()):
         return None
     return "the pattern matches only a part of it" if pattern.search(answer) else "the pattern does not match"
 
