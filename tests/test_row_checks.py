@@ -37,6 +37,8 @@ SAYS = [
     "I'm ChatGPT, a large language model trained by OpenAI.",
     "I am ChatGPT.",
     "I’m Claude, made by Anthropic.",
+    "I am GPT\u20115.2, a model.",
+    "I\u202fam\u00a0ChatGPT.",
     "I am an AI assistant created by Alibaba Cloud.",
     "I'm an AI, so I have no favourite colour.",
     "I am Qwen, created by Alibaba Cloud.",

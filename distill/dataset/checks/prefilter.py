@@ -9,6 +9,7 @@ from typing import Any
 
 import re2
 
+from distill.dataset.checks import assistant_text
 from distill.dataset.checks.texts import APART
 
 
@@ -23,8 +24,6 @@ def any_of(patterns: Iterable[Any]) -> Callable[[str, str], bool]:
     search = re2.compile(alternation, options).search
 
     def matches(contents: str, arguments: str) -> bool:
-        if not contents.isascii():
-            contents = contents.replace("\u2019", "'")  # as assistant_text.turns does
-        return search((contents + APART + arguments).encode()) is not None
+        return search((assistant_text.typed(contents) + APART + arguments).encode()) is not None
 
     return matches
