@@ -196,6 +196,24 @@ RIGHT: dict[str, list[Pair]] = {
             )
         ],
         (5, {"answer_unit": "px"}, "Answer: 5px"),
+        *[
+            (1200000, {}, text)
+            for text in (
+                "Answer: 1.2 \u00d7 10^6",
+                r"Answer: $1.2 \times 10^{6}$",
+                "It is 1.2 x 10\u2076 metres.",
+                "It is 1.2\u00b710^+6.",
+                r"\boxed{1.2 \cdot 10^6}",
+            )
+        ],
+        (1.5e-5, {}, "Answer: 1.5 \u00d7 10\u207b\u2075"),
+        ("1.5 \u00d7 10^11 m", {}, "Answer: 150,000,000 km"),
+        (300, {}, "Answer: 3 * 10^2 = 300"),
+        ("$44", {}, "Answer: US$44"),
+        ("A$44", {}, "Answer: AUD 44"),
+        ("44 SEK", {}, "Answer: SEK 44"),
+        ("5 kWh", {}, "Answer: 5 kilowatt-hours"),
+        (1200, {"answer_unit": "sq ft"}, "Answer: 1,200 square feet"),
         (0.5, {"answer_unit": "M"}, "Answer: 0.5 M"),
         (300, {"answer_unit": "K"}, "Answer: 300 K"),
         ("20 \u00b0C", {}, r"Answer: 20^\circ\text{C}"),
@@ -376,6 +394,12 @@ WRONG: dict[str, list[Pair]] = {
         (5, {"answer_unit": "t"}, "Answer: 5 MG"),
         (5, {"answer_unit": "m"}, "Answer: 5 M"),
         (44, {"answer_unit": "USD"}, "Answer: EUR 44"),
+        *[("$44", {}, text) for text in ("Answer: A$44", "It costs HK$44.", "Answer: AUD 44", "Answer: $44 CAD")],
+        ("A$44", {}, "Answer: $44"),
+        ("5 kW", {}, "Answer: 5 kilowatt hours"),
+        (1200, {"answer_unit": "sq ft"}, "Answer: 1,200 sq m"),
+        (5, {}, "Answer: 5 \u00d7 10^3"),
+        (5, {}, "Answer: 5 x 10\u00b3"),
         ("$44", {}, "Answer: EUR 44"),
         (-19, {}, "Answer: COVID-19"),
         *[

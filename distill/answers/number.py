@@ -130,10 +130,15 @@ def _value(match: re.Match[str]) -> Decimal:
 
 
 def _unit_of(match: re.Match[str]) -> str:
-    """The text beside a number where its unit would stand: a currency before it, else all that follows."""
-    code = numeral.CURRENCY_CODE.search(match.string, 0, match.start())
-    if code and units.known(code[1]):
-        return code[1]
+    """The text beside a number where its unit would stand: the code of a currency, the sign of one before it, else all that
+    follows."""
+    before, behind = (
+        numeral.CODE_BEFORE.search(match.string, 0, match.start()),
+        numeral.CODE_BEHIND.match(match.string, match.end()),
+    )
+    for code in (before, behind):
+        if code and units.known(code[1]):
+            return code[1]
     return match["currency"] or match.string[match.end() :]
 
 

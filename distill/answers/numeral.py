@@ -13,12 +13,17 @@ _MARKUP = re.compile(r"[\\$<*_`^{]")  # most answers have none, and are read fas
 _TAG = re.compile(r"</?[a-z][\w-]*>", re.IGNORECASE)  # </b>
 _EMPHASIS = re.compile(r"(?<![\w*_`])(\*{1,3}|_{1,3}|`)(?=\S)([^*_`\n]+)(?:\1(?![\w*_`])|\Z)")  # **5**, but not 2**3
 _POWER = re.compile(r"(?<=[a-z])\^([23])(?!\d)", re.IGNORECASE)  # ^2 in m^2
+_POWER_OF_TEN = re.compile(
+    r"(?<=\d) ?(?:[×x·*]|\\times|\\cdot) ?10 ?(?:\^ ?\{?(?P<plain>[-+]?\d{1,3})\}?|(?P<raised>[⁻⁺]?[⁰¹²³⁴-⁹]{1,3}))(?![\w^]|\.\d)"
+)
+"""` × 10^6` behind a number."""
+_RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "0123456789+-")
 _DEGREES = re.compile(r"\^?\{?\\(?:circ|degree)\b\}?")  # 5^\circ
 _DELIMITER = re.compile(r"\\[()\[\]]|(?<!\\)(\$\$?)(?=\S)((?:\\.|[^$\\\n])++)(?<!\s)\1(?![\d$])")
 """`\\(5\\)`, `$5$`, but not `$5-$6`."""
 _SPACES = re.compile(r"[^\S\n]{2,}|[^\S\n ]")
 
-_CURRENCY = r"[$€£¥₹]"
+_CURRENCY = r"(?: (?-i:\b[A-Z]{1,2})? [$€£¥₹] )"  # $, A$
 _DIGITS = r"""
     (?<![\w.]) (?<!\d,)                # neither the end of a word nor that of another number
     (?: \d{1,3} (?:,\d{3})++ (?:\.\d++)?   # 1,234.5
@@ -115,13 +120,20 @@ BILLION = re.compile(r" ?B\b(?!-\w)")
 """Behind a number; where bytes are asked for, those."""
 DECIMAL_COMMA = re.compile(r"(?<![\d.,])(\d+),(\d+)(?![\d.,])")  # 0,45
 CLAUSE = re.compile(r"[,:;]?[^.,;:!?\n]{0,40}")  # the words after a number that may be its unit
-CURRENCY_CODE = re.compile(r"\b([A-Z]{3}) ?\Z")  # EUR before a number
+CODE_BEFORE = re.compile(r"\b([A-Z]{3}) ?\Z")  # EUR before a number
+CODE_BEHIND = re.compile(r" ?([A-Z]{3})\b")
 
 
 def readable(text: str) -> str:
-    """The text without tags, emphasis and LaTeX that only lays out, with signs, digit groups and powers in plain forms."""
+    """The text without tags, emphasis and LaTeX that only lays out, with signs, digit groups and powers in plain forms:
+    1.2e6 for 1.2 × 10^6."""
     if _MARKUP.search(text):
         text = final.plain(_DELIMITER.sub(r"\2", _DEGREES.sub("°", text)))
         text = _EMPHASIS.sub(r"\2", _TAG.sub(" ", text))
         text = _POWER.sub(lambda power: "²³"[int(power[1]) - 2], text)
-    return _SPACES.sub(" ", _SPACE_IN_NUMBER.sub("", text.translate(_PLAIN_SIGNS)))
+    text = _SPACES.sub(" ", _SPACE_IN_NUMBER.sub("", text.translate(_PLAIN_SIGNS)))
+    return _POWER_OF_TEN.sub(_exponent, text) if "10" in text else text
+
+
+def _exponent(power: re.Match[str]) -> str:
+    return f"e{power['plain'] or power['raised'].translate(_RAISED)}"

@@ -32,7 +32,7 @@ _TABLE: dict[str, dict[str, str]] = {
     },
     "speed": {"1": "m/s", "0.44704": "mph", "0.27777777777777777778": "km/h kph kmh", "0.51444444444444444444": "kn knot"},
     "energy": {"1": "J joule", "0.001": "mJ millijoule", "1000": "kJ kilojoule", "1e6": "MJ megajoule",
-               "4.184": "cal calorie", "4184": "kcal kilocalorie", "3600": "Wh", "3.6e6": "kWh"},
+               "4.184": "cal calorie", "4184": "kcal kilocalorie", "3600": "Wh", "3.6e6": "kWh", "3.6e9": "MWh"},
     "power": {"1": "W watt", "0.001": "mW milliwatt", "1000": "kW kilowatt", "1e6": "MW megawatt", "1e9": "GW gigawatt"},
     "data": {"1": "B byte", "1e3": "kB KB kb kilobyte", "1e6": "MB mb megabyte", "1e9": "GB gb gigabyte",
              "1e12": "TB tb terabyte", "1024": "KiB", "1048576": "MiB", "1073741824": "GiB", "1099511627776": "TiB"},
@@ -42,7 +42,10 @@ _TABLE: dict[str, dict[str, str]] = {
     "celsius": {"1": "°C ℃ celsius"}, "fahrenheit": {"1": "°F ℉ fahrenheit"}, "kelvin": {"1": "K kelvin"},
     "angle": {"1": "° degree", "57.295779513082320877": "rad radian"},
     "share": {"1": "% percent pct"},
-    "dollars": {"1": "$ USD dollar", "0.01": "¢ cent"}, "euros": {"1": "€ EUR euro"}, "pounds": {"1": "£ GBP"},
+    "dollars": {"1": "$ US$ USD dollar", "0.01": "¢ cent"}, "euros": {"1": "€ EUR euro"}, "pounds": {"1": "£ GBP"},
+    "Canadian": {"1": "C$ CA$ CAD"}, "Australian": {"1": "A$ AU$ AUD"}, "New Zealand": {"1": "NZ$ NZD"},
+    "Hong Kong": {"1": "HK$ HKD"}, "Singapore": {"1": "S$ SGD"}, "pesos": {"1": "MX$ MXN"}, "reais": {"1": "R$ BRL"},
+    "won": {"1": "KRW"}, "Swedish": {"1": "SEK"}, "Norwegian": {"1": "NOK"}, "Danish": {"1": "DKK"}, "zloty": {"1": "PLN"},
     "yen": {"1": "¥ JPY yen 円"}, "rupees": {"1": "₹ INR rupee"}, "francs": {"1": "CHF franc"}, "yuan": {"1": "CNY yuan"},
 }  # fmt: skip
 _KNOWN = {
@@ -56,8 +59,9 @@ for _name, _size in _KNOWN.items():
     _SIZES.setdefault(_name.casefold(), set()).add(_size)
 _IN_ANY_CASE = {name: next(iter(sizes)) for name, sizes in _SIZES.items() if len(sizes) == 1}
 """All names but those such as mg and Mg, which only differ in case."""
-_SPELLED = {"square": "²", "cubic": "³"}
-_SQUARE = re.compile(r"^(?P<power>square|cubic) (?P<unit>\w+)", re.IGNORECASE)
+_SPELLED = {"square": "²", "sq": "²", "cubic": "³", "cu": "³"}
+_SQUARE = re.compile(r"^(?P<power>square|sq|cubic|cu)\.? (?P<unit>\w+)", re.IGNORECASE)
+_WATT_HOURS = re.compile(r"^(?P<size>kilo|mega)?watt[- ]hours?\b", re.IGNORECASE)
 _DEGREES = re.compile(r"^(?:degrees?|deg\.?) (?P<scale>c|f)(?:elsius|ahrenheit)?\b", re.IGNORECASE)
 _IN_TWO_WORDS = re.compile(r"^(?:(?P<percent>per cent)|US dollars?)\b", re.IGNORECASE)
 _PER = re.compile(r"^(?P<unit>\w+) per (?P<time>hour|second)\b", re.IGNORECASE)
@@ -106,6 +110,8 @@ def _first(text: str) -> str:
         return "%" if name["percent"] else "USD"
     if power := _SQUARE.match(text):
         return _short(power["unit"]) + _SPELLED[power["power"].casefold()]
+    if hours := _WATT_HOURS.match(text):
+        return f"{(hours['size'] or '')[:1].lower().replace('m', 'M')}Wh"
     if per := _PER.match(text):
         return f"{_short(per['unit'])}/{per['time'][0].casefold()}".replace("mi/h", "mph")
     token = _TOKEN.match(text)
