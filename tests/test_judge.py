@@ -279,6 +279,7 @@ WRONG_BY_JUDGE = ["Verdict: wrong", "The answer is wrong because the correct ans
 NO_VERDICT = ["", 'The answer "x" is correct because it matches." is wrong.',
               "The answer is correct because it names the drug. However, it names two.",
               "Verdict: correct?", "Verdict: correct or wrong", "Verdict: partially correct",
+              "Verdict: correct, except for the unit", "Verdict: correct, though in another unit",
               "The answer is almost correct.", "The answer is correct but incomplete.", "It is not wrong.",
               "The correct answer is Keytruda.", "The reference answer is correct.", "The answer isn't correct.",
               "If it means the drug, the answer is correct.", "The user claims that the answer is correct.",

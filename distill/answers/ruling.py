@@ -25,7 +25,8 @@ _SUBJECT = (
 )
 _SURE = r"(?:(?:therefore|thus|hence|also|indeed|clearly|plainly|simply|considered|completely|entirely|fully) )*"
 
-_LABELLED = rf"{_LABEL}\W+(?:(?:is|=)\W+)?{_WORD}\b(?!\W*\?|[\s,]*(?:or|if|only|but)\b|/)"  # Verdict: correct
+_OPEN = r"\W*\?|[\s,]*(?:or|if|only|but|except|although|though)\b|/"
+_LABELLED = rf"{_LABEL}\W+(?:(?:is|=)\W+)?{_WORD}\b(?!{_OPEN})"  # Verdict: correct
 _ANYWHERE = re.compile(_LABELLED, re.IGNORECASE)
 _AT_ONCE = re.compile(rf"\W*(?:(?:{_SO}|overall|the|my|final)\W+)*{_LABELLED}", re.IGNORECASE)
 _WHOLE = (
