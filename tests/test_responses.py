@@ -151,10 +151,21 @@ def test_extras_that_an_organisation_does_not_have_are_left_out(asks: Callable[.
     assert [rollout["status"] for rollout in rollouts(project)] == ["completed"] * 2
 
 
-def test_thoughts_that_the_server_cannot_read_are_left_out(asks: Callable[..., Done], project: Path) -> None:
+@pytest.mark.parametrize(
+    ("status", "code", "words"),
+    [
+        (400, "invalid_encrypted_content", "The encrypted content gAAA could not be verified."),
+        (404, None, "Item with id 'rs_1' not found. Items are not persisted when `store` is set to false."),
+        (400, None, "Item 'rs_1' of type 'reasoning' was provided without its required following item."),
+        (400, None, "Item 'fc_1' of type 'function_call' was provided without its required 'reasoning' item: 'rs_1'."),
+    ],
+)
+def test_thoughts_that_the_server_cannot_read_are_left_out(
+    asks: Callable[..., Done], project: Path, status: int, code: str | None, words: str
+) -> None:
     def forgetful(asked: Asked) -> Any:
         if any(item["type"] == "reasoning" for item in asked.body["input"]):
-            return refused(400, "invalid_encrypted_content", "The encrypted content gAAA could not be verified.")
+            return refused(status, code, words, "input")
         assert not any("id" in item for item in asked.body["input"])
         return thinker(asked)
 

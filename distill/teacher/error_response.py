@@ -70,6 +70,9 @@ BY_MESSAGE = [
         (r"\btemperature\b.{1,40}(deprecated|support|allowed|only)", "temperature_refused"),  # Anthropic, Kimi
         (r"reasoning summar", "summary_refused"),
         (r"encrypted content is not supported", "reasoning_refused"),
+        # OpenAI, with 404 and 400, where a proxy drops the encrypted thoughts or an item beside one
+        (r"items are not persisted when", "thoughts_refused"),
+        (r"without its required (following item|'reasoning' item)", "thoughts_refused"),
         (r"use 'max_completion_tokens' instead", "limit_refused"),  # Azure, whose models have any name
         # DeepSeek and Moonshot
         (r"(?s)reasoning_content\b.*must be passed back|missing.{1,9}reasoning_content", "echo_missed"),
