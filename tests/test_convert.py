@@ -380,8 +380,18 @@ def test_nothing_converted_is_an_error_that_says_why(project, run_stage):
     as_files(project / "rollouts", [*failed, rollout(8, split="eval")])
     done = run_stage("convert")
     assert done.returncode == 1
-    assert "nothing converted of 3 rollouts" in done.stderr and "2 failed (2 max_turns)" in done.stderr
+    assert "nothing converted of 3 rollouts" in done.stderr and "2 failed (2 max_turns)\n" in done.stderr
     assert "1 are held out" in done.stderr and "--include-failed" in done.stderr
+    error = {
+        "kind": "server",
+        "where": "teacher",
+        "message": "busy",
+        "http_status": 500,
+        "retryable": True,
+        "request": None,
+    }
+    as_files(project / "rollouts", [*failed, rollout(4, status="failed", stop_reason="api_error", error=error)])
+    assert "3 failed (1 api_error, 2 max_turns); `error` says more of 1" in run_stage("convert").stderr
     (project / "rollouts" / "bad.json").write_text("{")
     done = run_stage("convert")
     assert done.returncode == 1 and "rollouts/bad.json: not valid JSON" in done.stderr

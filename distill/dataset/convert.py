@@ -82,6 +82,8 @@ class Fates:
         self.counts: Counter[str] = Counter()
         self.stops: Counter[str] = Counter()
         """How many failed, by stop reason."""
+        self.with_error = 0
+        """How many of them the server or a tool made fail, which their `error` quotes."""
         self.imported: list[str] = []
         """The imported ones that failed, as `file:line (stop reason)`; the teacher's own are in its report."""
 
@@ -93,6 +95,7 @@ class Fates:
             stop = rollout["stop_reason"]
             stop = CUT_OFF if (origin, stop) == ("row", "max_turns") else stop  # a conversation has no limit of turns
             self.stops[stop] += 1
+            self.with_error += bool(rollout["error"])
             if origin in FOREIGN:
                 self.imported.append(f"{name} ({stop})")
 
@@ -102,7 +105,7 @@ class Fates:
             return []
         reasons = ", ".join(f"{count} {stop}" for stop, count in sorted(self.stops.items()))
         failed = self.counts["failed"]
-        why = "; each one's `error` says why" if len(self.imported) < failed else ""
+        why = f"; `error` says more of {self.with_error}" if self.with_error else ""
         lines = [f"  {failed} failed ({reasons}){why}"]
         if self.imported:
             more = f" and {len(self.imported) - MOST_NAMED} more" if len(self.imported) > MOST_NAMED else ""
