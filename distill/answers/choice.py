@@ -96,5 +96,5 @@ def _label(wanted: str, texts: dict[str, str]) -> str:
 
 
 def _plain(text: str) -> str:
-    """The text in lower case without markdown, dollar signs, extra spaces and the mark at its end."""
-    return " ".join(text.replace("*", "").replace("$", "").split()).casefold().rstrip(".!。")
+    """The text in lower case without markdown, dollar signs, extra spaces, the mark at its end and quotation marks around."""
+    return " ".join(text.replace("*", "").replace("$", "").split()).casefold().rstrip(".!。").strip("\"'“”‘’")

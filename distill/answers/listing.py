@@ -21,6 +21,8 @@ _SEPARATORS = [
 ]
 _PADDED = re.compile(r"0\d")
 """The second part of 1,000 split at its comma, by which it is known for a number."""
+_SPACES = re.compile(r"[ \t]+")
+"""But not those that group the digits of a number."""
 _AND = re.compile(r" (?:and|&) ", re.IGNORECASE)
 _LEADING_AND = re.compile(r"^(?:and|&) ", re.IGNORECASE)
 _BRACKETS = {"[": "]", "(": ")", "{": "}"}
@@ -52,7 +54,7 @@ def items(text: str) -> list[list[str]]:
     text = "\n".join(_BULLET.sub("", line) for line in text.splitlines())
     readings = []
     for separator in _SEPARATORS:
-        parts = [" ".join(part.split()) for part in separator.split(text) if part.strip()]
+        parts = [_SPACES.sub(" ", part).strip() for part in separator.split(text) if part.strip()]
         if parts and not (separator is _SEPARATORS[-1] and any(_PADDED.match(part) for part in parts)):
             plain = [*parts[:-1], _LEADING_AND.sub("", parts[-1])]
             readings += [plain, [*plain[:-1], *_AND.split(plain[-1])]]
