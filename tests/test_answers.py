@@ -316,8 +316,8 @@ def test_a_judge_reads_all_of_an_answer():
 
 @pytest.mark.parametrize(
     ("expected", "answer", "right"),
-    [("02134", "2134", False), ("02134", "02134", True), ("007", "7", False), ("12E4", "120000", False), ("0.5", ".5", True),
-     ("0", "0.0", True), ("3.10", "3.1", True), (2134, "2,134", True)],
+    [("02134", "2134", False), ("02134", "02134", True), ("007", "7", False), ("12E4", "120000", False), ("12B", "12", False),
+     ("0.5", ".5", True), ("0", "0.0", True), ("3.10", "3.1", True), (2134, "2,134", True)],
 )  # fmt: skip
 def test_a_code_of_digits_is_no_number(expected, answer, right):
     assert graded(f"Answer: {answer}", expected) is right

@@ -48,7 +48,7 @@ TYPES = {
     "math": Kind(mathematics.faults, mathematics.why_not, several_lines=True, latex=True),
     "judge": Kind(rubric.faults, None, rubric.OPTIONS),
 }
-_CODE = re.compile(r"^0\d|\d[eE]\d")
+_CODE = re.compile(r"^0\d|\d[eE]\d|^\d+[A-Z]$")
 OPTIONS = sorted({option for kind in TYPES.values() for option in kind.options})
 
 
@@ -177,7 +177,7 @@ def types(metadata: Metadata) -> tuple[str, ...]:
 
 
 def _is_code(expected: str | int | float) -> bool:
-    """Whether a text of digits is a code and not a number: a postal code such as "02134", an article such as "12E4"."""
+    """Whether a text is a code and not a number: a postal code such as "02134", an article such as "12E4", a seat: "12B"."""
     return isinstance(expected, str) and _CODE.search(expected) is not None
 
 
