@@ -81,3 +81,10 @@ def test_only_a_gateway_that_gave_up_may_leave_a_bill() -> None:
     assert in_body and in_body.kind == "timeout" and not in_body.maybe_billed
     in_batch = error_in_batch_line({"response": {"status_code": 504, "body": late}})
     assert in_batch.kind == "timeout" and not in_batch.maybe_billed
+
+
+def test_a_line_of_a_batch_without_a_status_or_a_body_is_read_all_the_same() -> None:
+    assert error_in_batch_line({"response": {"status_code": None, "body": None}, "error": None}).kind == "server"
+    assert error_in_batch_line({"response": {"request_id": "1"}}).kind == "server"
+    refused = {"response": {"status_code": 400, "body": None}, "error": {"message": "the prompt is too long"}}
+    assert error_in_batch_line(refused).message == "HTTP 400: the prompt is too long"

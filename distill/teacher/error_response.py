@@ -138,10 +138,11 @@ def error_in_ok_body(content: Any) -> ApiError | None:
 
 
 def error_in_batch_line(line: dict[str, Any]) -> ApiError:
-    """The error in a line of a batch's results that holds no good answer."""
-    response, details = line.get("response"), line.get("error") or {}
-    if response:
-        return error_from_response(response["status_code"], {}, orjson.dumps(response.get("body")))
+    """The error in a line of a batch's results that holds no good answer. A line without a status is treated as one without
+    a response, and one with an empty body by the `error` beside it."""
+    response, details = line.get("response") or {}, line.get("error") or {}
+    if status := response.get("status_code"):
+        return error_from_response(status, {}, orjson.dumps(response.get("body") or {"error": details}))
     kind = "server" if details.get("code") in ("batch_expired", "batch_cancelled", None) else "bad_request"
     return errors.error(kind, f"{details.get('code')}: {details.get('message')}")
 
