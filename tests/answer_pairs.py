@@ -212,6 +212,8 @@ RIGHT: dict[str, list[Pair]] = {
         ("$44", {}, "Answer: US$44"),
         ("A$44", {}, "Answer: AUD 44"),
         ("44 SEK", {}, "Answer: SEK 44"),
+        (15.3, {}, "Answer: 15.3!"),
+        (44, {}, "Answer: **$44!**"),
         ("5 kWh", {}, "Answer: 5 kilowatt-hours"),
         (1200, {"answer_unit": "sq ft"}, "Answer: 1,200 square feet"),
         ("20 \u00b0C", {}, "Answer: 20C"),

@@ -89,7 +89,7 @@ _AFTER = rf"""
       | [ ] and[ ](?:a|one|two|three)[ ](?:half|third|quarter)                  # 5 and a half
       | [ ] (?:to|times|plus|minus|point)[ ]{_WORD} \b (?![ ](?:decimal|significant|place|digit)) )   # 5 to six
 """
-_FACTORIAL = rf"\A \s* {_ANY_NUMBER} ! \s* \Z"  # behind other words, the sign ends a sentence
+_FACTORIAL = r"\A \s* \d++ ! \s* \Z"  # behind 15.3, $5 or other words, the sign ends a sentence
 _MONEY = rf"(?: {_CURRENCY} | \b(?:USD|EUR|GBP|JPY|INR|CHF|CNY) ) [ ]? {_DIGITS} [ ]? (?:m|b|t|mm)\b"  # $5m, EUR 5b
 
 
