@@ -53,6 +53,7 @@ def test_nothing_of_the_example_is_left(mine: Path) -> None:
         "\n"
     )
     assert names == set(filter(None, tracked))
+    assert run(mine, "git", "symbolic-ref", "HEAD").stdout == "refs/heads/main\n", "which the manual pushes"
     offered = run(mine, "make", "help").stdout
     assert "\ntrain " in offered and "\nlock " in offered
     assert not {"test", "bench-dvc", "example-large", "new"} & {line.split()[0] for line in offered.splitlines()}

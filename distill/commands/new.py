@@ -51,7 +51,7 @@ def main(target: Path, source: Path = PROJECT) -> None:
     for page in (target / "docs").glob("*.md"):
         _edit(page, _edit_page)
     _edit(target / MANUAL, lambda text: text.replace("\n", MANUAL_NOTE, 1))
-    for command in (["git", "init", "--quiet"], ["git", "add", "--all"]):
+    for command in (["git", "init", "--quiet", "--initial-branch=main"], ["git", "add", "--all"]):
         subprocess.run(command, cwd=target, check=True)
     print(f"{target} is ready. README.md there says what to write; `make` there runs it.")
 
