@@ -68,7 +68,9 @@ def test_make_serve_speaks_openai(make_serve):
     process, url, key = make_serve()
     client = openai.OpenAI(base_url=url, api_key=key, max_retries=0)
     asked: dict[str, Any] = {"messages": QUESTION, "tools": ROW["tools"], "max_tokens": 64}
-    answer = client.chat.completions.create(model="student", **asked).choices[0]
+    completion = client.chat.completions.create(model="student", **asked)
+    answer = completion.choices[0]
+    assert completion.created and client.models.list().data[0].created, "typed clients refuse an answer without"
     assert answer.finish_reason == "tool_calls"
     assert json.loads(answer.message.tool_calls[0].function.arguments) == {"sku": "G101"}
     base = (
@@ -84,6 +86,8 @@ def test_make_serve_speaks_openai(make_serve):
     assert client.models.list().data[0].id == "student"
     with pytest.raises(openai.NotFoundError, match="there is no model 'tiny' here, only student and "):
         client.chat.completions.create(model="tiny", **asked)
+    with pytest.raises(openai.NotFoundError, match="/v1/responses: not served here, only /v1/chat/completions"):
+        client.responses.create(model="student", input="?")
     with pytest.raises(openai.BadRequestError, match="a list of messages is needed"):
         client.chat.completions.create(model="student", messages=[])
     parts = [{**message, "content": [{"type": "text", "text": message["content"]}]} for message in QUESTION]
@@ -115,7 +119,7 @@ def test_make_serve_speaks_openai(make_serve):
     for choice, others in choices:
         with pytest.raises(openai.BadRequestError, match="tool_choice: "):
             client.chat.completions.create(model="student", tool_choice=choice, **others)
-    refused = {"stop": [1], "n": 2, "logprobs": True, "messages": image}
+    refused = {"stop": [1], "n": 2, "logprobs": True, "messages": image, "frequency_penalty": 1, "logit_bias": {"1": 5}}
     wrong = {"response_format": "json", "temperature": [1], "top_p": 2, "max_tokens": "many"}
     for name, value in (refused | wrong).items():
         with pytest.raises(openai.BadRequestError, match=name):

@@ -4,7 +4,7 @@ from typing import Any
 
 from distill.records.types import Message
 
-UNSUPPORTED = ("logprobs", "functions", "function_call")
+UNSUPPORTED = ("logprobs", "functions", "function_call", "frequency_penalty", "presence_penalty", "logit_bias")
 NUMBERS = {"temperature": (int, float), "top_p": (int, float), "max_tokens": (int,), "max_completion_tokens": (int,)}
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
@@ -29,13 +30,16 @@ async def serving(model: InProcess, port: int = 0) -> AsyncIterator[Endpoint]:
     supported (see chat_body.py) gets status 400. Errors have OpenAI's form.
     """
     key = key_to_ask_for()
-    names = (STUDENT, model.identity["model"])
+    names, started = (STUDENT, model.identity["model"]), int(time.time())
 
     @web.middleware
     async def with_key(request: web.Request, handler: Any) -> web.StreamResponse:
         if request.path != "/health" and request.headers.get("Authorization") != f"Bearer {key}":
             return _error(401, "the key is missing or wrong")
-        return await handler(request)
+        try:
+            return await handler(request)
+        except web.HTTPNotFound:
+            return _error(404, f"{request.path}: not served here, only /v1/chat/completions and /v1/models")
 
     async def completions(request: web.Request) -> web.StreamResponse:
         try:
@@ -44,7 +48,7 @@ async def serving(model: InProcess, port: int = 0) -> AsyncIterator[Endpoint]:
             if name not in names:
                 return _error(404, f"there is no model {name!r} here, only {' and '.join(names)}")
             body = {"lora": [{"id": 0, "scale": float(name == STUDENT)}], **body}
-            named = {"id": f"chatcmpl-{secrets.token_hex(12)}", "model": name}
+            named = {"id": f"chatcmpl-{secrets.token_hex(12)}", "created": int(time.time()), "model": name}
             if not body.get("stream"):
                 return web.json_response(body=orjson.dumps(await model.complete(body) | named))
             events = _events(model, body, named)
@@ -60,7 +64,7 @@ async def serving(model: InProcess, port: int = 0) -> AsyncIterator[Endpoint]:
         return response
 
     async def models(_: web.Request) -> web.StreamResponse:
-        listed = [{"id": name, "object": "model", "owned_by": "you"} for name in names]
+        listed = [{"id": name, "object": "model", "created": started, "owned_by": "you"} for name in names]
         return web.json_response({"object": "list", "data": listed})
 
     async def health(_: web.Request) -> web.StreamResponse:
