@@ -106,6 +106,7 @@ NOT_HERE = {
     "make lint": "runs on every push, in .ci/run",
     "dvc commit -f sft_train": "belongs to a training on several machines",
     "make test": "runs this",
+    "make install": "downloads 2 GB; the environment of these tests is what it made",
     "make lock": "asks the package index for versions",
     ".ci/run": "runs make test",
     "docker image rm $(docker image ls --format '{{.Repository}}:{{.Tag}}' 'distill/*')": "removes images of other projects",
