@@ -140,6 +140,22 @@ def test_a_key_of_ones_own_is_asked_for_and_not_printed(make_serve, served_proje
         openai.OpenAI(base_url=url, api_key="guess", max_retries=0).models.list()
 
 
+def test_a_student_that_called_with_broken_json_can_go_on(make_serve):
+    """As in the exam: agents send the call back with what was wrong, and would end at a refusal."""
+    _, url, key = make_serve()
+    client = openai.OpenAI(base_url=url, api_key=key, max_retries=0)
+    call = {"id": "a", "type": "function", "function": {"name": "lookup_item", "arguments": '{"sku"'}}
+    told = {"role": "tool", "tool_call_id": "a", "content": "error: not JSON"}
+    asked: dict[str, Any] = {
+        "model": "student",
+        "messages": [*QUESTION, {"role": "assistant", "tool_calls": [call]}, told],
+    }
+    assert client.chat.completions.create(tools=ROW["tools"], max_tokens=4, **asked).choices
+    call["function"]["arguments"] = {}
+    with pytest.raises(openai.BadRequestError, match="messages/2/tool_calls: .* arguments as JSON text"):
+        client.chat.completions.create(**asked)
+
+
 MAKES_OWN = re.compile(r"make: \*\*\* (wait: No child processes|Waiting for unfinished jobs)")
 """What GNU make 4.3 says, with exit code 2, when a program ends at the very moment of Ctrl-C: it waits for it twice."""
 

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from distill.records.types import Message
+from distill.records.types import Message, ToolCall
+from distill.teacher.tool_calls import acceptable
 
 UNSUPPORTED = ("logprobs", "functions", "function_call", "frequency_penalty", "presence_penalty", "logit_bias")
 NUMBERS = {"temperature": (int, float), "top_p": (int, float), "max_tokens": (int,), "max_completion_tokens": (int,)}
@@ -10,8 +11,8 @@ NUMBERS = {"temperature": (int, float), "top_p": (int, float), "max_tokens": (in
 
 def plain(body: Any) -> dict[str, Any]:
     """The body of a chat completion with every content as one text, `developer` messages as `system` (which templates
-    know), no tools where `tool_choice` is none, `stop` as a list, and a list `forced` of the tools of which `tool_choice`
-    demands a call.
+    know), earlier calls as in the exam (`acceptable`), no tools where `tool_choice` is none, `stop` as a list, and a list
+    `forced` of the tools of which `tool_choice` demands a call.
 
     Raises ValueError that names the first field whose value is not supported here.
     """
@@ -57,7 +58,20 @@ def _message(place: int, message: Any) -> Message:
     if not isinstance(message, dict) or not isinstance(message.get("role"), str):
         raise ValueError(f"messages/{place}: an object with a role is needed")
     role = "system" if message["role"] == "developer" else message["role"]
-    return message | {"role": role, "content": _text(message.get("content"), f"messages/{place}/content")}
+    calls = {"tool_calls": _calls(message["tool_calls"], place)} if message.get("tool_calls") else {}
+    return message | calls | {"role": role, "content": _text(message.get("content"), f"messages/{place}/content")}
+
+
+def _calls(calls: Any, place: int) -> list[ToolCall]:
+    """Calls that the template can render: a student that has called with broken JSON is to hear so and go on."""
+    try:
+        if all(isinstance(call["function"]["arguments"], str) for call in calls):
+            return [acceptable(call) for call in calls]
+    except (KeyError, TypeError):
+        pass
+    raise ValueError(
+        f"messages/{place}/tool_calls: calls of functions are needed, with a name, and arguments as JSON text"
+    )
 
 
 def _text(content: Any, where: str) -> str:
