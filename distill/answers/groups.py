@@ -14,7 +14,6 @@ LONGEST = 200
 MOST_KEYS = 200
 """Where there are more, they are no groups, and none is counted but the types of answers."""
 ANSWER_TYPE = "answer_type"
-_NEW: dict[str, int] = {}
 
 
 class Groups:
@@ -29,12 +28,11 @@ class Groups:
 
     def add(self, pairs: Iterable[tuple[str, Any]]) -> None:
         """Counts the pairs of key and value."""
-        known = self.counts
         for key, value in pairs:
-            counts = known.get(key, _NEW)
+            counts = self.counts.get(key, {})
             if counts is None:
                 continue
-            text = value if isinstance(value, str) else str(value)
+            text = str(value)
             if text in counts:  # the usual case, and fast
                 counts[text] += 1
             else:
