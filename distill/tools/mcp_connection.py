@@ -9,6 +9,7 @@ import logging
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -61,15 +62,17 @@ async def _stdio(stack: AsyncExitStack, server: McpServer) -> Any:
 
 
 async def _http(stack: AsyncExitStack, server: McpServer, socket_path: str | None) -> Any:
+    from mcp.client.sse import sse_client
     from mcp.client.streamable_http import streamable_http_client
 
     target = server.target
     headers = {name: credentials.expand(value) for name, value in server.headers.items()}
     error: Exception | None = None
     refusals: dict[str, None] = {}
+    client = partial(_client, target, socket_path, refusals)
     if not urlsplit(target).path.rstrip("/").endswith("/sse"):
         # No read timeout: nothing arrives while a tool works, and the call has a time limit of its own.
-        http = await stack.enter_async_context(_client(target, headers, socket_path, refusals))
+        http = await stack.enter_async_context(client(headers=headers))
         try:
             return await _entered(
                 stack, streamable_http_client(target, http_client=http, max_sse_event_size=LARGEST_EVENT)
@@ -79,23 +82,15 @@ async def _http(stack: AsyncExitStack, server: McpServer, socket_path: str | Non
             if "ConnectError" in explain(refused):
                 raise _lost(server, explain(refused)) from None
     try:
-        return await _entered(stack, _sse(target, headers, socket_path, refusals))
+        return await _entered(stack, sse_client(target, headers=headers, httpx_client_factory=client))
     except Exception as refused:
         said = f" ({', '.join(refusals)} at {server.url})" if refusals else ""
         raise _lost(server, f"{explain(error or refused)}{said}") from None
 
 
-def _sse(url: str, headers: dict[str, str], socket_path: str | None, refusals: dict[str, None]) -> Any:
-    from mcp.client.sse import sse_client
-
-    def client(headers: dict[str, str] | None = None, timeout: Any = None, auth: Any = None) -> Any:
-        return _client(url, headers or {}, socket_path, refusals)
-
-    return sse_client(url, headers=headers, httpx_client_factory=client)
-
-
-def _client(url: str, headers: dict[str, str], socket_path: str | None, refusals: dict[str, None]) -> Any:
-    """A client of the server. `refusals` gets the status of every answer that is an error, which the SDK does not tell."""
+def _client(url: str, socket_path: str | None, refusals: dict[str, None], headers: Any, **_: Any) -> Any:
+    """A client of the server, with our time limits, whatever the SDK's are. `refusals` gets the status of every answer that is
+    an error, which the SDK does not tell."""
     import httpx2
 
     async def note(response: httpx2.Response) -> None:
