@@ -3,6 +3,8 @@
 import asyncio
 import json
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -12,10 +14,11 @@ from distill.records.types import Prompt
 from distill.tools import toolbox
 from distill.tools.arguments import parse
 from distill.tools.python_source import PythonTools
+from distill.tools.resource import TaskOwned
 from distill.tools.sandbox.container import ContainerLimits
 from distill.tools.sandbox.sandboxes import Sandboxes
 from distill.tools.session import CallLimits
-from distill.tools.source import Offer
+from distill.tools.source import Offer, SessionLost
 
 TOOLS = '''
 import asyncio, time
@@ -251,6 +254,26 @@ def test_no_half_of_a_key_is_left_where_a_result_is_cut(box: toolbox.Toolbox) ->
         said.startswith("error: RuntimeError: .....") and "[secret]" in said and "sk-" not in said and "A1b" not in said
     )
     assert "sk-" not in call(box, "shout", {"text": "." * 960 + " sk-proj-" + "A1b2C3d4" * 6})
+
+
+def test_what_is_said_of_lost_tools_holds_no_key() -> None:
+    """It becomes part of the record: a client's error quotes the address, a dead container's its last output."""
+    key = "sk-" + "proj-" + "aB3dE6gH9k" * 5
+
+    @asynccontextmanager
+    async def breaks() -> AsyncIterator[None]:
+        raise OSError(f"no connection to https://tools.example/mcp?token={key}")
+        yield
+
+    async def use() -> None:
+        owner = TaskOwned(breaks())
+        try:
+            await owner.get()
+        finally:
+            await owner.close()
+
+    with pytest.raises(SessionLost, match=r"no connection to https://tools\.example/mcp\?token=\[secret\]$"):
+        asyncio.run(use())
 
 
 def test_a_judgement_needs_only_the_schemas(box: toolbox.Toolbox) -> None:

@@ -115,4 +115,4 @@ async def _entered(stack: AsyncExitStack, transport: Any) -> Any:
 
 
 def _lost(server: McpServer, reason: str) -> SessionLost:
-    return SessionLost(credentials.redact(f"MCP server '{server.name}' cannot be reached: {reason}"))
+    return SessionLost(f"MCP server '{server.name}' cannot be reached: {reason}")

@@ -4,7 +4,6 @@ import asyncio
 import re
 from typing import Any
 
-from distill.records import credentials
 from distill.tools import mcp_results, mcp_tool
 from distill.tools.mcp_server import McpServer
 from distill.tools.resource import explain
@@ -86,4 +85,4 @@ class McpSession:
 
     def _lost(self, what: str) -> SessionLost:
         self.lost = True
-        return SessionLost(credentials.redact(f"MCP server '{self._server.name}' {what}"))
+        return SessionLost(f"MCP server '{self._server.name}' {what}")

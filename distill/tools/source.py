@@ -6,11 +6,18 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from distill.records import credentials
 from distill.records.types import Prompt, ToolSchema
 
 
 class SessionLost(Exception):
-    """The tools of this rollout are gone (a server died, a container was killed): the rollout ends, the run continues."""
+    """The tools of this rollout are gone (a server died, a container was killed): the rollout ends, the run continues.
+
+    The message becomes part of the rollout's record, and may quote a server or a container: credentials are replaced.
+    """
+
+    def __init__(self, message: str):
+        super().__init__(credentials.redact(message))
 
 
 class ToolError(Exception):
