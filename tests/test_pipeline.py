@@ -9,6 +9,7 @@ and with every module in it that takes a second. Params and outs stay those of d
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -196,6 +197,32 @@ def test_imported_conversations_are_tracked_by_dvc_and_none_shows_a_held_out_pro
     rejected = jsonl.read(repository.folder / "data/rejected.jsonl", "rejected")
     [reasons] = [one["reasons"] for one in rejected if one["messages"] == talk]
     assert [reason["check"] for reason in reasons] == ["contaminated"]
+
+
+def test_a_clone_without_data_agrees_with_the_lock_once_it_has_what_dvc_add_took(
+    repository: Any, tmp_path: Path
+) -> None:
+    imported = "data/imported/later.jsonl"
+    talk = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Good day"}]
+    (repository.folder / imported).write_text(json.dumps({"messages": talk}) + "\n")
+    repository("add", imported)
+    repository()
+    clone = tmp_path / "clone"
+    shutil.copytree(repository.folder, clone)
+    subprocess.run(["git", "clean", "-fdqX"], cwd=clone, check=True)
+    assert not (clone / imported).exists() and not (clone / "rollouts").exists() and not (clone / ".dvc/cache").exists()
+
+    def lock_is_current() -> str:
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        check = ["bash", ".ci/lock-is-current"]
+        return subprocess.run(
+            check, cwd=clone, env={**os.environ, "PATH": path}, text=True, stdout=subprocess.PIPE, check=False
+        ).stdout
+
+    assert "what went in with 'dvc add' has to be here: dvc pull it" in lock_is_current()
+    for file in (repository.folder / "data/imported").glob("*.jsonl"):
+        shutil.copy(file, clone / "data/imported")
+    assert lock_is_current() == "dvc.lock is current\n"
 
 
 def test_the_way_back_costs_nothing(repository: Any) -> None:

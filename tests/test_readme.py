@@ -107,6 +107,7 @@ NOT_HERE = {
     "dvc commit -f sft_train": "belongs to a training on several machines",
     "make test": "runs this",
     "make install": "downloads 2 GB; the environment of these tests is what it made",
+    "make install-data": "as make install",
     "make lock": "asks the package index for versions",
     ".ci/run": "runs make test",
     "docker image rm $(docker image ls --format '{{.Repository}}:{{.Tag}}' 'distill/*')": "removes images of other projects",
