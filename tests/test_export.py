@@ -338,6 +338,11 @@ def test_any_trainer_learns_from_the_tokens_what_ours_learns(exported, project, 
     set_param("student.max_length", len(lines[0]["input_ids"]) - 1)
     lines, said = exported("tokens", [*rows()[:1], rows()[4]], "tokens.jsonl")
     assert len(lines) == 1 and "rows are never cut" in said and "warning: 1 of 2 rows are NOT in there" in said
+    long = [rows()[0] for _ in range(13)]
+    for words, row in enumerate(long):
+        row["messages"][1]["content"] += " more" * words
+    _, said = exported("tokens", [*long, rows()[4]], "tokens.jsonl")
+    assert said.count("export: 1 row left out: ") == 10 and "export: 3 rows left out for other reasons" in said
 
 
 def test_nothing_exported_is_an_error(project, run_module):

@@ -46,7 +46,10 @@ def main(params: Params) -> None:
     losses, left_out = Counter[str](), Counter[str]()
     exported = _exported(_exporter(chosen, params), losses, left_out, keeps_thoughts=chosen in ("hf", "tokens"))
     count = _write(FILES[chosen], exported)
-    for loss, rows in [*left_out.most_common(MOST_REASONS), *losses.most_common()]:
+    reasons = left_out.most_common(MOST_REASONS)
+    if unsaid := left_out.total() - sum(rows for _, rows in reasons):
+        reasons.append(("left out for other reasons", unsaid))
+    for loss, rows in [*reasons, *losses.most_common()]:
         print(f"export: {rows} {'row' if rows == 1 else 'rows'} {loss}")
     if not count:
         FILES[chosen].unlink()
