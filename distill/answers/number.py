@@ -143,11 +143,12 @@ def _unit_of(match: re.Match[str]) -> str:
 
 
 def _unit(metadata: Metadata) -> str | None:
-    """The unit that is asked for: `answer_unit`, else the one in the expected answer if it is a known one."""
+    """The unit that is asked for: `answer_unit`, else the one in the expected answer if it is a known one or, as in NT$44,
+    has the sign of a currency."""
     if metadata.get("answer_unit"):
         return metadata["answer_unit"]
     written = _single(expected.text(metadata))
-    return None if isinstance(written, str) else units.known(_unit_of(written))
+    return None if isinstance(written, str) else units.known(_unit_of(written)) or written["currency"]
 
 
 def _tolerance(given: Any, wanted: Decimal) -> Decimal | None:
