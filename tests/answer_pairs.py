@@ -276,6 +276,7 @@ RIGHT: dict[str, list[Pair]] = {
         ([100, 200, 300], {}, "Answer: 100,200,300"),
         ([1000, 2000], {}, "Answer: 1\u202f000,  2\u00a0000 "),
         (["tea", "milk"], {}, "Answer: tea   and \tmilk"),
+        ([1, 2, 3], {}, "Answer: 1, 2\u00a0and\u202f3"),
     ],
     "set": [
         (["a", "b"], {}, "Answer:\na\n\nb"),

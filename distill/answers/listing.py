@@ -23,8 +23,8 @@ _PADDED = re.compile(r"0\d")
 """The second part of 1,000 split at its comma, by which it is known for a number."""
 _SPACES = re.compile(r"[ \t]+")
 """But not those that group the digits of a number."""
-_AND = re.compile(r" (?:and|&) ", re.IGNORECASE)
-_LEADING_AND = re.compile(r"^(?:and|&) ", re.IGNORECASE)
+_AND = re.compile(r"\s(?:and|&)\s", re.IGNORECASE)
+_LEADING_AND = re.compile(r"^(?:and|&)\s", re.IGNORECASE)
 _BRACKETS = {"[": "]", "(": ")", "{": "}"}
 
 
