@@ -334,6 +334,7 @@ RIGHT: dict[str, list[Pair]] = {
         ("x^2+1", {}, "Answer: x^2+1."),
         ("3\\sqrt{2}", {}, "Answer: 3\\sqrt{2}."),
         ("1/2", {}, "Answer: **1/2**."),
+        ("1,200", {}, "Answer: 1\u202f200"),
         (0.00005, {}, "Answer: $5 \\times 10^{-5}$"),
         ("1/2", {}, "Answer:\n\n1/2\n\nWe divided 1 by 2."),
         ("2\\pi", {}, "Answer: $2\\pi$"),

@@ -34,11 +34,12 @@ _HEDGE = re.compile(r"\b(?:or|not|either|approximately|about)\b", re.IGNORECASE)
 
 def why_not(answer: str, metadata: Metadata) -> str | None:
     """None where math-verify finds both equal, and they are of one kind: an equation is not a value, 10 is not 10%."""
-    wanted, answer = expected.text(metadata), _FULL_STOP.sub("", typed(answer))
+    wanted, printed = expected.text(metadata), _FULL_STOP.sub("", answer)
+    answer = typed(printed)
     if unlike := _unlike(wanted, answer):
         return unlike
-    if number.is_plain(wanted) and number.is_plain(answer):
-        return number.why_not(answer, {"expected_answer": wanted})
+    if number.is_plain(wanted) and number.is_plain(printed):  # whose spaces may group digits
+        return number.why_not(printed, {"expected_answer": wanted})
     equal = _ask(wanted, answer)
     return None if equal else "not equal by math-verify" if equal is False else "math-verify could not compare it"
 
