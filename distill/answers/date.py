@@ -40,7 +40,7 @@ _NEGATION = re.compile(r"\b(?:not|no|never|neither|nor|unknown)\b|n't\b", re.IGN
 
 def why_not(answer: str, metadata: Metadata) -> str | None:
     """None where the answer's only date is the expected one, at least as precisely."""
-    answer = typed(answer)
+    answer = "\u2013".join(map(typed, answer.split("\u2013")))  # which keeps 2009–10 a range: 2009-10 is October
     if negation := _NEGATION.search(answer):
         return f"a negation: '{negation.group()}'"
     dates = _dates(answer, metadata.get("answer_date_order"))
