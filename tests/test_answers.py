@@ -321,3 +321,10 @@ def test_a_judge_reads_all_of_an_answer():
 )  # fmt: skip
 def test_a_code_of_digits_is_no_number(expected, answer, right):
     assert graded(f"Answer: {answer}", expected) is right
+
+
+@pytest.mark.parametrize(
+    ("option", "answer"), [({"answer_unit": "W"}, "100 watts"), ({"answer_tolerance": "5%"}, "98 W")]
+)
+def test_with_a_unit_or_a_tolerance_it_is_one(option, answer):
+    assert graded(f"Answer: {answer}", "100W", **option) and not faults({"expected_answer": "100W", **option})

@@ -168,7 +168,7 @@ def types(metadata: Metadata) -> tuple[str, ...]:
             raise InputError(exact.faults(metadata))
         if isinstance(expected, int):  # most are, and this is the fastest way to the same
             return ("number",)
-        return ("number",) if number.is_measure(str(expected)) and not _is_code(expected) else ("exact",)
+        return ("number",) if number.is_measure(str(expected)) and not _is_code(metadata) else ("exact",)
     wanted = tuple(given) if isinstance(given, list) else (given,)
     unknown = [str(name) for name in wanted if not isinstance(name, str) or name not in TYPES]
     if unknown or not wanted:
@@ -176,9 +176,12 @@ def types(metadata: Metadata) -> tuple[str, ...]:
     return wanted
 
 
-def _is_code(expected: str | int | float) -> bool:
-    """Whether a text is a code and not a number: a postal code such as "02134", an article such as "12E4", a seat: "12B"."""
-    return isinstance(expected, str) and _CODE.search(expected) is not None
+def _is_code(metadata: Metadata) -> bool:
+    """Whether the expected answer is a code and not a number: a postal code such as "02134", an article such as "12E4", a
+    seat: "12B". With a unit or a tolerance it is none: "100W"."""
+    expected = metadata["expected_answer"]
+    code = isinstance(expected, str) and _CODE.search(expected) is not None
+    return code and not any(option in metadata for option in number.OPTIONS)
 
 
 def _misspelled(metadata: Metadata) -> list[tuple[str, str]]:
