@@ -59,6 +59,12 @@ def _line(error: Any, name: str) -> str:
         message = f"has {names}, which exclude each other" if given else f"needs {names}"
     else:
         message = described(error)
+        if error.schema_path[-1] == "not":
+            message = f"{json.dumps(error.instance, ensure_ascii=False)} is not allowed"
+        if error.schema_path[-1] in ("not", "pattern") and (
+            rule := _at(name, error.schema_path[:-1]).get("description")
+        ):
+            message = f"{message} ({rule})"
     if len(message) > LONGEST_MESSAGE:
         message = message[:LONGEST_MESSAGE] + "…"
     return f"{pointer or '/'}: {message}"
