@@ -115,7 +115,10 @@ def test_a_container_is_known_to_be_left_behind_only_when_its_process_is_gone() 
 
 def test_where_no_engine_answers_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "unix:///no/such/engine.sock")
-    with pytest.raises(InputError, match=r"no container engine answers at unix:///no/such/engine.sock .*start Docker"):
+    with pytest.raises(
+        InputError,
+        match=r"no container engine answers at unix:///no/such/engine.sock .*start Docker.* DOCKER_HOST=unix:///tmp/podman.sock\)",
+    ):
         engine.connect()
     monkeypatch.delenv("DOCKER_HOST")
     monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/7")

@@ -11,7 +11,8 @@ TIMEOUT_S = 120
 CONNECTIONS = 128
 ADVICE = (
     "start Docker, or Podman's API (`systemctl --user start podman.socket`, as root without --user; or "
-    "`podman system service --time 0 unix:///tmp/podman.sock`), or set DOCKER_HOST to the address of one"
+    "`podman system service --time 0 unix:///tmp/podman.sock` and DOCKER_HOST=unix:///tmp/podman.sock), or set DOCKER_HOST "
+    "to the address of one"
 )
 
 
