@@ -1,9 +1,9 @@
 """Your own checks of training rows: functions under `@check`, run by `filter` (its check `own`) on every row.
 
 A check gets the row (`messages`, `tools`, `metadata`, `outcome`, …; see schemas/row.schema.json) and returns what is
-wrong with it, or None. With a `Fault` it can point at messages, which `filter.own: mask` needs.
+wrong with it, or None. For `filter.own: mask` it returns `Fault("is rude", ("/messages/4",))`, which points at messages.
 
-    from distill.checks import check
+    from distill.checks import Fault, check
 
 
     @check
