@@ -37,6 +37,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("/nowhere/model", "looked for /nowhere/model"),
         ("missing.gguf", "neither a folder nor a .gguf file"),
         ("local/smollm3", "did you mean local/smollm2-135m-instruct?"),
+        ("local/smollm3", "or for a teacher or judge the base_url of an endpoint"),
     ],
 )
 def test_a_path_that_does_not_exist_is_named(path, said, cache, monkeypatch):

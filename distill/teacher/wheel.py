@@ -9,7 +9,7 @@ from pathlib import Path
 from distill.records.faults import InputError
 
 CHUNK_BYTES = 1 << 20
-ALTERNATIVES = "or name the path of a .gguf file in its place, or the base_url of an OpenAI-compatible endpoint"
+ALTERNATIVES = "or name the path of a .gguf file in its place, or for a teacher or judge the base_url of an endpoint"
 """What people can do about a model that cannot be fetched."""
 
 
