@@ -82,6 +82,43 @@ def test_rows_that_follow_each_other_have_the_loss_and_gradient_of_single_rows(g
     torch.testing.assert_close(together[1], alone[0][1] + alone[1][1], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("family", ["qwen3", "nemotron"])
+@pytest.mark.parametrize("recompute", [False, True])
+def test_rows_that_attend_one_by_one_have_the_loss_and_gradient_of_single_rows_and_need_no_mask(family, recompute):
+    """Of the two families only Nemotron does not hand on which rows there are, and keeps to the mask."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **LAYERS, eos_token_id=0))
+    weight = model.model.layers[0].self_attn.q_proj.weight
+    rows = rows_of(*[(torch.randint(3, 64, (length,)).tolist(), 5) for length in (40, 26, 31)])
+    squares: list[Any] = []
+
+    def kept(saved: Any) -> Any:
+        squares.extend([saved] if saved.shape[-2:] == (97, 97) else [])
+        return saved
+
+    def learned(*batches: list[dict[str, list[int]]]) -> tuple[Any, Any]:
+        model.zero_grad()
+        with torch.autograd.graph.saved_tensors_hooks(kept, lambda saved: saved):
+            losses = [packing.summed_loss(model, packing.concatenate(batch))[0] for batch in batches]
+        sum(losses).backward()
+        return sum(losses).detach(), weight.grad.clone()
+
+    alone = learned(*([row] for row in rows))
+    masked = learned(rows)
+    assert len(squares) == 2, "each layer keeps a copy of the mask"
+    packing.attend_row_by_row(model)
+    if recompute:
+        model.train().activation_checkpointing_enable()
+    squares.clear()
+    torch.testing.assert_close(learned(rows), alone, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(masked, alone, rtol=1e-4, atol=1e-5)
+    if family == "qwen3" and not recompute:
+        assert not squares
+
+
 LAYERS = {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
           "num_key_value_heads": 2, "head_dim": 8, "pad_token_id": 0}  # fmt: skip
 LINEAR = {"linear_num_value_heads": 2, "linear_num_key_heads": 2, "linear_key_head_dim": 8, "linear_value_head_dim": 8}

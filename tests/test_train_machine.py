@@ -182,6 +182,18 @@ def test_in_bf16_the_adapter_stays_in_fp32_and_its_inputs_do_not_become_it(run, 
     assert run("in fp32") == files and any(became)
 
 
+def test_rows_follow_each_other_as_on_a_card(uninterrupted, run, monkeypatch):
+    """On a CPU, with what a card is given: rows without a common beginning, which attend one by one."""
+    import trl
+
+    config = trl.SFTConfig
+    monkeypatch.setattr(trl, "SFTConfig", lambda **how: config(**how | {"use_cpu": False}))
+    card = json.loads(run("card")["reports/training.json"])
+    whole = json.loads(uninterrupted["reports/training.json"])
+    assert card["loss_first"] == pytest.approx(whole["loss_first"], rel=1e-4)
+    assert card["loss_last"] == pytest.approx(whole["loss_last"], rel=1e-2)
+
+
 def in_process(place: str, cache: Path, student: dict[str, Any], progress: Any, rank: int, port: int) -> None:
     """One of two processes, with the variables that `accelerate launch --cpu` sets."""
     os.environ |= {

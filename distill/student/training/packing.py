@@ -4,10 +4,12 @@ Rows of one task begin alike: the same system text and the same tools, half of a
 sequence, the common beginning followed by the rest of each row, and a mask lets each rest see the beginning and
 itself only. Positions are those of the single rows, so losses and gradients are those of the separate rows; there is
 no padding. That pays where rows are short and arithmetic is slow: on a CPU. On a card, rows simply follow each other
-(`concatenate`), and attention keeps them apart by their positions (`keep_apart`).
+(`concatenate`), and attention keeps them apart: it is computed row by row (`attend_row_by_row`), or goes by the
+positions (`keep_apart`).
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, Literal
 
 from distill.student.render import IGNORED
@@ -17,6 +19,8 @@ Collate = Callable[[list[dict[str, list[int]]]], Batch]
 FULL, SLIDING = {"full_attention", "attention"}, {"sliding_attention"}
 STATEFUL_PREFIXES = ("mamba_", "linear_", "conv_", "ssm_", "recurrent_")
 """Prefixes of config fields that only recurrent and state-space models have."""
+ROW_BY_ROW = "row_by_row"
+"""The name by which transformers knows the function `_row_by_row`."""
 
 
 def layout(config: Any) -> Literal["shared", "apart", "alone"]:
@@ -87,22 +91,55 @@ def concatenate(rows: list[dict[str, list[int]]]) -> Batch:
     }
 
 
-def keep_apart(model: Any, inputs: Batch) -> Batch:
-    """`inputs` of `concatenate`, on the model's device, with the masks that keep their rows apart.
+def attend_row_by_row(model: Any) -> None:
+    """Lets a model that takes batches of `concatenate` attend row by row, where it has torch's attention without windows.
 
-    Most models of transformers make these from the positions; gpt-oss and some others do not, and rows would see each
+    A mask costs a card as much as the rest of the model: torch's flash attention takes none, so every token is multiplied
+    with those of all rows, and each layer keeps a copy of the mask for the backward pass (128 MB at 8192 tokens).
+    """
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import sdpa_mask
+
+    if layout(model.config) == "shared" and model.config._attn_implementation == "sdpa":
+        AttentionInterface.register(ROW_BY_ROW, _row_by_row)
+        AttentionMaskInterface.register(ROW_BY_ROW, sdpa_mask)
+        model.set_attn_implementation(ROW_BY_ROW)
+
+
+def _row_by_row(
+    module: Any, query: Any, key: Any, value: Any, attention_mask: Any, rows: list[int] | None = None, **how: Any
+) -> tuple[Any, None]:
+    """Attention as transformers calls it, within each of the rows, which have so many tokens. By the mask where the model
+    does not hand them on (Nemotron)."""
+    import torch
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+    if rows is None:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **how)
+    parts = zip(query.split(rows, dim=2), key.split(rows, dim=2), value.split(rows, dim=2), strict=True)
+    return torch.cat([sdpa_attention_forward(module, *part, None, **how)[0] for part in parts], dim=1), None
+
+
+def keep_apart(model: Any, inputs: Batch) -> Batch:
+    """`inputs` of `concatenate`, on the model's device, with the masks that keep their rows apart, and with `rows`, their
+    lengths, if it attends row by row.
+
+    Most models of transformers make masks from the positions; gpt-oss and some others do not, and rows would see each
     other. Flash attention goes by the positions and needs no mask, and neither does a single row.
     """
     import torch
     from transformers.masking_utils import create_masks_for_generate
 
     positions = inputs["position_ids"]
-    if "attention_mask" in inputs or "flash" in model.config._attn_implementation or (positions == 0).sum() == 1:
+    begins = (positions[0] == 0).nonzero().flatten().tolist()
+    if "attention_mask" in inputs or "flash" in model.config._attn_implementation or len(begins) == 1:
         return inputs
     # Only the shape of the embeddings is used.
     embedded = torch.empty(*positions.shape, 0, dtype=model.dtype, device=positions.device)
-    masks = create_masks_for_generate(model.config, embedded, None, None, positions)
-    return inputs | {"attention_mask": masks}
+    inputs = inputs | {"attention_mask": create_masks_for_generate(model.config, embedded, None, None, positions)}
+    if model.config._attn_implementation != ROW_BY_ROW:
+        return inputs
+    return inputs | {"rows": [end - begin for begin, end in pairwise([*begins, positions.shape[1]])]}
 
 
 def summed_loss(model: Any, batch: Batch) -> tuple[Any, int]:

@@ -17,7 +17,7 @@ from distill.student.render import TokenSequence
 from distill.student.training.callback import Watch
 from distill.student.training.checkpoints import saving
 from distill.student.training.examples import Examples
-from distill.student.training.packing import collator, summed_loss
+from distill.student.training.packing import attend_row_by_row, collator, summed_loss
 
 
 class Student(SFTTrainer):
@@ -60,6 +60,8 @@ class Student(SFTTrainer):
 
 def build(model: Any, peft_config: Any, args: Any, examples: Examples, early_stopping: int | None) -> Student:
     """The trainer of one run, with `args` an SFTConfig."""
+    if not args.use_cpu:
+        attend_row_by_row(model)
     student = Student(
         model=model,
         args=args,
