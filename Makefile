@@ -45,12 +45,15 @@ $(VENV)/.base: $(BIN)/uv locks/base.lock
 	@touch $@
 
 # On a Mac there is one build only. Elsewhere the CPU's where there is no NVIDIA driver: pip finds it where the machine
-# offers one, else uv knows PyTorch's index; who can reach neither has a mirror of PyPI.
+# offers one, else uv knows PyTorch's index; who can reach neither has a mirror of PyPI, whose build is for the newest CUDA.
 $(VENV)/.train: $(VENV)/.base locks/train.lock locks/gpu.lock locks/torch.txt
 	@$(UV) --no-deps --require-hashes -r locks/train.lock
 	@if command -v nvidia-smi > /dev/null; then \
-		$(UV) --torch-backend auto -r locks/torch.txt; \
+		$(UV) --torch-backend auto -r locks/torch.txt \
+		|| { echo "PyTorch's index cannot be had: taking PyPI's build of torch"; $(UV) -r locks/torch.txt; }; \
 		$(UV) --no-deps --require-hashes -r locks/gpu.lock; \
+		$(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' 2> /dev/null \
+		|| echo "torch cannot use the card, so that all runs on the CPU: its driver (nvidia-smi) may be too old"; \
 	elif [ "$$(uname)" = Darwin ]; then \
 		$(UV) -r locks/torch.txt; \
 	else \

@@ -54,6 +54,30 @@ def test_a_newer_one_is_taken(old_python: Path, named: bool) -> None:
     assert found.stdout.split()[1] == sys.version.split()[0]
 
 
+@pytest.mark.parametrize("reachable", [True, False], ids=["PyTorch's index", "a mirror of PyPI alone"])
+@pytest.mark.parametrize("driver", ["new", "old"])
+def test_a_machine_with_a_driver_gets_torch_for_it(old_python: Path, reachable: bool, driver: str) -> None:
+    """The second build is for the newest CUDA, and uv takes the one for CPUs where the driver is too old for all others."""
+    project, bin_ = old_python.parent, old_python.parent / ".venv/bin"
+    bin_.mkdir(parents=True)
+    index = "exit 0" if reachable else 'case "$*" in *--torch-backend*) exit 2; esac'
+    for program, script in {
+        old_python / "nvidia-smi": "exit 0",
+        bin_ / "uv": f'echo uv "$@"\n{index}',
+        bin_ / "python": "exit 0" if driver == "new" else "exit 1",
+    }.items():
+        program.write_text(f"#!/bin/bash\n{script}\n")
+        program.chmod(0o755)
+    for file in ("base.lock", "train.lock", "gpu.lock", "torch.txt"):
+        (project / "locks" / file).touch()
+    start = [str(shutil.which("make")), ".venv/.train"]
+    done = subprocess.run(start, cwd=project, env={"PATH": str(old_python)}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    torchs = [line for line in done.stdout.splitlines() if line.endswith("locks/torch.txt")]
+    assert ["--torch-backend auto" in line for line in torchs] == ([True] if reachable else [True, False])
+    assert ("torch cannot use the card, so that all runs on the CPU" in done.stdout) == (driver == "old")
+
+
 def test_a_python_without_the_packages_says_what_to_do() -> None:
     """As `.venv/bin/dvc` starts a stage where the environment is not active."""
     start = [sys.executable, "-S", "-m", "stages.prompts"]
