@@ -71,7 +71,9 @@ def test_a_machine_with_a_driver_gets_torch_for_it(old_python: Path, reachable: 
     for file in ("base.lock", "train.lock", "gpu.lock", "torch.txt"):
         (project / "locks" / file).touch()
     start = [str(shutil.which("make")), ".venv/.train"]
-    done = subprocess.run(start, cwd=project, env={"PATH": str(old_python)}, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        start, cwd=project, env={"PATH": str(old_python)}, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     torchs = [line for line in done.stdout.splitlines() if line.endswith("locks/torch.txt")]
     assert ["--torch-backend auto" in line for line in torchs] == ([True] if reachable else [True, False])

@@ -14,7 +14,7 @@ from training import *  # noqa: F403
 from training import ROWS, folder, in_child, written
 
 from distill.records.faults import InputError
-from distill.student import device
+from distill.student import base_weights, device
 from distill.student.render import IGNORED, TokenSequence
 from distill.student.training import callback, launch, micro_batch, train
 from distill.student.training.examples import Examples
@@ -68,9 +68,31 @@ def test_a_row_that_is_too_much_is_refused(run, little_memory):
     import torch
 
     little_memory(0, torch.OutOfMemoryError)
-    with pytest.raises(InputError, match="/student/max_length: one row at a time does not fit into memory"):
+    with pytest.raises(
+        InputError, match="/student/max_length: one row at a time does not fit into memory beside the base"
+    ):
         run()
     assert not written()
+
+
+def test_a_base_that_is_too_much_is_refused_at_once(run, monkeypatch):
+    """Fewer rows would not help, and each try would load it again.."""
+    from transformers import LlamaForCausalLM
+
+    tries: list[Any] = []
+
+    def too_much(*_: Any, **how: Any) -> Any:
+        import torch
+
+        tries.append(how)
+        return torch.empty(2**60, dtype=torch.uint8)
+
+    monkeypatch.setattr(LlamaForCausalLM, "from_pretrained", too_much)
+    with pytest.raises(InputError, match=r"/student/path: .* does not fit into memory \(.*can't allocate memory"):
+        run()
+    assert len(tries) == 1 and not written()
+    assert "student.qlora_rank" in base_weights.less_memory(False, "cuda")
+    assert not base_weights.less_memory(True, "cuda") + base_weights.less_memory(False, "cpu")
 
 
 def test_what_was_found_out_about_memory_outlives_a_kill(tmp_path):

@@ -7,6 +7,7 @@ from typing import Any
 from distill.records.faults import InputError
 from distill.records.one_line import one_line
 from distill.student.base import UNFETCHED, Base
+from distill.student.device import is_out_of_memory
 
 
 def config(directory: Path) -> Any:
@@ -68,7 +69,7 @@ def towers(model: Any) -> str | None:
 
 
 def load(base: Base, four_bit: bool, device: str) -> Any:
-    """The base to be trained. Raises InputError where 4 bits cannot be had."""
+    """The base to be trained. Raises InputError where 4 bits cannot be had, and where it does not fit into memory."""
     from accelerate import PartialState
     from transformers.utils import is_bitsandbytes_available
 
@@ -77,7 +78,21 @@ def load(base: Base, four_bit: bool, device: str) -> Any:
             "params.yaml: /student/qlora_rank: a 4-bit base needs bitsandbytes, which is not installed: run"
             " `make install` on a machine with an NVIDIA card, or train without (null)"
         )
-    return open_base(base.directory, four_bit, device, spread=not four_bit and PartialState().num_processes > 1)
+    spread = not four_bit and PartialState().num_processes > 1
+    try:
+        return open_base(base.directory, four_bit, device, spread)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise InputError(
+            f"params.yaml: /student/path: {base.name} does not fit into memory{less_memory(four_bit, device)}"
+            f" ({one_line(error)})"
+        ) from None
+
+
+def less_memory(four_bit: bool, device: str) -> str:
+    """What an error says of 4 bits, where they would help."""
+    return "" if four_bit or device == "cpu" else "; with student.qlora_rank it takes less than half as much"
 
 
 def open_base(directory: Path, four_bit: bool, device: str, spread: bool = False) -> Any:

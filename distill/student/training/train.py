@@ -89,7 +89,8 @@ def train(examples: Examples, base: Base, params: Params, folder: Path) -> Train
             smaller = micro_batch.less(fit, mine, longest)
             if smaller is None:
                 raise InputError(
-                    f"params.yaml: /student/max_length: one row at a time does not fit into memory ({one_line(error)})"
+                    "params.yaml: /student/max_length: one row at a time does not fit into memory beside the base"
+                    f"{base_weights.less_memory(params['qlora_rank'] is not None, device)} ({one_line(error)})"
                 ) from None
             micro_batch.keep(smaller, folder)
             fit = smaller
