@@ -3,7 +3,7 @@
 Renders the rows with the student's chat template and trains a LoRA adapter on the assistant's turns. Refuses rows that
 are too long, cannot be rendered or hold nothing to learn, and names all of them at once, and calls that nobody could
 read; stops, and writes nothing, when loss or gradient is zero or not a number. After a kill it resumes from the last
-checkpoint and ends in the same bytes. Where the machine has several cards it starts itself once per card.
+checkpoint and ends, on a CPU, in the same bytes. Where the machine has several cards it starts itself once per card.
 """
 
 import csv
@@ -40,6 +40,9 @@ def main(params: Params) -> None:
         flush=True,
     )
     if not launch.launched() and launch.processes() > 1:
+        train.share(
+            student["batch_size"], launch.processes()
+        )  # raises, or each of them would, below a launcher's traceback
         sys.exit(launch.run(launch.command(launch.processes(), student["qlora_rank"] is not None)))
     model = base.find(student["path"])
     machine = [device.find_device(), launch.processes()]

@@ -263,6 +263,17 @@ def test_a_batch_that_cannot_be_shared_is_refused():
         train.share(4, 3)
 
 
+def test_it_is_refused_before_the_processes_are_launched(run, monkeypatch):
+    launches: list[list[str]] = []
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 3)
+    monkeypatch.setattr(launch, "run", lambda start: launches.append(start) or 0)
+    with pytest.raises(InputError, match="4 rows cannot be shared evenly among 3 processes"):
+        run()
+    with pytest.raises(SystemExit):
+        run(batch_size=6)
+    assert len(launches) == 1
+
+
 def test_rows_are_rendered_on_all_cores_until_others_train_beside(monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 8)
     assert launch.share_of(64) == 64, "the process that launches the others is alone"
