@@ -104,12 +104,9 @@ def open_base(directory: Path, four_bit: bool, device: str, spread: bool = False
     """
     import torch
     from transformers import BitsAndBytesConfig
-    from transformers.utils import is_flash_attn_2_available
 
     dtype = torch.bfloat16 if device == "cuda" else torch.float32  # bf16 is 40 times slower on a CPU without AMX
     how: dict[str, Any] = {"dtype": dtype}
-    if device == "cuda" and is_flash_attn_2_available():
-        how["attn_implementation"] = "flash_attention_2"
     if not spread:
         how["device_map"] = {"": torch.cuda.current_device() if device == "cuda" else "cpu"}
     if four_bit:

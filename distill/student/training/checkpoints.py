@@ -30,7 +30,7 @@ UNWRITTEN = ("inline_container.cc", "PytorchStreamWriter", "iostream error", "(o
 """Parts of the messages of torch (the first three), and of safetensors and tokenizers, when a file cannot be written."""
 ABANDONED_S = 14 * 24 * 3600
 """Seconds after its last checkpoint from which a run that does not go on counts as given up."""
-LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes", "flash-attn")
+LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes")
 
 
 def run_id(examples: Examples, params: Params, fingerprint: str, template: str, machine: list[Any]) -> str:

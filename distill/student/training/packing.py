@@ -125,14 +125,14 @@ def keep_apart(model: Any, inputs: Batch) -> Batch:
     lengths, if it attends row by row.
 
     Most models of transformers make masks from the positions; gpt-oss and some others do not, and rows would see each
-    other. Flash attention goes by the positions and needs no mask, and neither does a single row.
+    other. A single row needs no mask.
     """
     import torch
     from transformers.masking_utils import create_masks_for_generate
 
     positions = inputs["position_ids"]
     begins = (positions[0] == 0).nonzero().flatten().tolist()
-    if "attention_mask" in inputs or "flash" in model.config._attn_implementation or len(begins) == 1:
+    if "attention_mask" in inputs or len(begins) == 1:
         return inputs
     # Only the shape of the embeddings is used.
     embedded = torch.empty(*positions.shape, 0, dtype=model.dtype, device=positions.device)
