@@ -41,7 +41,13 @@ class ToolResults:
     def put(self, key: str, row: str | None, results: list[ToolResult]) -> None:
         """Stores results. The line begins with a newline, so that a torn line before it does no harm."""
         line = b"\n" + _key(key, row) + b" " + orjson.dumps([list(result) for result in results]) + b"\n"
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._append(line)
+        except FileNotFoundError:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._append(line)
+
+    def _append(self, line: bytes) -> None:
         with open(self._path, "ab", buffering=0) as file:
             file.write(line)
 
