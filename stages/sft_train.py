@@ -40,9 +40,8 @@ def main(params: Params) -> None:
         flush=True,
     )
     if not launch.launched() and launch.processes() > 1:
-        train.share(
-            student["batch_size"], launch.processes()
-        )  # raises, or each of them would, below a launcher's traceback
+        # Refused here: each process would refuse it, below the launcher's traceback.
+        train.share(student["batch_size"], launch.processes())
         sys.exit(launch.run(launch.command(launch.processes(), student["qlora_rank"] is not None)))
     model = base.find(student["path"])
     machine = [device.find_device(), launch.processes()]

@@ -18,7 +18,7 @@ def plain(schema: dict[str, Any]) -> dict[str, Any]:
     """
     definitions = schema.get("$defs", {})
     uses = {name: _uses(definition) for name, definition in definitions.items()}
-    for _ in definitions:  # now also what a definition refers to through others
+    for _ in range(len(definitions).bit_length()):  # also what is referred to through others, each time twice as far
         uses = {name: used.union(*(uses.get(other, ()) for other in used)) for name, used in uses.items()}
     recursive = {name for name, used in uses.items() if name in used}
     inlined = {name: definition for name, definition in definitions.items() if name not in recursive}
