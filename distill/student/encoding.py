@@ -26,7 +26,7 @@ def by_pieces(encoder: Any) -> Callable[[str], list[int]]:
         return encoder.encode(text, add_special_tokens=False).ids
 
     @lru_cache(PIECES)
-    def remembered(piece: str) -> array:
+    def remembered(piece: str) -> "array[int]":  # not subscriptable at run time before Python 3.12
         return array("I", whole(piece))
 
     cuts = {token.content: id_ for id_, token in added.items() if token.content and not token.normalized}

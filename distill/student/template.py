@@ -82,7 +82,7 @@ def _to_json(
 
 @lru_cache
 def _json_encoder(
-    ensure_ascii: bool, indent: int | None, separators: tuple | None, sort_keys: bool
+    ensure_ascii: bool, indent: int | None, separators: tuple[str, str] | None, sort_keys: bool
 ) -> json.JSONEncoder:
     return json.JSONEncoder(ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 

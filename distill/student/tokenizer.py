@@ -10,6 +10,7 @@ import jinja2
 
 from distill.records.faults import InputError
 from distill.records.one_line import one_line
+from distill.records.types import Message, ToolSchema
 from distill.student import base, encoding
 from distill.student.template import compile_template, with_usual_names, without_clock
 from distill.teacher.weights import EMBEDDED
@@ -62,7 +63,7 @@ def read_tokenizer(folder: Path, template: str) -> Tokenizer:
     except jinja2.TemplateSyntaxError as error:
         raise InputError(f"params.yaml: /student/template: line {error.lineno}: {error.message}") from None
 
-    def text(messages: list[dict], tools: list[dict] | None, add_generation_prompt: bool) -> str:
+    def text(messages: list[Message], tools: list[ToolSchema] | None, add_generation_prompt: bool) -> str:
         return compiled(messages=messages, tools=tools or None, add_generation_prompt=add_generation_prompt, **tokens)
 
     stops = read_settings(folder / "generation_config.json").get("eos_token_id") or []

@@ -14,6 +14,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from distill.records.atomic import replacing
 from distill.records.faults import InputError
@@ -144,7 +145,7 @@ def _download(weights: Weights, path: Path) -> None:
             )
 
 
-def _verification(path: Path, weights: Weights) -> dict:
+def _verification(path: Path, weights: Weights) -> dict[str, Any]:
     stat = path.stat()
     return {"sha256": weights.sha256, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
 
