@@ -436,6 +436,14 @@ def test_a_plan_for_this_machine_speaks_of_no_money() -> None:
     assert "about 2 answers to buy" in said and said.endswith("they cost only time")
 
 
+def test_the_answers_of_a_plan_are_rounded_once_not_for_each_rollout() -> None:
+    from distill.agent.plan import Missing, Plan, Typical
+
+    asked, begun = Missing({}, 0, 0, 400, True), Missing({}, 0, 1, 400, True, to_call=True)
+    found = Plan(0, [asked] * 1000 + [begun] * 100, Typical(1.45, 100, 0, 30), "as in the last run", 0, True)
+    assert (found.answers, found.surely) == (1550, 1450)
+
+
 def test_a_plan_refuses_a_parameter_that_is_not_there(asks: Callable[..., Done]) -> None:
     with serving(sums.adds) as books:
         done = asks(books, "--plan", "-S", "teacher.m=4", "-S", "teacher.n=x")
