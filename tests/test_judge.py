@@ -366,3 +366,13 @@ def test_a_plan_says_what_the_judge_may_cost_after_it() -> None:
     assert "price for it is not known here" in (line({}) or "")
     assert (line({}, "local/qwen2.5-coder-1.5b-instruct") or "").endswith("which costs only time")
     assert line({}, None) is None and line({}, of=chosen[2:]) is None
+
+
+def test_many_rulings_are_not_priced_as_one_long_request() -> None:
+    """gpt-5.4 costs twice as much in a request of more than 272,000 tokens, which a thousand short ones are together."""
+    one: Any = ({"messages": [{"role": "user", "content": "Which drug?"}], "metadata": METADATA, "split": "train"}, 0)
+    runtime = {"prices": {}, "tier": "standard"}
+    settings: Any = {"judge": {"model": "gpt-5.4", "base_url": None}, "runtime": runtime, "filter": {"answer": "reject"}}
+    few, many = (judge_cost([one] * count, [], settings) or "" for count in (100, 1000))
+    usd = [float(line.split(": some ")[1].split()[0]) for line in (few, many)]
+    assert usd[1] == pytest.approx(10 * usd[0], rel=0.01)

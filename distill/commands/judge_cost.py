@@ -49,13 +49,15 @@ def judge_cost(chosen: Iterable[tuple[Prompt, int]], imported: Iterable[Prompt],
     if prices == FREE:
         return f"{line}, which costs only time"
     size = sum(len(INSTRUCTIONS) + len(orjson.dumps(prompt["messages"])) for prompt in asked)
+    # Of one ruling: some prices depend on the length of a request.
     usage: Usage = {
-        "input_tokens": size // BYTES_PER_TOKEN + ANSWER_TOKENS * len(asked),
+        "input_tokens": size // BYTES_PER_TOKEN // len(asked) + ANSWER_TOKENS,
         "cached_tokens": 0,
-        "output_tokens": RULING_TOKENS * len(asked),
+        "output_tokens": RULING_TOKENS,
         "reasoning_tokens": 0,
     }
-    return f"{line}: some {prices.cost(usage, params['runtime']['tier']):.2f} US dollars (a guess)"
+    cost = len(asked) * prices.cost(usage, params["runtime"]["tier"])
+    return f"{line}: some {cost:.2f} US dollars (a guess)"
 
 
 def main(params: Params) -> None:
