@@ -126,6 +126,14 @@ def test_shared_values_are_found_by_key() -> None:
     assert score.shared_with_training([{"messages": said, "metadata": {}}], [row]) == {"prompt": 1.0}
 
 
+def test_prompts_without_a_key_have_no_part_in_its_share() -> None:
+    """Only half of the example's prompts have a formula: that all of these are in the training is no 50 %."""
+    held_out = [{"messages": [{"content": str(n)}], "metadata": {"formula": "a*b"} if n else {}} for n in range(2)]
+    held_out[0]["metadata"]["level"] = None
+    trained = [{"messages": [{"content": "x"}], "metadata": {"formula": "a*b"}}]
+    assert score.shared_with_training(held_out, trained) == {"formula": 1.0, "level": None, "prompt": 0.0}
+
+
 def test_the_table_names_every_number() -> None:
     asked = [record(0, True, '{"a": 1}', valid=1)]
     who = score.score(asked, asked) | {"no_verdict": 0}

@@ -157,7 +157,7 @@ def _rates(right: dict[str, dict[str, Any]], prompts: list[str]) -> dict[str, An
 
 
 def shared_with_training(held_out: list[Prompt], rows: Iterable[Row]) -> dict[str, float | None]:
-    """For each metadata key: the share of held-out prompts with a value that a training row has too.
+    """For each metadata key: of the held-out prompts that have it, the share with a value that a training row has too.
 
     A list counts as shared when any of its items is. `prompt` is the share of prompts whose messages, word for word, are
     the beginning of a row.
@@ -180,7 +180,9 @@ def _words(messages: list[Message]) -> bytes:
 
 
 def _share_seen(values: list[set[bytes]], seen: set[bytes]) -> float | None:
-    return share(sum(bool(value & seen) for value in values), len(values))
+    # Prompts without the key have nothing new to offer, and would make known values look like half unknown ones.
+    having = [value for value in values if value]
+    return share(sum(bool(value & seen) for value in having), len(having))
 
 
 def _values(prompt: Prompt, key: str) -> set[bytes]:
