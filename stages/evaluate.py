@@ -47,6 +47,7 @@ def main(params: Params) -> None:
     right = score.graded(exams)
     closed, interval = score.gap_closed(right["base"], right["student"], right["teacher"])
     gain, gain_ci = score.gain(right["base"], right["student"])
+    lead, lead_ci = score.gain(right["teacher"], right["student"])
     evaluation = {
         "teacher_model": params["model"],
         "student_model": params["student"]["path"],
@@ -58,6 +59,8 @@ def main(params: Params) -> None:
         "gap_closed_ci": interval,
         "gain": gain,
         "gain_ci": gain_ci,
+        "lead": lead,
+        "lead_ci": lead_ci,
         "heldout_loss": None
         if params["runtime"]["student_url"]
         else held_out_loss.loss(

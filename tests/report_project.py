@@ -151,6 +151,8 @@ def _evaluate(root: Path, prompts: list[dict[str, Any]], rollouts: list[dict[str
             "gap_closed_ci": [1.1, 1.9143] if share["teacher"] else None,
             "gain": round(share["student"] - share["base"], 4),
             "gain_ci": [0.7, 1.0],
+            "lead": round(share["student"] - share["teacher"], 4),
+            "lead_ci": [-0.025, 0.425],
             "heldout_loss": {"rollouts": 16, "tokens": 812, "base": 2.41, "student": 0.2104},
             "shared_with_training": {"family": 1.0, "template": 0.0, "items": 0.0, "prompt": 0.0},
             "by": {

@@ -61,7 +61,7 @@ def test_base_student_and_teacher_are_compared(project, trained, set_param, monk
     ]
     found = evaluated(teacher, project, trained, set_param, monkeypatch)
     assert [found[who]["accuracy"] for who in ("base", "student", "teacher")] == [0.0, 1.0, 0.5]
-    assert (found["gain"], found["gap_closed"]) == (1.0, 2.0)
+    assert (found["gain"], found["lead"], found["gap_closed"]) == (1.0, 0.5, 2.0)
     assert (found["student"]["call_agreement"], found["base"]["tool_agreement"]) == (0.5, 0.5)
     assert found["by"] == {"answer_type": {"number": {"n": 2, "base": 0.0, "student": 1.0, "teacher": 0.5}}}
     assert found["shared_with_training"] == {"prompt": 1.0}

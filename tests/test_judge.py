@@ -372,7 +372,11 @@ def test_many_rulings_are_not_priced_as_one_long_request() -> None:
     """gpt-5.4 costs twice as much in a request of more than 272,000 tokens, which a thousand short ones are together."""
     one: Any = ({"messages": [{"role": "user", "content": "Which drug?"}], "metadata": METADATA, "split": "train"}, 0)
     runtime = {"prices": {}, "tier": "standard"}
-    settings: Any = {"judge": {"model": "gpt-5.4", "base_url": None}, "runtime": runtime, "filter": {"answer": "reject"}}
+    settings: Any = {
+        "judge": {"model": "gpt-5.4", "base_url": None},
+        "runtime": runtime,
+        "filter": {"answer": "reject"},
+    }
     few, many = (judge_cost([one] * count, [], settings) or "" for count in (100, 1000))
     usd = [float(line.split(": some ")[1].split()[0]) for line in (few, many)]
     assert usd[1] == pytest.approx(10 * usd[0], rel=0.01)

@@ -177,13 +177,15 @@ def test_the_overview_says_how_good_the_student_is(page: Any, project: Path) -> 
         "What ran",
     ):
         assert page.get_by_role("heading", name=heading, exact=True).is_visible()
+    lead = page.locator("tr", has_text="Against the teacher").inner_text()
+    assert f"{100 * evaluation['lead']:g}% (" in lead
 
 
 def test_without_known_answers_the_overview_speaks_of_calls(browser: Any, project: Path, tmp_path: Path) -> None:
     evaluation = json.loads((project / "reports/evaluation.json").read_text())
     for who in ("base", "student", "teacher"):
         evaluation[who] |= {"known": 0, "correct": 0, "accuracy": None, "accuracy_ci": None}
-    evaluation |= dict.fromkeys(("gap_closed", "gap_closed_ci", "gain", "gain_ci")) | {"by": {}}
+    evaluation |= dict.fromkeys(("gap_closed", "gap_closed_ci", "gain", "gain_ci", "lead", "lead_ci")) | {"by": {}}
     (tmp_path / "reports").mkdir()
     (tmp_path / "reports/evaluation.json").write_text(json.dumps(evaluation))
     write_report(tmp_path, tmp_path / "index.html")

@@ -141,6 +141,7 @@ def test_the_table_names_every_number() -> None:
     evaluation: dict = {
         **dict.fromkeys(("base", "student", "teacher"), who),
         "gap_closed": 0.9, "gap_closed_ci": [0.8, 1.0], "gain": 0.5, "gain_ci": [0.25, 0.75],
+        "lead": -0.05, "lead_ci": [-0.1, 0.02],
         "heldout_loss": {"rollouts": 2, "tokens": 30, "base": 2.5, "student": 0.125},
         "by": {"answer_type": {"number": rates, "exact": rates}},
         "shared_with_training": {"items": 0.125, "prompt": 0.0},
@@ -148,6 +149,7 @@ def test_the_table_names_every_number() -> None:
     shown = table(evaluation)
     for part in (
         "95 % interval", "gap closed: 90% (95 % interval 80% to 100%)", "student - base: +50.0%", "+25.0% to +75.0%",
+        "student - teacher: -5.0% (95 % interval -10.0% to +2.0%)",
         "loss on 2 held-out rollouts of the teacher: 2.500 -> 0.125", "answers of type exact (1): base 0.0%, student 50.0%",
         "share it with training: items 12.5%, prompt 0.0%",
     ):  # fmt: skip
@@ -155,7 +157,14 @@ def test_the_table_names_every_number() -> None:
     assert "with a known answer" not in shown and "called a tool (" not in shown
     idle = evaluation | {"base": who | {"compared": 0}}
     assert "on which it or the teacher called a tool (base 0, student 1, teacher 1)" in table(idle)
-    bare = evaluation | {"gap_closed": None, "gap_closed_ci": None, "gain": None, "heldout_loss": None, "by": {}}
+    bare = evaluation | {
+        "gap_closed": None,
+        "gap_closed_ci": None,
+        "gain": None,
+        "lead": None,
+        "heldout_loss": None,
+        "by": {},
+    }
     assert "none to close" in table(bare)
     some = bare | {"student": who | {"n": 5}}
     assert "accuracy is that of the 1 prompts with a known answer" in table(some)

@@ -93,13 +93,14 @@ def gap_closed(base: list[bool], student: list[bool], teacher: list[bool]) -> tu
     return round(ratio, 4), _interval(ratios) if len(drawn) - len(ratios) <= NO_GAP * len(drawn) else None
 
 
-def gain(base: list[bool], student: list[bool]) -> tuple[float | None, list[float] | None]:
-    """student − base in accuracy over the same prompts, and its 95 % interval (see `_resampled`)."""
-    n = len(base)
+def gain(other: list[bool], student: list[bool]) -> tuple[float | None, list[float] | None]:
+    """student − other in accuracy over the same prompts, and its 95 % interval (see `_resampled`). `other` is base or
+    teacher."""
+    n = len(other)
     if not n:
         return None, None
-    gains = [(after - before) / n for before, after in _resampled(base, student)]
-    return round((sum(student) - sum(base)) / n, 4), _interval(gains)
+    gains = [(theirs - others) / n for others, theirs in _resampled(other, student)]
+    return round((sum(student) - sum(other)) / n, 4), _interval(gains)
 
 
 def _resampled(*verdicts: list[bool]) -> Iterator[list[int]]:

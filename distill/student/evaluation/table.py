@@ -13,8 +13,8 @@ ENDS = {
 
 
 def table(evaluation: dict[str, Any]) -> str:
-    """Base, student and teacher side by side, what the exam has in common with training, what the student gained, and
-    the share of the gap that was closed."""
+    """Base, student and teacher side by side, what the exam has in common with training, what the student gained and how
+    it compares with the teacher, and the share of the gap that was closed."""
     if not evaluation["student"]["n"]:
         return 'no prompt is held out, so nothing is compared: give some seed rows "split": "eval"'
     head = f"{'':9}{'n':>4}  {'accuracy':>8}  {'95 % interval':>15}  {'valid calls':>11}  {'with a call':>11}  {'as teacher':>10}"
@@ -40,9 +40,10 @@ def table(evaluation: dict[str, Any]) -> str:
         lines.append(f"answers of type {kind} ({rates['n']}): {shown}")
     shared = ", ".join(f"{key} {_percent(share)}" for key, share in evaluation["shared_with_training"].items())
     lines.append(f"held-out prompts that share it with training: {shared}")
-    if evaluation["gain"] is not None:
-        low, high = evaluation["gain_ci"]
-        lines.append(f"student - base: {evaluation['gain']:+.1%} (95 % interval {low:+.1%} to {high:+.1%})")
+    for other, name in (("base", "gain"), ("teacher", "lead")):
+        if evaluation[name] is not None:
+            low, high = evaluation[f"{name}_ci"]
+            lines.append(f"student - {other}: {evaluation[name]:+.1%} (95 % interval {low:+.1%} to {high:+.1%})")
     if loss := evaluation["heldout_loss"]:
         lines.append(
             f"loss on {loss['rollouts']} held-out rollouts of the teacher: {loss['base']:.3f} -> {loss['student']:.3f}"
