@@ -433,6 +433,34 @@ def test_the_teachers_answer_is_as_the_judge_found_it() -> None:
         ]  # fmt: skip
 
 
+def test_the_headline_claims_no_more_than_the_exam_shows(tmp_path: Path) -> None:
+    write_project(tmp_path, train=8, held_out=40)
+
+    def said(**changes: Any) -> str:
+        change(tmp_path / "reports/evaluation.json", lambda evaluation: evaluation.update(changes))
+        write_report(tmp_path, tmp_path / "index.html")
+        head = (tmp_path / "index.html").read_text().split('aria-labelledby="verdict"')[1].split("</section>")[0]
+        return " ".join(re.sub("<svg.*?</svg>|<[^>]*>", " ", head, flags=re.DOTALL).split())
+
+    assert "108% 97.2 to 123.3% ·" not in said(gap_closed=1.08, gap_closed_ci=[0.9722, 1.2333]), "it may be chance"
+    assert "108% 97.2 to 123.3%" in said() and "held‑out prompts correctly" in said()
+    assert "108% 102 to 123.3% · past the teacher" in said(gap_closed_ci=[1.02, 1.2333])
+    assert "108% no interval: that there is a gap may be chance" in said(gap_closed_ci=None)
+    assert "No gap to close: the teacher is no better than the base." in said(gap_closed=None)
+    evaluation = json.loads((tmp_path / "reports/evaluation.json").read_text())
+    few = said(**{who: evaluation[who] | {"known": 5, "correct": 4} for who in ("base", "student", "teacher")})
+    assert "of the 5 held‑out prompts with a known answer correctly." in few
+    assert "Share of held-out prompts with a known answer answered" in few
+
+
+def test_a_conversation_without_an_answer_is_said_to_count_as_wrong(tmp_path: Path) -> None:
+    write_project(tmp_path, train=8, held_out=2)
+    write_report(tmp_path, tmp_path / "index.html")
+    page = (tmp_path / "index.html").read_text()
+    assert "Cut off at the token limit<span>conversations that ended so, which counts as wrong</span>" in page
+    assert "Gave a final answer<span>conversations that ended so</span>" in page
+
+
 def test_answers_without_a_verdict_are_counted_in_the_report(project: Path, tmp_path: Path) -> None:
     whole = shutil.copytree(project, tmp_path / "whole")
     write_report(whole, tmp_path / "index.html")

@@ -9,11 +9,11 @@ def percent(share: float | None) -> str:
 
 
 def interval(ends: list[float] | None) -> str:
-    """[0.8, 0.97] as `80 to 97%`; None as `n/a`."""
+    """[0.8, 0.975] as `80 to 97.5%`; None as `n/a`."""
     if ends is None:
         return "n/a"
-    low, high = (f"{100 * end:.0f}" for end in ends)
-    return f"{low} to {high}%"
+    low, high = map(percent, ends)
+    return f"{low.removesuffix('%')} to {high}"
 
 
 def count(number: float | None) -> str:
