@@ -522,6 +522,8 @@ def test_imported_conversations_are_not_counted_as_asked_of_the_teacher(tmp_path
     after = summary(gather(tmp_path))["funnel"][:4]
     assert after[:3] == before[:3] and before[1]["label"] == "Asked of the teacher"
     assert [steps[3]["label"] for steps in (before, after)] == ["Turned into rows", "Turned into rows, with 1 imported"]
+    cost = json.loads((tmp_path / "reports/rollouts.json").read_text())["cost_usd"]
+    assert summary(gather(tmp_path))["cost_per_row"] == cost / len(rows), "the imported row cost nothing"
     (tmp_path / "data/prompts.jsonl").write_text("")
     shutil.rmtree(tmp_path / "rollouts")
     count = len(rows) + 1 + len((tmp_path / "data/rejected.jsonl").read_text().splitlines())

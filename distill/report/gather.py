@@ -63,6 +63,7 @@ def _conversations(root: Path, prompts: dict[str, Record], room: int) -> tuple[T
     for row in chain(_read(root / "data/train.jsonl", "row"), _read(root / "data/rejected.jsonl", "rejected")):
         if "reasons" not in row:
             kept_prompts.add(row["prompt_id"])
+            tally.kept += row["rollout_id"] in tally.rollouts
         if row["rollout_id"] not in tally.rollouts:
             tally.row(row)
             sample.offer(row["rollout_id"], row)

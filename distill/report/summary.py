@@ -123,5 +123,6 @@ def _points(steps: list[float | None], values: list[float | None]) -> list[tuple
 
 
 def _cost_per_row(report: dict[str, Any]) -> float | None:
-    rollouts, kept = report["rollouts"], (report["filter"] or {}).get("kept")
+    """What a training row of the teacher's cost; those from elsewhere, which it was not paid for, do not share in it."""
+    rollouts, kept = report["rollouts"], report["tally"].kept
     return rollouts["cost_usd"] / kept if rollouts and rollouts["cost_usd"] is not None and kept else None

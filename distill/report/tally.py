@@ -19,6 +19,8 @@ class Tally:
         self.asked_prompts: set[str] = set()
         self.total = self.asked = self.imported = 0
         """Numbers of conversations: all, those for training by our teacher, and those for training from elsewhere."""
+        self.kept = 0
+        """How many of the rollouts are training rows."""
         self.failures: Counter[str] = Counter()
         """How many rollouts failed, by the kind of the error, or by the stop reason of those without one."""
         self.versions: dict[str, set[str]] = {}
