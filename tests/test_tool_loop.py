@@ -17,6 +17,7 @@ from stage_process import Done, Running, until
 from sums import adds, number
 from teacher_server import Asked, Books, calls, says, serving
 
+from distill.agent.tool_times import ToolTimes
 from distill.records import jsonl
 
 Asks = Callable[..., Done]
@@ -288,3 +289,14 @@ def test_another_row_makes_the_tool_run_again_and_the_teacher_answers_only_what_
     found = sorted(rollout["messages"][-1]["content"] for rollout in rollouts(project))
     assert found[:4] == ["Answer: 10 0", "Answer: 10 1", "Answer: 111 0", "Answer: 111 1"] and len(found) == 20
     assert len(server.posts) == 42, "the calls were bought before; what follows from them is new"
+
+
+def test_a_call_faster_than_the_clock_shows_counts_among_the_times() -> None:
+    """Times are recorded to a tenth of a millisecond, which a fast async tool rounds to none."""
+    call = {"id": "c", "type": "function", "function": {"name": "add", "arguments": "{}"}}
+    said = [{"role": "assistant", "content": "", "tool_calls": [call]}, {"role": "tool", "content": "1"}]
+    counted = ToolTimes()
+    for ms in (0.0, 0.0, 0.0, 50.0, None):
+        counted.add({"tools": [{"function": {"name": "add"}}], "messages": said, "calls": [{"tool_ms": [ms]}]})
+    add = counted.report()["add"]
+    assert (add["calls"], add["p50_ms"], add["p95_ms"]) == (5, 0.0, 50.0)

@@ -32,7 +32,7 @@ class ToolTimes:
                 self._tools[name][0] += 1
                 self._tools[name][1] += failed
                 self._tools[name][2] += (result or "").startswith(TOO_LATE)
-                if ms:
+                if ms is not None:
                     self._ms.setdefault(name, array("d")).append(ms)
 
     def report(self) -> dict[str, dict[str, Any]]:
