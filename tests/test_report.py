@@ -514,14 +514,18 @@ def test_text_stands_out_from_its_ground(browser: Any, project: Path, scheme: st
 
 
 def test_imported_conversations_are_not_counted_as_asked_of_the_teacher(tmp_path):
-    write_project(tmp_path, train=8, held_out=2)
+    write_project(tmp_path, train=64, held_out=2)
     before = summary(gather(tmp_path))["funnel"][:4]
+    lost = before[2]["count"] - before[3]["count"]
+    assert lost > 0
     rows = (tmp_path / "data/train.jsonl").read_text().splitlines()
     imported = json.loads(rows[0]) | {"prompt_id": "f" * 16, "rollout_id": "e" * 16, "teacher": "unknown"}
     (tmp_path / "data/train.jsonl").write_text("\n".join([*rows, json.dumps(imported)]) + "\n")
+    change(tmp_path / "reports/filter.json", lambda report: report.update(rows=report["rows"] + 1))
     after = summary(gather(tmp_path))["funnel"][:4]
     assert after[:3] == before[:3] and before[1]["label"] == "Asked of the teacher"
     assert [steps[3]["label"] for steps in (before, after)] == ["Turned into rows", "Turned into rows, with 1 imported"]
+    assert [steps[3]["lost"] for steps in (before, after)] == [lost, lost], "what failed, whatever was imported"
     cost = json.loads((tmp_path / "reports/rollouts.json").read_text())["cost_usd"]
     assert summary(gather(tmp_path))["cost_per_row"] == cost / len(rows), "the imported row cost nothing"
     (tmp_path / "data/prompts.jsonl").write_text("")

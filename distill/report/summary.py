@@ -43,7 +43,8 @@ def _gap(evaluation: dict[str, Any] | None) -> dict[str, Any] | None:
 
 
 def _funnel(report: dict[str, Any]) -> list[dict[str, Any]]:
-    """Steps from prompts to training rows: {label, count, unit, why, lost}; `why` is a filter check."""
+    """Steps from prompts to training rows: {label, count, unit, why, joined, lost}; `why` is a filter check, `joined` are
+    those that came from elsewhere."""
     steps = []
     prompts, tally = report["prompts"]["train"], report["tally"]
     if prompts:
@@ -53,9 +54,8 @@ def _funnel(report: dict[str, Any]) -> list[dict[str, Any]]:
         steps.append(_step("Conversations recorded", tally.asked, "conversations"))
     if report["filter"]:
         left = report["filter"]["rows"]
-        steps.append(
-            _step(f"Turned into rows{f', with {tally.imported:,} imported' if tally.imported else ''}", left, "rows")
-        )
+        label = f"Turned into rows{f', with {tally.imported:,} imported' if tally.imported else ''}"
+        steps.append(_step(label, left, "rows", joined=tally.imported))
         for step in report["filter"]["funnel"]:
             if step["left"] < left:  # checks that rejected nothing are in the table below
                 label = words.PASSED.get(step["check"], step["check"])
@@ -63,8 +63,9 @@ def _funnel(report: dict[str, Any]) -> list[dict[str, Any]]:
             left = step["left"]
         steps.append(_step("Training rows", report["filter"]["kept"], "rows"))
     for before, step in pairwise(steps):
-        if before["unit"] == step["unit"] or step["count"] < before["count"]:
-            step["lost"] = before["count"] - step["count"]
+        came = before["count"] + step["joined"]  # else imported rows would make up for conversations that failed
+        if before["unit"] == step["unit"] or step["count"] < came:
+            step["lost"] = came - step["count"]
     return steps
 
 
@@ -89,8 +90,8 @@ def _stops(evaluation: dict[str, Any] | None) -> list[str]:
     return [stop for stop in words.STOPS if stop in stops] + sorted(stops - set(words.STOPS))
 
 
-def _step(label: str, count: int, unit: str, why: str | None = None) -> dict[str, Any]:
-    return {"label": label, "count": count, "unit": unit, "why": why, "lost": 0}
+def _step(label: str, count: int, unit: str, why: str | None = None, joined: int = 0) -> dict[str, Any]:
+    return {"label": label, "count": count, "unit": unit, "why": why, "joined": joined, "lost": 0}
 
 
 def _curves(loss: dict[str, list[float | None]], training: dict[str, Any] | None) -> dict[str, Any] | None:
