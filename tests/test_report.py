@@ -177,6 +177,7 @@ def test_the_overview_says_how_good_the_student_is(page: Any, project: Path) -> 
         "What ran",
     ):
         assert page.get_by_role("heading", name=heading, exact=True).is_visible()
+    assert "too narrow where prompts share a template" in page.locator("tr", has_text="95% interval").first.inner_text()
     lead = page.locator("tr", has_text="Against the teacher").inner_text()
     assert f"{100 * evaluation['lead']:g}% (" in lead
 
