@@ -300,3 +300,23 @@ def test_a_call_faster_than_the_clock_shows_counts_among_the_times() -> None:
         counted.add({"tools": [{"function": {"name": "add"}}], "messages": said, "calls": [{"tool_ms": [ms]}]})
     add = counted.report()["add"]
     assert (add["calls"], add["p50_ms"], add["p95_ms"]) == (5, 0.0, 50.0)
+
+
+def test_a_call_of_a_tool_that_was_not_offered_is_no_call_of_that_tool() -> None:
+    """Whichever rollout ends first: the report has to be the same."""
+
+    def rollout(offered: str, result: str) -> dict[str, Any]:
+        call = {"id": "c", "type": "function", "function": {"name": "b", "arguments": "{}"}}
+        said = [{"role": "assistant", "content": "", "tool_calls": [call]}, {"role": "tool", "content": result}]
+        tools = [{"function": {"name": name}} for name in offered]
+        return {"tools": tools, "messages": said, "calls": [{"tool_ms": [5.0]}]}
+
+    both = [rollout("a", "error: there is no tool b"), rollout("ab", "1")]
+    for order in (both, both[::-1]):
+        counted = ToolTimes()
+        for one in order:
+            counted.add(one)
+        assert (counted.calls, counted.errors) == (2, 1)
+        assert [(name, tool["calls"], tool["errors"]) for name, tool in counted.report().items()] == [
+            ("a", 0, 0), ("b", 1, 0),
+        ]  # fmt: skip

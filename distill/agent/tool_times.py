@@ -14,7 +14,8 @@ MANY_LATE = 0.2
 
 
 class ToolTimes:
-    """Counts the tool calls of rollout records, in any order. `calls`, `errors`: of all, unknown tools included."""
+    """Counts the tool calls of rollout records, in any order. `calls`, `errors`: of all, those of tools that were not
+    offered included."""
 
     def __init__(self) -> None:
         self.calls = self.errors = 0
@@ -23,12 +24,13 @@ class ToolTimes:
 
     def add(self, rollout: Rollout) -> None:
         """Counts one rollout: the tools that it was offered, and its calls."""
-        for offered in rollout["tools"]:
-            self._tools.setdefault(offered["function"]["name"], [0, 0, 0])
+        offered = {tool["function"]["name"] for tool in rollout["tools"]}
+        for name in offered:
+            self._tools.setdefault(name, [0, 0, 0])
         for name, result, ms in tool_calls(rollout):
             failed = (result or "").startswith(TOOL_ERROR)
             self.calls, self.errors = self.calls + 1, self.errors + failed
-            if name in self._tools:
+            if name in offered:  # here: what others are offered depends on the order of the rollouts
                 self._tools[name][0] += 1
                 self._tools[name][1] += failed
                 self._tools[name][2] += (result or "").startswith(TOO_LATE)
