@@ -65,6 +65,15 @@ def test_doing_nothing_is_not_doing_as_the_teacher() -> None:
     assert (nothing["compared"], nothing["call_agreement"], nothing["tool_agreement"]) == (0, None, None)
 
 
+def test_what_the_teacher_would_have_called_is_not_known_where_it_was_lost() -> None:
+    called = [record(n, True, '{"a": 1}') for n in range(4)]
+    lost = [record(n, False) | {"stop_reason": reason} for n, reason in ((2, "api_error"), (3, "tool_failure"))]
+    scores = score.score(called, [*called[:2], *lost])
+    assert (scores["compared"], scores["call_agreement"], scores["tool_agreement"]) == (2, 1.0, 1.0)
+    gave_up = [*called[:3], record(3, False) | {"stop_reason": "max_turns"}]
+    assert score.score(called, gave_up)["call_agreement"] == 0.75
+
+
 def test_no_calls_have_no_valid_share() -> None:
     assert score.score([record(0, False)], [])["valid_calls"] is None
 

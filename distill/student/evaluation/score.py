@@ -20,6 +20,8 @@ Z95 = 1.959964
 NO_GAP = 0.025
 """Share of the samples without a gap from which its closed share has no interval."""
 RESAMPLES = 2000
+LOST = ("api_error", "tool_failure")
+"""Stop reasons of conversations that the server or a tool ended, not the model."""
 
 
 def score(records: list[dict[str, Any]], teacher: list[dict[str, Any]]) -> dict[str, Any]:
@@ -27,12 +29,13 @@ def score(records: list[dict[str, Any]], teacher: list[dict[str, Any]]) -> dict[
 
     `call_agreement` is the share of prompts on which the model made the teacher's calls: same tools, same arguments, same
     order; `tool_agreement` asks only for the same tools in the same order. Both are of the `compared` prompts, those on
-    which the model or the teacher called a tool: a model that never calls one agrees with nobody. Records without a known
-    answer do not count into the accuracy.
+    which the model or the teacher called a tool: a model that never calls one agrees with nobody. Prompts on which the
+    teacher was LOST are not compared: nobody knows what it would have called. Records without a known answer do not count
+    into the accuracy.
     """
     correct = [record["correct"] for record in records if record["correct"] is not None]
     calls_made = sum(record["tool_calls"] for record in records)
-    theirs = {record["prompt_id"]: _calls(record) for record in teacher}
+    theirs = {record["prompt_id"]: _calls(record) for record in teacher if record["stop_reason"] not in LOST}
     both = [(_calls(record), theirs[record["prompt_id"]]) for record in records if record["prompt_id"] in theirs]
     pairs = [(calls, teacher_calls) for calls, teacher_calls in both if calls or teacher_calls]
     same_calls = [calls == teacher_calls for calls, teacher_calls in pairs]

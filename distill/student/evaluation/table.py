@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from distill.student.evaluation.score import LOST
+
 WHO = ("base", "student", "teacher")
 ENDS = {
     "max_turns": "ran out of agent.max_turns",
@@ -69,7 +71,7 @@ def _ended(who: str, scores: dict[str, Any]) -> str:
 
 
 def _errors(scores: dict[str, Any]) -> int:
-    return sum(scores["stop_reasons"].get(reason, 0) for reason in ("api_error", "tool_failure"))
+    return sum(scores["stop_reasons"].get(reason, 0) for reason in LOST)
 
 
 def _lost(who: str, scores: dict[str, Any]) -> str:
