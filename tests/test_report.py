@@ -535,6 +535,19 @@ def test_imported_conversations_are_not_counted_as_asked_of_the_teacher(tmp_path
     assert summary(gather(tmp_path))["funnel"][0]["label"] == f"Turned into rows, with {count} imported"
 
 
+def test_the_cost_says_that_the_judge_is_not_in_it(tmp_path):
+    write_project(tmp_path, train=8, held_out=2)
+
+    def cost() -> str:
+        write_report(tmp_path, tmp_path / "index.html")
+        return (tmp_path / "index.html").read_text().split("<dt>Cost</dt>")[1].split("</dd>")[0]
+
+    assert "per training row<" in cost()
+    params = tmp_path / "params.yaml"
+    params.write_text(re.sub(r"(?m)(^judge:\n  #.*\n  model:)$", r"\1 gpt-5-mini", params.read_text()))
+    assert "per training row · what the judge cost is not in it<" in cost()
+
+
 def test_the_headline_says_whose_conversations_taught_the_student(tmp_path):
     def said() -> str:
         write_report(tmp_path, tmp_path / "reports/index.html")
