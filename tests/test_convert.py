@@ -370,6 +370,29 @@ def test_what_is_no_conversation_is_said_in_one_line(project, run_stage, row, fa
     assert done.stderr.count("odd.jsonl") == 1 and f"data/imported/odd.jsonl:1: {fault}" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("parameters", "fault"),
+    [
+        ({"type": "dict", "properties": {}}, '/type: "dict" is not a type; there are array, boolean, integer,'),
+        ({"type": "object", "properties": {"sku": {"type": "str"}}}, '/properties/sku/type: "str" is not a type'),
+        (
+            {"type": "object", "properties": {"sku": {"required": True}}},
+            "/properties/sku/required: true is not of type",
+        ),
+        ({"sku": {"type": "str", "description": "Code."}}, "its type is not object"),
+    ],
+)
+def test_a_tool_without_a_json_schema_is_refused(project, run_stage, parameters, fault):
+    """As datasets of calls have them: no call could be checked, and the student would be shown no parameters."""
+    (project / "rollouts").mkdir()
+    tools = [{"type": "function", "function": {"name": "price", "parameters": one}} for one in ({}, parameters)]
+    talk = [{"role": "user", "content": "1 + 1?"}, {"role": "assistant", "content": "2"}]
+    (project / "data/imported/odd.jsonl").write_text(json.dumps({"messages": talk, "tools": tools}) + "\n")
+    where = "data/imported/odd.jsonl:1: /tools/1/function/parameters: no JSON Schema of arguments"
+    done = run_stage("convert")
+    assert done.returncode == 1 and done.stderr.count("odd.jsonl") == 1 and f"{where}: {fault}" in done.stderr
+
+
 def test_nothing_converted_is_an_error_that_says_why(project, run_stage):
     output = project / "data" / "converted.jsonl"
     assert not output.exists()

@@ -80,7 +80,7 @@ def _tool(tool: Any) -> Any:
     if not isinstance(tool, dict) or not isinstance(tool.get("function"), dict):
         return tool
     function = _without_nulls(tool["function"])
-    return {**tool, "function": function if "parameters" in function else {**function, "parameters": NO_PARAMETERS}}
+    return {**tool, "function": {**function, "parameters": function.get("parameters") or NO_PARAMETERS}}
 
 
 def _without_nulls(value: Any) -> Any:

@@ -22,7 +22,8 @@ from distill.dataset import plain_rows, rnow
 from distill.records import json_text, lines, schema
 from distill.records.faults import InputError
 from distill.records.jsonl import MOST_FAULTS, more_faults
-from distill.records.types import Rollout
+from distill.records.types import Rollout, ToolSchema
+from distill.tools.arguments import schema_fault
 
 SUFFIXES = (".json", ".jsonl", ".jsonl.zst")
 
@@ -150,12 +151,24 @@ def _checked(text: bytes, name: str, samples: Counter[str]) -> tuple[dict[str, A
     record = _record(value, name, 0)
     record["sample"] = samples[record["prompt_id"]]
     samples[record["prompt_id"]] += 1
-    return record, [fault.replace("/messages", f"/{key}", 1) for fault in _faults(record)]
+    record_faults = _faults(record) or _tool_faults(record["tools"])
+    return record, [fault.replace("/messages", f"/{key}", 1) for fault in record_faults]
 
 
 def _faults(record: dict[str, Any]) -> list[str]:
     """What is wrong with a rollout record, also with the answer that it expects: no answer could be compared with it."""
     return schema.faults("rollout", record) or _answer_faults(orjson.dumps(record["metadata"]))
+
+
+def _tool_faults(tools: list[ToolSchema]) -> list[str]:
+    """The tools from elsewhere whose parameters are no JSON Schema of an object: no call could be checked against them, and
+    a template would show the student others, or none."""
+    faults = ((number, schema_fault(tool["function"]["parameters"])) for number, tool in enumerate(tools))
+    return [
+        f"/tools/{number}/function/parameters: no JSON Schema of arguments: {fault}"
+        for number, fault in faults
+        if fault
+    ]
 
 
 @lru_cache(maxsize=1024)

@@ -14,6 +14,7 @@ from distill.records.schema import described
 from distill.records.types import ToolCall, ToolSchema
 
 LONG_NUMBER = re.compile(r"[0-9]{19}")
+TYPES = "array, boolean, integer, null, number, object and string"
 MOST_SHOWN = 3
 """Faults of a call that the model reads."""
 
@@ -44,9 +45,8 @@ def parse(call: ToolCall, tools: list[ToolSchema]) -> tuple[dict[str, Any], str 
     try:
         validator = _validator(orjson.dumps(offered["parameters"]))
         errors = [] if validator.is_valid(arguments) else list(validator.iter_errors(arguments))
-    except ValueError as error:  # rows from elsewhere may have tools that no server would accept
-        why = _describe(error) if isinstance(error, jsonschema_rs.ValidationError) else one_line(error)
-        return arguments, f"the schema of '{name}' is not a valid JSON Schema: {why}"
+    except ValueError as error:
+        return arguments, f"the schema of '{name}' is not a valid JSON Schema: {_why(error)}"
     if errors:
         shown = "; ".join(_describe(error) for error in errors[:MOST_SHOWN])
         return arguments, f"the arguments do not fit the tool's schema: {shown}"
@@ -58,13 +58,24 @@ def schema_fault(parameters: dict[str, Any]) -> str | None:
     try:
         _validator(orjson.dumps(parameters))
     except ValueError as error:
-        return one_line(error)
-    return None if parameters.get("type") == "object" else "it does not describe an object"
+        return _why(error)
+    return None if parameters.get("type") == "object" else "its type is not object"
 
 
 @lru_cache(maxsize=4096)
 def _validator(schema: bytes) -> Any:
     return jsonschema_rs.validator_for(orjson.loads(schema), offline=True)  # no schema may cause a download
+
+
+def _why(error: ValueError) -> str:
+    """Why a schema is none: where and what, as of arguments that do not fit."""
+    if not isinstance(error, jsonschema_rs.ValidationError):
+        return one_line(error)
+    if list(error.schema_path)[-2:] == ["type", "anyOf"]:  # the library tells of an anyOf that nobody has written
+        return (
+            f"/{'/'.join(map(str, error.instance_path))}: {json.dumps(error.instance)} is not a type; there are {TYPES}"
+        )
+    return _describe(error)
 
 
 def _describe(error: Any) -> str:
