@@ -222,6 +222,19 @@ def test_a_hugging_face_dataset_gives_the_rows_back_and_has_a_card(exported, pro
     assert "| conversations with turns of weight 0 | 1 |" in text and "`calculator` (9)" in text
 
 
+def test_fractions_are_loaded_as_they_are(exported, project):
+    """The loader's own reader would make 0.30000000000000004 of 0.3."""
+    datasets = pytest.importorskip("datasets")
+    row = deepcopy(next(row for row in rows() if row["outcome"]["tool_calls"]))
+    given = {"share": [sign * number / 1000 for number in range(3000) for sign in (1, -1)], "tiny": 1.5e-7}
+    turn = next(message for message in row["messages"] if message.get("tool_calls"))
+    turn["tool_calls"][0]["function"]["arguments"] = json.dumps(given)
+    exported("hf", [row], "hf/data/train.jsonl")
+    [loaded] = datasets.load_dataset(str(project / "exports/hf"), cache_dir=str(project / "cache"), split="train")
+    turn = next(message for message in loaded["messages"] if message["tool_calls"])
+    assert turn["tool_calls"][0]["function"]["arguments"] == given
+
+
 def test_another_export_is_loaded_anew(exported, project):
     """The loader's cache goes by the name of the folder and the card, not by the rows."""
     datasets = pytest.importorskip("datasets")

@@ -16,6 +16,7 @@ from distill.records.types import Message, Row
 from distill.student.served_messages import as_templates_want, tools_as_served
 from distill.student.template import Unrenderable
 
+MOST_ZEROS = 8
 AS_TEXT = ("tools", "metadata", "outcome")
 COLUMNS = {"prompt_id": "string", "rollout_id": "string", "sample": "int64", "split": "string", "teacher": "string"}
 FEATURES: list[dict[str, Any]] = [
@@ -60,9 +61,37 @@ def _messages(row: Row) -> Iterator[Message]:
     try:
         for message, given in zip(as_templates_want(row["messages"]), row["messages"], strict=True):
             for call in message.get("tool_calls", ()):
-                call["function"]["arguments"] = orjson.dumps(call["function"]["arguments"]).decode()
+                call["function"]["arguments"] = orjson.dumps(_as_read(call["function"]["arguments"])).decode()
             yield message | ({"weight": given["weight"]} if given.get("weight") is not None else {})
     except Unrenderable:
         raise NotRepresentable("the arguments of a call are not a JSON object") from None
     except TypeError:
         raise NotRepresentable("a whole number in the arguments of a call has more than 64 bits") from None
+
+
+def _as_read(value: Any) -> Any:
+    """A value of JSON with its numbers so written that datasets reads them as they are: 0.3 as 0.30."""
+    if isinstance(value, dict):
+        return {key: _as_read(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_as_read(inner) for inner in value]
+    return orjson.Fragment(_fraction(value)) if isinstance(value, float) else value
+
+
+def _fraction(value: float) -> str:
+    """The JSON text of a number that the reader of datasets (pandas' ujson) reads as this number. It multiplies the digits
+    behind the point by a power of ten, which makes 0.30000000000000004 of 0.3; with other zeros behind them, or all digits
+    before an exponent, it comes out right for all but some long ones."""
+    text = orjson.dumps(value).decode()
+    whole, _, fraction = text.lstrip("-").partition(".")
+    if not fraction.isdigit():  # it has an exponent, which is read otherwise
+        return text
+    sign = text.removesuffix(f"{whole}.{fraction}")
+    for zeros in range(MOST_ZEROS + 1):
+        digits = fraction + "0" * zeros
+        unit = 10.0 ** -len(digits)
+        if int(whole) + int(digits) * unit == abs(value):
+            return f"{sign}{whole}.{digits}"
+        if int(whole + digits) * unit == abs(value):
+            return f"{sign}{int(whole + digits)}e-{len(digits)}"
+    return text
