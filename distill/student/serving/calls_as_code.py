@@ -15,8 +15,9 @@ Arguments = tuple[str | None, int]
 """Arguments as JSON, and where they end; None where they cannot be read, and from where their end is to be looked for."""
 NOTHING = re.compile(r"\s*\)")
 ARGUMENT = re.compile(r"\s*(\w+)\s*=\s*")
-ENDS = re.compile(r"\s*(?:,\s*(?=\w+\s*=)|\))")
-"""What may follow the value of an argument."""
+ENDS = re.compile(r"\s*(?:,\s*(?=\w+\s*=)|\)(?=\s*(?:[\]<]|,\s*[\w.-]+\(|\Z)))")
+"""What may follow the value of an argument: another, or the end of the call, behind which the list or the turn ends or
+another call begins; no bracket in a text, as of `'name IN ('a', 'b')'`."""
 ANOTHER = re.compile(r"\s*,\s*([\w.-]+)\(")
 KEY = re.compile(r"([^\s{}\[\]:,]+)\s*:")
 CONSTANT = re.compile(r"\b(?:None|True|False)\b")
