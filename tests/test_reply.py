@@ -183,6 +183,7 @@ def test_arguments_that_are_no_json_are_read_as_the_schema_says(family, tokenize
         ("[f(a='(1 + 2) * 3', b=[1, 'x']), g()]", [("f", '{"a": "(1 + 2) * 3", "b": [1, "x"]}'), ("g", "{}")]),
         ("[f(a='x IN ('y', 'z')'), g()]", [("f", "{\"a\": \"x IN ('y', 'z')\"}"), ("g", "{}")]),
         ("[f(a='new X(Y('z'))', b=1)]", [("f", '{"a": "new X(Y(\'z\'))", "b": 1}')]),
+        ("[f($a='x', user-id=5)]", [("f", '{"$a": "x", "user-id": 5}')]),
         ("[f(a='it's', b=true)]", [("f", '{"a": "it\'s", "b": true}')]),
         ('[f(a="x", b=None)]', [("f", '{"a": "x", "b": null}')]),
         ("[f('x')]", [("f", "'x'")]),

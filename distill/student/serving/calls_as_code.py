@@ -14,8 +14,10 @@ Schemas = dict[str, Any]
 Arguments = tuple[str | None, int]
 """Arguments as JSON, and where they end; None where they cannot be read, and from where their end is to be looked for."""
 NOTHING = re.compile(r"\s*\)")
-ARGUMENT = re.compile(r"\s*(\w+)\s*=\s*")
-ENDS = re.compile(r"\s*(?:,\s*(?=\w+\s*=)|\)(?=\s*(?:[\]<]|,\s*[\w.-]+\(|\Z)))")
+NAMED = r"""[^\s=(),'"]+"""
+"""The name of an argument, which need not be one of Python's: `user-id`, `$filter`."""
+ARGUMENT = re.compile(rf"\s*({NAMED})\s*=\s*")
+ENDS = re.compile(rf"\s*(?:,\s*(?={NAMED}\s*=)|\)(?=\s*(?:[\]<]|,\s*[\w.-]+\(|\Z)))")
 """What may follow the value of an argument: another, or the end of the call, behind which the list or the turn ends or
 another call begins; no bracket in a text, as of `'name IN ('a', 'b')'`."""
 ANOTHER = re.compile(r"\s*,\s*([\w.-]+)\(")
