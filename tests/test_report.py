@@ -403,6 +403,23 @@ def test_each_tool_has_its_calls_failures_and_times(page: Any, project: Path) ->
     ]
 
 
+def test_hundreds_of_tools_are_folded(browser: Any, tmp_path: Path) -> None:
+    """Below them stands all else."""
+    write_project(tmp_path, train=4, held_out=2)
+    file = tmp_path / "reports/rollouts.json"
+    rollouts = json.loads(file.read_text())
+    rollouts["tools"] = {f"tool_{number}": rollouts["tools"]["lookup"] for number in range(300)}
+    file.write_text(json.dumps(rollouts))
+    write_report(tmp_path, tmp_path / "index.html")
+    tab = browser.new_page()
+    tab.goto((tmp_path / "index.html").as_uri())
+    table = tab.locator("table:has(th:text-is('Tool'))")
+    assert not table.is_visible()
+    tab.locator("summary", has_text="Tools 300").click()
+    assert table.is_visible() and table.locator("tbody tr").count() == 300
+    tab.close()
+
+
 def test_base_and_student_stand_beside_the_teacher_on_held_out_prompts(page: Any) -> None:
     browse(page)
     page.select_option("select[name=split]", "eval")

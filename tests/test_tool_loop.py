@@ -17,6 +17,7 @@ from stage_process import Done, Running, until
 from sums import adds, number
 from teacher_server import Asked, Books, calls, says, serving
 
+from distill.agent import tool_times
 from distill.agent.tool_times import ToolTimes
 from distill.records import jsonl
 
@@ -95,6 +96,18 @@ def test_a_teacher_that_is_told_its_mistake_repairs_its_call(
     )
     assert (report(project)["tool_calls"], report(project)["tool_errors"]) == (11, 1)
     assert "\n  tool    calls   failed    p50 ms    p95 ms\n  add " in done.stdout
+
+
+def test_of_many_tools_those_that_failed_or_were_called_most_are_shown():
+    """In the order of their names, as of few."""
+    nothing = {"errors": 0, "late": 0, "p50_ms": 1.0, "p95_ms": 2.0}
+    tools = {f"tool_{number:03}": nothing | {"calls": number % 100} for number in range(300)}
+    tools["tool_001"] |= {"errors": 1}
+    header, *shown, last = tool_times.lines(tools)
+    names = [line.split()[0] for line in shown]
+    assert len(names) == 20 and names == sorted(names) and {"tool_001", "tool_199", "tool_299"} <= {*names}
+    assert last == "  and 277 more tools, see reports/rollouts.json" and header.startswith("  tool  ")
+    assert [line.split()[0] for line in tool_times.lines(dict(list(tools.items())[:9]))[1:]] == sorted(tools)[1:9]
 
 
 BLOCKS = '''

@@ -263,6 +263,17 @@ def test_a_schema_of_a_server_may_say_as_little_as_true() -> None:
     ]
 
 
+def test_of_hundreds_of_tools_only_those_with_a_like_name_are_told(project: Path, run_module: Any) -> None:
+    source = (project / "tools.py").read_text()
+    more = "".join(f'\n\n@tool\ndef flight_{n}() -> int:\n    """Flies."""\n    return {n}\n' for n in range(300))
+    (project / "tools.py").write_text(source + more)
+    row = {"messages": [{"role": "user", "content": "hello"}], "tools": ["flight.250", "%"]}
+    (project / "data/seed/mine.jsonl").write_text(json.dumps(row) + "\n")
+    said = run_module("distill.commands.tools").stderr
+    assert "mine.jsonl:1: /tools: there is no tool 'flight.250'; there are 302, such as flight_250, flight_" in said
+    assert "there is no tool '%'; there are 302 (`make tools` shows them)" in said and len(said) < 500
+
+
 def test_make_tools_lists_them_also_for_a_prompt_that_names_another(project: Path, run_module: Any) -> None:
     row = {"messages": [{"role": "user", "content": "hello"}], "tools": ["lookup_itme"]}
     (project / "data/seed/mine.jsonl").write_text(json.dumps(row) + "\n")

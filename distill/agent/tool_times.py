@@ -11,6 +11,7 @@ from distill.records.types import Rollout
 
 MANY_LATE = 0.2
 """The part of a tool's calls from which those that hit their time limit are worth a warning."""
+MOST_SHOWN = 20
 
 
 class ToolTimes:
@@ -74,18 +75,23 @@ def tool_calls(rollout: Rollout) -> Iterator[tuple[str, str | None, float | None
 
 
 def lines(report: dict[str, dict[str, Any]]) -> list[str]:
-    """The tools that were called, as lines for a person, and a warning for each that was often too slow."""
+    """The tools that were called, as lines for a person, of many those that failed or were called most, and a warning for
+    each that was often too slow."""
     called = {name: tool for name, tool in report.items() if tool["calls"]}
     if not called:
         return []
-    wide = max(4, *(len(name) for name in called))
+    first = sorted(called, key=lambda name: (-called[name]["errors"], -called[name]["calls"], name))[:MOST_SHOWN]
+    shown = {name: tool for name, tool in called.items() if name in first}
+    others = [f"  and {len(called) - len(shown):,} more tools, see reports/rollouts.json"] if shown != called else []
+    wide = max(4, *(len(name) for name in shown))
     header = f"  {'tool':<{wide}}  {'calls':>7}  {'failed':>7}  {'p50 ms':>8}  {'p95 ms':>8}"
     return (
         [header]
         + [
             f"  {name:<{wide}}  {tool['calls']:>7,}  {tool['errors']:>7,}  {_ms(tool['p50_ms']):>8}  {_ms(tool['p95_ms']):>8}"
-            for name, tool in called.items()
+            for name, tool in shown.items()
         ]
+        + others
         + [
             f"warning: {tool['late']:,} of {tool['calls']:,} calls of {name} hit their time limit, and the model was told so: "
             "raise agent.tool_timeout_s, or its own @tool(timeout=…), and run again"

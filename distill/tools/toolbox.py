@@ -1,6 +1,7 @@
 """All tools of a run: which of them each prompt is offered, and a session for each rollout."""
 
 import asyncio
+import difflib
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Hashable, Sequence
 from contextlib import asynccontextmanager
@@ -23,6 +24,7 @@ from distill.tools.session import CallLimits, Session
 from distill.tools.source import Offer, Source
 from distill.tools.tool_lists import ToolLists
 
+MOST_NAMED = 20
 LONGEST_NAME = 64
 """The most characters that OpenAI accepts in the name of a function."""
 
@@ -65,8 +67,7 @@ class Toolbox:
             names = names_by_groups[groups]
             for name in prompt.get("tools") or []:
                 if name not in names:
-                    there_are = ", ".join(names) or "none"
-                    faults.add(f"{prompt['source']}: /tools: there is no tool '{name}'; there are: {there_are}")
+                    faults.add(f"{prompt['source']}: /tools: there is no tool '{name}'; {_there_are(names, name)}")
         faults.check()
 
     async def ask(self, prompts: list[Prompt]) -> None:
@@ -194,6 +195,14 @@ async def _all_of(works: list[Awaitable[None]]) -> None:
 
 def _with_prefix_if_shared(source: Source, offer: Offer, count: int) -> Offer:
     return offer.renamed(f"{source.prefix}_{offer.name}") if source.prefix and count > 1 else offer
+
+
+def _there_are(names: list[str], name: str) -> str:
+    """The names of the tools, of many those like `name` only: a project may have hundreds, and hundreds of such rows."""
+    if len(names) <= MOST_NAMED:
+        return f"there are: {', '.join(names) or 'none'}"
+    alike = difflib.get_close_matches(name, names)
+    return f"there are {len(names)}{', such as ' if alike else ''}{', '.join(alike)} (`make tools` shows them)"
 
 
 def _name_faults(names: list[str]) -> list[str]:
