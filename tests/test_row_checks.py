@@ -398,9 +398,9 @@ ENDS = "{% endfor %}{% endfor %}{{ messages[0].content }}"
 @pytest.mark.parametrize(("template", "lacks"), [
     ("{{ tools | tojson(indent=1) }}{{ messages[0].content }}", None),
     (bundled("smollm2"), None),
-    (FIELDS + "{{ k }}" + ENDS, "limit, color, spots.at.value, unit, name"),
-    (FIELDS + "{{ k }}: {{ v.type }} {{ v.const }} " + ENDS, "limit, color, spots.at.value"),
-    (FIELDS + "{{ k }}: {{ v | tojson }} " + ENDS, "color, spots.at.value"),  # without the definitions
+    (FIELDS + "{{ k }}" + ENDS, "limit, color (its enum), spots.at.value, unit (its const), name"),
+    (FIELDS + "{{ k }}: {{ v.type }} {{ v.const }} " + ENDS, "limit, color (its enum), spots.at.value"),
+    (FIELDS + "{{ k }}: {{ v | tojson }} " + ENDS, "color (its enum), spots.at.value"),  # without the definitions
 ])  # fmt: skip
 def test_types_that_the_template_drops_are_named(template, lacks):
     row = convert.row(rollout(2))

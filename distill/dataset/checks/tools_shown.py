@@ -63,14 +63,15 @@ def _unseen(tools: bytes, tokenizer: Tokenizer) -> list[tuple[str, str]]:
 
 @lru_cache(maxsize=TOOLS)
 def _untold(tool_text: bytes, tokenizer: Tokenizer) -> list[str]:
-    """The parameters of a tool (as JSON) whose type, or a part of it, may be another and the prompt stays the same."""
+    """The parameters of a tool (as JSON) whose type, or a part of it, may be another and the prompt stays the same; of one
+    whose values are listed, the keyword that lists them, since Gemma 4's template shows the type and drops that."""
     tool = orjson.loads(tool_text)
     shown, function = offered([tool], tokenizer), tool["function"]
     if shown is None:
         return []
     parameters = function["parameters"]
     untold = {
-        name: None
+        name if path[-1] == "type" else f"{name} (its {path[-1]})": None
         for name, path in _types(parameters, (), "", parameters, set())
         if shown == offered([{**tool, "function": {**function, "parameters": _changed(parameters, path)}}], tokenizer)
     }
