@@ -206,6 +206,16 @@ class Shop:
     def method(self):
         """Does."""
 
+class Store:
+    def exposed(self):
+        """Does."""
+
+globals()["exposed"] = tool(Store.exposed)
+
+@tool
+def exposed():
+    """Does."""
+
 def factory():
     @tool
     def inside():
@@ -271,6 +281,7 @@ def test_every_fault_of_every_tool_is_named_at_once_with_its_line(tmp_path: Path
         (at("stream"), "tool 'stream': it yields"),
         (at("twice", nth=1), f"tool 'twice' exists already, at tools.py:{at('twice')}"),
         (at("method"), "tool 'method' is inside Shop"),
+        (at("exposed", nth=1), f"tool 'exposed' exists already, at tools.py:{at('exposed') + 1}"),
         (at("inside"), "tool 'inside' is inside factory"),
         (at("short", "") + 1, "@tool is on a lambda"),
         (at("Thing", "class "), "@tool is on a class"),

@@ -132,12 +132,12 @@ def _fault(marked: Marked, module: ModuleType) -> str:
         kind = "a lambda" if inspect.isfunction(bare(thing)) else "a class" if inspect.isclass(thing) else repr(thing)
         return f"{Path(marked.file).name}:{marked.line}: @tool is on {kind}; a tool is a function: `def name(…)`"
     name, where = thing.__name__, place(thing)
-    if "." in bare(thing).__qualname__:
-        owner = bare(thing).__qualname__.rpartition(".")[0].removesuffix(".<locals>")
-        return f"{where}: tool '{name}' is inside {owner}; move it to the top level of the file"
     other = vars(module).get(name)
     if other is not None and _is_marked(other):
         return _duplicate(where, place(other), name)
+    if "." in bare(thing).__qualname__:
+        owner = bare(thing).__qualname__.rpartition(".")[0].removesuffix(".<locals>")
+        return f"{where}: tool '{name}' is inside {owner}; move it to the top level of the file"
     if other is not None and not callable(other):
         return (
             f"{where}: tool '{name}' is a {type(other).__name__} in the end; take away the decorator that makes it one"
