@@ -163,7 +163,10 @@ def types(metadata: Metadata) -> tuple[str, ...]:
     if given is None:
         expected = metadata["expected_answer"]
         if isinstance(expected, list):
-            raise InputError("/metadata/answer_type: with several expected answers, say list (in order) or set")
+            raise InputError(
+                "/metadata/answer_type: with several expected answers, say list (in order) or set; where any one of them is"
+                " right, write them as a regex: (?i)WA|Washington"
+            )
         if isinstance(expected, bool) or not isinstance(expected, str | int | float):
             raise InputError(exact.faults(metadata))
         if isinstance(expected, int):  # most are, and this is the fastest way to the same
