@@ -178,7 +178,10 @@ def test_a_conversation_that_does_not_end_in_text_has_no_answer():
     [
         ({"expected_answer": 42, "answer_type": "fuzzy"}, "'fuzzy' is not one of exact, number, choice"),
         ({"expected_answer": "5 or 6", "answer_type": "number"}, "holds no single number"),
-        ({"expected_answer": ["a", "b"]}, "several expected answers, say list .* or set; where any one of them is right"),
+        (
+            {"expected_answer": ["a", "b"]},
+            "several expected answers, say list .* or set; where any one of them is right",
+        ),
         ({"expected_answer": True}, "must be a string or a number, not bool; write its JSON as a text"),
     ],
 )

@@ -344,6 +344,10 @@ def test_training_rows_of_another_project_are_conversations(project, run_stage):
             "metadata",
         ),
         (
+            {"messages": RNOW["conversation"], "functions": [{"name": "price", "parameters": {"type": "object"}}]},
+            "/functions: OpenAI's older form; they have to become `tools`",
+        ),
+        (
             {"conversations": [{"from": "human", "value": "hi"}]},
             "/: no messages, so this is no conversation; `conversations` of from and value have to become messages",
         ),

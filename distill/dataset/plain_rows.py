@@ -103,6 +103,10 @@ def other_fault(value: Any) -> str | None:
     if "messages" in value:
         if isinstance(value["messages"], list) and (fault := prompt_fault(value)):
             return fault
+        if "functions" in value:
+            return (
+                "/functions: OpenAI's older form; they have to become `tools`, each `function_call` a list `tool_calls`"
+            )
         unknown = ", ".join(sorted(set(value) - CONVERSATION_KEYS))
         return (
             f"/: a conversation has the keys messages, tools and metadata, not {unknown}: leave that out, or put it into "
