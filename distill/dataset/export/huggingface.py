@@ -80,18 +80,17 @@ def _as_read(value: Any) -> Any:
 
 def _fraction(value: float) -> str:
     """The JSON text of a number that the reader of datasets (pandas' ujson) reads as this number. It multiplies the digits
-    behind the point by a power of ten, which makes 0.30000000000000004 of 0.3; with other zeros behind them, or all digits
-    before an exponent, it comes out right for all but some long ones."""
+    behind the point by a power of ten, which makes 0.30000000000000004 of 0.3; with zeros behind them, or all digits before
+    an exponent, it comes out right for all but some long ones."""
     text = orjson.dumps(value).decode()
-    whole, _, fraction = text.lstrip("-").partition(".")
-    if not fraction.isdigit():  # it has an exponent, which is read otherwise
+    whole, _, fraction = text.partition(".")
+    if not fraction.isdigit():  # it has an exponent
         return text
-    sign = text.removesuffix(f"{whole}.{fraction}")
     for zeros in range(MOST_ZEROS + 1):
         digits = fraction + "0" * zeros
         unit = 10.0 ** -len(digits)
-        if int(whole) + int(digits) * unit == abs(value):
-            return f"{sign}{whole}.{digits}"
-        if int(whole + digits) * unit == abs(value):
-            return f"{sign}{int(whole + digits)}e-{len(digits)}"
+        if abs(int(whole)) + int(digits) * unit == abs(value):
+            return f"{whole}.{digits}"
+        if int(whole + digits) * unit == value:
+            return f"{int(whole + digits)}e-{len(digits)}"
     return text
