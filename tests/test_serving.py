@@ -121,7 +121,7 @@ def test_make_serve_speaks_openai(make_serve):
             client.chat.completions.create(model="student", tool_choice=choice, **others)
     refused = {"stop": [1], "n": 2, "logprobs": True, "messages": image, "frequency_penalty": 1, "logit_bias": {"1": 5}}
     wrong = {"response_format": "json", "temperature": [1], "top_p": 2, "max_tokens": "many"}
-    for name, value in (refused | wrong).items():
+    for name, value in [*refused.items(), *wrong.items(), ("max_tokens", 0), ("temperature", -1)]:
         with pytest.raises(openai.BadRequestError, match=name):
             client.chat.completions.create(model="student", **(asked | {name: value}))
     with pytest.raises(openai.AuthenticationError):
@@ -151,8 +151,11 @@ def test_a_student_that_called_with_broken_json_can_go_on(make_serve):
         "messages": [*QUESTION, {"role": "assistant", "tool_calls": [call]}, told],
     }
     assert client.chat.completions.create(tools=ROW["tools"], max_tokens=4, **asked).choices
-    call["function"]["arguments"] = {}
-    with pytest.raises(openai.BadRequestError, match="messages/2/tool_calls: .* arguments as JSON text"):
+    for arguments in ({"sku": "G101"}, None):  # vLLM takes both
+        call["function"]["arguments"] = arguments
+        assert client.chat.completions.create(max_tokens=4, **asked).choices
+    del call["function"]["name"]
+    with pytest.raises(openai.BadRequestError, match="messages/2/tool_calls: .* each with a name"):
         client.chat.completions.create(**asked)
 
 

@@ -3,10 +3,13 @@
 from typing import Any
 
 from distill.records.types import Message, ToolCall
-from distill.teacher.tool_calls import acceptable
+from distill.teacher.tool_calls import acceptable, tool_call
 
 UNSUPPORTED = ("logprobs", "functions", "function_call", "frequency_penalty", "presence_penalty", "logit_bias")
-NUMBERS = {"temperature": (int, float), "top_p": (int, float), "max_tokens": (int,), "max_completion_tokens": (int,)}
+NUMBERS = {
+    "temperature": ((int, float), 0), "top_p": ((int, float), 0), "max_tokens": (int, 1), "max_completion_tokens": (int, 1),
+}  # fmt: skip
+"""What each has to be, and the least that it may be."""
 
 
 def plain(body: Any) -> dict[str, Any]:
@@ -25,9 +28,9 @@ def plain(body: Any) -> dict[str, Any]:
         raise ValueError("n: one answer at a time")
     if (body.get("response_format") or {"type": "text"}) != {"type": "text"}:
         raise ValueError("response_format: the student writes text; vLLM can hold it to a form")
-    for name, kinds in NUMBERS.items():
-        if body.get(name) is not None and not (isinstance(body[name], kinds) and body[name] >= 0):
-            raise ValueError(f"{name}: a number is needed that is not negative")
+    for name, (kind, least) in NUMBERS.items():
+        if body.get(name) is not None and not (isinstance(body[name], kind) and body[name] >= least):
+            raise ValueError(f"{name}: a{' whole' if least else ''} number is needed, {least} or more")
     if (body.get("top_p") or 0) > 1:
         raise ValueError("top_p: a share of the probability is needed, 1 at most")
     stop = body.get("stop") or []
@@ -63,15 +66,13 @@ def _message(place: int, message: Any) -> Message:
 
 
 def _calls(calls: Any, place: int) -> list[ToolCall]:
-    """Calls that the template can render: a student that has called with broken JSON is to hear so and go on."""
+    """Calls that the template can render: a student that has called with broken JSON is to hear so and go on. Arguments
+    may be missing or an object, as for vLLM."""
     try:
-        if all(isinstance(call["function"]["arguments"], str) for call in calls):
-            return [acceptable(call) for call in calls]
-    except (KeyError, TypeError):
-        pass
-    raise ValueError(
-        f"messages/{place}/tool_calls: calls of functions are needed, with a name, and arguments as JSON text"
-    )
+        functions = [(call.get("id"), call["function"]) for call in calls]
+        return [acceptable(tool_call(id_, called["name"], called.get("arguments"))) for id_, called in functions]
+    except (AttributeError, KeyError, TypeError):
+        raise ValueError(f"messages/{place}/tool_calls: calls of functions are needed, each with a name") from None
 
 
 def _text(content: Any, where: str) -> str:
