@@ -28,3 +28,11 @@ def test_the_card_tells_base_teacher_data_counts_settings_metrics_and_licence(lo
     assert [part for part in told if part not in text] == []
     assert ("| validation loss | 0.3100 |" in text) == (loss is not None)
     assert "| lora_rank |" not in text and "\n\n|" in text
+
+
+@pytest.mark.parametrize("base", ["models/base", "../base", "local/smollm2-135m-instruct", "tiny.gguf"])
+def test_the_hub_hears_of_no_base_that_it_does_not_have(base):
+    """It refuses a card whose base_model is a path, and would link another model that has such a name."""
+    card = lineage.card(RECORD | {"base": base, "base_commit": None, "validation_loss": None}, PARAMS)
+    assert "base_model" not in yaml.safe_load(card.split("---\n")[1])
+    assert f"A LoRA adapter for {base}, trained" in card

@@ -69,10 +69,11 @@ def card(record: dict[str, Any], params: Params) -> str:
     settings = "\n".join(f"| {name} | {value} |" for name, value in shown.items())
     validation = "" if record["validation_loss"] is None else f"| validation loss | {record['validation_loss']:.4f} |\n"
     held_out = f"; {record['validation_rows']} rows held out for validation" if record["validation_rows"] else ""
-    commit = f"| commit of the base | {record['base_commit']} |\n" if record["base_commit"] else ""
+    from_hub = bool(record["base_commit"])
+    commit = f"| commit of the base | {record['base_commit']} |\n" if from_hub else ""
+    base_model = f"base_model: {record['base']}\n" if from_hub else ""  # the hub refuses a path there
     return f"""---
-base_model: {record["base"]}
-library_name: peft
+{base_model}library_name: peft
 pipeline_tag: text-generation
 tags: [lora, sft, distillation, tool-use]
 ---
