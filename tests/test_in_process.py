@@ -347,15 +347,31 @@ def test_a_client_that_wants_one_call_gets_one(in_process):
 
 
 def test_an_adapter_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"adapter_config.json: no such file; run `make train` first"):
+    with pytest.raises(InputError, match=r"adapter_config.json: no such file, or an empty one; run `make train` first"):
         open_student({"student": {"path": "Qwen/Qwen3-8B"}, "runtime": {"student_url": None}}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "bytes_left", "told"),
+    [
+        ("chat_template.jinja", 0, "chat_template.jinja: no such file, or an empty one; run `make train` first"),
+        ("adapter_config.json", 99, "adapter_config.json: cannot be read .* `make train` makes the adapter again"),
+        ("adapter_model.safetensors", 99, "its weights cannot be read .* `make train` makes the adapter again"),
+    ],
+)
+def test_an_adapter_with_a_damaged_file_is_named(file, bytes_left, told, trained, tmp_path):
+    adapter = shutil.copytree(trained[1], tmp_path / "adapter")
+    (adapter / file).write_bytes((adapter / file).read_bytes()[:bytes_left])
+    with pytest.raises(InputError, match=told):
+        student = open_student({"student": {"path": str(trained[0])}, "runtime": {"student_url": None}}, adapter)
+        asyncio.run(student.ask(requests.build(student.identity, QUESTION, [], greedy(4, 1.0))))
 
 
 @pytest.mark.parametrize("path", ["Qwen/Qwen3-8B", "/elsewhere/other", "other.gguf"])
 @pytest.mark.parametrize("url", [None, "http://localhost:8000/v1"])
 def test_an_adapter_is_put_on_no_base_but_its_own(path, url, trained, tmp_path):
     adapter = shutil.copytree(trained[1], tmp_path / "adapter")
-    (adapter / "adapter.gguf").touch()
+    (adapter / "adapter.gguf").write_bytes(b"GGUF")
     with pytest.raises(InputError, match=f"was trained over base, not over student.path = {path}"):
         open_student({"student": {"path": path}, "runtime": {"student_url": url}}, adapter)
 

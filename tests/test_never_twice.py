@@ -352,6 +352,14 @@ def test_an_empty_cache_folder_is_the_users_own(monkeypatch: pytest.MonkeyPatch)
     assert Store().root == Path.home() / ".cache/distill/answers"
 
 
+@pytest.mark.parametrize("content", [b"", b'{"answer": {"te', b"[]", b"null"])
+def test_a_broken_entry_counts_as_none(tmp_path: Path, content: bytes) -> None:
+    store, key = Store(tmp_path), "a" * 64
+    store.put(key, {"text": "x"})  # type: ignore[typeddict-item]
+    (tmp_path / "aa" / f"{key}.json").write_bytes(content)
+    assert store.get(key) is None and store.entry(key) == {}
+
+
 @pytest.mark.parametrize("cut", [b"],[", b"]]"])
 def test_a_torn_line_of_tool_results_counts_as_none(tmp_path: Path, cut: bytes) -> None:
     """Torn by a full disk behind a bracket, it looks like a whole one."""

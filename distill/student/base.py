@@ -14,6 +14,7 @@ from distill.records.atomic import replacing_folder
 from distill.records.faults import InputError
 from distill.records.ids import file_hash
 from distill.records.locked import locked
+from distill.records.one_line import one_line
 from distill.records.paths import cache_dir
 from distill.student import hub
 from distill.student.gguf import from_gguf
@@ -24,6 +25,7 @@ TOKENIZER_FILES = [
     "tokenizer*.json", "special_tokens_map.json", "generation_config.json", "config.json", "chat_template.json", "*.jinja",
 ]  # fmt: skip
 UNFETCHED = "a download broke off, or git-lfs has not fetched the file: fetch it again"
+MADE_AGAIN = "`make train` makes the adapter again, from DVC's cache where that has it"
 WEIGHT_FILES = ["*.safetensors", "*.safetensors.index.json", "*processor_config.json"]
 
 
@@ -90,8 +92,12 @@ def of_adapter(adapter: Path, path: str) -> Base:
 
 def check_adapter(adapter: Path, path: str) -> tuple[str, str | None]:
     """The name of the base that the adapter in a folder was trained on, and its commit if it is from the hub. Raises
-    InputError where `path` (`student.path`) has another name."""
-    config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+    InputError where `path` (`student.path`) has another name, or the adapter's file cannot be read."""
+    file = adapter / "adapter_config.json"
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{file}: cannot be read ({one_line(error)}); {MADE_AGAIN}") from None
     if config["base_model_name_or_path"] != name(path):
         raise InputError(
             f"{adapter}: was trained over {config['base_model_name_or_path']}, not over student.path = {path}: run"

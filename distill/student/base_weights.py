@@ -6,7 +6,7 @@ from typing import Any
 
 from distill.records.faults import InputError
 from distill.records.one_line import one_line
-from distill.student.base import UNFETCHED, Base
+from distill.student.base import MADE_AGAIN, UNFETCHED, Base
 from distill.student.device import is_out_of_memory
 
 
@@ -59,6 +59,17 @@ def open_folder(directory: Path, **how: Any) -> Any:
             f" {missing[0]} first"
         )
     return model
+
+
+def with_adapter(model: Any, adapter: Path) -> Any:
+    """The model under the adapter in a folder. Raises InputError where its weights cannot be read."""
+    from peft import PeftModel
+    from safetensors import SafetensorError
+
+    try:
+        return PeftModel.from_pretrained(model, str(adapter))
+    except SafetensorError as error:
+        raise InputError(f"{adapter}: its weights cannot be read ({one_line(error)}); {MADE_AGAIN}") from None
 
 
 def towers(model: Any) -> str | None:

@@ -7,7 +7,7 @@ from typing import Any
 from distill.records.atomic import replacing_folder
 from distill.records.faults import InputError
 from distill.student import base
-from distill.student.base_weights import open_folder
+from distill.student.base_weights import open_folder, with_adapter
 from distill.student.quiet import quiet
 from distill.student.training.lineage import merged_card
 
@@ -22,7 +22,7 @@ def merge(path: str, adapter: Path, folder: Path) -> None:
     """Writes base and adapter as one model into `folder`, replacing what is there: safetensors in the precision of the
     base (never the 4 bits that QLoRA trains over), its config, the adapter's tokenizer and template, and a card made of its.
 
-    Raises InputError where there is no adapter, or where it was trained on another base.
+    Raises InputError where there is no adapter, where it cannot be read, or where it was trained on another base.
     """
     if not (adapter / "adapter_config.json").is_file():
         raise InputError(f"{adapter}: no adapter is there; run `make train` first")
@@ -43,6 +43,4 @@ def merge(path: str, adapter: Path, folder: Path) -> None:
 
 def _merged(directory: Path, adapter: Path) -> Any:
     quiet()
-    from peft import PeftModel
-
-    return PeftModel.from_pretrained(open_folder(directory, dtype="auto"), str(adapter)).merge_and_unload()
+    return with_adapter(open_folder(directory, dtype="auto"), adapter).merge_and_unload()

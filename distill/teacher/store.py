@@ -62,11 +62,11 @@ class Store:
 
     def entry(self, key: str) -> dict[str, Any]:
         """`{"answer": …}` or `{"failure": …}`; empty when there is no entry. A broken file counts as none."""
-        content = _read(self._path(key))
         try:
-            return orjson.loads(content) if content else {}
+            entry = orjson.loads(_read(self._path(key)) or b"")
         except orjson.JSONDecodeError:
             return {}
+        return entry if isinstance(entry, dict) else {}
 
     def has(self, key: str) -> bool:
         """Whether there is an entry, without reading it."""

@@ -6,7 +6,7 @@ from distill.records.types import Message, ToolCall
 from distill.teacher.tool_calls import acceptable, tool_call
 
 UNSUPPORTED = ("logprobs", "functions", "function_call", "frequency_penalty", "presence_penalty", "logit_bias")
-NUMBERS = {
+NUMBERS: dict[str, tuple[Any, int]] = {
     "temperature": ((int, float), 0), "top_p": ((int, float), 0), "max_tokens": (int, 1), "max_completion_tokens": (int, 1),
 }  # fmt: skip
 """What each has to be, and the least that it may be."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.records.terminal import say
-from distill.student.base_weights import context, open_base
+from distill.student.base_weights import context, open_base, with_adapter
 from distill.student.device import find_device, free_memory, is_out_of_memory
 from distill.student.quiet import quiet
 from distill.student.render import TokenSequence
@@ -32,7 +32,6 @@ class Loaded:
     def __init__(self, directory: Path, adapter: Path):
         quiet()  # before bitsandbytes is imported, which warns at once
         import torch
-        from peft import PeftModel
         from transformers import GenerationConfig
         from transformers.utils import is_bitsandbytes_available
 
@@ -51,7 +50,7 @@ class Loaded:
             GenerationConfig()
         )  # else it would fill in settings that we leave open, such as a repetition penalty
         self.context: int = context(model.config)
-        self.model: Any = PeftModel.from_pretrained(model, str(adapter)).eval()
+        self.model: Any = with_adapter(model, adapter).eval()
 
     def generate(
         self,

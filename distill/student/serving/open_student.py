@@ -42,8 +42,8 @@ def open_student(params: Params, adapter: Path, slots: int = 1) -> Model:
     path, runtime = params["student"]["path"], params["runtime"]
     name = hub.without_revision(path)
     for file in (*NEEDED, ADAPTER_GGUF) if gguf_model.is_local(path) else NEEDED:
-        if not (adapter / file).is_file():
-            raise InputError(f"{adapter / file}: no such file; run `make train` first")
+        if not (adapter / file).is_file() or not (adapter / file).stat().st_size:
+            raise InputError(f"{adapter / file}: no such file, or an empty one; run `make train` first")
     base.check_adapter(adapter, path)
     template = adapter / TEMPLATE
     tokenizer = read_tokenizer(adapter, template.read_text(encoding="utf-8"))
