@@ -25,7 +25,7 @@ _SUBJECT = (
 )
 _SURE = r"(?:(?:therefore|thus|hence|also|indeed|clearly|plainly|simply|considered|completely|entirely|fully) )*"
 
-_OPEN = r"\W*\?|[\s,]*(?:or|if|only|but|except|although|though)\b|/"
+_OPEN = r"\W*\?|\s*/|\W*(?:or|if)\b"
 _LABELLED = rf"{_LABEL}\W+(?:(?:is|=)\W+)?{_WORD}\b(?!{_OPEN})"  # Verdict: correct
 _ANYWHERE = re.compile(_LABELLED, re.IGNORECASE)
 _AT_ONCE = re.compile(rf"\W*(?:(?:{_SO}|overall|the|my|final)\W+)*{_LABELLED}", re.IGNORECASE)
@@ -35,6 +35,8 @@ _WHOLE = (
 _CLAUSE = rf"(?:[,;—] (?:and |but )?(?:{_SO},? )?|\b{_SO},? ){_SUBJECT}"  # Both name one drug, so it is correct
 _IN_WORDS = re.compile(rf"(?:{_WHOLE}|{_CLAUSE}){_SURE}[\"'“]?{_WORD}[\"'”.!]*$", re.IGNORECASE)
 _BECAUSE = re.compile(rf"(?:{_SO},? )?{_SUBJECT}{_SURE}{_WORD},? (?:because|since|as)\b", re.IGNORECASE)
+_LIMITED = re.compile(r"\W*(?:only|but|except|although|though|however|unless)\b", re.IGNORECASE)
+"""Behind `Verdict: correct`: then it is not plainly that. What is wrong stays wrong."""
 _TAKEN_BACK = re.compile(
     r"\b(?:wrong|incorrect|not|no|never|but|however|although|though|except|only|if(?! there is)|unless|contradicts?)\b|n['’]t\b",
     re.IGNORECASE,
@@ -89,11 +91,11 @@ def _verdict(sentence: str, after: str) -> bool | None:
 
 
 def _meaning(match: re.Match[str]) -> bool | None:
-    """What the word says; None for `not wrong`, which is not the same as `correct`."""
+    """What the word says; None for `not wrong`, which is not the same as `correct`, and for `correct, but`."""
     is_right = match["word"].casefold() in RIGHT
     if match["negated"]:
         return False if is_right else None
-    return is_right
+    return None if is_right and _LIMITED.match(match.string, match.end()) else is_right
 
 
 def _short(text: str) -> str:
