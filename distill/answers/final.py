@@ -12,6 +12,7 @@ _OPENING = re.compile(r"^([*_`]+)(?=\S)([^*_`]+)\1(?!\w)")  # **5** million
 _BLOCK = re.compile(r"[\s*_]*```(?:[\w+-]*[^\S\n]*\n)?(?P<code>[^`]+)```[ *_.]*(?:\n|\Z)")
 _WORDS = re.compile(r"\\(?:text|mathrm|mathbf|mbox|boldsymbol|underline|fbox)\w*\s*\{([^{}]*)\}")
 _SPACING = re.compile(r"\\(?:[!,;:]|(?:left|right|displaystyle|bf)\b|(?:begin|end)\{\w+\*?\})")
+_SPACE = re.compile(r"(?<!\\)\\ |(?<=\d)~(?=\\)")
 _ESCAPED = re.compile(r"\\([$%&#_{}])")
 _BOXED = "\\boxed{"
 
@@ -100,7 +101,7 @@ def unfenced(text: str) -> str:
 
 def plain(latex: str) -> str:
     """LaTeX without the commands for words, layout and escaped signs: `\\text{5\\,kg}` as `5kg`."""
-    words = _WORDS.sub(r"\1", latex).replace("{,}", ",")
+    words = _WORDS.sub(r"\1", _SPACE.sub(" ", latex)).replace("{,}", ",")
     return _ESCAPED.sub(r"\1", _SPACING.sub("", words))
 
 

@@ -37,6 +37,7 @@ _TABLE: dict[str, dict[str, str]] = {
     "data": {"1": "B byte", "1e3": "kB KB kb kilobyte", "1e6": "MB mb megabyte", "1e9": "GB gb gigabyte",
              "1e12": "TB tb terabyte", "1024": "KiB", "1048576": "MiB", "1073741824": "GiB", "1099511627776": "TiB"},
     "force": {"1": "N newton", "0.001": "mN millinewton", "1000": "kN kilonewton", "1e6": "MN meganewton"},
+    "torque": {"1": "Nm"}, "charge": {"1": "Ah", "0.001": "mAh"},
     "voltage": {"1": "V volt", "0.001": "mV millivolt", "1000": "kV kilovolt", "1e6": "MV megavolt"},
     "current": {"1": "A amp ampere", "0.001": "mA milliamp milliampere", "1000": "kA kiloampere", "1e6": "MA megaampere"},
     "resistance": {"1": "Ω \u2126 ohm", "0.001": "mΩ milliohm", "1000": "kΩ kiloohm kilohm", "1e6": "MΩ megaohm megohm"},
@@ -65,7 +66,12 @@ _IN_ANY_CASE = {name: next(iter(sizes)) for name, sizes in _SIZES.items() if len
 """All names but those such as mg and Mg, which only differ in case."""
 _SPELLED = {"square": "²", "sq": "²", "cubic": "³", "cu": "³"}
 _SQUARE = re.compile(r"^(?P<power>square|sq|cubic|cu)\.? (?P<unit>\w+)", re.IGNORECASE)
-_WATT_HOURS = re.compile(r"^(?P<size>kilo|mega)?watt[- ]hours?\b", re.IGNORECASE)
+_PRODUCT = re.compile(
+    r"^(?P<size>kilo|mega|milli)?(?P<first>watt|newton|N|amp)(?:ere)?[ ·⋅*-](?P<second>hour|met(?:er|re)|m)s?\b",
+    re.IGNORECASE,
+)
+"""Watt hours, newton metres, ampere hours: neither watts nor newtons."""
+_PREFIXES = {"kilo": "k", "mega": "M", "milli": "m"}
 _DEGREES = re.compile(r"^(?:degrees?|deg\.?) (?P<scale>c|f)(?:elsius|ahrenheit)?\b", re.IGNORECASE)
 _IN_TWO_WORDS = re.compile(r"^(?:(?P<percent>per cent)|US dollars?)\b", re.IGNORECASE)
 _PER = re.compile(r"^(?P<unit>\w+) per (?P<time>hour|second)\b", re.IGNORECASE)
@@ -114,8 +120,9 @@ def _first(text: str) -> str:
         return "%" if name["percent"] else "USD"
     if power := _SQUARE.match(text):
         return _short(power["unit"]) + _SPELLED[power["power"].casefold()]
-    if hours := _WATT_HOURS.match(text):
-        return f"{(hours['size'] or '')[:1].lower().replace('m', 'M')}Wh"
+    if product := _PRODUCT.match(text):
+        size, first, second = (part.casefold() for part in product.groups(""))
+        return f"{_PREFIXES.get(size, '')}{first[0].upper()}{second[0]}"
     if per := _PER.match(text):
         return f"{_short(per['unit'])}/{per['time'][0].casefold()}".replace("mi/h", "mph")
     token = _TOKEN.match(text)
