@@ -96,6 +96,20 @@ def test_an_instruction_of_all_training_prompts_is_not_the_one_held_out_question
     assert verbatim.overlap(row(held)["messages"], {}), "a prompt that is in many others as a whole is still found"
 
 
+@pytest.mark.parametrize("instruction", ["", PREFIX], ids=["bare", "behind an instruction"])
+def test_many_near_copies_of_one_prompt_are_not_its_wording(instruction):
+    """A third of the training prompts, each with another word changed."""
+    draw = random.Random(3)
+    question = " ".join(sentences(draw, 25)).split()
+    copies = [
+        instruction + " ".join([*question[: 2 * place], "anew", *question[2 * place + 1 :]]) for place in range(12)
+    ]
+    others = [instruction + " ".join(sentences(draw, 25)) for _ in range(24)]
+    index = HeldOutIndex([exam(instruction + " ".join(question))], copies + others)
+    found = [index.overlap(row(text)["messages"], {}) is not None for text in copies + others]
+    assert found == [True] * len(copies) + [False] * len(others)
+
+
 def test_the_same_words_are_the_same_question_whatever_is_said_of_the_answer():
     text = "What does item H222 cost?"
     for answer in ("15.30", 15.3, "$15.30", "unknown"):

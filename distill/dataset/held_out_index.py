@@ -131,12 +131,18 @@ def _trained_wording(index: Mapping[int, Any], sizes: Iterable[int], trained: Se
 def _split(
     index: Mapping[int, list[Place]], prompts: Sequence[HeldOutPrompt], trained_wording: Container[int]
 ) -> tuple[dict[int, list[Place]], dict[int, list[Place]]]:
-    """The sequences that tell prompts apart, and those that are common wording."""
-    own: dict[int, list[Place]] = {}
+    """The sequences that tell prompts apart, and those that are common wording. A prompt of which the training prompts have
+    all such sequences keeps them: they are no instruction before its question, but many near copies of it."""
+    telling: dict[int, list[Place]] = {}
     wording: dict[int, list[Place]] = {}
     for gram, places in index.items():
         sharing = {tuple(prompts[number].prompt.words) for number, _ in places}
-        (wording if len(sharing) > WORDING or gram in trained_wording else own)[gram] = places
+        (wording if len(sharing) > WORDING else telling)[gram] = places
+    own = {gram: places for gram, places in telling.items() if gram not in trained_wording}
+    with_own = {number for places in own.values() for number, _ in places}
+    for gram in telling.keys() - own.keys():
+        copied = with_own.isdisjoint(number for number, _ in telling[gram])
+        (own if copied else wording)[gram] = telling[gram]
     return own, wording
 
 
