@@ -61,7 +61,8 @@ _ADDRESS = re2.compile(r"(?i)https?://[^\s\"'<>)\]]+|www\.[^\s\"'<>)\]]+|[\w.+-]
 _QUOTED = re2.compile(r"\"([^\"\n]{3,80})\"|'([^'\n]{3,80})'|`([^`\n]{3,80})`|“([^”\n]{3,80})”")
 _JSON_BEFORE, _JSON_AFTER = re2.compile(r"[:,{\[]\s*$"), re2.compile(r"\s*[:,}\]]")
 """What stands around a key or value of JSON: such a quoted text is data and no demand."""
-_SHOUTED = re2.compile(r"\b[A-Z][A-Z0-9_]{4,}\b")
+_SHOUTED = re2.compile(r"\b[A-Z][A-Z0-9]{4,}\b")
+"""`MAX_TOKENS` is a name in code, which an edit of the file repeats."""
 _REFUSES = assistant_text.pattern(
     r"\b(?:prompt )?injection\b", r"\bnot (?:follow|obey|act on|comply)", r"\bwon't (?:follow|obey|act|comply)",
     r"\bignor(?:e|ed|ing) (?:the|that|those|these|any|it)\b", r"\bsuspicious|\bmalicious|\buntrusted",
