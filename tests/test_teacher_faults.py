@@ -162,6 +162,23 @@ def test_a_server_that_refuses_everything_may_be_at_fault_itself(asks: Callable[
     assert {rollout["status"] for rollout in rollouts(project)} == {"completed"} and len(rollouts(project)) == 40
 
 
+def test_what_a_firewall_blocks_is_one_conversation(asks: Callable[..., Done], project: Path) -> None:
+    """It answers the others: so the key may use the model. Whoever opens it is asked again."""
+    ill, page = [True], (403, b"<html>Request blocked</html>", {"content-type": "text/html"})
+
+    def teacher(asked: Asked) -> Any:
+        told = asked.body["messages"][-1]["role"] == "tool"
+        return page if ill[0] and told and sums.number(asked.body) == 2 else sums.adds(asked)
+
+    with serving(teacher) as books:
+        done = asks(books)
+        assert done.returncode == 0 and KINDS["blocked"].advice in done.stdout, done.stderr
+        assert "Request blocked" in rollouts(project)[2]["error"]["message"] and len(books.posts) == 4 * 2
+        ill[0] = False
+        assert asks(books).returncode == 0 and len(books.posts) == 4 * 2 + 1
+    assert {rollout["status"] for rollout in rollouts(project)} == {"completed"}
+
+
 def test_refusals_in_a_row_end_the_run_and_are_forgotten(asks: Callable[..., Done], project: Path) -> None:
     """An account that is shut in mid-run, in words that nobody knows: later all is asked again, and nothing is lost."""
     sums.add_prompts(project, range(4, 30))

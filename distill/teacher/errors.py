@@ -40,6 +40,9 @@ KINDS = {
     "all_refused": Kind("retry", "the server has refused every conversation so far: see its words, and run again"),
     "bad_request": Kind("fail", "the server refuses this conversation; its words are in the rollout's error"),
     "content_policy": Kind("fail", "the provider's policy refuses this prompt: change or remove it"),
+    "blocked": Kind(
+        "fail", "a filter or a firewall before the model refuses this prompt: see its words, and run again"
+    ),
     "context_full": Kind(
         "fail",
         "shorten the prompt, offer it fewer tools (`tools` of its row, `allow` of a server), or lower agent.tool_output_chars, "
@@ -87,7 +90,7 @@ REPAIRS = {
     "thoughts_refused": "thoughts",
 }
 """What requests leave out after a refusal of fate repair, in the words of the adapters' `body`."""
-SET_UP = {"context_full", "request_too_large", "calls_as_text", "call_unreadable"}
+SET_UP = {"blocked", "context_full", "request_too_large", "calls_as_text", "call_unreadable"}
 """Failures that a change to the server or the account may end, so the next run sends the request again."""
 
 

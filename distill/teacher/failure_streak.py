@@ -31,6 +31,13 @@ class FailureStreak:
         self._refusals = self._exhausted = 0
         self.unconfirmed = {key: at for key, at in self.unconfirmed.items() if at > sent_at}
 
+    def of_conversation(self, error: ApiError) -> ApiError:
+        """The error to go on with: where a server that answers others forbids a conversation, it is not the key that lacks a
+        right, but a filter or a firewall that dislikes what is said."""
+        if error.kind == "forbidden" and (self.has_answered or self.has_stored_answers):
+            return errors.error("blocked", error.message, http_status=error.http_status)
+        return error
+
     def count_refusal(self, key: str, error: ApiError) -> ApiError:
         """The error to raise for a refusal: Fatal for the tenth in a row, and one that may be retried while the server has
         answered nothing.
@@ -40,7 +47,7 @@ class FailureStreak:
         """
         too_long = error.kind in ("context_full", "request_too_large")
         everywhere = not self.has_stored_answers and not self.has_answered
-        if error.kind != "bad_request" and not (too_long and everywhere):
+        if error.kind not in ("bad_request", "blocked") and not (too_long and everywhere):
             return error
         self.unconfirmed[key] = perf_counter()
         self._refusals += 1

@@ -95,13 +95,14 @@ class Teacher:
             await self.store.keep(key, answer)
             if note.used:
                 note.clear()
-        except Fatal as error:
+        except ApiError as refusal:
+            error = self._failures.of_conversation(refusal)
+            if not isinstance(error, Fatal):
+                raise self._store_failure(key, error) from None
             failure = stored_failure(self.store.entry(key))
             if failure and _still_holds(failure, error):
                 raise failure from None
             raise
-        except ApiError as error:
-            raise self._store_failure(key, error) from None
         finally:
             self._in_flight -= 1
             self._request_ended.set()
