@@ -303,6 +303,18 @@ def test_without_a_remote_the_clone_asks_anew(origin: Any, clone: Repository) ->
     assert len(origin[1].posts) - before == 6
 
 
+def test_without_a_remote_no_commit_is_read_through_dvc(clone: Repository) -> None:
+    """Which took most of a second for each of the last ten, in every plan."""
+    clone.git("checkout", "-q", "HEAD~1", "--", ".dvc/config")
+    code = (
+        "import sys; from distill.agent.warm import warm; from distill.teacher.store import Store;"
+        "print(warm(Store()), 'dvc.api' in sys.modules)"
+    )
+    environment = {**clone.environment, "PYTHONPATH": str(ROOT)}
+    said = subprocess.check_output([sys.executable, "-c", code], cwd=clone.folder, env=environment, text=True)
+    assert said.endswith("not on this machine, nor in a DVC remote; the teacher is asked instead False\n")
+
+
 def test_an_answer_in_git_is_better_than_a_failure_that_is_remembered(origin: Any, clone: Repository) -> None:
     """Of a run here that met an outage; the colleague's did not."""
     before, store = len(origin[1].posts), Store(Path(clone.environment["DISTILL_STORE"]))

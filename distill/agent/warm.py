@@ -52,7 +52,7 @@ def warm(store: Store) -> str | None:
         if marker.exists():
             continue
         try:
-            count = sum(_put(store, results, rollout) for rollout in _rollouts(commit, seen))
+            count = sum(_put(store, results, rollout) for rollout in _rollouts(commit, version, seen))
         except Exception as error:  # whatever DVC, git or a remote raises: the answers are then bought
             unreadable.setdefault(_unreadable(error), []).append(name)
             continue
@@ -85,16 +85,20 @@ def _versions() -> Iterator[tuple[str | None, str]]:
                 yield commit, version
 
 
-def _rollouts(commit: str | None, seen: set[str]) -> Iterator[Rollout]:
+def _rollouts(commit: str | None, version: str, seen: set[str]) -> Iterator[Rollout]:
     """The rollouts of a version in files that are not among `seen`, the hashes of those read before, where these are added."""
-    from dvc.api import DVCFileSystem
     from dvc.repo import Repo
 
     here = os.getcwd()
+    repo = Repo(here)
+    if not repo.config["remote"] and not repo.cache.local.exists(version):
+        raise FileNotFoundError  # as DVC would, which reads all of the project at the commit before
+    from dvc.api import DVCFileSystem
+
     if commit:  # then DVC begins at the root of the git repository, of which the project may be a folder
         files, folder = DVCFileSystem(here, rev=commit, subrepos=True), f"{folder_in_git(PROJECT)}{FOLDER}"
     else:  # without what lies in the folder: that may be another version, whose shards have the same names
-        files, folder = Repo(here).datafs.fs, FOLDER
+        files, folder = repo.datafs.fs, FOLDER
     for path, about in sorted(files.find(folder, detail=True).items()):
         if about["md5"] in seen:
             continue
