@@ -367,6 +367,21 @@ def test_an_adapter_with_a_damaged_file_is_named(file, bytes_left, told, trained
         asyncio.run(student.ask(requests.build(student.identity, QUESTION, [], greedy(4, 1.0))))
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_clients_hear_why_a_student_cannot_be_loaded(stream, trained, tmp_path):
+    adapter = shutil.copytree(trained[1], tmp_path / "adapter")
+    student = open_student({"student": {"path": str(trained[0])}, "runtime": {"student_url": None}}, adapter)
+    shutil.rmtree(adapter)
+
+    async def ask():
+        async with serving(student) as endpoint:
+            client = openai.AsyncOpenAI(base_url=endpoint.base_url, api_key=endpoint.api_key, max_retries=0)
+            await client.chat.completions.create(model="student", messages=QUESTION, stream=stream)
+
+    with pytest.raises(openai.InternalServerError, match="adapter_config.json: cannot be read .*No such file"):
+        asyncio.run(ask())
+
+
 @pytest.mark.parametrize("path", ["Qwen/Qwen3-8B", "/elsewhere/other", "other.gguf"])
 @pytest.mark.parametrize("url", [None, "http://localhost:8000/v1"])
 def test_an_adapter_is_put_on_no_base_but_its_own(path, url, trained, tmp_path):

@@ -94,6 +94,10 @@ def test_make_serve_speaks_openai(make_serve):
     renamed = [{**message, "role": message["role"].replace("system", "developer")} for message in parts]
     said = client.chat.completions.create(model="student", **(asked | {"messages": renamed})).choices[0].message
     assert json.loads(said.tool_calls[0].function.arguments) == {"sku": "G101"}
+    bare = [{"type": "function", "function": {"name": "look_around"}}]
+    assert client.chat.completions.create(model="student", **(asked | {"tools": bare})).choices, "OpenAI's `parameters`"
+    with pytest.raises(openai.BadRequestError, match="tools/0: a function with a name is needed"):
+        client.chat.completions.create(model="student", **(asked | {"tools": [{"type": "web_search"}]}))
     silent = client.chat.completions.create(model="student", tool_choice="none", **asked).choices[0].message
     assert not silent.tool_calls
     image = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}]}]

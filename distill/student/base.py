@@ -96,7 +96,7 @@ def check_adapter(adapter: Path, path: str) -> tuple[str, str | None]:
     file = adapter / "adapter_config.json"
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"{file}: cannot be read ({one_line(error)}); {MADE_AGAIN}") from None
     if config["base_model_name_or_path"] != name(path):
         raise InputError(

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from distill.records.types import Message, ToolCall
+from distill.records.types import Message, ToolCall, ToolSchema
 from distill.teacher.tool_calls import acceptable, tool_call
 
 UNSUPPORTED = ("logprobs", "functions", "function_call", "frequency_penalty", "presence_penalty", "logit_bias")
@@ -10,6 +10,7 @@ NUMBERS: dict[str, tuple[Any, int]] = {
     "temperature": ((int, float), 0), "top_p": ((int, float), 0), "max_tokens": (int, 1), "max_completion_tokens": (int, 1),
 }  # fmt: skip
 """What each has to be, and the least that it may be."""
+NO_PARAMETERS = {"type": "object", "properties": {}}
 
 
 def plain(body: Any) -> dict[str, Any]:
@@ -37,18 +38,27 @@ def plain(body: Any) -> dict[str, Any]:
     stop = [stop] if isinstance(stop, str) else stop
     if not isinstance(stop, list) or not all(isinstance(text, str) and text for text in stop):
         raise ValueError("stop: a text, or a list of texts, none of them empty")
-    tools = None if body.get("tool_choice") == "none" else body.get("tools")
+    choice = body.get("tool_choice") or "auto"
+    tools = [_tool(place, tool) for place, tool in enumerate(body.get("tools") or [])]
     messages = [_message(place, message) for place, message in enumerate(body["messages"])]
-    return body | {"stop": stop, "tools": tools, "forced": _forced(body), "messages": messages}
+    offered = None if choice == "none" else tools
+    return body | {"stop": stop, "tools": offered, "forced": _forced(choice, tools), "messages": messages}
 
 
-def _forced(body: dict[str, Any]) -> list[str]:
+def _tool(place: int, tool: Any) -> ToolSchema:
+    """The tool, with empty `parameters` where it takes none: OpenAI lets clients leave them out, and templates do not."""
+    function = tool.get("function") if isinstance(tool, dict) else None
+    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+        raise ValueError(f"tools/{place}: a function with a name is needed")
+    return {**tool, "function": {**function, "parameters": function.get("parameters") or NO_PARAMETERS}}
+
+
+def _forced(choice: Any, tools: list[ToolSchema]) -> list[str]:
     """The names of the tools of which one must be called; empty where the student may choose."""
-    choice: Any = body.get("tool_choice") or "auto"
     if choice in ("auto", "none"):
         return []
     try:
-        names = [tool["function"]["name"] for tool in body.get("tools") or []]
+        names = [tool["function"]["name"] for tool in tools]
         forced = names if choice == "required" else [choice["function"]["name"]]
     except (KeyError, TypeError):
         raise ValueError("tool_choice: auto, none, required, or the name of a function in tools") from None

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from distill.records.faults import InputError
 from distill.records.types import Message
 from distill.student.serving.chat_body import plain
 from distill.student.serving.in_process import InProcess
@@ -27,7 +28,8 @@ async def serving(model: InProcess, port: int = 0) -> AsyncIterator[Endpoint]:
 
     The model `student` answers with the adapter, the base under its own name without; any other name gets status 404. A
     request with `stream` gets text as it is generated, and tool calls at the end. A request that is refused or not
-    supported (see chat_body.py) gets status 400. Errors have OpenAI's form.
+    supported (see chat_body.py) gets status 400, all of them 500 where the student cannot be loaded. Errors have OpenAI's
+    form.
     """
     key = key_to_ask_for()
     names, started = (STUDENT, model.identity["model"]), int(time.time())
@@ -55,6 +57,8 @@ async def serving(model: InProcess, port: int = 0) -> AsyncIterator[Endpoint]:
             first = await anext(events)  # a refusal comes before the status is sent
         except (ValueError, ApiError) as refused:
             return _error(400, str(refused))
+        except InputError as failed:  # it is loaded at the first request; the adapter may be gone by then
+            return _error(500, str(failed))
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         async with aclosing(events):
             await response.prepare(request)
