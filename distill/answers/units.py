@@ -31,6 +31,8 @@ _TABLE: dict[str, dict[str, str]] = {
         "0.09290304": "ft² ft2 ft^2 sqft", "4046.8564224": "acre",
     },
     "speed": {"1": "m/s", "0.44704": "mph", "0.27777777777777777778": "km/h kph kmh", "0.51444444444444444444": "kn knot"},
+    "acceleration": {"1": "m/s² m/s2 m/s^2"},
+    "density": {"1": "kg/m³ kg/m3 kg/m^3", "1000": "g/cm³ g/cm3 g/cm^3 g/mL g/ml kg/L kg/l"},
     "energy": {"1": "J joule", "0.001": "mJ millijoule", "1000": "kJ kilojoule", "1e6": "MJ megajoule",
                "4.184": "cal calorie", "4184": "kcal kilocalorie", "3600": "Wh", "3.6e6": "kWh", "3.6e9": "MWh"},
     "power": {"1": "W watt", "0.001": "mW milliwatt", "1000": "kW kilowatt", "1e6": "MW megawatt", "1e9": "GW gigawatt"},
@@ -41,9 +43,10 @@ _TABLE: dict[str, dict[str, str]] = {
     "voltage": {"1": "V volt", "0.001": "mV millivolt", "1000": "kV kilovolt", "1e6": "MV megavolt"},
     "current": {"1": "A amp ampere", "0.001": "mA milliamp milliampere", "1000": "kA kiloampere", "1e6": "MA megaampere"},
     "resistance": {"1": "Ω \u2126 ohm", "0.001": "mΩ milliohm", "1000": "kΩ kiloohm kilohm", "1e6": "MΩ megaohm megohm"},
-    "pressure": {"1": "Pa pascal", "1000": "kPa", "1e5": "bar", "100": "hPa mbar", "101325": "atm"},
-    "frequency": {"1": "Hz hz hertz", "1e3": "kHz", "1e6": "MHz", "1e9": "GHz"},
-    "amount": {"1": "mol mole", "0.001": "mmol"},
+    "pressure": {"1": "Pa pascal", "1000": "kPa kilopascal", "1e6": "MPa megapascal", "1e5": "bar",
+                 "100": "hPa hectopascal mbar millibar", "101325": "atm"},
+    "frequency": {"1": "Hz hz hertz", "1e3": "kHz kilohertz", "1e6": "MHz megahertz", "1e9": "GHz gigahertz"},
+    "amount": {"1": "mol mole", "0.001": "mmol millimole"},
     "celsius": {"1": "°C ℃ C celsius"}, "fahrenheit": {"1": "°F ℉ F fahrenheit"}, "kelvin": {"1": "K kelvin"},
     "angle": {"1": "° degree", "57.295779513082320877": "rad radian"},
     "share": {"1": "% percent pct"},
@@ -57,7 +60,7 @@ _KNOWN = {
     name: (dimension, Decimal(factor))
     for dimension, sizes in _TABLE.items()
     for factor, names in sizes.items()
-    for name in names.split()
+    for name in [*names.split(), *names.replace("µ", "\u03bc").split()]  # the Greek letter, for the sign
 }
 _SIZES: dict[str, set[tuple[str, Decimal]]] = {}
 for _name, _size in _KNOWN.items():
@@ -74,7 +77,10 @@ _PRODUCT = re.compile(
 _PREFIXES = {"kilo": "k", "mega": "M", "milli": "m"}
 _DEGREES = re.compile(r"^(?:degrees?|deg\.?) (?P<scale>c|f)(?:elsius|ahrenheit)?\b", re.IGNORECASE)
 _IN_TWO_WORDS = re.compile(r"^(?:(?P<percent>per cent)|US dollars?)\b", re.IGNORECASE)
-_PER = re.compile(r"^(?P<unit>\w+) per (?P<time>hour|second)\b", re.IGNORECASE)
+_PER = re.compile(
+    r"^(?P<unit>\w+)(?: per | ?/ ?)(?P<time>hour|second|h|s)(?:ec|r)?(?P<squared> squared| per second)?\b",
+    re.IGNORECASE,
+)
 _TOKEN = re.compile(r"^[^\s.,;:!?()\[\]*_`\"'=]+")
 _APART = re.compile(r"^[\s,;:()\[\]{}$*_`]+")
 _IN = re.compile(r"^in\s+(?=\w)", re.IGNORECASE)
@@ -124,7 +130,8 @@ def _first(text: str) -> str:
         size, first, second = (part.casefold() for part in product.groups(""))
         return f"{_PREFIXES.get(size, '')}{first[0].upper()}{second[0]}"
     if per := _PER.match(text):
-        return f"{_short(per['unit'])}/{per['time'][0].casefold()}".replace("mi/h", "mph")
+        speed = f"{_short(per['unit'])}/{per['time'][0].casefold()}{'²' if per['squared'] else ''}"
+        return speed.replace("mi/h", "mph")
     token = _TOKEN.match(text)
     return token.group() if token else ""
 
