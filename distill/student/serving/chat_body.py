@@ -39,18 +39,28 @@ def plain(body: Any) -> dict[str, Any]:
     if not isinstance(stop, list) or not all(isinstance(text, str) and text for text in stop):
         raise ValueError("stop: a text, or a list of texts, none of them empty")
     choice = body.get("tool_choice") or "auto"
-    tools = [_tool(place, tool) for place, tool in enumerate(body.get("tools") or [])]
+    tools = [_tool(tool, f"tools/{place}") for place, tool in enumerate(_listed(body.get("tools") or []))]
     messages = [_message(place, message) for place, message in enumerate(body["messages"])]
     offered = None if choice == "none" else tools
     return body | {"stop": stop, "tools": offered, "forced": _forced(choice, tools), "messages": messages}
 
 
-def _tool(place: int, tool: Any) -> ToolSchema:
+def _tool(tool: Any, where: str) -> ToolSchema:
     """The tool, with empty `parameters` where it takes none: OpenAI lets clients leave them out, and templates do not."""
-    function = tool.get("function") if isinstance(tool, dict) else None
-    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-        raise ValueError(f"tools/{place}: a function with a name is needed")
+    function = _function(tool, where)
     return {**tool, "function": {**function, "parameters": function.get("parameters") or NO_PARAMETERS}}
+
+
+def _function(holder: Any, where: str) -> dict[str, Any]:
+    """The function of a tool or a call."""
+    function = holder.get("function") if isinstance(holder, dict) else None
+    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+        raise ValueError(f"{where}: a function with a name is needed")
+    return function
+
+
+def _listed(values: Any) -> list[Any]:
+    return values if isinstance(values, list) else [values]
 
 
 def _forced(choice: Any, tools: list[ToolSchema]) -> list[str]:
@@ -71,24 +81,26 @@ def _message(place: int, message: Any) -> Message:
     if not isinstance(message, dict) or not isinstance(message.get("role"), str):
         raise ValueError(f"messages/{place}: an object with a role is needed")
     role = "system" if message["role"] == "developer" else message["role"]
-    calls = {"tool_calls": _calls(message["tool_calls"], place)} if message.get("tool_calls") else {}
-    return message | calls | {"role": role, "content": _text(message.get("content"), f"messages/{place}/content")}
+    calls = enumerate(_listed(message.get("tool_calls") or []))
+    called = [_call(call, f"messages/{place}/tool_calls/{number}") for number, call in calls]
+    return (
+        message
+        | ({"tool_calls": called} if called else {})
+        | {"role": role, "content": _text(message.get("content"), f"messages/{place}/content")}
+    )
 
 
-def _calls(calls: Any, place: int) -> list[ToolCall]:
-    """Calls that the template can render: a student that has called with broken JSON is to hear so and go on. Arguments
-    may be missing or an object, as for vLLM."""
-    try:
-        functions = [(call.get("id"), call["function"]) for call in calls]
-        return [acceptable(tool_call(id_, called["name"], called.get("arguments"))) for id_, called in functions]
-    except (AttributeError, KeyError, TypeError):
-        raise ValueError(f"messages/{place}/tool_calls: calls of functions are needed, each with a name") from None
+def _call(call: Any, where: str) -> ToolCall:
+    """A call that the template can render: a student that has called with broken JSON is to hear so and go on. Arguments may
+    be missing or an object, as for vLLM."""
+    function = _function(call, where)
+    return acceptable(tool_call(call.get("id"), function["name"], function.get("arguments")))
 
 
 def _text(content: Any, where: str) -> str:
     if content is None or isinstance(content, str):
         return content or ""
-    parts = content if isinstance(content, list) else [content]
+    parts = _listed(content)
     for part in parts:
         if not isinstance(part, dict) or not isinstance(part.get("text"), str):
             raise ValueError(f"{where}: the student reads text only")

@@ -16,6 +16,7 @@ from distill.student.serving.chat_body import plain
 from distill.student.serving.in_process import InProcess
 from distill.student.serving.remote import STUDENT, key_to_ask_for
 from distill.teacher.errors import ApiError
+from distill.teacher.http import parse_json
 from distill.teacher.llama_server import Endpoint
 
 LARGEST_REQUEST = 64 * 2**20
@@ -45,7 +46,7 @@ async def serving(model: InProcess, port: int = 0) -> AsyncIterator[Endpoint]:
 
     async def completions(request: web.Request) -> web.StreamResponse:
         try:
-            body = plain(orjson.loads(await request.read()))
+            body = plain(parse_json(await request.read()))
             name = body.get("model", STUDENT)
             if name not in names:
                 return _error(404, f"there is no model {name!r} here, only {' and '.join(names)}")
