@@ -40,6 +40,7 @@ REFUSALS = [
     (429, {"error": {"code": "1113", "message": "Insufficient balance or no resource package."}}, "quota"),  # Z.ai
     (429, {"code": "exhausted", "error": "Your team has either used all available credits or reached"}, "quota"),  # xAI
     (403, {"code": "denied", "error": "Your newly created teams doesn't have any credits or licenses yet."}, "quota"),
+    (403, {"error": {"message": "Key limit exceeded (monthly limit).", "code": 403}}, "quota"),  # OpenRouter
     (412, {"error": {"message": "Account a-b is suspended, possibly due to the spending limit"}}, "quota"),  # Fireworks
     (429, [{"error": {"code": 429, "details": [{"violations": [{"quotaId": PER_DAY}]}]}}], "long_wait"),  # Gemini
     (429, {"error": {"message": "Rate limit exceeded: free-models-per-day.", "code": 429}}, "long_wait"),  # OpenRouter
@@ -66,6 +67,12 @@ REFUSALS = [
 @pytest.mark.parametrize(("status", "content", "kind"), REFUSALS)
 def test_what_providers_mean_is_known_by_their_words(status: int, content: Any, kind: str) -> None:
     assert error_from_response(status, {}, json.dumps(content).encode()).kind == kind
+
+
+def test_credit_that_is_only_taken_by_what_is_being_answered_is_waited_for() -> None:
+    words = b'{"error": {"code": 402, "message": "In-flight budget exhausted"}}'
+    found = error_from_response(402, {"retry-after": "7"}, words)
+    assert (found.kind, found.retry_after_s, error_from_response(402, {}, words).kind) == ("rate_limit", 7, "quota")
 
 
 def test_a_daily_limit_of_which_the_server_says_how_long_it_lasts_is_waited_for() -> None:

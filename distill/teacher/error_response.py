@@ -48,8 +48,8 @@ CONTEXT_FULL = re.compile(
     re.IGNORECASE,
 )
 NO_CREDIT = re.compile(
-    r"used all available credits|have any credits|account .*suspended", re.IGNORECASE
-)  # xAI, Fireworks
+    r"used all available credits|have any credits|account .*suspended|(key|budget) limit exceeded", re.IGNORECASE
+)  # xAI, Fireworks, OpenRouter
 DAILY = re.compile(r"per.?day(?!.*try again in)", re.IGNORECASE | re.DOTALL)
 FLAGGED_PROMPT = re.compile(r"flagged|usage guidelines|SAFETY_CHECK")  # by OpenRouter and xAI, with 403
 REASONING = r"(reasoning_content|messages\b.*\breasoning(_details)?)"
@@ -118,6 +118,10 @@ def error_from_response(status: int, headers: Mapping[str, str], content: bytes)
     if status in REDIRECTS:
         kind = "not_found"
         message = f"what is asked for is at {headers.get('location')}, so that is the URL to give"
+    if (
+        status == 402 and wait_s is not None
+    ):  # OpenRouter: what is being answered already takes all that the credit allows
+        kind = "rate_limit"
     if KINDS[kind].fate == "retry" and wait_s is not None and wait_s > DAILY_LIMIT_S:
         kind, message = "long_wait", f"{message} (the server asks to wait {wait_s / 3600:.1f} h)"
     if kind == "rate_limit" and wait_s is None and DAILY.search(message):  # Gemini, OpenRouter
