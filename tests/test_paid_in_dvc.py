@@ -2,10 +2,13 @@
 
 import json
 import os
+import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -313,6 +316,31 @@ def test_without_a_remote_no_commit_is_read_through_dvc(clone: Repository) -> No
     environment = {**clone.environment, "PYTHONPATH": str(ROOT)}
     said = subprocess.check_output([sys.executable, "-c", code], cwd=clone.folder, env=environment, text=True)
     assert said.endswith("not on this machine, nor in a DVC remote; the teacher is asked instead False\n")
+
+
+def test_a_remote_that_does_not_answer_is_asked_for_one_version(clone: Repository) -> None:
+    """Behind a VPN that is off, each took minutes."""
+    clone.stage("prompts")
+    calls = []
+
+    def hang_up() -> None:
+        while True:
+            connection, _ = server.accept()
+            calls.append(connection.close())
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=hang_up, daemon=True).start()
+        clone.dvc("remote", "modify", "shared", "url", f"http://127.0.0.1:{server.getsockname()[1]}/")
+        lock, counts = (clone.folder / "dvc.lock").read_text(), []
+        (folder,) = set(re.findall(r"path: rollouts\n +hash: md5\n +md5: (\w+)", lock))
+        for number in range(3):
+            (clone.folder / "dvc.lock").write_text(lock.replace(folder, f"{number}" * 32))
+            clone.commit()
+            calls.clear()
+            said = Running(clone.folder, "teacher_rollouts", "--plan", **clone.environment).wait().stdout
+            counts.append(len(calls))
+            assert f"rollouts/ of dvc.lock{', ' if number else ''}" in said and "cannot be read (" in said
+    assert max(counts) < 1.5 * min(counts), "they would be twice as many for the third"
 
 
 def test_an_answer_in_git_is_better_than_a_failure_that_is_remembered(origin: Any, clone: Repository) -> None:

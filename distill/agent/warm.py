@@ -31,6 +31,8 @@ MOST = 10
 """Commits of each that are looked at. Where branches meet, be it by merges or by a rebase, one side's dvc.lock is kept, and
 those of the others are one or some commits back."""
 
+NOWHERE = "not on this machine, nor in a DVC remote"
+
 
 def warm(store: Store) -> str | None:
     """Puts the answers of the rollouts of dvc.lock, here and in the last commits that changed it, into the store; each
@@ -46,15 +48,23 @@ def warm(store: Store) -> str | None:
     results: dict[str, ToolResults] = {}
     seen: set[str] = set()
     markers: list[Path] = []
+    no_remote: str | None = None  # why it does not answer, once that is known: each version would wait minutes for it
     for commit, version in _versions():
         name = commit[:SHORT] if commit else "dvc.lock"
         marker = store.root / "warmed" / version
         if marker.exists():
             continue
         try:
-            count = sum(_put(store, results, rollout) for rollout in _rollouts(commit, version, seen))
+            count = sum(
+                _put(store, results, rollout) for rollout in _rollouts(commit, version, seen, no_remote is None)
+            )
         except Exception as error:  # whatever DVC, git or a remote raises: the answers are then bought
-            unreadable.setdefault(_unreadable(error), []).append(name)
+            why = _unreadable(error)
+            if why == NOWHERE:
+                why = no_remote or NOWHERE
+            elif not isinstance(error, (ValueError, KeyError, TypeError)):  # of a record that is damaged
+                no_remote = why
+            unreadable.setdefault(why, []).append(name)
             continue
         markers.append(marker)
         if count:
@@ -85,13 +95,14 @@ def _versions() -> Iterator[tuple[str | None, str]]:
                 yield commit, version
 
 
-def _rollouts(commit: str | None, version: str, seen: set[str]) -> Iterator[Rollout]:
-    """The rollouts of a version in files that are not among `seen`, the hashes of those read before, where these are added."""
+def _rollouts(commit: str | None, version: str, seen: set[str], remote: bool) -> Iterator[Rollout]:
+    """The rollouts of a version in files that are not among `seen`, the hashes of those read before, where these are added.
+    `remote`: whether to ask a remote for a version that the cache lacks."""
     from dvc.repo import Repo
 
     here = os.getcwd()
     repo = Repo(here)
-    if not repo.config["remote"] and not repo.cache.local.exists(version):
+    if not (remote and repo.config["remote"]) and not repo.cache.local.exists(version):
         raise FileNotFoundError  # as DVC would, which reads all of the project at the commit before
     from dvc.api import DVCFileSystem
 
@@ -113,7 +124,7 @@ def _unreadable(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     if isinstance(error, FileNotFoundError):
-        return "not on this machine, nor in a DVC remote"
+        return NOWHERE
     return f"cannot be read ({one_line(error)})"
 
 
