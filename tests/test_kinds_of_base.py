@@ -20,7 +20,7 @@ from distill.student.merge import merge
 from distill.student.serving.loaded import Loaded
 from distill.student.tokenizer import load_tokenizer
 from distill.student.training.examples import sequences
-from distill.student.training.packing import layout
+from distill.student.training.packing import attend_row_by_row, concatenate, layout, summed_loss
 from stages import sft_train
 
 TEXT = {
@@ -115,6 +115,24 @@ def student(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     (place / "generation_config.json").write_bytes(generation)
     (place / "preprocessor_config.json").write_text("{}")
     return place, together, weights
+
+
+def test_on_a_card_its_rows_have_the_loss_that_they_have_one_by_one(student):
+    """Row by row, and with logits in tiles; some rows are longer than the windows."""
+    import torch
+    from trl.trainer.utils import add_fused_lm_head
+
+    place, together, _ = student
+    tokenizer = load_tokenizer(str(place))
+    rows = [vars(sequence) for row in ROWS for sequence in sequences(row, tokenizer, 1024)]
+    model = base_weights.open_base(place, False, "cpu")
+    with torch.no_grad():
+        alone = sum(summed_loss(model, concatenate([row]), False)[0] for row in rows)
+        attend_row_by_row(model)
+        add_fused_lm_head(model)
+        batches = [[row] for row in rows] if together == "alone" else [rows]
+        card = sum(summed_loss(model, concatenate(batch), True)[0] for batch in batches)
+    torch.testing.assert_close(card, alone, rtol=1e-4, atol=0)
 
 
 def test_it_is_trained_merged_and_asked_under_the_names_of_its_checkpoint(student, tmp_path, monkeypatch):

@@ -82,15 +82,26 @@ def test_rows_that_follow_each_other_have_the_loss_and_gradient_of_single_rows(g
     torch.testing.assert_close(together[1], alone[0][1] + alone[1][1], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("family", ["qwen3", "nemotron"])
+LAYERS = {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
+          "num_key_value_heads": 2, "head_dim": 8, "pad_token_id": 0}  # fmt: skip
+WINDOWS = {"sliding_window": 30, "layer_types": ["sliding_attention", "full_attention"]}
+LINEAR = {"linear_num_value_heads": 2, "linear_num_key_heads": 2, "linear_key_head_dim": 8, "linear_value_head_dim": 8}
+
+
+@pytest.mark.parametrize(
+    ("family", "settings"),
+    [("qwen3", {}), ("gemma3_text", WINDOWS), ("mistral", {"sliding_window": 30}), ("nemotron", {})],
+)
 @pytest.mark.parametrize("recompute", [False, True])
-def test_rows_that_attend_one_by_one_have_the_loss_and_gradient_of_single_rows_and_need_no_mask(family, recompute):
-    """Of the two families only Nemotron does not hand on which rows there are, and keeps to the mask."""
+def test_rows_that_attend_one_by_one_have_the_loss_and_gradient_of_single_rows_and_need_no_mask(
+    family, settings, recompute
+):
+    """Windows are longer than some rows. Only Nemotron does not hand on which rows there are, and keeps to the mask."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **LAYERS, eos_token_id=0))
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **LAYERS, **settings, eos_token_id=0))
     weight = model.model.layers[0].self_attn.q_proj.weight
     rows = rows_of(*[(torch.randint(3, 64, (length,)).tolist(), 5) for length in (40, 26, 31)])
     squares: list[Any] = []
@@ -102,7 +113,7 @@ def test_rows_that_attend_one_by_one_have_the_loss_and_gradient_of_single_rows_a
     def learned(*batches: list[dict[str, list[int]]]) -> tuple[Any, Any]:
         model.zero_grad()
         with torch.autograd.graph.saved_tensors_hooks(kept, lambda saved: saved):
-            losses = [packing.summed_loss(model, packing.concatenate(batch))[0] for batch in batches]
+            losses = [packing.summed_loss(model, packing.concatenate(batch), False)[0] for batch in batches]
         sum(losses).backward()
         return sum(losses).detach(), weight.grad.clone()
 
@@ -115,13 +126,53 @@ def test_rows_that_attend_one_by_one_have_the_loss_and_gradient_of_single_rows_a
     squares.clear()
     torch.testing.assert_close(learned(rows), alone, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(masked, alone, rtol=1e-4, atol=1e-5)
-    if family == "qwen3" and not recompute:
+    if family != "nemotron" and not recompute:
         assert not squares
 
 
-LAYERS = {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
-          "num_key_value_heads": 2, "head_dim": 8, "pad_token_id": 0}  # fmt: skip
-LINEAR = {"linear_num_value_heads": 2, "linear_num_key_heads": 2, "linear_key_head_dim": 8, "linear_value_head_dim": 8}
+@pytest.mark.parametrize(
+    ("family", "settings"),
+    [
+        ("qwen3", {}),
+        ("gemma3_text", {"final_logit_softcapping": 2.0}),
+        ("cohere2", {"logit_scale": 0.3}),
+        ("granite", {"logits_scaling": 3.0}),
+    ],
+)
+def test_logits_in_tiles_give_the_same_loss_and_gradient_and_none_are_kept(family, settings):
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoConfig, AutoModelForCausalLM
+    from trl.trainer.utils import add_fused_lm_head
+
+    torch.manual_seed(0)
+    words = {"vocab_size": 96, "eos_token_id": 0}
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **LAYERS | settings | words))
+    for weights in model.parameters():
+        if weights.dim() > 1:
+            torch.nn.init.normal_(weights, std=0.2)
+    add_fused_lm_head(model)
+    lora = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM", init_lora_weights=False)
+    student = get_peft_model(model, lora)
+    batch = packing.concatenate(rows_of(*[(torch.randint(3, 96, (length,)).tolist(), 5) for length in (40, 26)]))
+    logits: list[Any] = []
+
+    def kept(saved: Any) -> Any:
+        logits.extend([saved] if saved.shape[-1:] == (96,) else [])
+        return saved
+
+    def learned(tiled: bool) -> list[Any]:
+        student.zero_grad()
+        with torch.autograd.graph.saved_tensors_hooks(kept, lambda saved: saved):
+            loss, count = packing.summed_loss(student, batch, tiled)
+        loss.backward()
+        return [loss.detach(), count, *(one.grad.clone() for one in student.parameters() if one.requires_grad)]
+
+    at_once = learned(tiled=False)
+    assert logits
+    logits.clear()
+    torch.testing.assert_close(learned(tiled=True), at_once, rtol=1e-4, atol=1e-4)
+    assert not logits
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,10 @@ class Loaded:
         model.generation_config = (
             GenerationConfig()
         )  # else it would fill in settings that we leave open, such as a repetition penalty
+        if self.device == "cuda":
+            from trl.trainer.utils import add_fused_lm_head
+
+            add_fused_lm_head(model)  # for `loss`; nothing else uses it
         self.context: int = context(model.config)
         self.model: Any = with_adapter(model, adapter).eval()
 
@@ -145,7 +149,7 @@ class Loaded:
             batch = collate(together)
             batch = {name: values.to(self.device) for name, values in batch.items()}
             with torch.no_grad(), self._adapter(adapted):
-                part, learned = summed_loss(self.model, batch)
+                part, learned = summed_loss(self.model, batch, tiled=self.device == "cuda")
             total, count = total + part.item(), count + learned
         return total / count
 

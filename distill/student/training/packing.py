@@ -92,7 +92,7 @@ def concatenate(rows: list[dict[str, list[int]]]) -> Batch:
 
 
 def attend_row_by_row(model: Any) -> None:
-    """Lets a model that takes batches of `concatenate` attend row by row, where it has torch's attention without windows.
+    """Lets a model that takes batches of `concatenate` attend row by row, where it has torch's attention.
 
     A mask costs a card as much as the rest of the model: torch's flash attention takes none, so every token is multiplied
     with those of all rows, and each layer keeps a copy of the mask for the backward pass (128 MB at 8192 tokens).
@@ -100,29 +100,35 @@ def attend_row_by_row(model: Any) -> None:
     from transformers import AttentionInterface, AttentionMaskInterface
     from transformers.masking_utils import sdpa_mask
 
-    if layout(model.config) == "shared" and model.config._attn_implementation == "sdpa":
+    if layout(model.config) != "alone" and model.config._attn_implementation == "sdpa":
         AttentionInterface.register(ROW_BY_ROW, _row_by_row)
         AttentionMaskInterface.register(ROW_BY_ROW, sdpa_mask)
         model.set_attn_implementation(ROW_BY_ROW)
 
 
 def _row_by_row(
-    module: Any, query: Any, key: Any, value: Any, attention_mask: Any, rows: list[int] | None = None, **how: Any
+    module: Any, query: Any, key: Any, value: Any, attention_mask: Any, rows: list[slice] | None = None, **how: Any
 ) -> tuple[Any, None]:
-    """Attention as transformers calls it, within each of the rows, which have so many tokens. By the mask where the model
-    does not hand them on (Nemotron)."""
+    """Attention as transformers calls it, within each of the rows, which are at such places. By the whole mask where the
+    model does not hand them on (Nemotron)."""
     import torch
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
     if rows is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **how)
-    parts = zip(query.split(rows, dim=2), key.split(rows, dim=2), value.split(rows, dim=2), strict=True)
-    return torch.cat([sdpa_attention_forward(module, *part, None, **how)[0] for part in parts], dim=1), None
+    window = getattr(module.config, "sliding_window", None)
+    parts = []
+    for row in rows:
+        longer = window is not None and row.stop - row.start > window  # else its window slides over nothing
+        mask = attention_mask[:, :, row, row] if longer else None
+        within = query[:, :, row], key[:, :, row], value[:, :, row]
+        parts.append(sdpa_attention_forward(module, *within, mask, **how)[0])
+    return torch.cat(parts, dim=1), None
 
 
 def keep_apart(model: Any, inputs: Batch) -> Batch:
     """`inputs` of `concatenate`, on the model's device, with the masks that keep their rows apart, and with `rows`, their
-    lengths, if it attends row by row.
+    places, if it attends row by row.
 
     Most models of transformers make masks from the positions; gpt-oss and some others do not, and rows would see each
     other. A single row needs no mask.
@@ -139,21 +145,28 @@ def keep_apart(model: Any, inputs: Batch) -> Batch:
     inputs = inputs | {"attention_mask": create_masks_for_generate(model.config, embedded, None, None, positions)}
     if model.config._attn_implementation != ROW_BY_ROW:
         return inputs
-    return inputs | {"rows": [end - begin for begin, end in pairwise([*begins, positions.shape[1]])]}
+    return inputs | {"rows": [slice(*places) for places in pairwise([*begins, positions.shape[1]])]}
 
 
-def summed_loss(model: Any, batch: Batch) -> tuple[Any, int]:
-    """The sum of a model's losses at the learned positions of a batch on its device, and their number."""
+def summed_loss(model: Any, batch: Batch, tiled: bool) -> tuple[Any, int]:
+    """The sum of a model's losses at the learned positions of a batch on its device, and their number.
+
+    `tiled`: TRL's output matrix (`add_fused_lm_head`), which `model` then has, computes the logits in tiles of 256 MB, and
+    again in the backward pass. At once, those of 8192 learned tokens and 152k words take 15 GB. On a CPU TRL's
+    computes at all positions.
+    """
     import torch
     from accelerate.utils import extract_model_from_parallel
 
     inputs = dict(batch)
-    targets = inputs.pop("shift_labels")[0]
+    shifted = inputs.pop("shift_labels")
     del inputs["labels"]
-    learned = (targets != IGNORED).nonzero().flatten()
+    learned = (shifted[0] != IGNORED).nonzero().flatten()
     inputs = keep_apart(extract_model_from_parallel(model), inputs)
+    if tiled:
+        return -model(**inputs, shift_labels=shifted, fused_lm_head=True).log_probs.sum(), len(learned)
     logits = model(**inputs, use_cache=False, logits_to_keep=learned).logits[0].float()
-    return torch.nn.functional.cross_entropy(logits, targets[learned], reduction="sum"), len(learned)
+    return torch.nn.functional.cross_entropy(logits, shifted[0][learned], reduction="sum"), len(learned)
 
 
 def common_context(rows: list[dict[str, list[int]]]) -> int:

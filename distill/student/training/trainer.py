@@ -2,7 +2,7 @@
 
 TRL renders, truncates and packs in ways that silently lose labels, and on a CPU it computes logits at every position of
 every row. So it gets rendered sequences, batches that are packed here (packing.py), and a loss that computes logits at
-learned positions only. The optimizer, schedule, checkpoints and devices are TRL's.
+learned positions only. The optimizer, schedule, checkpoints and devices are TRL's, and the output matrix on a card.
 """
 
 from typing import Any
@@ -29,7 +29,7 @@ class Student(SFTTrainer):
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        loss, learned = summed_loss(model, inputs)
+        loss, learned = summed_loss(model, inputs, tiled=not self.args.use_cpu)
         if num_items_in_batch is None:
             return loss / learned
         # num_items_in_batch counts the labels of all processes, and their gradients are averaged.
@@ -44,7 +44,7 @@ class Student(SFTTrainer):
             for start in range(0, len(rows), at_once):
                 inputs = self._prepare_inputs(self.data_collator(rows[start : start + at_once]))
                 with self.compute_loss_context_manager():
-                    part, learned = summed_loss(self.model, inputs)
+                    part, learned = summed_loss(self.model, inputs, tiled=not self.args.use_cpu)
                 loss, labels = loss + part.item(), labels + learned
         metrics = {"eval_loss": loss / labels}
         self.log(metrics)
