@@ -135,6 +135,15 @@ def test_on_a_card_its_rows_have_the_loss_that_they_have_one_by_one(student):
     torch.testing.assert_close(card, alone, rtol=1e-4, atol=0)
 
 
+def test_its_layers_can_be_spread_over_cards(student):
+    from accelerate import FullyShardedDataParallelPlugin
+
+    model = base_weights.open_base(student[0], False, "cpu", spread=True)
+    plugin = FullyShardedDataParallelPlugin(fsdp_version=2, auto_wrap_policy="transformer_based_wrap")
+    plugin.set_auto_wrap_policy(model)
+    assert plugin.auto_wrap_policy.keywords["transformer_layer_cls"] >= {type(model.get_decoder().layers[0])}
+
+
 def test_it_is_trained_merged_and_asked_under_the_names_of_its_checkpoint(student, tmp_path, monkeypatch):
     import torch
     from safetensors.torch import load_file

@@ -132,4 +132,6 @@ def open_base(directory: Path, four_bit: bool, device: str, spread: bool = False
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):  # bitsandbytes would repack for inference at each evaluation
             module.support_avx512bf16_for_cpu = False
+    if spread:  # accelerate refuses names of layers that are not there: Gemma names those of towers that it may lack
+        model._no_split_modules &= {type(module).__name__ for module in model.modules()}
     return model
