@@ -141,6 +141,7 @@ def test_its_layers_can_be_spread_over_cards(student):
     model = base_weights.open_base(student[0], False, "cpu", spread=True)
     plugin = FullyShardedDataParallelPlugin(fsdp_version=2, auto_wrap_policy="transformer_based_wrap")
     plugin.set_auto_wrap_policy(model)
+    assert set(model.state_dict(keep_vars=True)) == {name for name, _ in model.named_parameters(remove_duplicate=False)}
     assert plugin.auto_wrap_policy.keywords["transformer_layer_cls"] >= {type(model.get_decoder().layers[0])}
 
 

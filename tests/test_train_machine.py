@@ -95,6 +95,26 @@ def test_a_base_that_is_too_much_is_refused_at_once(run, monkeypatch):
     assert not base_weights.less_memory(True, "cuda") + base_weights.less_memory(False, "cpu")
 
 
+def test_a_base_that_is_too_much_while_it_is_quantised_is_refused_alike(run, monkeypatch):
+    """transformers takes the error of each weight, and ends with one about their conversion."""
+    import torch
+    from bitsandbytes.nn import Params4bit
+
+    tries: list[Any] = []
+
+    def too_much(weight: Any, *_: Any) -> Any:
+        tries.append(weight)
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+
+    monkeypatch.setattr(Params4bit, "to", too_much)
+    with pytest.raises(RuntimeError, match="issues during automatic conversion"):
+        run(qlora_rank=4)
+    monkeypatch.setattr(torch.cuda, "memory_stats", lambda: {"num_ooms": len(tries)})
+    with pytest.raises(InputError, match=r"/student/path: .* does not fit into memory \(CUDA out of memory while"):
+        run(qlora_rank=4)
+    assert not written()
+
+
 def test_what_was_found_out_about_memory_outlives_a_kill(tmp_path):
     assert micro_batch.stored(tmp_path) is None
     micro_batch.keep(Fit(2, True), tmp_path)

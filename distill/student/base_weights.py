@@ -7,7 +7,7 @@ from typing import Any
 from distill.records.faults import InputError
 from distill.records.one_line import one_line
 from distill.student.base import MADE_AGAIN, UNFETCHED, Base
-from distill.student.device import is_out_of_memory
+from distill.student.device import is_out_of_memory, times_out_of_memory
 
 
 def config(directory: Path) -> Any:
@@ -38,6 +38,7 @@ def open_folder(directory: Path, **how: Any) -> Any:
     Raises InputError for a model that transformers does not know or cannot load, that writes no text, or some of whose
     weights are not there: transformers would fill them with random numbers.
     """
+    import torch
     import transformers
     from safetensors import SafetensorError
 
@@ -45,8 +46,14 @@ def open_folder(directory: Path, **how: Any) -> Any:
     kind: Any = getattr(transformers, name, transformers.AutoModelForCausalLM)
     if not getattr(kind, "can_generate", lambda: True)():
         raise InputError(f"params.yaml: /student/path: {directory}/config.json: a {name} writes no text")
+    before = times_out_of_memory()
     try:
         model, found = kind.from_pretrained(directory, output_loading_info=True, trust_remote_code=False, **how)
+    except RuntimeError as error:
+        if is_out_of_memory(error) or times_out_of_memory() == before:
+            raise
+        # transformers only says that a weight could not be converted.
+        raise torch.OutOfMemoryError("CUDA out of memory while weights were converted") from None
     except SafetensorError as error:
         raise InputError(
             f"params.yaml: /student/path: the weights in {directory} cannot be read ({one_line(error)}): {UNFETCHED}"
@@ -132,6 +139,19 @@ def open_base(directory: Path, four_bit: bool, device: str, spread: bool = False
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):  # bitsandbytes would repack for inference at each evaluation
             module.support_avx512bf16_for_cpu = False
-    if spread:  # accelerate refuses names of layers that are not there: Gemma names those of towers that it may lack
-        model._no_split_modules &= {type(module).__name__ for module in model.modules()}
+    if spread:
+        _make_spreadable(model)
     return model
+
+
+def _make_spreadable(model: Any) -> None:
+    """Takes away what accelerate breaks off at when it spreads a model: names of layers that are not there (Gemma names those
+    of towers that it may lack), and buffers among the weights, which it does not hand on from the first process
+    (accelerate#3898): Gemma 4 has some."""
+    from accelerate.utils import broadcast
+
+    model._no_split_modules &= {type(module).__name__ for module in model.modules()}
+    for module in model.modules():
+        for name, buffer in module.named_buffers(recurse=False):
+            if name not in module._non_persistent_buffers_set:
+                module.register_buffer(name, broadcast(buffer), persistent=False)

@@ -29,6 +29,13 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
+def times_out_of_memory() -> int:
+    """How often the memory of the card has run out in this process, also where nobody heard of it."""
+    import torch
+
+    return torch.cuda.memory_stats().get("num_ooms", 0)
+
+
 def free_memory() -> None:
     """Frees the card's memory that is no longer used, also by objects that only refer to each other; its highest point is
     taken anew."""
