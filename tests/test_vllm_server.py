@@ -96,6 +96,22 @@ def test_the_manuals_command_is_the_one_that_is_run(trained):
     assert fixed == [word for word in ours if str(trained[0].parent) not in word and word != "16"]
 
 
+@pytest.mark.parametrize(
+    ("free", "share", "count"),
+    [
+        ([(23.5, 24)], "0.92", 1),
+        ([(19, 24)], "0.75", 1),  # a desktop is shown on it
+        ([(23.5, 24), (10, 24)], "0.92", 1),
+        ([(3.9, 4), (3.9, 4), (3.5, 4)], "0.72", 2),  # its four heads cannot be split among three
+        ([(3.9, 4)], "0.72", 1),
+    ],
+)
+def test_vllm_takes_what_is_free_and_as_many_cards_as_the_base_needs(free, share, count, trained, monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: len(free))
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda card: tuple(gib * 2**30 for gib in free[card]))
+    assert vllm_server.cards(trained[0]) == ["--gpu-memory-utilization", share, "--tensor-parallel-size", str(count)]
+
+
 @pytest.mark.parametrize("name", ["lora_rank", "qlora_rank"])
 def test_no_adapter_is_trained_that_vllm_would_not_serve(name):
     allowed = schema.load("params")["properties"]["student"]["properties"][name]

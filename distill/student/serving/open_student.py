@@ -5,7 +5,9 @@ where it is installed beside a CUDA device, else transformers in this process.
 """
 
 import importlib.util
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 from distill.records.faults import InputError
 from distill.records.terminal import say
@@ -16,10 +18,11 @@ from distill.student.serving.llama_loaded import LlamaLoaded
 from distill.student.serving.loaded import Loaded
 from distill.student.serving.remote import Served
 from distill.student.serving.reply import form
-from distill.student.serving.vllm_server import arguments, call_parser, cuda, started
+from distill.student.serving.vllm_server import arguments, call_parser, cards, cuda, started
 from distill.student.tokenizer import Tokenizer, read_tokenizer
 from distill.teacher import gguf_model, weights
 from distill.teacher.http import check_url
+from distill.teacher.llama_server import Endpoint
 from distill.teacher.model import Model
 from distill.teacher.unread_calls import UnreadCalls
 
@@ -62,7 +65,12 @@ def open_student(params: Params, adapter: Path, slots: int = 1) -> Model:
 
     if importlib.util.find_spec("vllm") and cuda():
         if call_parser(tokenizer):
-            return Served(lambda *where: started(arguments(folder(), name, adapter, tokenizer), *where), name)
+
+            def start(*where: Any) -> AbstractContextManager[Endpoint]:
+                held = folder()
+                return started([*arguments(held, name, adapter, tokenizer), *cards(held)], *where)
+
+            return Served(start, name)
         say(
             f"vLLM has no parser for calls as {template} writes them: transformers serves the student, which takes longer"
         )

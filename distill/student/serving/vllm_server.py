@@ -1,6 +1,7 @@
 """Runs vLLM as a child process: base and adapter as two models, with the template of the training."""
 
 import json
+import math
 import os
 import re
 import signal
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from distill.records.terminal import say
+from distill.student import base_weights
 from distill.student.serving.remote import STUDENT, key_to_ask_for
 from distill.student.serving.reply import REFUSALS, SHOWN_CALL, rendered_turn
 from distill.student.tokenizer import Tokenizer
@@ -38,6 +40,10 @@ THOUGHTS = {"</think>": "qwen3", "<channel|>": "gemma4"}
 NO_THOUGHT_IS_ANSWER = {"gemma4"}
 """Parsers to which a turn without that end is an answer. To the others it is an unfinished thought, so they fit only
 templates that write it in every turn."""
+MOST = 0.92
+"""The share of a card's memory that vLLM takes by itself."""
+BESIDE, WORKING = 2**30, 3 * 2**30
+"""Bytes of a card that vLLM takes beyond its share, and of its share beside the weights."""
 LAST_WORDS = 30
 """Lines of vLLM's output that are shown when it ends."""
 
@@ -82,6 +88,22 @@ def arguments(base: Path, name: str, adapter: Path, tokenizer: Tokenizer) -> lis
         "--chat-template-content-format", "string",  # Gemma 4's template renders a list of texts in another way than one text
         "--enable-auto-tool-choice", "--tool-call-parser", parser, *thinking,
     ]  # fmt: skip
+
+
+def cards(base: Path) -> list[str]:
+    """What `vllm serve` is told about this machine's cards: the share of their memory that is free, since it ends where MOST
+    is not, and to split the base in a folder among as many as can where one does not hold it."""
+    import torch
+
+    memory = [torch.cuda.mem_get_info(card) for card in range(torch.cuda.device_count())]
+    shares = [min(MOST, (free - BESIDE) / total) for free, total in memory]
+    weights = sum(file.stat().st_size for file in base.glob("*.safetensors"))
+    count = 1
+    if weights + WORKING > shares[0] * memory[0][1]:
+        heads = base_weights.config(base).get_text_config().num_attention_heads
+        count = max(number for number in range(1, len(memory) + 1) if heads % number == 0)
+    share = math.floor(min(shares[:count]) * 100) / 100
+    return ["--gpu-memory-utilization", f"{share:.2f}", "--tensor-parallel-size", str(count)]
 
 
 @contextmanager
