@@ -175,6 +175,16 @@ def test_logits_in_tiles_give_the_same_loss_and_gradient_and_none_are_kept(famil
     assert not logits
 
 
+def test_logits_are_computed_at_once_where_tiles_cannot_be(capsys):
+    """Here because there is no card; else because there is no C compiler beside it."""
+    import torch
+
+    assert packing.can_tile("cpu") and not capsys.readouterr().out
+    if not torch.cuda.is_available():
+        assert not packing.can_tile("cuda")
+        assert "all logits are computed at once, which takes more memory: " in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("family", "layout", "settings"),
     [

@@ -140,6 +140,7 @@ def test_the_ladder_of_memory():
     [
         ("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported", True),
         ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", True),
+        ("Triton Error [CUDA]: out of memory", True),
         ("CUDA error: an illegal memory access was encountered", False),
     ],
 )

@@ -5,7 +5,7 @@ from typing import Literal
 
 from distill.records.cores import cores
 
-OUT_OF_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 def find_device() -> Literal["cpu", "cuda"]:

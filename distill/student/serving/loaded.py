@@ -11,7 +11,7 @@ from distill.student.device import find_device, free_memory, is_out_of_memory
 from distill.student.quiet import quiet
 from distill.student.render import TokenSequence
 from distill.student.serving.forced_call import may_follow
-from distill.student.training.packing import collator, common_context, layout, summed_loss
+from distill.student.training.packing import can_tile, collator, common_context, layout, summed_loss
 
 TOGETHER = {"cpu": 4, "cuda": 1}
 """Rows whose loss is computed together, so that their common beginning is computed once, which pays on a CPU."""
@@ -49,7 +49,8 @@ class Loaded:
         model.generation_config = (
             GenerationConfig()
         )  # else it would fill in settings that we leave open, such as a repetition penalty
-        if self.device == "cuda":
+        self.tiled = self.device == "cuda" and can_tile("cuda")
+        if self.tiled:
             from trl.trainer.utils import add_fused_lm_head
 
             add_fused_lm_head(model)  # for `loss`; nothing else uses it
@@ -149,7 +150,7 @@ class Loaded:
             batch = collate(together)
             batch = {name: values.to(self.device) for name, values in batch.items()}
             with torch.no_grad(), self._adapter(adapted):
-                part, learned = summed_loss(self.model, batch, tiled=self.device == "cuda")
+                part, learned = summed_loss(self.model, batch, self.tiled)
             total, count = total + part.item(), count + learned
         return total / count
 

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, Literal
 
+from distill.records.one_line import one_line
+from distill.records.terminal import say
 from distill.student.render import IGNORED
 
 Batch = dict[str, Any]
@@ -146,6 +148,21 @@ def keep_apart(model: Any, inputs: Batch) -> Batch:
     if model.config._attn_implementation != ROW_BY_ROW:
         return inputs
     return inputs | {"rows": [slice(*places) for places in pairwise([*begins, positions.shape[1]])]}
+
+
+def can_tile(device: str) -> bool:
+    """Whether TRL's output matrix works on a device; says so where it does not. On a card it is made of Triton's kernels,
+    which need a C compiler and Python's headers there, and a card that is not too old."""
+    import torch
+    from trl.kernels import ChunkedLogProbFunction
+
+    try:
+        square, targets = torch.zeros(16, 16, device=device), torch.zeros(16, dtype=torch.long, device=device)
+        ChunkedLogProbFunction.apply(square, square, None, targets, 1.0, 16)
+    except Exception as error:  # each of compiler, driver and Triton raises something else
+        say(f"all logits are computed at once, which takes more memory: {one_line(error)}")
+        return False
+    return True
 
 
 def summed_loss(model: Any, batch: Batch, tiled: bool) -> tuple[Any, int]:

@@ -17,7 +17,7 @@ from distill.student.render import TokenSequence
 from distill.student.training.callback import Watch
 from distill.student.training.checkpoints import saving
 from distill.student.training.examples import Examples
-from distill.student.training.packing import attend_row_by_row, collator, summed_loss
+from distill.student.training.packing import attend_row_by_row, can_tile, collator, summed_loss
 
 
 class Student(SFTTrainer):
@@ -25,11 +25,12 @@ class Student(SFTTrainer):
 
     model: Any
     eval_dataset: Any
+    tiled = False
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        loss, learned = summed_loss(model, inputs, tiled=not self.args.use_cpu)
+        loss, learned = summed_loss(model, inputs, self.tiled)
         if num_items_in_batch is None:
             return loss / learned
         # num_items_in_batch counts the labels of all processes, and their gradients are averaged.
@@ -44,7 +45,7 @@ class Student(SFTTrainer):
             for start in range(0, len(rows), at_once):
                 inputs = self._prepare_inputs(self.data_collator(rows[start : start + at_once]))
                 with self.compute_loss_context_manager():
-                    part, learned = summed_loss(self.model, inputs, tiled=not self.args.use_cpu)
+                    part, learned = summed_loss(self.model, inputs, self.tiled)
                 loss, labels = loss + part.item(), labels + learned
         metrics = {"eval_loss": loss / labels}
         self.log(metrics)
@@ -76,6 +77,7 @@ def build(model: Any, peft_config: Any, args: Any, examples: Examples, early_sto
     for parameter in student.model.parameters():
         if parameter.requires_grad:  # TRL makes the adapter of a 4-bit base bf16, which rounds small steps away
             parameter.data = parameter.data.float()
+    student.tiled = not args.use_cpu and can_tile(args.device.type)
     student.model_accepts_loss_kwargs = True  # else each part of a batch would weigh the same, however few its labels
     student.remove_callback(PrinterCallback)
     return student
