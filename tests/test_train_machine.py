@@ -327,6 +327,30 @@ def test_the_shipped_configuration_is_one_that_accelerate_knows():
     assert "--multi_gpu" in launch.command(8, four_bit=True)
 
 
+def test_losses_of_a_model_that_is_spread_are_not_rounded():
+    """With as many processes as there are, here one, and as accelerate sets it up."""
+    import torch
+    from accelerate import FullyShardedDataParallelPlugin
+    from torch.distributed.fsdp import fully_shard
+
+    from distill.student.training.trainer import keep_losses_exact
+
+    class Loss(torch.nn.Linear):
+        def forward(self, states: Any) -> Any:
+            return super().forward(states).float().sum()
+
+    plugin = FullyShardedDataParallelPlugin(fsdp_version=2)
+    plugin.set_mixed_precision("bf16")
+    keep_losses_exact(plugin)
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    try:
+        mesh = torch.distributed.init_device_mesh("cpu", (1,))
+        loss = fully_shard(Loss(8, 8), mesh=mesh, mp_policy=plugin.mixed_precision_policy)(torch.ones(1, 8))
+    finally:
+        torch.distributed.destroy_process_group()
+    assert loss.dtype == torch.float32
+
+
 def test_patience_counts_from_the_lowest():
     assert [callback.not_better_for(losses) for losses in ([3.0], [3.0, 2.0], [3.0, 2.0, 2.5], [1, 2, 3, 0.5, 0.6])] == [
         0, 0, 1, 1,

@@ -5,6 +5,7 @@ every row. So it gets rendered sequences, batches that are packed here (packing.
 learned positions only. The optimizer, schedule, checkpoints and devices are TRL's, and the output matrix on a card.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import numpy
@@ -78,9 +79,16 @@ def build(model: Any, peft_config: Any, args: Any, examples: Examples, early_sto
         if parameter.requires_grad:  # TRL makes the adapter of a 4-bit base bf16, which rounds small steps away
             parameter.data = parameter.data.float()
     student.tiled = not args.use_cpu and can_tile(args.device.type)
+    if student.accelerator.is_fsdp2 and args.bf16:
+        keep_losses_exact(student.accelerator.state.fsdp_plugin)
     student.model_accepts_loss_kwargs = True  # else each part of a batch would weigh the same, however few its labels
     student.remove_callback(PrinterCallback)
     return student
+
+
+def keep_losses_exact(plugin: Any) -> None:
+    """Lets a model that accelerate's FSDP plugin spreads return what it has computed, which would be rounded to bf16."""
+    plugin.mixed_precision_policy = replace(plugin.mixed_precision_policy, output_dtype=None)
 
 
 def _dataset(sequences: list[TokenSequence]) -> Dataset:
