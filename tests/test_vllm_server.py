@@ -1,6 +1,7 @@
 """A student in vLLM: its command line, a `vllm` that takes just that, and its beginning and end."""
 
 import asyncio
+import json
 import os
 import re
 import shutil
@@ -110,6 +111,34 @@ def test_vllm_takes_what_is_free_and_as_many_cards_as_the_base_needs(free, share
     monkeypatch.setattr("torch.cuda.device_count", lambda: len(free))
     monkeypatch.setattr("torch.cuda.mem_get_info", lambda card: tuple(gib * 2**30 for gib in free[card]))
     assert vllm_server.cards(trained[0]) == ["--gpu-memory-utilization", share, "--tensor-parallel-size", str(count)]
+
+
+@pytest.mark.parametrize(
+    ("heads", "pairs", "gib", "free", "told"),
+    [
+        (64, 8, 131, [(79, 80)] * 7 + [(2, 80)], ("0.92", 2)),  # the last card is another's
+        (28, 4, 15.2, [(15.5, 16)] * 8, ("0.90", 2)),  # seven would split 28 heads, but no other part of Qwen2.5 7B
+        (28, 4, 40, [(15.5, 16)] * 8, ("0.90", 4)),
+        (40, 10, 26, [(15.5, 16)] * 4, ("0.90", 2)),  # ten keys cannot be split among four
+        (16, 8, 40, [(23.5, 24), (1.5, 24)], ("0.92", 1)),  # too large for either: vLLM says so
+    ],
+)
+def test_the_base_is_split_among_no_more_cards_than_it_needs(heads, pairs, gib, free, told, tmp_path, monkeypatch):
+    config = {"model_type": "qwen2", "num_attention_heads": heads, "num_key_value_heads": pairs}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "model.safetensors").touch()
+    os.truncate(tmp_path / "model.safetensors", int(gib * 2**30))
+    monkeypatch.setattr("torch.cuda.device_count", lambda: len(free))
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda card: tuple(int(gib * 2**30) for gib in free[card]))
+    share, count = told
+    assert vllm_server.cards(tmp_path) == ["--gpu-memory-utilization", share, "--tensor-parallel-size", str(count)]
+
+
+def test_a_card_that_is_full_is_told_before_vllm_hears_of_a_negative_share(trained, monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda card: (2**29, 24 * 2**30))
+    with pytest.raises(InputError, match="0.5 of 24.0 GB are free on the first card: .* CUDA_VISIBLE_DEVICES"):
+        vllm_server.cards(trained[0])
 
 
 @pytest.mark.parametrize("name", ["lora_rank", "qlora_rank"])

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from distill.records.faults import InputError
 from distill.records.terminal import say
 from distill.student import base_weights
 from distill.student.serving.remote import STUDENT, key_to_ask_for
@@ -92,18 +93,37 @@ def arguments(base: Path, name: str, adapter: Path, tokenizer: Tokenizer) -> lis
 
 def cards(base: Path) -> list[str]:
     """What `vllm serve` is told about this machine's cards: the share of their memory that is free, since it ends where MOST
-    is not, and to split the base in a folder among as many as can where one does not hold it."""
+    is not, and among how many to split the base in a folder: the first that hold it, else those with the most room.
+
+    Raises InputError where the first card has no room at all.
+    """
     import torch
 
     memory = [torch.cuda.mem_get_info(card) for card in range(torch.cuda.device_count())]
     shares = [min(MOST, (free - BESIDE) / total) for free, total in memory]
     weights = sum(file.stat().st_size for file in base.glob("*.safetensors"))
-    count = 1
-    if weights + WORKING > shares[0] * memory[0][1]:
-        heads = base_weights.config(base).get_text_config().num_attention_heads
-        count = max(number for number in range(1, len(memory) + 1) if heads % number == 0)
+    smallest = min(total for _, total in memory)
+    room = {count: count * min(shares[:count]) * smallest for count in _counts(base, len(memory))}
+    enough = [count for count in room if weights + count * WORKING <= room[count]]
+    count = min(enough) if enough else max(room, key=lambda count: room[count])
     share = math.floor(min(shares[:count]) * 100) / 100
+    if share <= 0:
+        free, total = (size / 2**30 for size in memory[0])
+        raise InputError(
+            f"{free:.1f} of {total:.1f} GB are free on the first card: end what else computes there, or name another in"
+            " CUDA_VISIBLE_DEVICES"
+        )
     return ["--gpu-memory-utilization", f"{share:.2f}", "--tensor-parallel-size", str(count)]
+
+
+def _counts(base: Path, most: int) -> list[int]:
+    """Among how many of `most` cards vLLM can split the base in a folder. Layers are as wide as powers of two divide, seldom
+    as other numbers do; a key is split from its queries by none."""
+    text = base_weights.config(base).get_text_config()
+    heads = text.num_attention_heads
+    keys = getattr(text, "num_key_value_heads", None) or heads
+    powers = [2**n for n in range(most.bit_length()) if 2**n <= most]
+    return [count for count in powers if heads % count == 0 and max(keys, count) % min(keys, count) == 0]
 
 
 @contextmanager
