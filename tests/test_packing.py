@@ -175,14 +175,46 @@ def test_logits_in_tiles_give_the_same_loss_and_gradient_and_none_are_kept(famil
     assert not logits
 
 
-def test_logits_are_computed_at_once_where_tiles_cannot_be(capsys):
-    """Here because there is no card; else because there is no C compiler beside it."""
+def tiny(family: str, **settings: Any) -> Any:
+    """A model to which TRL's output matrix was added."""
     import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+    from trl.trainer.utils import add_fused_lm_head
 
-    assert packing.can_tile("cpu") and not capsys.readouterr().out
-    if not torch.cuda.is_available():
-        assert not packing.can_tile("cuda")
-        assert "all logits are computed at once, which takes more memory: " in capsys.readouterr().out
+    torch.manual_seed(0)
+    words = {"vocab_size": 96, "eos_token_id": 0}
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **LAYERS | words | settings))
+    for weights in model.parameters():
+        if weights.dim() > 1:
+            torch.nn.init.normal_(weights, std=0.2)
+    add_fused_lm_head(model)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("family", "why"),
+    [
+        ("llama4_text", "has no attribute 'last_hidden_state'"),  # TRL looks for its layers elsewhere
+        ("modernbert-decoder", "TRL's tiles have a loss of "),  # it has a layer before its output matrix
+    ],
+)
+def test_logits_are_computed_at_once_where_tiles_do_not_give_the_models_own_loss(family, why, capsys):
+    assert not packing.can_tile(tiny(family))
+    told = capsys.readouterr().out
+    assert "all logits are computed at once, which takes more memory: " in told and why in told
+
+
+def test_logits_are_computed_at_once_where_a_card_cannot_compile_the_gradient_of_tiles(monkeypatch, capsys):
+    model = tiny("qwen3").train()
+    assert packing.can_tile(model) and model.training and not capsys.readouterr().out
+    assert all(weight.grad is None for weight in model.parameters())
+
+    def too_old(*_: Any, **__: Any) -> None:
+        raise RuntimeError("Feature '.bf16' requires .target sm_80 or higher")
+
+    monkeypatch.setattr("trl.kernels.chunked_logprob._backward_tile", too_old)
+    assert not packing.can_tile(model)
+    assert "takes more memory: Feature '.bf16' requires" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -49,13 +49,13 @@ class Loaded:
         model.generation_config = (
             GenerationConfig()
         )  # else it would fill in settings that we leave open, such as a repetition penalty
-        self.tiled = self.device == "cuda" and can_tile("cuda")
-        if self.tiled:
+        if self.device == "cuda":
             from trl.trainer.utils import add_fused_lm_head
 
             add_fused_lm_head(model)  # for `loss`; nothing else uses it
         self.context: int = context(model.config)
         self.model: Any = with_adapter(model, adapter).eval()
+        self.tiled = self.device == "cuda" and can_tile(self.model)
 
     def generate(
         self,

@@ -23,6 +23,8 @@ STATEFUL_PREFIXES = ("mamba_", "linear_", "conv_", "ssm_", "recurrent_")
 """Prefixes of config fields that only recurrent and state-space models have."""
 ROW_BY_ROW = "row_by_row"
 """The name by which transformers knows the function `_row_by_row`."""
+TRIED = 33
+"""Tokens of which `can_tile` computes the loss."""
 
 
 def layout(config: Any) -> Literal["shared", "apart", "alone"]:
@@ -150,18 +152,31 @@ def keep_apart(model: Any, inputs: Batch) -> Batch:
     return inputs | {"rows": [slice(*places) for places in pairwise([*begins, positions.shape[1]])]}
 
 
-def can_tile(device: str) -> bool:
-    """Whether TRL's output matrix works on a device; says so where it does not. On a card it is made of Triton's kernels,
-    which need a C compiler and Python's headers there, and a card that is not too old."""
+def can_tile(model: Any) -> bool:
+    """Whether TRL's output matrix (`add_fused_lm_head`), which the model has, gives the model's own loss where it is; says so
+    where not. TRL knows how most families scale their logits, not all (Aya Vision, granite within LLaVA-NeXT). On a card
+    it is made of Triton's kernels, which need a C compiler and Python's headers there, and a card that is not too old.
+    """
     import torch
     from trl.kernels import ChunkedLogProbFunction
 
+    row = {"input_ids": [*range(TRIED)], "labels": [*range(TRIED)]}
+    device, training = next(model.parameters()).device, model.training
+    batch = {name: values.to(device) for name, values in concatenate([row]).items()}
+    model.eval()
     try:
-        square, targets = torch.zeros(16, 16, device=device), torch.zeros(16, dtype=torch.long, device=device)
-        ChunkedLogProbFunction.apply(square, square, None, targets, 1.0, 16)
+        # In the precision of a card's training, and backward: each of the kernels is compiled by itself.
+        square = torch.zeros(16, 16, device=device, dtype=torch.bfloat16, requires_grad=True)
+        ChunkedLogProbFunction.apply(square, square, None, batch["input_ids"][0, :16], 1.0, 16)[0].sum().backward()
+        with torch.no_grad():
+            tiled, own = (summed_loss(model, batch, tiled)[0] for tiled in (True, False))
+        if not torch.isclose(tiled, own, rtol=0.01):
+            raise ValueError(f"TRL's tiles have a loss of {tiled / TRIED:.2f}, and the model of {own / TRIED:.2f}")
     except Exception as error:  # each of compiler, driver and Triton raises something else
         say(f"all logits are computed at once, which takes more memory: {one_line(error)}")
         return False
+    finally:
+        model.train(training)
     return True
 
 

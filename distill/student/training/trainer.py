@@ -26,11 +26,14 @@ class Student(SFTTrainer):
 
     model: Any
     eval_dataset: Any
-    tiled = False
+    tiled: bool | None = None
+    """Whether logits are computed in tiles; None until the first step, before which FSDP's weights are not on the cards."""
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
+        if self.tiled is None:
+            self.tiled = not self.args.use_cpu and can_tile(model)
         loss, learned = summed_loss(model, inputs, self.tiled)
         if num_items_in_batch is None:
             return loss / learned
@@ -46,7 +49,7 @@ class Student(SFTTrainer):
             for start in range(0, len(rows), at_once):
                 inputs = self._prepare_inputs(self.data_collator(rows[start : start + at_once]))
                 with self.compute_loss_context_manager():
-                    part, learned = summed_loss(self.model, inputs, self.tiled)
+                    part, learned = summed_loss(self.model, inputs, bool(self.tiled))
                 loss, labels = loss + part.item(), labels + learned
         metrics = {"eval_loss": loss / labels}
         self.log(metrics)
@@ -78,7 +81,6 @@ def build(model: Any, peft_config: Any, args: Any, examples: Examples, early_sto
     for parameter in student.model.parameters():
         if parameter.requires_grad:  # TRL makes the adapter of a 4-bit base bf16, which rounds small steps away
             parameter.data = parameter.data.float()
-    student.tiled = not args.use_cpu and can_tile(args.device.type)
     if student.accelerator.is_fsdp2 and args.bf16:
         keep_losses_exact(student.accelerator.state.fsdp_plugin)
     student.model_accepts_loss_kwargs = True  # else each part of a batch would weigh the same, however few its labels
