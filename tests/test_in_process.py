@@ -367,6 +367,15 @@ def test_an_adapter_with_a_damaged_file_is_named(file, bytes_left, told, trained
         asyncio.run(student.ask(requests.build(student.identity, QUESTION, [], greedy(4, 1.0))))
 
 
+def test_an_adapter_without_weights_is_named_and_not_looked_for_on_the_hub(trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    adapter = shutil.copytree(trained[1], Path("models/adapter"))
+    (adapter / "adapter_model.safetensors").unlink()
+    student = open_student({"student": {"path": str(trained[0])}, "runtime": {"student_url": None}}, adapter)
+    with pytest.raises(InputError, match="^models/adapter/adapter_model.safetensors: no such file; `make train` makes"):
+        asyncio.run(student.ask(requests.build(student.identity, QUESTION, [], greedy(4, 1.0))))
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_clients_hear_why_a_student_cannot_be_loaded(stream, trained, tmp_path):
     adapter = shutil.copytree(trained[1], tmp_path / "adapter")

@@ -9,6 +9,8 @@ from distill.records.one_line import one_line
 from distill.student.base import MADE_AGAIN, UNFETCHED, Base
 from distill.student.device import is_out_of_memory, times_out_of_memory
 
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+
 
 def config(directory: Path) -> Any:
     """The transformers config of the model in `directory`. Raises InputError for a kind that transformers does not know, also
@@ -73,6 +75,8 @@ def with_adapter(model: Any, adapter: Path) -> Any:
     from peft import PeftModel
     from safetensors import SafetensorError
 
+    if not (file := adapter / ADAPTER_WEIGHTS).is_file():  # peft would ask the hub for a model of the folder's name
+        raise InputError(f"{file}: no such file; {MADE_AGAIN}")
     try:
         return PeftModel.from_pretrained(model, str(adapter))
     except SafetensorError as error:
