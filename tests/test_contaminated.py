@@ -1,5 +1,6 @@
 """Held-out prompts in training rows: what is found of planted ones, and that templates are let through."""
 
+import itertools
 import json
 import random
 from pathlib import Path
@@ -108,6 +109,20 @@ def test_many_near_copies_of_one_prompt_are_not_its_wording(instruction):
     index = HeldOutIndex([exam(instruction + " ".join(question))], copies + others)
     found = [index.overlap(row(text)["messages"], {}) is not None for text in copies + others]
     assert found == [True] * len(copies) + [False] * len(others)
+
+
+@pytest.mark.parametrize("instruction", ["", PREFIX], ids=["bare", "behind an instruction"])
+def test_other_words_in_the_places_of_one_template_are_not_all_near_copies(instruction):
+    """Where each word that is filled in is in many training prompts, the one that is held out has none of its own."""
+    template = (
+        "Please work out for a {} customer what we charge for the usual delivery to our {} region when the parcel"
+    )
+    template = f"{instruction}{template} goes by the {{}} service and say so in one short sentence."
+    places = (("retail", "wholesale"), ("north", "south", "east", "west"), ("standard", "express", "overnight"))
+    texts = [template.format(*filled) for filled in itertools.product(*places)]
+    index = HeldOutIndex([exam(texts[0])], texts[1:])
+    found = [index.overlap(row(text)["messages"], {}) is not None for text in texts]
+    assert found[0] and sum(found) <= len(texts) / 2
 
 
 def test_the_same_words_are_the_same_question_whatever_is_said_of_the_answer():

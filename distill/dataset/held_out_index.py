@@ -2,7 +2,7 @@
 says by which rule."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from distill.dataset.held_out import HeldOutPrompt
@@ -18,6 +18,8 @@ WORDING = 2
 TRAINED_WORDING, TRAINED_SHARE = 4, 0.1
 """So is one in more different training prompts than this, and in more than this share of them: where few prompts are held out, an
 instruction that all prompts begin with would count as the question."""
+RAREST = 2
+"""How many times as common as the rarest of a prompt's sequences those may be that count as rare, too."""
 SHORT = 4
 """A held-out prompt of fewer words matches only a prompt that is equal to it: 'Hello' is in many."""
 
@@ -118,21 +120,21 @@ def _index(prompts: Sequence[HeldOutPrompt]) -> dict[int, list[Place]]:
     return index
 
 
-def _trained_wording(index: Mapping[int, Any], sizes: Iterable[int], trained: Sequence[str]) -> set[int]:
-    """The sequences of the index that are common wording of the training prompts."""
+def _trained_wording(index: Mapping[int, Any], sizes: Iterable[int], trained: Sequence[str]) -> dict[int, int]:
+    """The sequences of the index that are common wording of the training prompts, and how many of those have each."""
     sharing: Counter[int] = Counter()
     different = set(trained)
     for codes in (word_codes(words(text)) for text in different) if index else ():
         sharing.update({gram for size in sizes for gram in _grams(codes, size) if gram in index})
     most = max(TRAINED_WORDING, TRAINED_SHARE * len(different))
-    return {gram for gram, count in sharing.items() if count > most}
+    return {gram: count for gram, count in sharing.items() if count > most}
 
 
 def _split(
-    index: Mapping[int, list[Place]], prompts: Sequence[HeldOutPrompt], trained_wording: Container[int]
+    index: Mapping[int, list[Place]], prompts: Sequence[HeldOutPrompt], trained_wording: Mapping[int, int]
 ) -> tuple[dict[int, list[Place]], dict[int, list[Place]]]:
-    """The sequences that tell prompts apart, and those that are common wording. A prompt of which the training prompts have
-    all such sequences keeps them: they are no instruction before its question, but many near copies of it."""
+    """The sequences that tell prompts apart, and those that are common wording. Where the training prompts have all such
+    sequences of a prompt, it keeps the rarest: many are near copies of it, or have what fills the places of one template."""
     telling: dict[int, list[Place]] = {}
     wording: dict[int, list[Place]] = {}
     for gram, places in index.items():
@@ -140,9 +142,13 @@ def _split(
         (wording if len(sharing) > WORDING else telling)[gram] = places
     own = {gram: places for gram, places in telling.items() if gram not in trained_wording}
     with_own = {number for places in own.values() for number, _ in places}
-    for gram in telling.keys() - own.keys():
-        copied = with_own.isdisjoint(number for number, _ in telling[gram])
-        (own if copied else wording)[gram] = telling[gram]
+    rarest = dict.fromkeys(with_own, 0)
+    common = {gram: trained_wording[gram] for gram in telling.keys() - own.keys()}
+    for gram, count in common.items():
+        rarest |= {number: min(count, rarest.get(number, count)) for number, _ in telling[gram]}
+    for gram, count in common.items():
+        kept = all(count <= RAREST * rarest[number] for number, _ in telling[gram])
+        (own if kept else wording)[gram] = telling[gram]
     return own, wording
 
 

@@ -3,9 +3,10 @@ files in `filter.decontaminate_against`.
 
 The rule is Tülu 3's: half of the held-out prompt's words lie in sequences of eight words that one row's prompt has,
 too. Compared is what the user says, without case and punctuation. Sequences that more than two held-out prompts share,
-or a tenth of the training prompts (which have not all of the prompt's), are wording that they have from a template, and
-do not count; a held-out prompt that has no others counts where a row repeats it as a whole. A held-out prompt does not
-match if one of its numbers or codes is missing from the row, or if it expects another answer.
+or a tenth of the training prompts, are wording that they have from a template, and do not count. Of a held-out prompt
+of which the training prompts have all, the rarest count; one that shares all with others that are held out counts where
+a row repeats it as a whole. A held-out prompt does not match if one of its numbers or codes is missing from the row, or
+if it expects another answer.
 """
 
 from distill.dataset.checks.context import CheckContext
