@@ -13,6 +13,7 @@ _MARKUP = re.compile(r"[\\$<*_`^{]")  # most answers have none, and are read fas
 _TAG = re.compile(r"</?[a-z][\w-]*>", re.IGNORECASE)  # </b>
 _EMPHASIS = re.compile(r"(?<![\w*_`])(\*{1,3}|_{1,3}|`)(?=\S)([^*_`\n]+)(?:\1(?![\w*_`])|\Z)")  # **5**, but not 2**3
 _POWER = re.compile(r"(?<=[a-z])\^([23])(?!\d)", re.IGNORECASE)  # ^2 in m^2
+_PRODUCT = re.compile(r"(?<=[a-z]) ?\\cdot ?(?=[a-z])", re.IGNORECASE)  # of units: N \cdot m
 _POWER_OF_TEN = re.compile(
     r"(?<=\d) ?(?:[×x·*]|\\times|\\cdot) ?10 ?(?:\^ ?\{?(?P<plain>[-+]?\d{1,3})\}?|(?P<raised>[⁻⁺]?[⁰¹²³⁴-⁹]{1,3}))(?![\w^]|\.\d)"
 )
@@ -130,7 +131,7 @@ def readable(text: str) -> str:
     if _MARKUP.search(text):
         text = final.plain(_DELIMITER.sub(r"\2", _DEGREES.sub("°", text)))
         text = _EMPHASIS.sub(r"\2", _TAG.sub(" ", text))
-        text = _POWER.sub(lambda power: "²³"[int(power[1]) - 2], text)
+        text = _PRODUCT.sub("·", _POWER.sub(lambda power: "²³"[int(power[1]) - 2], text))
     text = _SPACES.sub(" ", _SPACE_IN_NUMBER.sub("", text.translate(_PLAIN_SIGNS)))
     return _POWER_OF_TEN.sub(_exponent, text) if "10" in text else text
 

@@ -70,7 +70,8 @@ _IN_ANY_CASE = {name: next(iter(sizes)) for name, sizes in _SIZES.items() if len
 _SPELLED = {"square": "²", "sq": "²", "cubic": "³", "cu": "³"}
 _SQUARE = re.compile(r"^(?P<power>square|sq|cubic|cu)\.? (?P<unit>\w+)", re.IGNORECASE)
 _PRODUCT = re.compile(
-    r"^(?P<size>kilo|mega|milli)?(?P<first>watt|newton|N|amp)(?:ere)?[ ·⋅*-](?P<second>hour|met(?:er|re)|m)s?\b",
+    r"^(?P<size>kilo|mega|milli|(?-i:[kMm](?=[WNA])))?(?P<first>watt|newton|amp(?:ere)?|(?-i:[WNA]))[ ·⋅*-]"
+    r"(?P<second>hour|met(?:er|re)|h|m)s?\b(?!/)",
     re.IGNORECASE,
 )
 """Watt hours, newton metres, ampere hours: neither watts nor newtons."""
@@ -78,10 +79,10 @@ _PREFIXES = {"kilo": "k", "mega": "M", "milli": "m"}
 _DEGREES = re.compile(r"^(?:degrees?|deg\.?) (?P<scale>c|f)(?:elsius|ahrenheit)?\b", re.IGNORECASE)
 _IN_TWO_WORDS = re.compile(r"^(?:(?P<percent>per cent)|US dollars?)\b", re.IGNORECASE)
 _PER = re.compile(
-    r"^(?P<unit>\w+)(?: per | ?/ ?)(?P<time>hour|second|h|s)(?:ec|r)?(?P<squared> squared| per second)?\b",
+    r"^(?P<unit>\w+)(?: per | ?/ ?)(?P<time>hour|second|h|s)(?:ec|r)?(?P<squared> squared| per second|²|/s)?\b(?!/)",
     re.IGNORECASE,
 )
-_TOKEN = re.compile(r"^[^\s.,;:!?()\[\]*_`\"'=]+")
+_TOKEN = re.compile(r"^[^\s.,;:!?()\[\]*_`\"'=]+(?: \w+⁻\w+)*")  # also m s⁻¹, which is no m
 _APART = re.compile(r"^[\s,;:()\[\]{}$*_`]+")
 _IN = re.compile(r"^in\s+(?=\w)", re.IGNORECASE)
 _SHORT = {"metre": "m", "meter": "m", "kilometre": "km", "kilometer": "km", "centimetre": "cm", "centimeter": "cm",
@@ -119,7 +120,7 @@ def factor(text: str, wanted: str) -> Decimal | None:
 
 def _first(text: str) -> str:
     """The first word of a text, or the words that make one unit, as the table spells it."""
-    text = text.strip().lstrip("*_`").strip()
+    text = text.strip().lstrip("*_`").strip().replace("^2", "²").replace("^3", "³")
     if scale := _DEGREES.match(text):
         return f"°{scale['scale'].upper()}"
     if name := _IN_TWO_WORDS.match(text):
@@ -127,8 +128,8 @@ def _first(text: str) -> str:
     if power := _SQUARE.match(text):
         return _short(power["unit"]) + _SPELLED[power["power"].casefold()]
     if product := _PRODUCT.match(text):
-        size, first, second = (part.casefold() for part in product.groups(""))
-        return f"{_PREFIXES.get(size, '')}{first[0].upper()}{second[0]}"
+        size, first, second = product.groups("")
+        return f"{_PREFIXES.get(size.casefold(), size)}{first[0].upper()}{second[0].casefold()}"
     if per := _PER.match(text):
         speed = f"{_short(per['unit'])}/{per['time'][0].casefold()}{'²' if per['squared'] else ''}"
         return speed.replace("mi/h", "mph")
