@@ -73,6 +73,21 @@ def test_the_judge_decides_what_is_open_once_and_its_ruling_is_kept(project, run
     assert (project / "data" / "train.jsonl").read_bytes() == before
 
 
+def test_a_judge_whose_key_lost_its_right_ends_the_stage_though_earlier_rulings_are_stored(
+    project, run_stage, judged_by
+):
+    """The new rows were rejected, as if it had given no verdict on them."""
+    ill, refusal = [False], (403, {"error": {"message": "no access to this model"}}, {})
+    with serving(lambda body: refusal if ill[0] else ruling_of(body)) as server:
+        judged_by(server)
+        write(project, [row(3, RIGHT)])
+        assert run_stage("filter").returncode == 0
+        ill[0] = True
+        write(project, [row(3, RIGHT), row(4, WRONG)])
+        done = run_stage("filter")
+    assert done.returncode == 1 and "no access to this model" in done.stderr, done.stdout
+
+
 def test_what_the_judge_says_of_an_answer_that_it_does_not_accept_is_kept(project, run_stage, judged_by):
     refusal = (400, {"error": {"message": "this we do not judge"}}, {})
 

@@ -174,9 +174,32 @@ def test_what_a_firewall_blocks_is_one_conversation(asks: Callable[..., Done], p
         done = asks(books)
         assert done.returncode == 0 and KINDS["blocked"].advice in done.stdout, done.stderr
         assert "Request blocked" in rollouts(project)[2]["error"]["message"] and len(books.posts) == 4 * 2
+        assert asks(books).returncode == 0 and rollouts(project)[2]["error"]["kind"] == "blocked"
         ill[0] = False
-        assert asks(books).returncode == 0 and len(books.posts) == 4 * 2 + 1
+        assert asks(books).returncode == 0 and len(books.posts) == 4 * 2 + 2
     assert {rollout["status"] for rollout in rollouts(project)} == {"completed"}
+
+
+def test_a_key_that_lost_its_right_ends_the_run_though_earlier_answers_are_stored(
+    asks: Callable[..., Done], project: Path
+) -> None:
+    """A few new prompts, a few days later: they counted as blocked, and the run as done. With the right all are asked."""
+    ill = [False]
+    with serving(lambda asked: refused(403, "no access") if ill[0] else sums.adds(asked)) as books:
+        assert asks(books).returncode == 0
+        ill[0] = True
+        sums.add_prompts(project, range(4, 7))
+        assert Running(project, "prompts").wait().returncode == 0
+        for _ in range(2):
+            done = asks(books)
+            assert done.returncode == 1 and KINDS["forbidden"].advice in done.stderr, done.stdout
+        sums.add_prompts(project, range(7, 30))
+        assert Running(project, "prompts").wait().returncode == 0
+        done = asks(books)
+        assert done.returncode == 1 and KINDS["forbidden"].advice in done.stderr, done.stdout
+        ill[0] = False
+        assert asks(books).returncode == 0
+    assert {rollout["status"] for rollout in rollouts(project)} == {"completed"} and len(rollouts(project)) == 30
 
 
 def test_refusals_in_a_row_end_the_run_and_are_forgotten(asks: Callable[..., Done], project: Path) -> None:

@@ -16,12 +16,14 @@ class FailureStreak:
     """The failures of one run since its last answer.
 
     `has_stored_answers`: earlier runs have answers to some of its requests. `has_answered`: the server has answered in
-    this run. `unconfirmed`: the keys of refused requests, with the time of the refusal, that may be the server's fault:
-    nothing that was sent after them has been answered yet.
+    this run. `forbidden`: the keys of conversations that it would not hear, with its words. `unconfirmed`: the keys of
+    refused requests, with the time of the refusal, that may be the server's fault: nothing that was sent after them has
+    been answered yet.
     """
 
     def __init__(self) -> None:
         self.has_stored_answers = self.has_answered = False
+        self.forbidden: dict[str, ApiError] = {}
         self.unconfirmed: dict[str, float] = {}
         self._refusals = self._exhausted = 0
 
@@ -31,10 +33,11 @@ class FailureStreak:
         self._refusals = self._exhausted = 0
         self.unconfirmed = {key: at for key, at in self.unconfirmed.items() if at > sent_at}
 
-    def of_conversation(self, error: ApiError) -> ApiError:
+    def of_conversation(self, key: str, error: ApiError) -> ApiError:
         """The error to go on with: where a server that answers others forbids a conversation, it is not the key that lacks a
         right, but a filter or a firewall that dislikes what is said."""
         if error.kind == "forbidden" and (self.has_answered or self.has_stored_answers):
+            self.forbidden[key] = error
             return errors.error("blocked", error.message, http_status=error.http_status)
         return error
 
@@ -53,8 +56,9 @@ class FailureStreak:
         self._refusals += 1
         if self._refusals >= REFUSALS_IN_A_ROW:
             message = f"{self._refusals} conversations were refused one after the other, the last with: {error.message}"
-            return errors.error("parameter_refused", message, http_status=error.http_status)
-        if too_long or self.has_answered:
+            kind = "forbidden" if error.kind == "blocked" else "parameter_refused"
+            return errors.error(kind, message, http_status=error.http_status)
+        if too_long or error.kind == "blocked" or self.has_answered:
             return error
         return errors.error("all_refused", error.message, http_status=error.http_status)
 

@@ -46,5 +46,6 @@ async def side_by_side(items: Iterable[Item], teacher: Teacher, work: Callable[[
     for result in results:
         if isinstance(result, Exception):
             raise result
-    if teacher.halt.reason:
-        raise teacher.halt.reason
+    forbidden = teacher.forbidden()
+    if reason := teacher.halt.reason or forbidden:
+        raise reason

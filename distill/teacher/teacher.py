@@ -96,13 +96,14 @@ class Teacher:
             if note.used:
                 note.clear()
         except ApiError as refusal:
-            error = self._failures.of_conversation(refusal)
-            if not isinstance(error, Fatal):
-                raise self._store_failure(key, error) from None
             failure = stored_failure(self.store.entry(key))
-            if failure and _still_holds(failure, error):
+            if failure and _still_holds(failure, refusal):
                 raise failure from None
-            raise
+            # A run that is stopped gives its reason for requests that were never sent.
+            error = refusal if self.halt.reason else self._failures.of_conversation(key, refusal)
+            if isinstance(error, Fatal):
+                raise
+            raise self._store_failure(key, error) from None
         finally:
             self._in_flight -= 1
             self._request_ended.set()
@@ -110,6 +111,15 @@ class Teacher:
         self.bought += 1
         self.bought_tokens += answer["usage"]["output_tokens"]
         return answer
+
+    def forbidden(self) -> ApiError | None:
+        """The error of a run in which some conversations were forbidden and none was answered, which are not stored then: the
+        answers in the store do not show that today's key may use the model."""
+        if self._failures.has_answered or not self._failures.forbidden:
+            return None
+        for key in self._failures.forbidden:
+            self.store.forget(key)
+        return next(iter(self._failures.forbidden.values()))
 
     def _store_failure(self, key: str, error: ApiError) -> ApiError:
         """The error to raise for a failure, which is stored unless it is Fatal. A Fatal refusal shows that the server was
@@ -128,10 +138,14 @@ class Teacher:
         return error
 
 
-def _still_holds(failure: ApiError, error: Fatal) -> bool:
-    """Whether a stored failure is what the rollout ends with, since `error` keeps us from asking again: no key is set, or
-    the server that refused the request is gone."""
-    return error.kind == "no_key" or (error.kind == "unreachable" and KINDS[failure.kind].fate == "fail")
+def _still_holds(failure: ApiError, error: ApiError) -> bool:
+    """Whether a stored failure is what the rollout ends with, since `error` keeps us from asking again: no key is set, the
+    server that refused the request is gone, or it blocks it as before."""
+    return (
+        error.kind == "no_key"
+        or (error.kind == "unreachable" and KINDS[failure.kind].fate == "fail")
+        or (error.kind == "forbidden" and failure.kind == "blocked")
+    )
 
 
 def _stored_answer(entry: dict[str, Any]) -> Answer | None:
