@@ -66,6 +66,12 @@ async def leaves():
 async def gives_up():
     '''Gives up.'''
     raise asyncio.CancelledError
+
+@tool
+async def runs():
+    '''Runs.'''
+    child = await asyncio.create_subprocess_exec("true", process_group=0)  # uvloop refuses that
+    return await child.wait()
 """
 
 
@@ -76,6 +82,7 @@ def test_async_tools_and_tools_under_other_decorators_run(tmp_path: Path) -> Non
         with pytest.raises(RuntimeError, match=said):
             call(tools, name)
     assert call(tools, "plain", x=1) == 2, "the others go on"
+    assert call(tools, "runs") == 0
     asyncio.run(tools.close())
 
 
