@@ -397,6 +397,21 @@ def test_a_tool_without_a_json_schema_is_refused(project, run_stage, parameters,
     assert done.returncode == 1 and done.stderr.count("odd.jsonl") == 1 and f"{where}: {fault}" in done.stderr
 
 
+def test_a_schema_may_lack_its_type_and_have_the_nulls_of_a_table(project, run_stage):
+    """As servers take it, and as a column of a dataset has the keywords and parameters of all its tools."""
+    (project / "rollouts").mkdir()
+    sku = {"type": "string", "description": None, "enum": None, "default": None}
+    parameters = {"properties": {"sku": sku, "place": None}, "required": ["sku"], "additionalProperties": None}
+    tools = [{"type": "function", "function": {"name": "price", "parameters": parameters}}]
+    talk = [{"role": "user", "content": "1 + 1?"}, {"role": "assistant", "content": "2"}]
+    (project / "data/imported/odd.jsonl").write_text(json.dumps({"messages": talk, "tools": tools}) + "\n")
+    done = run_stage("convert")
+    assert done.returncode == 0, done.stderr
+    (row,) = jsonl.read(project / "data" / "converted.jsonl", "row")
+    read = {"properties": {"sku": {"type": "string", "default": None}}, "required": ["sku"]}
+    assert row["tools"][0]["function"]["parameters"] == {"type": "object", **read}
+
+
 def test_nothing_converted_is_an_error_that_says_why(project, run_stage):
     output = project / "data" / "converted.jsonl"
     assert not output.exists()

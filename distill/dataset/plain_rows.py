@@ -80,7 +80,19 @@ def _tool(tool: Any) -> Any:
     if not isinstance(tool, dict) or not isinstance(tool.get("function"), dict):
         return tool
     function = _without_nulls(tool["function"])
-    return {**tool, "function": {**function, "parameters": function.get("parameters") or NO_PARAMETERS}}
+    parameters = _schema(function.get("parameters")) or NO_PARAMETERS
+    if isinstance(parameters, dict) and "properties" in parameters and "type" not in parameters:
+        parameters = {"type": "object", **parameters}
+    return {**tool, "function": {**function, "parameters": parameters}}
+
+
+def _schema(value: Any) -> Any:
+    """A JSON Schema without the nulls that a table of many tools has where others have a keyword or a parameter."""
+    if isinstance(value, list):
+        return [_schema(inner) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    return {key: _schema(inner) for key, inner in value.items() if inner is not None or key in ("default", "const")}
 
 
 def _without_nulls(value: Any) -> Any:
