@@ -61,8 +61,8 @@ _ADDRESS = re2.compile(r"(?i)https?://[^\s\"'<>)\]]+|www\.[^\s\"'<>)\]]+|[\w.+-]
 _QUOTED = re2.compile(r"\"([^\"\n]{3,80})\"|'([^'\n]{3,80})'|`([^`\n]{3,80})`|“([^”\n]{3,80})”")
 _JSON_BEFORE, _JSON_AFTER = re2.compile(r"[:,{\[]\s*$"), re2.compile(r"\s*[:,}\]]")
 """What stands around a key or value of JSON: such a quoted text is data and no demand."""
-_SHOUTED = re2.compile(r"\b[A-Z][A-Z0-9]{4,}\b")
-"""`MAX_TOKENS` is a name in code, which an edit of the file repeats."""
+_SHOUTED = re2.compile(rf"\b(?i:{_DO})\b[^\n]{{0,40}}?\b([A-Z][A-Z0-9_]{{4,}})\b|\b([A-Z][A-Z0-9]{{4,}})\b")
+"""`MAX_TOKENS`, without an order before it, is a name in code, which an edit of the file repeats."""
 _REFUSES = assistant_text.pattern(
     r"\b(?:prompt )?injection\b", r"\bnot (?:follow|obey|act on|comply)", r"\bwon't (?:follow|obey|act|comply)",
     r"\bignor(?:e|ed|ing) (?:the|that|those|these|any|it)\b", r"\bsuspicious|\bmalicious|\buntrusted",
@@ -115,7 +115,8 @@ def _demands(passage: str) -> set[str]:
         for match in _QUOTED.finditer(passage)
         if not (_JSON_BEFORE.search(passage[: match.start()]) and _JSON_AFTER.match(passage[match.end() :]))
     }
-    demands = {match.group() for pattern in (_ADDRESS, _SHOUTED) for match in pattern.finditer(passage)} | quoted
+    shouted = {ordered or word for ordered, word in _SHOUTED.findall(passage)}
+    demands = {match.group() for match in _ADDRESS.finditer(passage)} | shouted | quoted
     return {demand.rstrip(".,;:!?").casefold() for demand in demands} - _COMMON_WORDS
 
 
