@@ -343,6 +343,21 @@ def test_a_remote_that_does_not_answer_is_asked_for_one_version(clone: Repositor
     assert max(counts) < 1.5 * min(counts), "they would be twice as many for the third"
 
 
+def test_a_commit_that_dvc_cannot_read_does_not_keep_it_from_the_others(origin: Any, clone: Repository) -> None:
+    """It was taken for a remote that does not answer, and what the commits before it have was bought again."""
+    lock, pipeline = clone.folder / "dvc.lock", clone.folder / "dvc.yaml"
+    whole, stages, before = lock.read_text(), pipeline.read_text(), len(origin[1].posts)
+    (folder,) = set(re.findall(r"path: rollouts\n +hash: md5\n +md5: (\w+)", whole))
+    lock.write_text(whole.replace(folder, "0" * 32))
+    pipeline.write_text(f"<<<<<<< HEAD\n{stages}")
+    clone.commit()
+    pipeline.write_text(stages)
+    lock.unlink()
+    clone.stage("prompts")
+    assert "6 answers found behind rollouts/" in clone.stage("teacher_rollouts")
+    assert len(origin[1].posts) == before
+
+
 def test_an_answer_in_git_is_better_than_a_failure_that_is_remembered(origin: Any, clone: Repository) -> None:
     """Of a run here that met an outage; the colleague's did not."""
     before, store = len(origin[1].posts), Store(Path(clone.environment["DISTILL_STORE"]))

@@ -59,10 +59,13 @@ def warm(store: Store) -> str | None:
                 _put(store, results, rollout) for rollout in _rollouts(commit, version, seen, no_remote is None)
             )
         except Exception as error:  # whatever DVC, git or a remote raises: the answers are then bought
+            from dvc.exceptions import DvcException
+
             why = _unreadable(error)
             if why == NOWHERE:
                 why = no_remote or NOWHERE
-            elif not isinstance(error, (ValueError, KeyError, TypeError)):  # of a record that is damaged
+            # Not of a record that is damaged, nor of a commit with a dvc.yaml that is none.
+            elif not isinstance(error, (ValueError, KeyError, TypeError, DvcException)):
                 no_remote = why
             unreadable.setdefault(why, []).append(name)
             continue
