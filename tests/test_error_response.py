@@ -73,6 +73,9 @@ def test_credit_that_is_only_taken_by_what_is_being_answered_is_waited_for() -> 
     words = b'{"error": {"code": 402, "message": "In-flight budget exhausted"}}'
     found = error_from_response(402, {"retry-after": "7"}, words)
     assert (found.kind, found.retry_after_s, error_from_response(402, {}, words).kind) == ("rate_limit", 7, "quota")
+    spent = error_from_response(402, {"retry-after": "7"}, b'{"error": {"code": "insufficient_quota"}}')
+    limits = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "1s"}
+    assert (spent.kind, error_from_response(402, limits, words).kind) == ("quota", "quota")
 
 
 def test_a_daily_limit_of_which_the_server_says_how_long_it_lasts_is_waited_for() -> None:

@@ -113,14 +113,14 @@ def error_from_response(status: int, headers: Mapping[str, str], content: bytes)
     metadata = details.get("metadata")
     if isinstance(metadata, dict) and metadata.get("raw"):  # the provider's message, which OpenRouter's leaves out
         message = f"{message}: {metadata['raw']}"
-    kind = _kind(status, {code, str(details.get("type"))}, str(details.get("param") or ""), message)
+    codes = {code, str(details.get("type"))}
+    kind = _kind(status, codes, str(details.get("param") or ""), message)
     wait_s = retry_after_s(headers)
     if status in REDIRECTS:
         kind = "not_found"
         message = f"what is asked for is at {headers.get('location')}, so that is the URL to give"
-    if (
-        status == 402 and wait_s is not None
-    ):  # OpenRouter: what is being answered already takes all that the credit allows
+    # OpenRouter: what is being answered already takes all that the credit allows. Limits of requests say nothing of credit.
+    if status == 402 and "retry-after" in headers and not codes & BY_CODE.keys():
         kind = "rate_limit"
     if KINDS[kind].fate == "retry" and wait_s is not None and wait_s > DAILY_LIMIT_S:
         kind, message = "long_wait", f"{message} (the server asks to wait {wait_s / 3600:.1f} h)"
