@@ -4,6 +4,7 @@ import json
 import os
 import resource
 import socket
+import subprocess
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -327,28 +328,31 @@ def test_the_shipped_configuration_is_one_that_accelerate_knows():
     assert "--multi_gpu" in launch.command(8, four_bit=True)
 
 
+SPREAD = """
+import torch
+from accelerate import FullyShardedDataParallelPlugin
+from torch.distributed.fsdp import fully_shard
+from distill.student.training.trainer import keep_losses_exact
+
+class Loss(torch.nn.Linear):
+    def forward(self, states):
+        return super().forward(states).float().sum()
+
+plugin = FullyShardedDataParallelPlugin(fsdp_version=2)
+plugin.set_mixed_precision("bf16")
+keep_losses_exact(plugin)
+torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+mesh = torch.distributed.init_device_mesh("cpu", (1,))
+print(fully_shard(Loss(8, 8), mesh=mesh, mp_policy=plugin.mixed_precision_policy)(torch.ones(1, 8)).dtype)
+torch.distributed.destroy_process_group()
+"""
+
+
 def test_losses_of_a_model_that_is_spread_are_not_rounded():
-    """With as many processes as there are, here one, and as accelerate sets it up."""
-    import torch
-    from accelerate import FullyShardedDataParallelPlugin
-    from torch.distributed.fsdp import fully_shard
-
-    from distill.student.training.trainer import keep_losses_exact
-
-    class Loss(torch.nn.Linear):
-        def forward(self, states: Any) -> Any:
-            return super().forward(states).float().sum()
-
-    plugin = FullyShardedDataParallelPlugin(fsdp_version=2)
-    plugin.set_mixed_precision("bf16")
-    keep_losses_exact(plugin)
-    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
-    try:
-        mesh = torch.distributed.init_device_mesh("cpu", (1,))
-        loss = fully_shard(Loss(8, 8), mesh=mesh, mp_policy=plugin.mixed_precision_policy)(torch.ones(1, 8))
-    finally:
-        torch.distributed.destroy_process_group()
-    assert loss.dtype == torch.float32
+    """With as many processes as there are, here one, and as accelerate sets it up. In a process of its own: forks from a
+    thread of one that had a process group crash."""
+    done = subprocess.run([sys.executable, "-c", SPREAD], capture_output=True, text=True, check=True)
+    assert done.stdout == "torch.float32\n"
 
 
 def test_patience_counts_from_the_lowest():
