@@ -49,47 +49,32 @@ def _work_off(todo: SimpleQueue[Callable[[], None] | None]) -> None:
         work()
 
 
-class _Outcome:
-    """What another thread hands to the event loop that made this, where `future` is awaited."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[Any] = self._loop.create_future()
-
-    def succeed(self, result: Any) -> None:
-        self._settle(self.future.set_result, result)
-
-    def fail(self, error: BaseException) -> None:
-        # A SystemExit would end the run, a CancelledError the rollout, and a future refuses a StopIteration.
-        passable = isinstance(error, Exception) and not isinstance(error, StopIteration)
-        self._settle(self.future.set_exception, error if passable else RuntimeError(explain(error)))
-
-    def _settle(self, setter: Callable[[Any], None], value: Any) -> None:
-        def settle() -> None:
-            if not self.future.done():
-                setter(value)
-
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(settle)
-
-
 async def in_thread(
     function: Callable[..., Any], *arguments: Any, start: Callable[[Callable[[], None]], None] = in_any
 ) -> Any:
     """The result of a blocking function, run in a thread (`start` gives it to one); one that hangs is abandoned and does
     not delay the exit."""
-    outcome = _Outcome()
+    loop = asyncio.get_running_loop()
+    outcome: asyncio.Future[Any] = loop.create_future()
+
+    def settle(setter: Callable[[Any], None], value: Any) -> None:
+        if not outcome.done():
+            setter(value)
 
     def work() -> None:
-        if outcome.future.done():  # nobody waits any more
+        if outcome.done():  # nobody waits any more
             return
         try:
-            outcome.succeed(function(*arguments))
+            result, setter = function(*arguments), outcome.set_result
         except BaseException as error:
-            outcome.fail(error)
+            # A SystemExit would end the run, and a future refuses a StopIteration.
+            passable = isinstance(error, Exception) and not isinstance(error, StopIteration)
+            result, setter = error if passable else RuntimeError(explain(error)), outcome.set_exception
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(settle, setter, result)
 
     start(work)
-    return await outcome.future
+    return await outcome
 
 
 def _serve(work: Callable[[], None]) -> None:
@@ -116,24 +101,9 @@ class LoopThread:
     async def run(self, work: Awaitable[Any]) -> Any:
         """The result of `work`, which is cancelled with the caller; whatever it raises arrives as an Exception."""
         if self._loop is None:
-            # Not uvloop's, which saves a tenth of a millisecond and refuses process_group, user, nest_asyncio, …
             self._loop = asyncio.new_event_loop()
             threading.Thread(target=self._loop.run_forever, name="async tools", daemon=True).start()
-        loop, outcome = self._loop, _Outcome()
-        tasks: list[asyncio.Task[None]] = []
-
-        def begin() -> None:
-            tasks.append(loop.create_task(_deliver(outcome, work)))
-
-        def cancel() -> None:  # runs behind `begin`
-            tasks[0].cancel()
-
-        loop.call_soon_threadsafe(begin)
-        try:
-            return await outcome.future
-        except asyncio.CancelledError:
-            loop.call_soon_threadsafe(cancel)
-            raise
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_guarded(work), self._loop))
 
     def close(self) -> None:
         """Ends the loop; what still runs in it is abandoned."""
@@ -142,8 +112,10 @@ class LoopThread:
             self._loop = None
 
 
-async def _deliver(outcome: _Outcome, work: Awaitable[Any]) -> None:
+async def _guarded(work: Awaitable[Any]) -> Any:
     try:
-        outcome.succeed(await work)
-    except BaseException as error:
-        outcome.fail(error)
+        return await work
+    except Exception:
+        raise
+    except BaseException as error:  # SystemExit would end the loop, CancelledError the rollout
+        raise RuntimeError(explain(error)) from None
