@@ -130,6 +130,22 @@ def test_rows_that_attend_one_by_one_have_the_loss_and_gradient_of_single_rows_a
         assert not squares
 
 
+def tiny(family: str, **settings: Any) -> Any:
+    """A model to which TRL's output matrix was added."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+    from trl.trainer.utils import add_fused_lm_head
+
+    torch.manual_seed(0)
+    words = {"vocab_size": 96, "eos_token_id": 0}
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **LAYERS | words | settings))
+    for weights in model.parameters():
+        if weights.dim() > 1:
+            torch.nn.init.normal_(weights, std=0.2)
+    add_fused_lm_head(model)
+    return model
+
+
 @pytest.mark.parametrize(
     ("family", "settings"),
     [
@@ -142,18 +158,9 @@ def test_rows_that_attend_one_by_one_have_the_loss_and_gradient_of_single_rows_a
 def test_logits_in_tiles_give_the_same_loss_and_gradient_and_none_are_kept(family, settings):
     import torch
     from peft import LoraConfig, get_peft_model
-    from transformers import AutoConfig, AutoModelForCausalLM
-    from trl.trainer.utils import add_fused_lm_head
 
-    torch.manual_seed(0)
-    words = {"vocab_size": 96, "eos_token_id": 0}
-    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **LAYERS | settings | words))
-    for weights in model.parameters():
-        if weights.dim() > 1:
-            torch.nn.init.normal_(weights, std=0.2)
-    add_fused_lm_head(model)
     lora = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM", init_lora_weights=False)
-    student = get_peft_model(model, lora)
+    student = get_peft_model(tiny(family, **settings), lora)
     batch = packing.concatenate(rows_of(*[(torch.randint(3, 96, (length,)).tolist(), 5) for length in (40, 26)]))
     logits: list[Any] = []
 
@@ -173,22 +180,6 @@ def test_logits_in_tiles_give_the_same_loss_and_gradient_and_none_are_kept(famil
     logits.clear()
     torch.testing.assert_close(learned(tiled=True), at_once, rtol=1e-4, atol=1e-4)
     assert not logits
-
-
-def tiny(family: str, **settings: Any) -> Any:
-    """A model to which TRL's output matrix was added."""
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-    from trl.trainer.utils import add_fused_lm_head
-
-    torch.manual_seed(0)
-    words = {"vocab_size": 96, "eos_token_id": 0}
-    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **LAYERS | words | settings))
-    for weights in model.parameters():
-        if weights.dim() > 1:
-            torch.nn.init.normal_(weights, std=0.2)
-    add_fused_lm_head(model)
-    return model
 
 
 @pytest.mark.parametrize(

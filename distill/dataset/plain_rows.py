@@ -13,12 +13,12 @@ import orjson
 from distill.dataset import rnow
 from distill.records import json_text
 from distill.records.types import Rollout
+from distill.tools.arguments import NO_PARAMETERS
 
 CONVERSATION_KEYS = {"messages", "tools", "metadata", "parallel_tool_calls"}
 TRAINING_ROW_KEYS = {"prompt_id", "rollout_id", "sample", "split", "teacher", "outcome"}
 IMPORTED_ROW_KEYS = TRAINING_ROW_KEYS | {"origin"}
 """Of a training row that was itself made from a conversation from elsewhere."""
-NO_PARAMETERS = {"type": "object", "properties": {}}
 
 
 def is_plain(value: Any) -> bool:

@@ -14,6 +14,8 @@ from distill.records.schema import described
 from distill.records.types import ToolCall, ToolSchema
 
 LONG_NUMBER = re.compile(r"[0-9]{19}")
+NO_PARAMETERS = {"type": "object", "properties": {}}
+"""The JSON Schema of the arguments of a tool that takes none."""
 TYPES = "array, boolean, integer, null, number, object and string"
 MOST_SHOWN = 3
 """Faults of a call that the model reads."""

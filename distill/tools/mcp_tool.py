@@ -24,7 +24,7 @@ def remembered(tool: Any) -> dict[str, Any]:
 
 def schema(tool: dict[str, Any]) -> ToolSchema:
     """A remembered tool in OpenAI's form. Its name is one that a model can call: dots and slashes become `_`."""
-    parameters = {"type": "object", "properties": {}, **tool["parameters"]}
+    parameters = {**arguments.NO_PARAMETERS, **tool["parameters"]}
     if str(parameters.get("$schema", "")).rstrip("#").endswith(KNOWN_DIALECTS):
         del parameters["$schema"]  # it would cost tokens in every request, and says nothing
     function = {

@@ -102,7 +102,7 @@ def gain(other: list[bool], student: list[bool]) -> tuple[float | None, list[flo
     n = len(other)
     if not n:
         return None, None
-    gains = [(theirs - others) / n for others, theirs in _resampled(other, student)]
+    gains = [(after - before) / n for before, after in _resampled(other, student)]
     return round((sum(student) - sum(other)) / n, 4), _interval(gains)
 
 

@@ -4,13 +4,13 @@ from typing import Any
 
 from distill.records.types import Message, ToolCall, ToolSchema
 from distill.teacher.tool_calls import acceptable, tool_call
+from distill.tools.arguments import NO_PARAMETERS
 
 UNSUPPORTED = ("logprobs", "functions", "function_call", "frequency_penalty", "presence_penalty", "logit_bias")
 NUMBERS: dict[str, tuple[Any, int]] = {
     "temperature": ((int, float), 0), "top_p": ((int, float), 0), "max_tokens": (int, 1), "max_completion_tokens": (int, 1),
 }  # fmt: skip
 """What each has to be, and the least that it may be."""
-NO_PARAMETERS = {"type": "object", "properties": {}}
 
 
 def plain(body: Any) -> dict[str, Any]:
