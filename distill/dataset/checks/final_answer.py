@@ -11,27 +11,27 @@ ADVICE = "the conversations end without an answer: say in the system message how
 def check(row: Row, context: CheckContext) -> Fault | None:
     messages = row["messages"]
     last, place = messages[-1], len(messages) - 1
+    learned = [
+        number
+        for number, message in enumerate(messages)
+        if message["role"] == "assistant" and message.get("weight") != 0
+    ]
     if last["role"] != "assistant":
         detail = f"the last message is a {last['role']} message"
     elif last.get("tool_calls"):
         detail = "the last message calls a tool"
     elif last.get("refusal"):
         detail = "the last message is a refusal"
-    elif not _says_something(last):
+    elif _is_silent(last):
         detail = "the last message is empty"
-    elif all(message["role"] != "assistant" or message.get("weight") == 0 for message in messages):
+    elif not learned:
         detail = "nothing to learn from: all turns of the assistant have weight 0"
-    elif silent := [number for number, message in enumerate(messages) if _teaches_silence(message)]:
+    elif silent := [number for number in learned if _is_silent(messages[number])]:
         detail, place = "the assistant answers with nothing (weight 0 keeps such a turn as context)", silent[0]
     else:
         return None
     return Fault(detail, (f"/messages/{place}",))
 
 
-def _says_something(message: Message) -> bool:
-    return bool((message.get("content") or "").strip())
-
-
-def _teaches_silence(message: Message) -> bool:
-    is_learned = message["role"] == "assistant" and message.get("weight") != 0
-    return is_learned and not message.get("tool_calls") and not _says_something(message)
+def _is_silent(message: Message) -> bool:
+    return not message.get("tool_calls") and not (message.get("content") or "").strip()
