@@ -348,10 +348,6 @@ def test_training_rows_of_another_project_are_conversations(project, run_stage):
             "/functions: OpenAI's older form; they have to become `tools`",
         ),
         (
-            {"conversations": [{"from": "human", "value": "hi"}]},
-            "/: no messages, so this is no conversation; `conversations` of from and value have to become messages",
-        ),
-        (
             {"messages": RNOW["conversation"][:1], "rewards": ["x"], "docker": "local/shop", "variables": {"a": 1}},
             "/messages: no assistant message: prompts belong into data/seed/",
         ),

@@ -19,6 +19,10 @@ CONVERSATION_KEYS = {"messages", "tools", "metadata", "parallel_tool_calls"}
 TRAINING_ROW_KEYS = {"prompt_id", "rollout_id", "sample", "split", "teacher", "outcome"}
 IMPORTED_ROW_KEYS = TRAINING_ROW_KEYS | {"origin"}
 """Of a training row that was itself made from a conversation from elsewhere."""
+XLAM = (
+    "; `query` and `answers`, as xLAM has them, have to become a user's message and one of the assistant's with tool_calls, "
+    "and the types in `tools` those of JSON Schema"
+)
 
 
 def is_plain(value: Any) -> bool:
@@ -124,8 +128,7 @@ def other_fault(value: Any) -> str | None:
             f"/: a conversation has the keys messages, tools and metadata, not {unknown}: leave that out, or put it into "
             "metadata"
         )
-    sharegpt = "; `conversations` of from and value have to become messages of role and content"
-    return f"/: no messages, so this is no conversation{sharegpt if 'conversations' in value else ''}"
+    return f"/: no messages, so this is no conversation{XLAM if {'query', 'answers'} <= set(value) else ''}"
 
 
 def prompt_fault(value: dict[str, Any]) -> str | None:

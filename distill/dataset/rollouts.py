@@ -1,5 +1,5 @@
 """Reads folders of rollouts in any layout: one JSON object a file, JSON Lines shards, rnow's flat or nested files, and
-finished conversations `{messages, tools, metadata}` as rnow's converter and OpenAI's fine-tuning have them.
+finished conversations: `{messages, tools, metadata}` as rnow's converter and OpenAI's fine-tuning have them, or ShareGPT's.
 
 Streamed in two passes: the first checks every file and notes where each rollout lies, the second reads them in order.
 So no rollout is used before all are valid, and memory grows by the place of a rollout, not by its text. Compressed
@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from distill import answers
-from distill.dataset import plain_rows, rnow
+from distill.dataset import plain_rows, rnow, sharegpt_rows
 from distill.records import json_text, lines, schema
 from distill.records.faults import InputError
 from distill.records.jsonl import MOST_FAULTS, more_faults
@@ -94,7 +94,8 @@ def _texts(folder: Path, temporary: Path, faults: list[str]) -> Iterator[tuple[P
         if path.is_dir() or path.suffix == ".dvc" or any(part.startswith(".") for part in name.parts):
             continue
         if not path.name.endswith(SUFFIXES):
-            faults.append(f"{path}: not a rollout: only {', '.join(SUFFIXES)} files belong here")
+            advice = "; docs/imports.md has a line that makes JSON Lines of it" if path.suffix == ".parquet" else ""
+            faults.append(f"{path}: not a rollout: only {', '.join(SUFFIXES)} files belong here{advice}")
             continue
         try:
             if path.suffix == ".json":
@@ -139,6 +140,11 @@ def _checked(text: bytes, name: str, samples: Counter[str]) -> tuple[dict[str, A
     value, fault = json_text.parse(text)
     if fault:
         return {}, [fault]
+    if sharegpt_rows.is_sharegpt(value):
+        try:
+            value = sharegpt_rows.conversation(value)
+        except InputError as error:
+            return {}, error.faults
     plain = plain_rows.is_plain(value)
     if not plain and not rnow.is_rnow(value):
         fault = plain_rows.other_fault(value)
@@ -181,7 +187,9 @@ def _answer_faults(metadata: bytes) -> list[str]:
 
 
 def _record(value: dict[str, Any], name: str, sample: int) -> dict[str, Any]:
-    """The rollout record of a value in any of the three formats."""
+    """The rollout record of a value in any of the four formats."""
+    if sharegpt_rows.is_sharegpt(value):
+        value = sharegpt_rows.conversation(value)
     if plain_rows.is_plain(value):
         return plain_rows.rollout(value, name, sample)
     return rnow.rollout(value, name, sample) if rnow.is_rnow(value) else value
