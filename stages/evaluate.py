@@ -14,6 +14,7 @@ from distill.agent import dvc_deps
 from distill.agent.progress import Progress
 from distill.agent.selection import held_out
 from distill.agent.tools_version import tools_version
+from distill.answers import judge
 from distill.dataset import rollouts as rollout_records
 from distill.records import jsonl, stage
 from distill.records.faults import InputError
@@ -40,9 +41,10 @@ def main(params: Params) -> None:
             for prompt in missing
         )
     teacher = {"teacher": [exam.from_rollout(rollouts[prompt["id"]]) for prompt in exam_prompts]}
-    no_verdict = exam.settle(teacher, exam_prompts, params)
+    no_verdict, rulings = exam.settle(teacher, exam_prompts, params)
     students = asyncio.run(_evaluate(exam_prompts, params))
-    no_verdict |= exam.settle(students, exam_prompts, params)
+    theirs, their_rulings = exam.settle(students, exam_prompts, params)
+    no_verdict, rulings = no_verdict | theirs, rulings | their_rulings
     exams = students | teacher
     right = score.graded(exams)
     closed, interval = score.gap_closed(right["base"], right["student"], right["teacher"])
@@ -68,10 +70,11 @@ def main(params: Params) -> None:
         ),
         "shared_with_training": score.shared_with_training(exam_prompts, jsonl.read("data/train.jsonl", "row")),
         "by": score.by_metadata(exam_prompts, exams),
+        "judge_cost_usd": judge.cost_usd(rulings),
     }
     jsonl.write("reports/evaluation.jsonl", (record for records in exams.values() for record in records), "evaluated")
     jsonl.write_json("reports/evaluation.json", evaluation, "evaluation")
-    say(table(evaluation))
+    say("\n".join([table(evaluation), *judge.cost_line(evaluation["judge_cost_usd"])]))
     if warning := dvc_deps.unknown_to_dvc():
         print(warning)
 

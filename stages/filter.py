@@ -34,11 +34,12 @@ def main(params: Params) -> None:
     verdicts = filter.settle(checked, lambda: shard_rows.again(parts, rulings), modes)
     lost = kept_and_rejected.write(parts, verdicts, rulings, TRAIN, REJECTED)
     report = funnel.report([facts for facts, _ in checked], verdicts, modes) | groups.report(lost)
+    report["judge_cost_usd"] = judge.cost_usd(rulings)
     jsonl.write_json(REPORT, report, "filter_report")
     for path, histogram, unit in ((LENGTHS, "by_length", "tokens"), (TURNS, "by_turns", "turns")):
         with replacing(path) as file:
             file.write(funnel.csv(report[histogram], unit).encode())
-    print(funnel.table(report))
+    print("\n".join([funnel.table(report), *judge.cost_line(report["judge_cost_usd"])]))
     for group in row_groups.lost(report):
         say(f"  lost: {group}")
     if not report["kept"]:

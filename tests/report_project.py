@@ -92,7 +92,7 @@ def _filter(root: Path, rollouts: list[dict[str, Any]]) -> None:
         if "reasons" in made:
             lost.add(made)
     modes = params.load(root / "params.yaml")["filter"]
-    report = funnel.report(known, verdicts, modes) | groups.report(lost)
+    report = funnel.report(known, verdicts, modes) | groups.report(lost) | {"judge_cost_usd": 0.0}
     jsonl.write_json(root / "reports/filter.json", report, "filter_report")
 
 
@@ -164,6 +164,7 @@ def _evaluate(root: Path, prompts: list[dict[str, Any]], rollouts: list[dict[str
                     for family, ids in families.items()
                 }
             },
+            "judge_cost_usd": 0.0,
         },
         "evaluation",
     )

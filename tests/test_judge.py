@@ -171,6 +171,32 @@ def test_all_answers_are_judged_side_by_side():
     assert len(server.asked) == 8
 
 
+def test_what_the_judge_cost_is_in_the_report_whoever_runs_the_filter_again(project, run_stage, judged_by):
+    """By the store: no other price or tier, and no ruling that was bought before, changes it."""
+    price = {"some-judge": {"input": 10, "output": 100}}  # dollars for a million tokens; an answer has 11 and 7
+    rows = [row(2, "keytruda"), row(3, RIGHT), row(4, WRONG), row(5, RIGHT)]
+    for place, one in enumerate(rows):
+        one["messages"][1]["content"] = f"Which drug, {place // 2}?"
+    write(project, [*rows, convert.row(rollout(9))])
+    reports = []
+    with serving(ruling_of) as server:
+        for prices in (price, {}):
+            judged_by(server, prices=prices)
+            done = run_stage("filter")
+            assert done.returncode == 0 and "the judge's rulings cost $0.0024\n" in done.stdout, done.stderr
+            reports.append((project / "reports/filter.json").read_bytes())
+    assert len(server.asked) == 3 and reports[0] == reports[1]
+    assert json.loads(reports[0])["judge_cost_usd"] == pytest.approx(3 * (11 * 10 + 7 * 100) / 1e6)
+    write(project, [row(6, f"{WRONG} or so"), row(7, RIGHT)])
+    with serving(ruling_of) as server:
+        judged_by(server)
+        assert "the judge's rulings cost a sum that is not known\n" in run_stage("filter").stdout
+    assert json.loads((project / "reports/filter.json").read_text())["judge_cost_usd"] is None
+    write(project, rows[:1])
+    assert "rulings cost" not in run_stage("filter").stdout
+    assert json.loads((project / "reports/filter.json").read_text())["judge_cost_usd"] == 0
+
+
 def test_the_judge_is_not_asked_about_rows_that_are_rejected_anyway(project, run_stage, judged_by):
     own = "from distill.checks import check\n\n@check\ndef judged(row):\n    return None if row['outcome']['correct'] else 'no'\n"
     (project / "checks.py").write_text(own)
@@ -262,7 +288,10 @@ def test_the_evaluation_settles_open_answers_of_all_three():
         talk = [*prompt["messages"], {"role": "assistant", "content": f"Answer: {answer}"}]
         exams[who] = [{"prompt_id": "p", **exam.graded(talk, 0, METADATA, "completed", [])}]
     with serving(ruling_of) as server:
-        exam.settle(exams, [prompt], asking(server))
+        priced = asking(server)
+        priced["runtime"]["prices"] = {"some-judge": {"input": 10, "output": 100}}
+        no_verdict, rulings = exam.settle(exams, [prompt], priced)
+    assert judge.cost_usd(rulings) == pytest.approx(2 * (11 * 10 + 7 * 100) / 1e6) and not any(no_verdict.values())
     assert {who: records[0]["correct"] for who, records in exams.items()} == {
         "base": False,
         "student": True,
@@ -315,10 +344,13 @@ def test_a_judges_words_are_read_by_their_plain_meaning(said, correct):
 
 
 def test_a_ruling_has_its_reason_in_one_short_line():
-    assert ruling.ruling("It is about\nthe drug.\nVerdict: wrong") == (False, "the judge says: It is about the drug.")
+    assert ruling.ruling("It is about\nthe drug.\nVerdict: wrong")[:2] == (
+        False,
+        "the judge says: It is about the drug.",
+    )
     assert ruling.ruling("It is wrong since it names two.").why == "the judge says: It is wrong since it names two."
-    assert ruling.ruling("Correct.") == (True, "the judge says: Correct.")
-    assert ruling.ruling(" \n") == (None, "the judge gave no verdict: it said nothing")
+    assert ruling.ruling("Correct.")[:2] == (True, "the judge says: Correct.")
+    assert ruling.ruling(" \n")[:2] == (None, "the judge gave no verdict: it said nothing")
     assert len(ruling.ruling("word " * 1000).why) < 250
     for text in ("so " * 20_000, ", the answer is " * 5_000, "verdict" + " " * 50_000 + "x", "not " * 20_000):
         assert ruling.ruling(text).correct is None

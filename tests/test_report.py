@@ -552,17 +552,25 @@ def test_imported_conversations_are_not_counted_as_asked_of_the_teacher(tmp_path
     assert summary(gather(tmp_path))["funnel"][0]["label"] == f"Turned into rows, with {count} imported"
 
 
-def test_the_cost_says_that_the_judge_is_not_in_it(tmp_path):
+def test_what_the_judge_cost_is_said_beside_the_teachers_cost(tmp_path):
     write_project(tmp_path, train=8, held_out=2)
 
     def cost() -> str:
         write_report(tmp_path, tmp_path / "index.html")
-        return (tmp_path / "index.html").read_text().split("<dt>Cost</dt>")[1].split("</dd>")[0]
+        section = (tmp_path / "index.html").read_text().split('aria-labelledby="s-teacher"')[1].split("</section>")[0]
+        return " ".join(re.sub("<[^>]*>", "", section).split())
 
-    assert "per training row<" in cost()
+    assert "judge" not in cost()
     params = tmp_path / "params.yaml"
     params.write_text(re.sub(r"(?m)(^judge:\n  #.*\n  model:)$", r"\1 gpt-5-mini", params.read_text()))
-    assert "per training row · what the judge cost is not in it<" in cost()
+    for name, usd in (("filter", 0.0123), ("evaluation", None)):
+        path = tmp_path / f"reports/{name}.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"judge_cost_usd": usd}))
+    told = "The rulings of the judge, gpt-5-mini, cost $0.012 in the filter, unknown in the exam, which is not in the teacher's"
+    assert told in cost()
+    (tmp_path / "reports/evaluation.json").unlink()
+    (tmp_path / "reports/rollouts.json").unlink()
+    assert "cost $0.012 in the filter, which is not in" in cost()
 
 
 def test_the_headline_says_whose_conversations_taught_the_student(tmp_path):

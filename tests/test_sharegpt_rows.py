@@ -212,7 +212,7 @@ def test_validate_names_every_line_that_cannot_be_read(project, run_module):
         "theirs.jsonl:2: /conversations/1: a result" in done.stderr
         and "theirs.jsonl:3: /conversations/1: " in done.stderr
     )
-    assert "theirs.parquet: not a rollout" in done.stderr and "docs/imports.md has a line" in done.stderr
+    assert "theirs.parquet: not a rollout" in done.stderr and "become lines with one command" in done.stderr
 
 
 def test_the_manuals_commands_make_lines_of_other_files(project, run_stage):

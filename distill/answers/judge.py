@@ -5,6 +5,7 @@ runtime.budget_usd holds. The same answer to the same question is asked about on
 """
 
 import asyncio
+import math
 from collections.abc import Iterable
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -113,9 +114,22 @@ def ruled(row: Row, found: Rulings) -> Row:
     """The row, with the ruling in its outcome where it had an open question."""
     question = open_question_of(row) if found else None
     if question in found:
-        correct, why = found[question]
+        correct, why, _ = found[question]
         row["outcome"] |= {"correct": correct, "accepted_by": "judge" if correct else None, "why": why}
     return row
+
+
+def cost_usd(found: Rulings) -> float | None:
+    """US dollars that the rulings cost as they were bought, which the store has kept; None where that of one is not known."""
+    costs = [ruling.cost_usd for ruling in found.values()]
+    return None if None in costs else round(math.fsum(cost for cost in costs if cost is not None), 9)
+
+
+def cost_line(cost: float | None) -> list[str]:
+    """The cost of the rulings as a line below a table; none where they cost nothing."""
+    if cost == 0:
+        return []
+    return [f"the judge's rulings cost {'a sum that is not known' if cost is None else f'${cost:.4f}'}"]
 
 
 async def _rulings(asked: list[Question], who: Asked, stage: str) -> Rulings:
@@ -130,7 +144,8 @@ async def _rulings(asked: list[Question], who: Asked, stage: str) -> Rulings:
     async def one(question: Question) -> None:
         try:
             _, answer = await judge.ask(_messages(question), [], seed=_seed(question), sample=0, earlier=[])
-            found[question] = ruling(answer["message"].get("content") or "")
+            said = ruling(answer["message"].get("content") or "")
+            found[question] = said._replace(cost_usd=answer["cost_usd"])
             progress.add({"status": "completed", "usage": answer["usage"], "turns": 1}, was_stored=question in stored)
         except Fatal:
             raise

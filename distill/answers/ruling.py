@@ -55,6 +55,8 @@ class Ruling(NamedTuple):
     """None: it gave no verdict."""
     why: str
     """Its reason in one line, at most LONGEST characters of it."""
+    cost_usd: float | None = 0.0
+    """What the answer cost in which it was found; None where that is not known."""
 
 
 def ruling(said: str) -> Ruling:

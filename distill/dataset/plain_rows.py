@@ -113,7 +113,7 @@ def _greeting_unlearned(messages: list[Any]) -> list[Any]:
 def other_fault(value: Any) -> str | None:
     """What is wrong with a line that is neither a conversation nor a rollout; None if it may be a rollout record."""
     if isinstance(value, list):
-        return "/: a list, where a conversation is an object: write each on a line of its own, in a .jsonl file"
+        return "/: a list, where a conversation is an object: write each on a line of a .jsonl file (docs/imports.md)"
     if not isinstance(value, dict) or "prompt_id" in value:
         return None
     if "messages" in value:

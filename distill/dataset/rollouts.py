@@ -94,7 +94,7 @@ def _texts(folder: Path, temporary: Path, faults: list[str]) -> Iterator[tuple[P
         if path.is_dir() or path.suffix == ".dvc" or any(part.startswith(".") for part in name.parts):
             continue
         if not path.name.endswith(SUFFIXES):
-            advice = "; docs/imports.md has a line that makes JSON Lines of it" if path.suffix == ".parquet" else ""
+            advice = "; its rows become lines with one command (docs/imports.md)" if path.suffix == ".parquet" else ""
             faults.append(f"{path}: not a rollout: only {', '.join(SUFFIXES)} files belong here{advice}")
             continue
         try:

@@ -26,6 +26,7 @@ def summary(report: dict[str, Any]) -> dict[str, Any]:
         "lost": row_groups.lost(report["filter"]) if report["filter"] else [],
         "curves": _curves(report["loss"], report["training"]),
         "cost_per_row": _cost_per_row(report),
+        "judge_costs": _judge_costs(report),
         "tally": report["tally"],
         "shown": len(report["conversations"]),
         "stops": _stops(evaluation),
@@ -127,3 +128,11 @@ def _cost_per_row(report: dict[str, Any]) -> float | None:
     """What a training row of the teacher's cost; those from elsewhere, which it was not paid for, do not share in it."""
     rollouts, kept = report["rollouts"], report["tally"].kept
     return rollouts["cost_usd"] / kept if rollouts and rollouts["cost_usd"] is not None and kept else None
+
+
+def _judge_costs(report: dict[str, Any]) -> list[tuple[str, float | None]]:
+    """Where the judge was asked and what it cost, None where that is not known; nothing where there is no judge."""
+    if not report["params"] or report["params"]["judge"]["model"] is None:
+        return []
+    made = (("in the filter", report["filter"]), ("in the exam", report["evaluation"]))
+    return [(where, found["judge_cost_usd"]) for where, found in made if found]

@@ -105,10 +105,12 @@ def _error(who: str, error: dict[str, Any] | None) -> dict[str, Any] | None:
     return {"kind": error["kind"], "where": where, "message": error["message"]}
 
 
-def settle(exams: dict[str, list[dict[str, Any]]], prompts: list[Prompt], params: Params) -> dict[str, int]:
+def settle(
+    exams: dict[str, list[dict[str, Any]]], prompts: list[Prompt], params: Params
+) -> tuple[dict[str, int], judge.Rulings]:
     """Asks the judge about every answer that is still open (`answer_type: judge`), and writes its rulings into the exam
-    records; gives on how many answers of each model it gave no verdict. Those count as wrong. Raises InputError as
-    `judge.rulings`.
+    records; gives on how many answers of each model it gave no verdict, and the rulings. Those answers count as wrong.
+    Raises InputError as `judge.rulings`.
     """
     metadata = {prompt["id"]: prompt["metadata"] for prompt in prompts}
     all_records = [(who, record) for who, records in exams.items() for record in records]
@@ -120,10 +122,10 @@ def settle(exams: dict[str, list[dict[str, Any]]], prompts: list[Prompt], params
     no_verdict = dict.fromkeys(exams, 0)
     for (who, record), question in zip(all_records, questions, strict=True):
         if question:
-            correct, why = rulings[question]
+            correct, why, _ = rulings[question]
             no_verdict[who] += correct is None
             record |= {"correct": bool(correct), "why": why}
-    return no_verdict
+    return no_verdict, rulings
 
 
 def graded(
