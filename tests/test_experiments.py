@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -33,6 +34,9 @@ metrics = {"student": student}
 pathlib.Path("reports").mkdir(exist_ok=True)
 for name, value in (("evaluation", evaluation), ("training", training), ("metrics", metrics)):
     json.dump(value, open(f"reports/{name}.json", "w"))
+talks = [{"who": who, "correct": who == "teacher"} for who in ("base", "teacher") for _ in range(40)]
+talks += [{"who": "student", "correct": None if place == 0 else place <= 39 * student} for place in range(40)]
+pathlib.Path("reports/evaluation.jsonl").write_text("".join(json.dumps(talk) + "\\n" for talk in talks))
 """
 
 
@@ -46,7 +50,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("evaluation.json", "training.json"):
         shutil.copy2(ROOT / "reports" / name, folder)
     (folder / "stage.py").write_text(STAGE)
-    outs = [{f"reports/{name}.json": {"cache": False}} for name in ("evaluation", "training")]
+    outs: list[Any] = [{f"reports/{name}.json": {"cache": False}} for name in ("evaluation", "training")]
+    outs.append("reports/evaluation.jsonl")
     stage = {
         "cmd": f"{sys.executable} stage.py",
         "deps": ["stage.py"],
@@ -110,6 +115,9 @@ def test_ablate_shows_the_student_with_and_without_a_check(experiment):
     with_check, without = said.split("filter.answer: ")[-2:]
     assert with_check.startswith("reject (48 rows trained on, experiment answer-reject)") and " 75.0%" in with_check
     assert without.startswith("off (60 rows trained on, experiment answer-off)") and " 50.0%" in without
+    # Of 39 prompts whose answer is known the one has 29 right, the other 19 of these.
+    assert "\nstudent of answer-reject - student of answer-off: +25.6% (95 % interval +" in without
+    assert without.endswith("%), on the same prompts\n")
     assert not experiment("git", "status", "--porcelain")
     assert {"answer-reject", "answer-off"} <= set(experiment("dvc", "exp", "list", "--name-only").split())
     experiment("dvc", "exp", "apply", "answer-off")
@@ -165,6 +173,9 @@ def test_nothing_runs_anew_for_reports_that_git_does_not_know_yet(experiment):
     with_check, without = said.split("filter.answer: ")[-2:]
     assert with_check.startswith("reject (48 rows trained on") and " 75.0%" in with_check
     assert without.startswith("off (60 rows trained on") and " 50.0%" in without
+    # Of 39 prompts whose answer is known the one has 29 right, the other 19 of these.
+    assert "\nstudent of answer-reject - student of answer-off: +25.6% (95 % interval +" in without
+    assert without.endswith("%), on the same prompts\n")
 
 
 @pytest.mark.parametrize("command", ["sweep SET=student.num_epochs=2", "ablate CHECK=answer"])

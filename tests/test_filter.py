@@ -165,7 +165,7 @@ def test_the_report_adds_up():
 
     verdicts = [KEEP, because("calls"), because("finished", "calls"), because("answer"), Verdict((), ["calls"], [2])]
     found = funnel.report([facts.of(row, {}, None) for row in good(5)], verdicts, ON)
-    assert not schema.faults("filter_report", found | RowGroups().report(RowGroups()))
+    assert not schema.faults("filter_report", found | RowGroups().report(RowGroups()) | {"judge_cost_usd": 0.0})
     assert (found["rows"], found["kept"], found["rejected"], found["kept_share"]) == (5, 2, 3, 0.4)
     assert found["checks"]["calls"] == {"rejected": 2, "alone": 1, "masked": 1}
     left = {step["check"]: step["left"] for step in found["funnel"]}

@@ -17,7 +17,8 @@ from distill.records import stage
 from distill.records.committed import folder_in_git
 from distill.records.faults import InputError
 from distill.records.terminal import say
-from distill.student.evaluation.table import table
+from distill.student.evaluation import score
+from distill.student.evaluation.table import gain_line, table
 
 OFF = "off"
 
@@ -44,14 +45,33 @@ def run(name: str, setting: str) -> None:
 
 
 def report(name: str, file: str) -> dict[str, Any]:
-    """A JSON report of an experiment. DVC looks for it from the root of the git repository."""
+    """A JSON report of an experiment."""
+    return json.loads(_read(name, file))
+
+
+def difference(*names: str) -> str | None:
+    """What the students of two experiments differ by, the first less the second, on the prompts of their exam; None where no
+    answer is known."""
+    exams = {}
+    for name in names:
+        records = map(json.loads, _read(name, "reports/evaluation.jsonl").splitlines())
+        exams[name] = [record for record in records if record["who"] == "student"]
+    first, second = score.graded(exams).values()
+    gain, interval = score.gain(second, first)
+    if gain is None or interval is None:
+        return None
+    return gain_line(f"student of {names[0]}", f"student of {names[1]}", gain, interval)
+
+
+def _read(name: str, file: str) -> str:
+    """A file of an experiment. DVC looks for it from the root of the git repository."""
     import dvc.api
 
-    return json.loads(dvc.api.read(f"{folder_in_git(Path())}{file}", rev=name))
+    return dvc.api.read(f"{folder_in_git(Path())}{file}", rev=name)
 
 
 def main(check: str) -> None:
-    """Runs both and prints their evaluations, unless both trained on the same rows."""
+    """Runs both and prints their evaluations and what their students differ by, unless both trained on the same rows."""
     modes = experiments(check, configuration.load()["filter"])
     for name, mode in modes.items():
         run(name, f"filter.{check}={mode}")
@@ -62,6 +82,8 @@ def main(check: str) -> None:
     for name, mode in modes.items():
         training, evaluation = trainings[name], report(name, "reports/evaluation.json")
         say(f"\nfilter.{check}: {mode} ({training['rows']} rows trained on, experiment {name})\n{table(evaluation)}")
+    if found := difference(*modes):
+        say(f"\n{found}, on the same prompts")
 
 
 if __name__ == "__main__":

@@ -97,8 +97,8 @@ def gap_closed(base: list[bool], student: list[bool], teacher: list[bool]) -> tu
 
 
 def gain(other: list[bool], student: list[bool]) -> tuple[float | None, list[float] | None]:
-    """student − other in accuracy over the same prompts, and its 95 % interval (see `_resampled`). `other` is base or
-    teacher."""
+    """student − other in accuracy over the same prompts, and its 95 % interval (see `_resampled`). `other` is base,
+    teacher or another student."""
     n = len(other)
     if not n:
         return None, None

@@ -44,13 +44,18 @@ def table(evaluation: dict[str, Any]) -> str:
     lines.append(f"held-out prompts that share it with training: {shared}")
     for other, name in (("base", "gain"), ("teacher", "lead")):
         if evaluation[name] is not None:
-            low, high = evaluation[f"{name}_ci"]
-            lines.append(f"student - {other}: {evaluation[name]:+.1%} (95 % interval {low:+.1%} to {high:+.1%})")
+            lines.append(gain_line("student", other, evaluation[name], evaluation[f"{name}_ci"]))
     if loss := evaluation["heldout_loss"]:
         lines.append(
             f"loss on {loss['rollouts']} held-out rollouts of the teacher: {loss['base']:.3f} -> {loss['student']:.3f}"
         )
     return "\n".join([*lines, f"gap closed: {_gap(evaluation)}"])
+
+
+def gain_line(who: str, other: str, gain: float, interval: list[float]) -> str:
+    """What somebody has right more often than another, with its interval, as a line."""
+    low, high = interval
+    return f"{who} - {other}: {gain:+.1%} (95 % interval {low:+.1%} to {high:+.1%})"
 
 
 def _gap(evaluation: dict[str, Any]) -> str:
