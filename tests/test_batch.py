@@ -23,6 +23,7 @@ from distill.teacher import batch_endpoint, batch_model, chat, retry
 from distill.teacher.asked import asked_teacher
 from distill.teacher.batch_queue import BatchQueue
 from distill.teacher.budget import Budget
+from distill.teacher.error_response import LARGEST_ANSWER
 from distill.teacher.errors import KINDS, Transient
 from distill.teacher.halt import Halt
 from distill.teacher.open_model import open_model
@@ -109,6 +110,18 @@ def test_what_fails_in_a_batch_is_told_apart(ready: Path) -> None:
         *["final_answer"] * 4,
     ]
     assert sorted(batches.ordered.values()) == [1, 1, 1, 1, 1, 3]
+
+
+def test_one_line_of_the_results_without_end_costs_one_answer(ready: Path) -> None:
+    def answer(body: dict[str, Any]) -> Any:
+        return says("x" * LARGEST_ANSWER) if sums.number(body) == 2 else sums_up(body)
+
+    batches = Batches(answer)
+    with serving(batches.post, gets=batches.get) as books:
+        finished(ready, books.base_url)
+    errors = [rollout["error"] for rollout in rollouts(ready)]
+    assert errors.pop(2)["kind"] == "answer_too_large" and errors == [None] * 5
+    assert set(batches.ordered.values()) == {1}
 
 
 def test_a_server_that_refuses_everything_may_be_at_fault_itself(ready: Path) -> None:

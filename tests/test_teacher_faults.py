@@ -14,6 +14,7 @@ from asking import once, rollouts
 from stage_process import Done, Running
 from teacher_server import STALL, Asked, Cut, completion, refused, says, serving
 
+from distill.teacher.error_response import LARGEST_ANSWER
 from distill.teacher.errors import KINDS, error
 from distill.teacher.failure_streak import FailureStreak
 from distill.teacher.http import Http
@@ -74,6 +75,28 @@ def test_a_call_that_the_server_cannot_read_fails_its_rollout_until_the_next_run
         assert rollouts(project)[2]["error"]["kind"] == "call_unreadable" and len(books.posts) == 6 + 1
         ill[0] = False
         assert asks(books).returncode == 0 and len(books.posts) == 6 + 1 + 2
+    assert rollouts(project)[2]["status"] == "completed"
+
+
+def test_an_answer_without_end_fails_its_rollout_once_and_an_endless_refusal_is_read_in_part(
+    asks: Callable[..., Done], project: Path
+) -> None:
+    too_much = b" " * (LARGEST_ANSWER + 1)
+    wrong = {2: (200, too_much, {}), 3: (400, b"no such voice" + too_much, {})}
+
+    def teacher(asked: Asked) -> Any:
+        return wrong.get(sums.number(asked.body)) or sums.adds(asked)
+
+    with serving(teacher) as books:
+        done = asks(books, runtime__api_concurrency=1)
+        assert done.returncode == 0 and KINDS["answer_too_large"].advice in done.stdout, done.stderr
+        assert len(books.posts) == 2 * 2 + 2
+        errors = [rollout["error"] for rollout in rollouts(project)]
+        assert errors[:2] == [None, None]
+        assert (errors[2]["kind"], errors[3]["kind"]) == ("answer_too_large", "bad_request")
+        assert "more than 64 MB" in errors[2]["message"] and "HTTP 400: no such voice" in errors[3]["message"]
+        wrong.clear()
+        assert asks(books).returncode == 0 and len(books.posts) == 2 * 2 + 2 + 2
     assert rollouts(project)[2]["status"] == "completed"
 
 

@@ -4,15 +4,19 @@ Calls are retried as questions are. A batch is created again only if the server 
 """
 
 import asyncio
+import re
+import tempfile
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
+from itertools import islice
 from time import perf_counter
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 
 from distill.records.terminal import say
+from distill.teacher.error_response import LARGEST_ANSWER, TOO_LARGE
 from distill.teacher.errors import ApiError, Transient
 from distill.teacher.halt import Halt
 from distill.teacher.http import Http, parse_json
@@ -29,6 +33,11 @@ MOST_REQUESTS = 50_000
 """OpenAI's limit for one file."""
 MOST_BYTES = 200_000_000
 """The same, for its size."""
+RESULTS_AT_ONCE = 1000
+"""Lines of a result file that are in memory side by side."""
+CUSTOM_ID = re.compile(rb'"custom_id": ?"([^"]*)"')
+CUSTOM_ID_WITHIN = 1000
+"""Bytes at the beginning of a line of which only that is read."""
 ENDED = {"completed", "failed", "expired", "cancelled"}
 """The statuses of a batch that the server no longer works on."""
 
@@ -92,12 +101,17 @@ class BatchEndpoint:
             pause_s = min(pause_s * 1.5, LONGEST_POLL_S)
 
     async def results(self, batch_status: dict[str, Any]) -> AsyncIterator[list[dict[str, Any]]]:
-        """The parsed lines of each result file of a batch that has ended, in no order: first answers, then errors."""
+        """The parsed lines of the result files of a batch that has ended, some at a time and in no order: first answers,
+        then errors. A line that is too long for an answer says only that."""
         for name in ("output_file_id", "error_file_id"):
             if batch_status.get(name):
-                download = partial(self._http.get_bytes, f"/files/{batch_status[name]}/content")
-                content = await until_answered(download, self._halt)
-                yield [parse_json(line) for line in content.splitlines()]
+                with tempfile.TemporaryFile() as file:
+                    download = partial(self._http.download, f"/files/{batch_status[name]}/content", file)
+                    await until_answered(download, self._halt)
+                    file.seek(0)
+                    lines = _results(file)
+                    while some := list(islice(lines, RESULTS_AT_ONCE)):
+                        yield some
 
     async def delete_files(self, batch: Batch, batch_status: dict[str, Any]) -> None:
         """Deletes the files of a batch that has ended from the server, which keeps them otherwise. Ignores errors, and
@@ -123,6 +137,18 @@ class BatchEndpoint:
             if batch_id := await self.find(batch):
                 return batch_id
             raise
+
+
+def _results(file: BinaryIO) -> Iterator[dict[str, Any]]:
+    while line := file.readline(LARGEST_ANSWER + 1):
+        if len(line) <= LARGEST_ANSWER:
+            if not line.isspace():
+                yield parse_json(line)
+            continue
+        if custom_id := CUSTOM_ID.search(line, 0, CUSTOM_ID_WITHIN):
+            yield {"custom_id": custom_id[1].decode(), "error": {"code": TOO_LARGE}}
+        while line and not line.endswith(b"\n"):
+            line = file.readline(LARGEST_ANSWER)
 
 
 def input_files(

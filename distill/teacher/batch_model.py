@@ -29,8 +29,6 @@ from distill.teacher.tariff import Tariff
 
 QUEUE_FULL_WAIT_S = 300.0
 """Pause before another try when the provider's limit of enqueued tokens is reached."""
-LINES_AT_ONCE = 1000
-"""Results that are written to the store concurrently."""
 MAX_CONCURRENT = 100_000
 """Conversations at the same time: as many as there may be, since each waits for the same few batches."""
 
@@ -199,10 +197,8 @@ class BatchModel:
         results: dict[str, Answer | ApiError] = {}
         try:
             async for lines in server.results(batch_status):
-                for start in range(0, len(lines), LINES_AT_ONCE):
-                    part = lines[start : start + LINES_AT_ONCE]
-                    stored = await asyncio.gather(*map(self._parse_and_store, part))
-                    results |= {line["custom_id"]: result for line, result in zip(part, stored, strict=True)}
+                stored = await asyncio.gather(*map(self._parse_and_store, lines))
+                results |= {line["custom_id"]: result for line, result in zip(lines, stored, strict=True)}
         except Fatal as error:
             if error.kind != "not_found":
                 raise

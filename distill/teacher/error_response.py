@@ -9,10 +9,19 @@ from typing import Any
 
 import orjson
 
+from distill.records import credentials
 from distill.teacher import errors
 from distill.teacher.errors import KINDS, ApiError
 from distill.teacher.rate_limit_headers import DAILY_LIMIT_S, retry_after_s
 
+LARGEST_ANSWER = 64 * 2**20
+"""Bytes: a hundred times what a model can say."""
+LARGEST_REFUSAL = 2**20
+"""Bytes of an error response that are read."""
+MATCHED_CHARS = 2000
+"""Characters of a message that say what is wrong. Behind them some servers repeat the whole request, in which the words below
+may stand by chance, and so often that to search it takes hours."""
+TOO_LARGE = "answer_too_large"
 BY_CODE = {
     "insufficient_quota": "quota",
     "billing_hard_limit_reached": "quota",
@@ -113,6 +122,7 @@ def error_from_response(status: int, headers: Mapping[str, str], content: bytes)
     metadata = details.get("metadata")
     if isinstance(metadata, dict) and metadata.get("raw"):  # the provider's message, which OpenRouter's leaves out
         message = f"{message}: {metadata['raw']}"
+    message = credentials.redact(message)[:MATCHED_CHARS]
     codes = {code, str(details.get("type"))}
     kind = _kind(status, codes, str(details.get("param") or ""), message)
     wait_s = retry_after_s(headers)
@@ -130,6 +140,13 @@ def error_from_response(status: int, headers: Mapping[str, str], content: bytes)
     return errors.error(kind, message, http_status=status, retry_after_s=wait_s)
 
 
+def too_large() -> ApiError:
+    """The error of an answer beyond LARGEST_ANSWER: another attempt would most likely be paid for in vain, too."""
+    return errors.error(
+        TOO_LARGE, f"the answer has more than {LARGEST_ANSWER >> 20} MB, and was not read to its end", maybe_billed=True
+    )
+
+
 def error_in_ok_body(content: Any) -> ApiError | None:
     """The error in the body of a response with status 200 (OpenRouter's, where a provider refuses); None if there is none.
     One that names no status (LM Studio's) is treated as a 500."""
@@ -145,6 +162,8 @@ def error_in_batch_line(line: dict[str, Any]) -> ApiError:
     """The error in a line of a batch's results that holds no good answer. A line without a status is treated as one without
     a response, and one with an empty body by the `error` beside it."""
     response, details = line.get("response") or {}, line.get("error") or {}
+    if details.get("code") == TOO_LARGE:  # the endpoint's word for a line that it did not read (batch_endpoint.py)
+        return too_large()
     if status := response.get("status_code"):
         return error_from_response(status, {}, orjson.dumps(response.get("body") or {"error": details}))
     kind = "server" if details.get("code") in ("batch_expired", "batch_cancelled", None) else "bad_request"

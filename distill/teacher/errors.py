@@ -58,6 +58,7 @@ KINDS = {
         "start the server with the parser of its model's tool calls (vLLM: --enable-auto-tool-choice --tool-call-parser "
         "hermes, or another), and run again",
     ),
+    "answer_too_large": Kind("fail", "the server does not end its answers: see to it, and run again"),
     "call_unreadable": Kind(
         "fail",
         "the model began a tool call, and its server could not read the rest: see its words, change its chat template or "
@@ -90,7 +91,7 @@ REPAIRS = {
     "thoughts_refused": "thoughts",
 }
 """What requests leave out after a refusal of fate repair, in the words of the adapters' `body`."""
-SET_UP = {"blocked", "context_full", "request_too_large", "calls_as_text", "call_unreadable"}
+SET_UP = {"blocked", "context_full", "request_too_large", "calls_as_text", "call_unreadable", "answer_too_large"}
 """Failures that a change to the server or the account may end, so the next run sends the request again."""
 
 

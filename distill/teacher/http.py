@@ -8,7 +8,7 @@ import json
 import socket
 import ssl
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -16,7 +16,7 @@ import orjson
 
 from distill.records.faults import InputError
 from distill.records.loopback import LOOPBACK
-from distill.teacher.error_response import error_from_response
+from distill.teacher.error_response import LARGEST_ANSWER, LARGEST_REFUSAL, error_from_response, too_large
 from distill.teacher.errors import ApiError, Fatal, Transient
 
 CONNECT_S = 60.0
@@ -30,7 +30,7 @@ KEEPALIVE_S = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 30}
 
 
 class Reply(NamedTuple):
-    """A response with status 2xx: its JSON content (bytes for a file) and its headers."""
+    """A response with status 2xx: its JSON content and its headers."""
 
     content: Any
     headers: Mapping[str, str]
@@ -63,13 +63,15 @@ class Http:
         """The reply to a GET. Raises as `post`."""
         return await self._send("GET", path)
 
-    async def get_bytes(self, path: str) -> bytes:
-        """A file's content. Raises as `post`."""
-        return (await self._send("GET", path, raw=True)).content
+    async def download(self, path: str, file: BinaryIO) -> None:
+        """Puts a file's content, of any size, into `file`. Raises as `post`."""
+        file.seek(0)
+        file.truncate()  # of what came before a connection broke
+        await self._fetch("GET", path, file)
 
     async def delete(self, path: str) -> None:
         """Sends a DELETE. Raises as `post`."""
-        await self._send("DELETE", path, raw=True)
+        await self._fetch("DELETE", path)
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -77,7 +79,20 @@ class Http:
             await self._session.close()
             self._session = None
 
-    async def _send(self, method: str, path: str, raw: bool = False, **request: Any) -> Reply:
+    async def _send(self, method: str, path: str, **request: Any) -> Reply:
+        """The reply to a request, in JSON. Raises as `post`."""
+        response, content = await self._fetch(method, path, **request)
+        try:
+            reply = Reply(parse_json(content), response.headers)
+        except ValueError as error:
+            if content and "json" not in response.content_type and not self._has_sent_json:
+                raise self._not_an_api(path, response.content_type, content) from None
+            raise Transient("broken_answer", f"the answer is not valid JSON: {error}", maybe_billed=True) from None
+        self._has_sent_json = True
+        return reply
+
+    async def _fetch(self, method: str, path: str, file: BinaryIO | None = None, **request: Any) -> tuple[Any, bytes]:
+        """The response to a request, and its content, which goes into `file` if there is one. Raises as `post`."""
         import aiohttp
 
         if self._session is None:
@@ -88,7 +103,14 @@ class Http:
             async with self._session.request(
                 method, self.base_url + path, allow_redirects=follow_redirects, **request
             ) as response:
-                content = await response.read()
+                content = b""
+                if response.status >= 300:
+                    content = await _beginning(response, LARGEST_REFUSAL)
+                elif file is None:
+                    content = await _beginning(response, LARGEST_ANSWER + 1)
+                else:
+                    async for piece in response.content.iter_any():
+                        file.write(piece)
                 self.has_responded = True
         except (
             aiohttp.ClientConnectorError,
@@ -106,16 +128,9 @@ class Http:
             # Behind a proxy that no longer waits, the server goes on. To look for an answer costs nothing.
             refusal.maybe_billed = refusal.kind == "timeout" and method == "POST"
             raise refusal
-        if raw:
-            return Reply(content, response.headers)
-        try:
-            reply = Reply(parse_json(content), response.headers)
-        except ValueError as error:
-            if content and "json" not in response.content_type and not self._has_sent_json:
-                raise self._not_an_api(path, response.content_type, content) from None
-            raise Transient("broken_answer", f"the answer is not valid JSON: {error}", maybe_billed=True) from None
-        self._has_sent_json = True
-        return reply
+        if len(content) > LARGEST_ANSWER:
+            raise too_large()
+        return response, content
 
     def _error(self, status: int, headers: Mapping[str, str], content: bytes) -> ApiError:
         error = error_from_response(status, headers, content)
@@ -199,6 +214,18 @@ def parse_json(content: bytes) -> Any:
         if b"\\ud" not in content.lower():
             raise
         return orjson.loads(json.dumps(json.loads(content), ensure_ascii=False).encode("utf-8", "replace"))
+
+
+async def _beginning(response: Any, most: int) -> bytes:
+    """The first `most` bytes of a response's content, unpacked; no more than a piece beyond them is read."""
+    pieces: list[bytes] = []
+    size = 0
+    async for piece in response.content.iter_any():
+        pieces.append(piece)
+        size += len(piece)
+        if size >= most:
+            break
+    return b"".join(pieces)[:most]
 
 
 def _text(error: Exception) -> str:
