@@ -80,6 +80,21 @@ def long() -> str:
     return "x" * 100000
 
 @tool
+def keys(before: int, count: int, after: int) -> str:
+    """Says keys between other words."""
+    return "x" * before + " sk-proj-" * bool(count) + ("A1b2C3d4" * 12 + " sk-proj-") * count + "y" * after
+
+@tool
+def objects() -> list:
+    """Has a large result, whose parts have no JSON form of their own."""
+    return [Path("a")] * 600_000
+
+@tool
+def huge() -> str:
+    """Says more than anybody reads."""
+    return "x y " * 2**25
+
+@tool
 def leaves() -> str:
     """Tries to end the program."""
     raise SystemExit(3)
@@ -254,6 +269,38 @@ def test_no_half_of_a_key_is_left_where_a_result_is_cut(box: toolbox.Toolbox) ->
         said.startswith("error: RuntimeError: .....") and "[secret]" in said and "sk-" not in said and "A1b" not in said
     )
     assert "sk-" not in call(box, "shout", {"text": "." * 960 + " sk-proj-" + "A1b2C3d4" * 6})
+
+
+@pytest.mark.parametrize(("before", "count"), [(990, 1), (0, 100), (0, 10_000), (995, 0)])
+def test_no_part_of_a_key_is_left_at_the_end_of_what_is_shown(box: toolbox.Toolbox, before: int, count: int) -> None:
+    """Not all of a long result is looked through."""
+    text = call(box, "keys", {"before": before, "count": count, "after": 2_000_000})
+    assert "A1b" not in text and "\n[cut: the first " in text and len(text) < 1100
+    assert text.startswith("x" * before)
+
+
+def test_large_results_do_not_keep_the_event_loop(box: toolbox.Toolbox) -> None:
+    """Other rollouts go on meanwhile: nothing takes as long as to look through all of it."""
+
+    async def longest_stop(name: str) -> float:
+        longest = 0.0
+
+        async def tick() -> None:
+            nonlocal longest
+            while True:
+                before = time.perf_counter()
+                await asyncio.sleep(0)
+                longest = max(longest, time.perf_counter() - before)
+
+        async with box.open({}) as session:
+            ticking = asyncio.create_task(tick())
+            made = {"id": "c", "type": "function", "function": {"name": name, "arguments": "{}"}}
+            assert "[cut: " in (await session.call(made)).content
+            ticking.cancel()
+        return longest
+
+    for name in ("objects", "huge"):
+        assert asyncio.run(longest_stop(name)) < 0.5, name
 
 
 def test_what_is_said_of_lost_tools_holds_no_key() -> None:

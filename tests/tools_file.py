@@ -1,6 +1,7 @@
 """A `tools.py` for tests: written into a folder, loaded, and called."""
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -54,4 +55,8 @@ def call(tools: python_source.PythonTools, name: str, prompt: dict[str, Any] | N
         async with tools.open(prompt or {}, None) as caller:
             return await caller(name, arguments)
 
-    return asyncio.run(one())
+    text = asyncio.run(one())
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

@@ -16,6 +16,8 @@ ALLOWED = (*SECRET, "OPENAI_ORG_ID", "OPENAI_PROJECT_ID")
 """The only names that are looked up. OPENAI_ORG_ID and OPENAI_PROJECT_ID are not secret."""
 SHORTEST = 8
 """Shorter values are placeholders such as `none`; replacing them would damage ordinary text."""
+LONGEST = 10_000
+"""Characters of a credential, at most, but for keys in files that begin with BEGIN."""
 REPLACED = "[secret]"
 
 ESCAPE = re.compile(r"\\(?:[nrtbf]|u[0-9A-Fa-f]{4})|%[0-9A-Fa-f]{2}")

@@ -1,7 +1,7 @@
 """Connects to an MCP server, with whichever transport it speaks, and turns every failure into SessionLost.
 
-Measured: the SDK's client drops events above 1 MiB unless told otherwise, logs tracebacks when many connections close,
-and reports a dead server in five different ways.
+Measured: the SDK's client drops events above 1 MiB unless told otherwise, reads anything else to its end (mcp_bounds.py),
+logs tracebacks when many connections close, and reports a dead server in five different ways.
 """
 
 import asyncio
@@ -19,8 +19,6 @@ from distill.tools.mcp_server import McpServer
 from distill.tools.resource import explain
 from distill.tools.source import SessionLost
 
-LARGEST_EVENT = 64 * 2**20
-"""Bytes."""
 CONNECT_S = 60.0
 STDERR_CHARS = 400
 """Characters of a server's standard error that a message shows: the last ones."""
@@ -44,17 +42,20 @@ async def connected(server: McpServer, socket_path: str | None = None) -> AsyncI
 
 
 async def _stdio(stack: AsyncExitStack, server: McpServer) -> Any:
-    from mcp.client.stdio import StdioServerParameters, stdio_client
+    from mcp.client import stdio
 
+    from distill.tools.mcp_bounds import Lines
+
+    stdio.TextReceiveStream = Lines  # type: ignore[misc]  # the SDK has no other place for it
     stderr = stack.enter_context(tempfile.TemporaryFile("w+", errors="replace"))  # noqa: SIM115 - the stack closes it
-    parameters = StdioServerParameters(
+    parameters = stdio.StdioServerParameters(
         command=server.command or "",
         args=[credentials.expand(part) for part in server.args],
         env={name: credentials.expand(value) for name, value in server.env.items()},
         encoding_error_handler="replace",
     )
     try:
-        return await _entered(stack, stdio_client(parameters, errlog=stderr))
+        return await _entered(stack, stdio.stdio_client(parameters, errlog=stderr))
     except Exception as error:
         stderr.seek(0)
         words = " ".join(stderr.read()[-STDERR_CHARS:].split())
@@ -65,6 +66,8 @@ async def _http(stack: AsyncExitStack, server: McpServer, socket_path: str | Non
     from mcp.client.sse import sse_client
     from mcp.client.streamable_http import streamable_http_client
 
+    from distill.tools.mcp_bounds import LARGEST
+
     target = server.target
     headers = {name: credentials.expand(value) for name, value in server.headers.items()}
     error: Exception | None = None
@@ -74,9 +77,7 @@ async def _http(stack: AsyncExitStack, server: McpServer, socket_path: str | Non
         # No read timeout: nothing arrives while a tool works, and the call has a time limit of its own.
         http = await stack.enter_async_context(client(headers=headers))
         try:
-            return await _entered(
-                stack, streamable_http_client(target, http_client=http, max_sse_event_size=LARGEST_EVENT)
-            )
+            return await _entered(stack, streamable_http_client(target, http_client=http, max_sse_event_size=LARGEST))
         except Exception as refused:
             error = refused
             if "ConnectError" in explain(refused):
@@ -89,11 +90,15 @@ async def _http(stack: AsyncExitStack, server: McpServer, socket_path: str | Non
 
 
 def _client(url: str, socket_path: str | None, refusals: dict[str, None], headers: Any, **_: Any) -> Any:
-    """A client of the server, with our time limits, whatever the SDK's are. `refusals` gets the status of every answer that is
-    an error, which the SDK does not tell."""
+    """A client of the server, with our limits, whatever the SDK's are. `refusals` gets the status of every answer that is an
+    error, which the SDK does not tell."""
     import httpx2
 
+    from distill.tools.mcp_bounds import Content
+
     async def note(response: httpx2.Response) -> None:
+        if not response.headers.get("content-type", "").startswith("text/event-stream"):  # its events have a limit each
+            response.stream = Content(response.stream)
         if response.is_error:
             refusals[f"HTTP {response.status_code} {response.reason_phrase}".rstrip()] = None
 

@@ -1,7 +1,7 @@
 """A source of tools: the functions under `@tool` in a Python file."""
 
 import inspect
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from copy import deepcopy
 from functools import partial
@@ -19,6 +19,7 @@ from distill.tools.context import ToolContext, ToolState
 from distill.tools.python_tool import MARKED, Marked, Tool, bare, build, is_function, place
 from distill.tools.source import Caller, Offer, Source, ToolError
 from distill.tools.threads import LoopThread, OneThread, in_any, in_thread
+from distill.tools.told import told
 
 
 class PythonTools(Source):
@@ -48,8 +49,8 @@ class PythonTools(Source):
 
     async def _call(
         self, prompt: Prompt, state: ToolState, thread: OneThread, name: str, arguments: dict[str, Any]
-    ) -> Any:
-        """The function's result. Raises ToolError for arguments that fit the schema but not the types."""
+    ) -> str:
+        """The function's result as text. Raises ToolError for arguments that fit the schema but not the types."""
         tool = self.tools[name]
         try:
             values = tool.parameters.of(arguments)
@@ -58,10 +59,19 @@ class PythonTools(Source):
         values |= {parameter: tool_context(prompt) for parameter in tool.parameters.context}
         values |= dict.fromkeys(tool.parameters.state, state)
         if inspect.iscoroutinefunction(tool.function):
-            return await self._loop.run(files_read.watched_await(tool.function(**values)))
-        call = partial(files_read.watched_call, tool.function, **values)
+            return await self._loop.run(_awaited(tool.function(**values)))
+        call = partial(_called, tool.function, values)
         result = await in_thread(call, start=thread.start if tool.parameters.state else in_any)
-        return await self._loop.run(files_read.watched_await(result)) if inspect.isawaitable(result) else result
+        return result if isinstance(result, str) else await self._loop.run(_awaited(result))
+
+
+def _called(function: Callable[..., Any], values: dict[str, Any]) -> str | Awaitable[Any]:
+    result = files_read.watched_call(function, **values)
+    return result if inspect.isawaitable(result) else told(result)
+
+
+async def _awaited(result: Awaitable[Any]) -> str:
+    return told(await files_read.watched_await(result))
 
 
 def offers(tools: dict[str, Tool]) -> list[Offer]:

@@ -1,13 +1,10 @@
 """The tools of one rollout: opened when they are first needed, called within limits, closed with the rollout."""
 
 import asyncio
-import json
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any, NamedTuple
-
-import orjson
 
 from distill.records import credentials
 from distill.records.tool_error import TOO_LATE, TOOL_ERROR
@@ -15,7 +12,6 @@ from distill.records.types import ToolCall
 from distill.tools.arguments import parse
 from distill.tools.resource import explain
 from distill.tools.rollout_resources import RolloutResources
-from distill.tools.sandbox.runner import plain
 from distill.tools.source import Offer, SessionLost, Source, ToolError
 
 
@@ -86,7 +82,7 @@ class Session:
             try:
                 async with asyncio.timeout(None if source.keeps_time else limit) as timer:
                     result = await resource.use(caller(offer.source_name or name, arguments))
-                content = self._cut(result if isinstance(result, str) else _json(result))
+                content = self._cut(result)
             except SessionLost:
                 raise
             except ToolError as error:
@@ -109,21 +105,15 @@ class Session:
         return source.stateful or offer.keeps_state
 
     def _cut(self, text: str) -> str:
-        text = credentials.redact(text)  # before the cut: half a key would not be recognised
-        longest = self._limits.output_chars
-        if len(text) <= longest:
-            return text
-        return f"{text[:longest]}\n[cut: the first {longest} of {len(text)} characters]"
-
-
-def _json(value: Any) -> str:
-    """A tool's result as JSON, a single text without quotes; else as Python's text. The same value gives the same text in
-    every process."""
-    try:
-        text = orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS, default=plain).decode()
-    except TypeError:
-        try:
-            text = json.dumps(value, default=plain, ensure_ascii=False)  # takes integers of more than 64 bits
-        except (TypeError, ValueError, RecursionError):
-            return str(value)
-    return json.loads(text) if text.startswith('"') else text
+        # Credentials go before the cut: half a one would not be recognised. Not all of a long text is looked through, since
+        # the event loop stands still meanwhile, so what may be half a one at the end of that is not shown.
+        longest, margin = self._limits.output_chars, credentials.LONGEST
+        looked_at = credentials.redact(text[: longest + margin])
+        if len(text) <= longest + margin:
+            length = len(looked_at)
+        else:
+            unsafe = 0 if looked_at.endswith(credentials.REPLACED) else margin
+            length, longest = len(text), max(0, min(longest, len(looked_at) - unsafe))
+        if length <= longest:
+            return looked_at
+        return f"{looked_at[:longest]}\n[cut: the first {longest} of {length} characters]"

@@ -49,9 +49,8 @@ class Offer:
         return replace(self, schema=schema, source_name=self.source_name or self.name)
 
 
-Caller = Callable[[str, dict[str, Any]], Awaitable[Any]]
-"""The tools of a source, open for one rollout: from a name and valid arguments to the result, text or a value that has a
-JSON form.
+Caller = Callable[[str, dict[str, Any]], Awaitable[str]]
+"""The tools of a source, open for one rollout: from a name and valid arguments to the result as text.
 
 ToolError and any other exception becomes the result that the model reads; SessionLost ends the rollout. The session
 enforces the limits of time and output.

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 STDOUT, STDERR = 1, 2
+LARGEST = 64 * 2**20
+"""Bytes of a line."""
 STDERR_CHARS = 400
 """Characters of its standard error that are kept: the last ones."""
 
@@ -54,12 +56,14 @@ class Exec:
                     self.stderr = (self.stderr + data.decode(errors="replace"))[-STDERR_CHARS:]
 
     def line(self) -> bytes | None:
-        """Its first line of standard output; None when it ends without one."""
+        """Its first line of standard output; None when it ends without one. Raises ValueError for a line beyond LARGEST."""
         received = bytearray()
         for data in self.read():
             received += data
             if data.endswith(b"\n"):
                 return bytes(received)
+            if len(received) > LARGEST:
+                raise ValueError(f"it returned more than {LARGEST >> 20} MB")
         return None
 
     @property

@@ -24,6 +24,7 @@ from distill.tools.sandbox.name import dockerfile_name
 from distill.tools.sandbox.sandboxes import Sandboxes
 from distill.tools.source import Caller, Offer, SessionLost, Source, ToolError
 from distill.tools.threads import in_thread
+from distill.tools.told import told
 
 START = """\
 import encodings, os, sys
@@ -84,8 +85,8 @@ class SandboxTools(Source):
                 faults.add(f"{prompt['source']}: /docker: tools of {self.origin} cannot run in there: {error}{advice}")
         faults.check()
 
-    async def run(self, sandbox: Sandbox, prompt: Prompt, name: str | None, arguments: dict[str, Any]) -> Any:
-        """The result of a function; without a name, the names of all. Raises ToolError and SessionLost."""
+    async def run(self, sandbox: Sandbox, prompt: Prompt, name: str | None, arguments: dict[str, Any]) -> str:
+        """The result of a function as text; without a name, the names of all. Raises ToolError and SessionLost."""
         limit = LOADING_S if name is None else self.tools[name].timeout_s or self._timeout_s
         most = limit + 2 * LOADING_S  # the engine has to start a process first
         job = {
@@ -101,17 +102,21 @@ class SandboxTools(Source):
         program = sandbox.exec(RUN)
         try:
             async with asyncio.timeout(most):
-                reply = await in_thread(_reply, program, line, sandbox)
+                return await in_thread(_result, program, line, sandbox)
         except TimeoutError:
             raise SessionLost(f"the container of '{sandbox.name}' did not answer within {most:g} s") from None
         finally:
             program.close()
-        answer = json.loads(reply)
-        if "lost" in answer:
-            raise SessionLost(answer["lost"])
-        if "error" in answer:
-            raise ToolError(answer["error"])
-        return answer["result"]
+
+
+def _result(program: Exec, job: bytes, sandbox: Sandbox) -> str:
+    """The result of a job as text; blocks. Raises ToolError and SessionLost."""
+    answer = json.loads(_reply(program, job, sandbox))
+    if "lost" in answer:
+        raise SessionLost(answer["lost"])
+    if "error" in answer:
+        raise ToolError(answer["error"])
+    return told(answer["result"])
 
 
 def _reply(program: Exec, job: bytes, sandbox: Sandbox) -> bytes:
@@ -124,6 +129,8 @@ def _reply(program: Exec, job: bytes, sandbox: Sandbox) -> bytes:
         program.start()
         program.write(RUNNER + job)
         reply = program.line()
+    except ValueError as too_long:
+        raise ToolError(str(too_long)) from None
     except (DockerException, OSError) as raised:
         error = raised
     if reply and reply.startswith(b"{"):

@@ -1,0 +1,26 @@
+"""What a tool returns, as the text that the model reads."""
+
+import json
+from typing import Any
+
+import orjson
+
+from distill.tools.sandbox.runner import plain
+
+
+def told(value: Any) -> str:
+    """A text as it is; anything else as JSON, a single text without quotes; else as Python's text. The same value gives the
+    same text in every process.
+
+    Of a large value this takes seconds, so it belongs into the thread of the tool.
+    """
+    if isinstance(value, str):
+        return value
+    try:
+        text = orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS, default=plain).decode()
+    except TypeError:
+        try:
+            text = json.dumps(value, default=plain, ensure_ascii=False)  # takes integers of more than 64 bits
+        except (TypeError, ValueError, RecursionError):
+            return str(value)
+    return json.loads(text) if text.startswith('"') else text
