@@ -3,6 +3,7 @@
 import asyncio
 import json
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from tools_file import call, load, schema
 from distill.commands.tools import describe, listing
 from distill.records import params
 from distill.teacher.strict import strict
-from distill.tools import python_source
+from distill.tools import arguments, mcp_tool, python_source
 from distill.tools.schema_words import kind
 from distill.tools.source import Offer
 
@@ -149,7 +150,7 @@ def test_a_default_that_is_made_for_each_call(tmp_path: Path) -> None:
     assert found["properties"]["a"] == {"type": "array", "items": {"type": "integer"}, "description": "many"}
     assert "required" not in found
     tools = load(tmp_path, text)
-    assert call(tools, "f") == call(tools, "f") == [1] and call(tools, "f", b=[2]) == [1, 2]
+    assert call(tools, "f") == call(tools, "f") == "[1]" and call(tools, "f", b=[2]) == "[1,2]"
 
 
 @pytest.mark.parametrize("keyword", ["default", "const", "enum", "examples", "properties", "title"])
@@ -185,7 +186,7 @@ def test_names_that_pydantic_keeps_for_itself_are_free(tmp_path: Path) -> None:
     text = f"@tool\ndef f({', '.join(f'{name}: int' for name in names)}):\n    '''Does.'''\n    return locals()"
     assert list(schema(tmp_path, text)["properties"]) == names
     values = dict.fromkeys(names, 7)
-    assert call(load(tmp_path, text), "f", **values) == values
+    assert json.loads(call(load(tmp_path, text), "f", **values)) == values
 
 
 def test_a_default_with_a_title_stays_whole(tmp_path: Path) -> None:
@@ -328,3 +329,36 @@ def test_a_schema_that_is_nested_without_end_is_cut() -> None:
     for _ in range(900):
         nested = {"type": "array", "items": nested}
     assert kind(nested, nested).endswith("list of anything")
+
+
+def doubling(keyword: str, levels: int) -> dict[str, Any]:
+    """What a server lists of a tool whose definitions name each other twice."""
+    definitions: dict[str, Any] = {
+        f"d{n}": {keyword: [{"$ref": f"#/$defs/d{n + 1}"}, {"$ref": f"#/$defs/d{n + 1}"}]} for n in range(levels)
+    }
+    definitions[f"d{levels}"] = {"type": "string"}
+    parameters = {"type": "object", "properties": {"a": {"$ref": "#/$defs/d0"}}, "$defs": definitions}
+    return {"name": "f", "description": "Does.", "reads": False, "parameters": parameters}
+
+
+@pytest.mark.parametrize("keyword", ["anyOf", "oneOf", "allOf"])
+def test_a_schema_that_takes_minutes_to_compare_with_is_refused(keyword: str) -> None:
+    assert "more than 5000 of them; put 'f' under deny" in mcp_tool.faults(doubling(keyword, 16))[0]
+    assert mcp_tool.faults(doubling(keyword, 5000)), "whatever Python thinks of it"
+    accepted = doubling(keyword, 10)
+    assert mcp_tool.faults(accepted) == []
+    started = time.perf_counter()
+    wrong = {"id": "c", "type": "function", "function": {"name": "f", "arguments": '{"a": 5}'}}
+    assert arguments.parse(wrong, [mcp_tool.schema(accepted)])[1]
+    assert time.perf_counter() - started < 5
+
+
+def test_schemas_that_name_themselves_and_have_many_choices_are_accepted() -> None:
+    tree = {"type": "object", "properties": {"left": {"$ref": "#/$defs/tree"}, "right": {"$ref": "#/$defs/tree"}}}
+    ring = {"anyOf": [{"$ref": "#/$defs/tree"}, {"$ref": "#/$defs/ring"}, *({"const": n} for n in range(1000))]}
+    parameters = {
+        "type": "object",
+        "properties": {"a": {"$ref": "#/$defs/ring"}},
+        "$defs": {"tree": tree, "ring": ring},
+    }
+    assert mcp_tool.faults({"name": "f", "description": "Does.", "reads": False, "parameters": parameters}) == []

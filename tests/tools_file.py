@@ -1,7 +1,6 @@
 """A `tools.py` for tests: written into a folder, loaded, and called."""
 
 import asyncio
-import json
 from pathlib import Path
 from typing import Any
 
@@ -50,13 +49,9 @@ def schema(folder: Path, text: str) -> dict[str, Any]:
     return tool.schema["function"]["parameters"]
 
 
-def call(tools: python_source.PythonTools, name: str, prompt: dict[str, Any] | None = None, **arguments: Any) -> Any:
-    async def one() -> Any:
+def call(tools: python_source.PythonTools, name: str, prompt: dict[str, Any] | None = None, **arguments: Any) -> str:
+    async def one() -> str:
         async with tools.open(prompt or {}, None) as caller:
             return await caller(name, arguments)
 
-    text = asyncio.run(one())
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
+    return asyncio.run(one())
