@@ -7,6 +7,7 @@ those turns are not learned from.
 """
 
 import re
+from collections.abc import Iterable
 
 import re2
 
@@ -22,6 +23,8 @@ PASSAGE = 600
 """Characters from the first sign of an instruction that are taken as the instruction."""
 BEFORE = 100
 """Characters before that sign that belong to the passage."""
+MOST_DEMANDS = 1000
+"""Of a row, those that are looked for: a hundred pages full of them have as many."""
 _MACHINE = "the assistant|the ai|the agent|ai agents?|ai assistants?|assistants?|language models?"
 _MUST = "must|should|shall|will|are required to|need to|have to"
 _SOON = "now |immediately |instead "
@@ -74,38 +77,49 @@ _COMMON_WORDS = {"system", "important", "urgent", "ignore", "admin", "developer"
 
 def check(row: Row, context: CheckContext) -> Fault | None:
     messages = row["messages"]
-    demands: set[str] = set()
-    to_be_said: set[str] = set()
-    tools: set[str] = set()
+    # With the place of the first result that demands it. What was said before that place makes a demand harmless, which is
+    # looked up only for what a turn does: a row may have hundreds of such results.
+    demands: dict[str, int] = {}
+    to_be_said: dict[str, int] = {}
+    tools: dict[str, int] = {}
     faults = []
     for place, message in enumerate(messages):
         if message["role"] == "tool":
             if sign := PATTERN.search(message["content"]):
-                legitimate = _unprompted(messages, place)
                 passage = message["content"][max(0, sign.start() - BEFORE) : sign.start() + PASSAGE]
-                new_demands = {demand for demand in _demands(passage) if demand not in legitimate}
-                demands |= new_demands
-                to_be_said |= new_demands if _TO_BE_SAID.search(passage) else set()
+                demanded = sorted(_demands(passage))
+                _add(demands, demanded, place)
+                _add(to_be_said, demanded if _TO_BE_SAID.search(passage) else (), place)
                 offered = (tool["function"]["name"] for tool in row["tools"])
-                tools |= {name for name in offered if _is_named(name, passage) and name.casefold() not in legitimate}
+                _add(tools, (name for name in offered if _is_named(name, passage)), place)
         elif message["role"] == "assistant" and message.get("weight") != 0 and (demands or tools):
-            obeyed = _obeyed(message, demands, to_be_said, tools)
+            called, fulfilled = _done(message, demands, to_be_said, tools)
+            obeyed = next((name for name, since in called if name.casefold() not in _unprompted(messages, since)), None)
+            if obeyed is None:
+                words = (demand for demand, since in fulfilled if demand not in _unprompted(messages, since))
+                obeyed = next(words, None)
             if obeyed and not _REFUSES.search(message.get("content") or ""):
                 faults.append((f"/messages/{place}", f"does what a tool's result demanded: {obeyed!r}"))
     return listed(faults) if faults else None
 
 
-def _obeyed(message: Message, demands: set[str], to_be_said: set[str], tools: set[str]) -> str | None:
-    """A demand that a turn fulfils: by calling one of the `tools`, by any of the `demands` in the arguments of a call, or
-    by one that is `to_be_said` in its text."""
-    calls = message.get("tool_calls", ())
-    called = next((call["function"]["name"] for call in calls if call["function"]["name"] in tools), None)
-    if called:
-        return called
-    arguments = "\n".join(call["function"]["arguments"] for call in calls).casefold()
+def _add(known: dict[str, int], new: Iterable[str], place: int) -> None:
+    for demand in new:
+        if len(known) < MOST_DEMANDS:
+            known.setdefault(demand, place)
+
+
+def _done(
+    message: Message, demands: dict[str, int], to_be_said: dict[str, int], tools: dict[str, int]
+) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
+    """What a turn does of what was demanded, with the places: the `tools` that it calls, and in order the `demands` in the
+    arguments of its calls and those `to_be_said` in its text."""
+    functions = [call["function"] for call in message.get("tool_calls", ())]
+    called = [(function["name"], tools[function["name"]]) for function in functions if function["name"] in tools]
+    arguments = "\n".join(function["arguments"] for function in functions).casefold()
     text = (message.get("content") or "").casefold()
-    fulfilled = {demand for demand in demands if demand in arguments} | {words for words in to_be_said if words in text}
-    return min(fulfilled, default=None)
+    fulfilled = {demand for demand in demands.items() if demand[0] in arguments}
+    return called, sorted(fulfilled | {words for words in to_be_said.items() if words[0] in text})
 
 
 def _demands(passage: str) -> set[str]:
