@@ -49,10 +49,10 @@ async def _plan(chosen: Chosen, params: Params) -> str:
 def _write(chosen: Chosen, params: Params) -> None:
     stage.forget_metrics()
     summary = Summary(params["model"])
-    with rollout_files.replacing(FOLDER, len(chosen)) as folder:
+    with rollout_files.replacing(FOLDER, len(chosen)) as write:
 
         def done(rollout: Rollout) -> None:
-            folder.add(rollout)
+            write(rollout)
             summary.add(rollout)
 
         lists = uvloop.run(buy(chosen, params, done))

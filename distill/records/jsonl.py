@@ -53,10 +53,12 @@ def more_faults(where: Path | str) -> str:
     return f"{where}: more than {MOST_FAULTS} faults; the rest is not shown"
 
 
-def line(record: dict[str, Any], schema: str, where: str) -> bytes:
-    """A valid record as the line of a file. Raises InputError with every fault."""
-    _check(where, record, schema)
-    return orjson.dumps(record) + b"\n"
+def line(record: dict[str, Any], schema: str, where: str, indented: bool = False) -> bytes:
+    """A valid record as the line of a file; `indented`, as a file of its own for people. Raises InputError with every fault."""
+    faults = schemas.faults(schema, record)
+    if faults:
+        raise InputError(f"{where}: {fault} (refused by schemas/{schema}.schema.json)" for fault in faults)
+    return orjson.dumps(record, option=orjson.OPT_INDENT_2 if indented else None) + b"\n"
 
 
 def write(path: Path | str, rows: Iterable[Row], schema: str) -> int:
@@ -82,12 +84,6 @@ def read_json(path: Path | str, schema: str) -> dict[str, Any]:
 
 def write_json(path: Path | str, record: dict[str, Any], schema: str) -> None:
     """Writes one valid JSON record, indented for people. Raises InputError with every fault."""
-    _check(str(path), record, schema)
+    text = line(record, schema, str(path), indented=True)
     with replacing(path) as file:
-        file.write(orjson.dumps(record, option=orjson.OPT_INDENT_2) + b"\n")
-
-
-def _check(where: str, record: dict[str, Any], schema: str) -> None:
-    faults = schemas.faults(schema, record)
-    if faults:
-        raise InputError(f"{where}: {fault} (refused by schemas/{schema}.schema.json)" for fault in faults)
+        file.write(text)
