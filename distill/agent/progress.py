@@ -103,7 +103,8 @@ class Progress:
         answers, tokens = self._speed.per_second(now, self._asked(), self._written())
         parts = [f"{self.done}/{self.total} done", f"{self.failed} failed", f"{tokens:.0f} tokens/s"]
         if self._teacher:
-            parts += [_count(self._teacher.bought), *_money(self._teacher)]
+            bought = self._teacher.bought
+            parts += [counted(bought, "answer") if bought else "no answer yet", *_money(self._teacher)]
         if calling := self._calling():
             parts.append(f"{calling} calling tools")
         return [*parts, _time(now - self.started), self._left(now, answers)]
@@ -127,10 +128,6 @@ class Progress:
         under_way = self._stored + self._asked() - self._turns
         to_ask = max(missing, self._turns / max(self._made, 1) * missing - under_way) if missing else 0
         return f"{_time(to_ask / max(answers_per_second, 1e-9))} left"
-
-
-def _count(answers: int) -> str:
-    return counted(answers, "answer") if answers else "no answer yet"
 
 
 @asynccontextmanager

@@ -69,11 +69,10 @@ async def retry_if_tools_lost(
 
     Raises InputError when a tool server or the container engine is gone: everything else would be lost, too.
     """
-    conversation, extra = await attempt()
-    if conversation.stop_reason == "tool_failure":
-        await toolbox.check_alive()
+    for _ in range(2):
         conversation, extra = await attempt()
-    if conversation.stop_reason == "tool_failure":
+        if conversation.stop_reason != "tool_failure":
+            break
         await toolbox.check_alive()
     return conversation, extra
 
