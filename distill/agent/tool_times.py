@@ -2,6 +2,7 @@
 
 from array import array
 from collections.abc import Iterator
+from itertools import zip_longest
 from math import ceil
 from typing import Any
 
@@ -65,13 +66,8 @@ def tool_calls(rollout: Rollout) -> Iterator[tuple[str, str | None, float | None
     for turn, place in zip(turns, spoken(messages, len(turns)), strict=True):
         calls = messages[place].get("tool_calls", [])
         results = [message.get("content") for message in messages[place + 1 : place + 1 + len(calls)]]
-        times = turn.get("tool_ms", [])
-        for number, call in enumerate(calls):
-            yield (
-                call["function"]["name"],
-                results[number] if number < len(results) else None,
-                times[number] if number < len(times) else None,
-            )
+        for call, result, ms in zip_longest(calls, results, turn.get("tool_ms", [])):
+            yield call["function"]["name"], result, ms
 
 
 def lines(report: dict[str, dict[str, Any]]) -> list[str]:
@@ -82,23 +78,20 @@ def lines(report: dict[str, dict[str, Any]]) -> list[str]:
         return []
     first = sorted(called, key=lambda name: (-called[name]["errors"], -called[name]["calls"], name))[:MOST_SHOWN]
     shown = {name: tool for name, tool in called.items() if name in first}
-    others = [f"  and {len(called) - len(shown):,} more tools, see reports/rollouts.json"] if shown != called else []
     wide = max(4, *(len(name) for name in shown))
-    header = f"  {'tool':<{wide}}  {'calls':>7}  {'failed':>7}  {'p50 ms':>8}  {'p95 ms':>8}"
-    return (
-        [header]
-        + [
-            f"  {name:<{wide}}  {tool['calls']:>7,}  {tool['errors']:>7,}  {_ms(tool['p50_ms']):>8}  {_ms(tool['p95_ms']):>8}"
-            for name, tool in shown.items()
-        ]
-        + others
-        + [
-            f"warning: {tool['late']:,} of {tool['calls']:,} calls of {name} hit their time limit, and the model was told so: "
-            "raise agent.tool_timeout_s, or its own @tool(timeout=…), and run again"
-            for name, tool in called.items()
-            if tool["late"] > MANY_LATE * tool["calls"]
-        ]
-    )
+    rows = [f"  {'tool':<{wide}}  {'calls':>7}  {'failed':>7}  {'p50 ms':>8}  {'p95 ms':>8}"]
+    rows += [
+        f"  {name:<{wide}}  {tool['calls']:>7,}  {tool['errors']:>7,}  {_ms(tool['p50_ms']):>8}  {_ms(tool['p95_ms']):>8}"
+        for name, tool in shown.items()
+    ]
+    if more := len(called) - len(shown):
+        rows.append(f"  and {more:,} more tools, see reports/rollouts.json")
+    return rows + [
+        f"warning: {tool['late']:,} of {tool['calls']:,} calls of {name} hit their time limit, and the model was told so: "
+        "raise agent.tool_timeout_s, or its own @tool(timeout=…), and run again"
+        for name, tool in called.items()
+        if tool["late"] > MANY_LATE * tool["calls"]
+    ]
 
 
 def _ms(time: float | None) -> str:
