@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import cache
 from itertools import chain, islice
 from typing import Any, TypeVar
 
@@ -52,16 +53,13 @@ def run(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-_work_to_prepare: list[tuple[Callable[..., Callable[[Any], Any]], tuple[Any, ...]]] = []
-_prepared: list[Callable[[Any], Any]] = []
+_prepared: list[Callable[[], Callable[[Any], Any]]] = []
 
 
 def _begin(prepare: Callable[..., Callable[[Any], Any]], setting: tuple[Any, ...]) -> None:
-    _work_to_prepare.append((prepare, setting))
+    """Leaves the preparing to the first item: an exception raised here would not reach the caller."""
+    _prepared.append(cache(lambda: prepare(*setting)))
 
 
 def _work(item: Any) -> Any:
-    if not _prepared:  # not in _begin: an exception raised there would not reach the caller
-        prepare, setting = _work_to_prepare[0]
-        _prepared.append(prepare(*setting))
-    return _prepared[0](item)
+    return _prepared[0]()(item)
