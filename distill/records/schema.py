@@ -48,7 +48,7 @@ def described(error: Any) -> str:
 
 
 def _line(error: Any, name: str) -> str:
-    pointer = "".join(f"/{_escape(str(step))}" for step in error.instance_path)
+    pointer = "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in error.instance_path)
     unexpected = getattr(error.kind, "unexpected", None)
     if unexpected:
         known = list(_at(name, error.schema_path[:-1]).get("properties", {}))  # beside `additionalProperties`
@@ -91,7 +91,3 @@ def _at(name: str, steps: list[str | int]) -> Any:
     for step in steps:
         node = node[step]
     return node
-
-
-def _escape(step: str) -> str:
-    return step.replace("~", "~0").replace("/", "~1")
