@@ -22,8 +22,8 @@ class RolloutResources:
 
     def __init__(self, prompt: Prompt, sources: Iterable[Source], sandboxes: Sandboxes, places: asyncio.Semaphore):
         self._prompt, self._sandboxes, self._places = prompt, sandboxes, places
-        self._sources = {id(source): source for source in sources}
-        self._callers: dict[int, TaskOwned[Caller] | Lazy[Caller]] = {}
+        self._sources = list(dict.fromkeys(sources))
+        self._callers: dict[Source, TaskOwned[Caller] | Lazy[Caller]] = {}
         self._sandbox: TaskOwned[Any] | None = None
         self._place: asyncio.Task[Any] | None = None
 
@@ -32,18 +32,18 @@ class RolloutResources:
         if self._callers or not self._sources:
             return
         docker = self._prompt.get("docker")
-        if docker or any(source.stateful for source in self._sources.values()):
+        if docker or any(source.stateful for source in self._sources):
             self._place = asyncio.create_task(self._places.acquire())
         if docker:
             self._sandbox = TaskOwned(self._in_place(self._sandboxes.open(self._prompt)))
-        for key, source in self._sources.items():
-            self._callers[key] = (
+        for source in self._sources:
+            self._callers[source] = (
                 TaskOwned(self._open(source)) if source.stateful else Lazy(partial(source.open, self._prompt, None))
             )
 
     def caller(self, source: Source) -> TaskOwned[Caller] | Lazy[Caller]:
         """The source as this rollout calls it, once it was started."""
-        return self._callers[id(source)]
+        return self._callers[source]
 
     async def image(self) -> str | None:
         """The id of the sandbox's image; None without a sandbox. Raises SessionLost."""

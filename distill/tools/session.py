@@ -41,7 +41,7 @@ class Session:
         self.schemas = [offer.schema for _, offer in offered]
         self._limits, self._resources = limits, resources
         self._offered = {offer.name: (source, offer) for source, offer in offered}
-        self._locks: dict[int, asyncio.Lock] = {}
+        self._locks: dict[Source, asyncio.Lock] = {}
         self._restored, self._restoring = 0, asyncio.Lock()
 
     def start(self) -> None:
@@ -76,7 +76,7 @@ class Session:
         caller = await resource.get()
         image = await self._resources.image()
         limit = offer.timeout_s or self._limits.timeout_s
-        lock = self._locks.setdefault(id(source), asyncio.Lock()) if offer.keeps_state else nullcontext()
+        lock = self._locks.setdefault(source, asyncio.Lock()) if offer.keeps_state else nullcontext()
         async with lock:
             started = time.perf_counter()
             try:

@@ -49,7 +49,7 @@ class Toolbox:
     def __init__(self, sources: list[Source], limits: CallLimits, sandboxes: Sandboxes, sessions: int):
         self._sources, self._limits, self.sandboxes = sources, limits, sandboxes
         self._places = asyncio.Semaphore(sessions)
-        self._offers: dict[tuple[int, Hashable], list[Offer]] = {}
+        self._offers: dict[tuple[Source, Hashable], list[Offer]] = {}
         self._tools_by_groups: dict[Hashable, list[tuple[Source, Offer]]] = {}
         self._offered: dict[Hashable, Offered] = {}
 
@@ -124,15 +124,13 @@ class Toolbox:
             await resources.close()
 
     async def _ask(self, sources: Sequence[Source], prompts: list[Prompt]) -> None:
-        first_of_group = {
-            (id(source), source.group(prompt)): (source, prompt) for prompt in reversed(prompts) for source in sources
-        }
+        first_of_group = {(source, source.group(prompt)): prompt for prompt in reversed(prompts) for source in sources}
 
-        async def ask(group: tuple[int, Hashable], source: Source, prompt: Prompt) -> None:
+        async def ask(source: Source, group: Hashable, prompt: Prompt) -> None:
             async with self._places:
-                self._offers[group] = await source.offers(prompt)
+                self._offers[source, group] = await source.offers(prompt)
 
-        await _all_of([ask(group, *source_and_prompt) for group, source_and_prompt in first_of_group.items()])
+        await _all_of([ask(*group, prompt) for group, prompt in first_of_group.items()])
 
     def _groups(self, prompt: Prompt) -> tuple[Hashable, ...]:
         return tuple(source.group(prompt) for source in self._sources)
@@ -143,12 +141,13 @@ class Toolbox:
             tools = [
                 (source, offer)
                 for source, group in zip(self._sources, groups, strict=True)
-                for offer in self._offers.get((id(source), group), ())
+                for offer in self._offers.get((source, group), ())
             ]
             count = Counter(offer.name for _, offer in tools)
-            self._tools_by_groups[groups] = [
-                (source, _with_prefix_if_shared(source, offer, count[offer.name])) for source, offer in tools
-            ]
+            for place, (source, offer) in enumerate(tools):
+                if source.prefix and count[offer.name] > 1:
+                    tools[place] = source, offer.renamed(f"{source.prefix}_{offer.name}")
+            self._tools_by_groups[groups] = tools
         return self._tools_by_groups[groups]
 
 
@@ -191,10 +190,6 @@ async def _all_of(works: list[Awaitable[None]]) -> None:
         with faults.collect():
             raise error
     faults.check()
-
-
-def _with_prefix_if_shared(source: Source, offer: Offer, count: int) -> Offer:
-    return offer.renamed(f"{source.prefix}_{offer.name}") if source.prefix and count > 1 else offer
 
 
 def _there_are(names: list[str], name: str) -> str:
