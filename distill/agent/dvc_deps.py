@@ -77,16 +77,12 @@ def _named(files: list[str], most: int = 5) -> str:
 
 def _unlisted(files: list[str], stage: str) -> list[str]:
     """Those of the files that neither are among the deps of the stage nor in a folder that is."""
-    listed = dvc_files.dependencies(_pipeline(), stage) if files else []
+    listed = dvc_files.dependencies(dvc_files.read(PIPELINE), stage) if files else []
     return [file for file in files if not any(Path(file).is_relative_to(dep) for dep in listed)]
 
 
 def _read_by_tools() -> list[str]:
     """The files that tools.py has read, without what a stage makes."""
     files = files_read.files_read(Path())
-    made = dvc_files.outputs(_pipeline()) if files else []
+    made = dvc_files.outputs(dvc_files.read(PIPELINE)) if files else []
     return [file for file in files if not any(Path(file).is_relative_to(out) for out in made)]
-
-
-def _pipeline() -> str:
-    return PIPELINE.read_text(encoding="utf-8") if PIPELINE.is_file() else ""

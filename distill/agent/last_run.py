@@ -75,8 +75,7 @@ def _differences(prompt: Prompt, rollout: Rollout, setting: Setting) -> list[str
 
 def _changed_files() -> list[str]:
     """The files of the tools that differ from those of the last run, as far as dvc.lock knows them."""
-    lock = Path("dvc.lock")
-    files = dvc_files.changed(lock.read_text(encoding="utf-8"), Path()) if lock.is_file() else []
+    files = dvc_files.changed(dvc_files.read(Path("dvc.lock")), Path())
     return [file for file in files if not file.startswith(NOT_OF_TOOLS)]
 
 

@@ -29,8 +29,7 @@ def tools_version(params: Params) -> str:
 
 def _listed() -> list[str]:
     """tools.py, and the user's own dependencies of the stage."""
-    pipeline = Path("dvc.yaml")
-    names = dvc_files.dependencies(pipeline.read_text(encoding="utf-8")) if pipeline.is_file() else []
+    names = dvc_files.dependencies(dvc_files.read(Path("dvc.yaml")))
     return sorted({"tools.py", *(name for name in names if not name.startswith(NOT_READ_BY_TOOLS))})
 
 

@@ -86,11 +86,10 @@ def _versions() -> Iterator[tuple[str | None, str]]:
     """(commit, hash of the folder of rollouts): of dvc.lock here (commit None), then of those in git that differ."""
     if not Path(".dvc").is_dir():
         return
-    here = LOCK.read_text(encoding="utf-8") if LOCK.is_file() else ""
     seen: set[str] = set()
     commits = dict.fromkeys(commit for branch in BRANCHES for commit in commits_of(PROJECT, branch, "dvc.lock", MOST))
     committed = ((commit, of_revision(PROJECT, commit, "dvc.lock")) for commit in commits)
-    for commit, text in ((None, here), *committed):
+    for commit, text in ((None, dvc_files.read(LOCK)), *committed):
         with suppress(yaml.YAMLError):  # somebody committed the marks of a conflict
             version = dvc_files.output_hash(text, FOLDER)
             if version and version not in seen:

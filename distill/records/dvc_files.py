@@ -10,6 +10,11 @@ STAGE = "teacher_rollouts"
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, where PyYAML was built with it
 
 
+def read(file: Path) -> str:
+    """The text of a dvc.yaml or dvc.lock; empty where there is none."""
+    return file.read_text(encoding="utf-8") if file.is_file() else ""
+
+
 def dependencies(text: str, stage: str = STAGE) -> list[str]:
     """The dependencies that a dvc.yaml lists for the stage."""
     return _paths(_stage(text, stage).get("deps"))

@@ -20,9 +20,9 @@ def inputs() -> Inputs:
     """The code and the params that the stage depends on which DVC runs here; nothing where DVC runs none. Data is not among
     them, since tools may write to theirs."""
     name = os.environ.get("DVC_STAGE", "").rpartition(":")[2]
-    if not name or not PIPELINE.is_file():
+    if not name:
         return {}, {}
-    pipeline, values = PIPELINE.read_text(encoding="utf-8"), _params()
+    pipeline, values = dvc_files.read(PIPELINE), _params()
     code = {path: _content(path) for path in dvc_files.dependencies(pipeline, name) if path.endswith(".py")}
     return code, {key: _value(values, key) for key in dvc_files.param_keys(pipeline, name)}
 
