@@ -116,7 +116,8 @@ def fetch(weights: Weights) -> Path:
             return path
         if not (path.is_file() and path.stat().st_size == weights.size and file_hash(path) == weights.sha256):
             _download(weights, path)
-        _mark_verified(path, weights)
+        with replacing(path.with_suffix(".gguf.json")) as file:
+            file.write(json.dumps(_verification(path, weights)).encode())
     return path
 
 
@@ -148,11 +149,6 @@ def _download(weights: Weights, path: Path) -> None:
 def _verification(path: Path, weights: Weights) -> dict[str, Any]:
     stat = path.stat()
     return {"sha256": weights.sha256, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
-
-
-def _mark_verified(path: Path, weights: Weights) -> None:
-    with replacing(path.with_suffix(".gguf.json")) as file:
-        file.write(json.dumps(_verification(path, weights)).encode())
 
 
 def _is_verified(path: Path, weights: Weights) -> bool:
