@@ -18,7 +18,7 @@ from distill.answers.ruling import Ruling, no_answer, ruling
 from distill.records.counted import counted
 from distill.records.faults import InputError
 from distill.records.ids import content_id
-from distill.records.types import Message, Metadata, Params, Request, Row
+from distill.records.types import Message, Metadata, Params, Row
 from distill.teacher import rules
 from distill.teacher.asked import Asked
 from distill.teacher.errors import KINDS, ApiError, Fatal
@@ -138,7 +138,11 @@ async def _rulings(asked: list[Question], who: Asked, stage: str) -> Rulings:
     judge = Teacher(model, store, sampling(who), [], halt)
     found: Rulings = {}
     failed: dict[Question, ApiError] = {}
-    stored = {question for question in asked if judge.stored_entry(_request(judge, question), sample=0)}
+    stored = {
+        question
+        for question in asked
+        if judge.stored_entry(judge.request(_messages(question), [], _seed(question), []), sample=0)
+    }
     progress = Progress(f"{stage} judge", len(asked), judge)
 
     async def one(question: Question) -> None:
@@ -189,10 +193,6 @@ def _advice(kind: str) -> str:
 def _is_final(error: ApiError, answers_others: bool) -> bool:
     """Where the server answered any other question, a refusal is about this one; rulings of the store count as answers."""
     return KINDS[error.kind].fate == "fail" or (error.kind == "all_refused" and answers_others)
-
-
-def _request(judge: Teacher, question: Question) -> Request:
-    return judge.request(_messages(question), [], _seed(question), [])
 
 
 def _messages(question: Question) -> list[Message]:

@@ -95,7 +95,12 @@ def _missing(response_id: str, note: Note, ordered_now: bool) -> ApiError:
     """The error for a response that the server does not have: Fatal if it should have it; else the note is cleared and
     the request may be sent again."""
     if not ordered_now and note.age_s() < KEPT_S:
-        return Fatal("ordered", _lost_message(response_id, note), 404)
+        return Fatal(
+            "ordered",
+            f"answer {response_id} was ordered, and the server does not know it: use the key it was ordered with, or delete "
+            f"{note.path} to order (and pay) again",
+            404,
+        )
     note.clear()
     return Transient("server", "the server no longer has the answer", 404, maybe_billed=ordered_now)
 
@@ -105,11 +110,4 @@ def ordered_message(response_id: str, note: Note) -> str:
     return (
         f"answer {response_id} was ordered in the background, and would be paid as well: collect it with runtime.tier: "
         f"standard, or delete {note.path} to order (and pay) again"
-    )
-
-
-def _lost_message(response_id: str, note: Note) -> str:
-    return (
-        f"answer {response_id} was ordered, and the server does not know it: use the key it was ordered with, or delete "
-        f"{note.path} to order (and pay) again"
     )
