@@ -19,20 +19,9 @@ from distill.teacher.tool_calls import acceptable, tool_call, with_unique_ids
 
 PATH = "/chat/completions"
 COMPLETE = {
-    "stop",
-    "tool_calls",
-    "function_call",
-    "end_turn",
-    "tool_use",
-    "eos",
-    "eos_token",
-    "stop_sequence",
-    "stop_token",
-    "end",
-    "done",
-    "complete",
-    "completed",
-}
+    "stop", "tool_calls", "function_call", "end_turn", "tool_use", "eos", "eos_token", "stop_sequence", "stop_token", "end",
+    "done", "complete", "completed",
+}  # fmt: skip
 CUT_OFF = {"length", "max_tokens", "model_length", "model_context_window_exceeded"}
 FILTERED = re.compile("content.?filter|safety|recitation|prohibited|blocklist|refusal|sensitive|spii|guardrail")
 """These three: the finish reasons of various servers that are `stop`, `length` and `content_filter` here."""

