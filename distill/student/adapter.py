@@ -8,6 +8,7 @@ from typing import Any
 from distill.records.atomic import replacing_folder
 from distill.student.base import Base
 from distill.student.gguf import lora
+from distill.student.gguf.from_gguf import write_settings
 from distill.student.tokenizer import read_settings, read_tokenizer
 from distill.student.training.checkpoints import saving
 from distill.student.training.train import ALPHA
@@ -31,10 +32,10 @@ def save(model: Any, base: Base, template: str, card: str, folder: Path, state: 
         for name in TOKENIZER_FILES:
             if (base.directory / name).is_file():
                 shutil.copyfile(base.directory / name, fresh / name)
-        _write(fresh / "generation_config.json", _generation(base.directory, template))
+        write_settings(fresh / "generation_config.json", _generation(base.directory, template))
         settings = read_settings(base.directory / "tokenizer_config.json")
         settings.pop("chat_template", None)
-        _write(fresh / "tokenizer_config.json", settings)
+        write_settings(fresh / "tokenizer_config.json", settings)
         (fresh / "chat_template.jinja").write_text(template, encoding="utf-8")
         (fresh / "README.md").write_text(card, encoding="utf-8")
         for file in fresh.iterdir():
@@ -48,14 +49,10 @@ def _make_reproducible(file: Path, base: Base) -> None:
     for name in ("target_modules", "target_parameters"):  # the latter are experts
         if config.get(name):
             config[name] = sorted(config[name])
-    _write(file, config)
+    write_settings(file, config)
 
 
 def _generation(base: Path, template: str) -> dict[str, Any]:
     """The base's generation settings, with the end-of-turn tokens that the student was trained with."""
     stops = read_tokenizer(base, template).stops
     return read_settings(base / "generation_config.json") | {"eos_token_id": sorted(stops)}
-
-
-def _write(file: Path, value: dict[str, Any]) -> None:
-    file.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")

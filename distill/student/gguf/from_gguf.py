@@ -11,7 +11,7 @@ from typing import Any
 
 from distill.records.faults import InputError
 from distill.student.gguf.header import Header, cut_off, read
-from distill.student.gguf.names import OUTSIDE, PARTS
+from distill.student.gguf.names import ARCHITECTURES, OUTSIDE, PARTS
 
 FORMAT = "v1"  # part of the folder's name: change it with the output, and files are converted again
 CONTROL, USER_DEFINED = 3, 4  # tokenizer.ggml.token_type, gguf specification
@@ -20,7 +20,6 @@ CONTROL, USER_DEFINED = 3, 4  # tokenizer.ggml.token_type, gguf specification
 QWEN2_PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-ARCHITECTURES = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
 NAMES = {gguf: hf for hf, gguf in {**PARTS, **OUTSIDE}.items()}
 
 
@@ -41,11 +40,11 @@ def convert(file: Path, folder: Path, weights: bool) -> None:
         raise InputError(
             f"{file}: architecture '{fields['general.architecture']}' is none of {', '.join(ARCHITECTURES)}"
         )
-    _write(folder / "config.json", _config(file, gguf))
+    write_settings(folder / "config.json", _config(file, gguf))
     ids = {name: fields.get(f"tokenizer.ggml.{name}") for name in ("bos_token_id", "eos_token_id")}
-    _write(folder / "generation_config.json", {name: id_ for name, id_ in ids.items() if id_ is not None})
+    write_settings(folder / "generation_config.json", {name: id_ for name, id_ in ids.items() if id_ is not None})
     _tokenizer(file, fields).save(str(folder / "tokenizer.json"), pretty=False)
-    _write(folder / "tokenizer_config.json", _tokenizer_config(fields))
+    write_settings(folder / "tokenizer_config.json", _tokenizer_config(fields))
     if "tokenizer.chat_template" in fields:
         (folder / "chat_template.jinja").write_text(fields["tokenizer.chat_template"], encoding="utf-8")
     if weights:
@@ -160,5 +159,6 @@ def _tokenizer_config(fields: dict[str, Any]) -> dict[str, Any]:
     return {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False, **tokens}
 
 
-def _write(path: Path, value: dict[str, Any]) -> None:
-    path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+def write_settings(file: Path, value: dict[str, Any]) -> None:
+    """Writes a JSON file of a model's folder, with the same bytes for the same settings."""
+    file.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -30,6 +30,11 @@ def write(adapter: Path, config: Any, alpha: float, file: Path) -> None:
         if side == "lora_b" and config.model_type == "llama" and part in heads:
             values = pairs(values, heads[part])
         writer.add_tensor(f"blk.{layer}.{PARTS[part]}.weight.{side}", values)
+    finish(writer)
+
+
+def finish(writer: Any) -> None:
+    """Writes what a GGUFWriter was given into its file."""
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -1,6 +1,7 @@
 """What llama.cpp calls the tensors of a model, by the names of transformers."""
 
-ARCHITECTURES = ("llama", "qwen2", "qwen3")  # model_type of transformers = general.architecture of llama.cpp
+ARCHITECTURES = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
+"""model_type of transformers, which is general.architecture of llama.cpp, and the class of the model."""
 PARTS = {
     "input_layernorm": "attn_norm",
     "self_attn.q_proj": "attn_q",

@@ -10,7 +10,7 @@ from typing import Any
 
 from distill.records.faults import InputError
 from distill.student.gguf.from_gguf import CONTROL, QWEN2_PATTERN, USER_DEFINED
-from distill.student.gguf.lora import pairs
+from distill.student.gguf.lora import finish, pairs
 from distill.student.gguf.names import ARCHITECTURES, OUTSIDE, PARTS
 
 NORMAL, UNUSED = 1, 5  # tokenizer.ggml.token_type, gguf specification
@@ -38,10 +38,7 @@ def write(folder: Path, file: Path) -> None:
         whole = values.ndim == 1 or values.shape[-1] % BLOCK
         kind = GGMLQuantizationType.F32 if whole else GGMLQuantizationType.Q8_0
         writer.add_tensor(name, quantize(values, kind), raw_dtype=kind)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    finish(writer)
     unfinished.rename(file)
 
 
