@@ -26,9 +26,8 @@ async def side_by_side(items: Iterable[Item], teacher: Teacher, work: Callable[[
             except Fatal as error:
                 teacher.halt.stop(error)
                 return
-            except (
-                Exception
-            ):  # a full disk, a bug of ours: the answers to the other requests in flight must not be lost
+            except Exception:
+                # A full disk, a bug of ours: the answers to the other requests in flight must not be lost.
                 teacher.halt.stop(Fatal("interrupted", "stopped by an error"))
                 raise
 

@@ -46,9 +46,8 @@ class Loaded:
             say("the base does not fit on the card in 16 bits: it is loaded in 4")
             free_memory()
             model = open_base(directory, True, self.device)
-        model.generation_config = (
-            GenerationConfig()
-        )  # else it would fill in settings that we leave open, such as a repetition penalty
+        # Else its own would fill in settings that we leave open, such as a repetition penalty.
+        model.generation_config = GenerationConfig()
         if self.device == "cuda":
             from trl.trainer.utils import add_fused_lm_head
 
