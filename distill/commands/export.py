@@ -12,6 +12,7 @@ from distill.dataset.export import NotRepresentable, huggingface, openai, shareg
 from distill.dataset.export.card import card
 from distill.records import jsonl, stage
 from distill.records.atomic import replacing
+from distill.records.counted import counted
 from distill.records.faults import InputError
 from distill.records.types import Params, Row
 from distill.student.tokenizer import load_tokenizer
@@ -50,7 +51,7 @@ def main(params: Params) -> None:
     if unsaid := left_out.total() - sum(rows for _, rows in reasons):
         reasons.append(("left out for other reasons", unsaid))
     for loss, rows in [*reasons, *losses.most_common()]:
-        print(f"export: {rows} {'row' if rows == 1 else 'rows'} {loss}")
+        print(f"export: {counted(rows, 'row')} {loss}")
     if not count:
         FILES[chosen].unlink()
         raise InputError(f"nothing exported: no row of {TRAIN} can be represented in this format")
