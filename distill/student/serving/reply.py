@@ -82,31 +82,23 @@ def _thought(thinking: str) -> re.Pattern[str] | None:
 
 def _thought_of_calls(tokenizer: Tokenizer) -> re.Pattern[str] | None:
     """`Form.thought` of a template that writes thoughts in turns with calls only, as the first ones of Gemma 4."""
-    try:
-        mark = rendered_turn(tokenizer, SHOWN_CALL).partition(calls.NAME)[0]
-        thinking = rendered_turn(tokenizer, SHOWN_CALL | {"reasoning_content": THOUGHT}).partition(calls.NAME)[0]
-    except REFUSALS:  # a template without tools may refuse a call
-        return None
-    return _thought(thinking.removesuffix(mark))
+    calling = calling_turn(tokenizer, SHOWN_CALL)
+    thinking = calling_turn(tokenizer, SHOWN_CALL | {"reasoning_content": THOUGHT})
+    mark = calling.partition(calls.NAME)[0]
+    return _thought(thinking.partition(calls.NAME)[0].removesuffix(mark)) if calling else None
 
 
 def _calls(tokenizer: Tokenizer, before: str, after: str, thought: re.Pattern[str] | None) -> calls.Calls | None:
     """`Form.calls`; `before` and `after` stand around the text of a turn."""
-    try:
-        calling = rendered_turn(tokenizer, SHOWN_CALL)
-        quote = rendered_turn(tokenizer, {"content": "", "tool_calls": [calls.QUOTE]})
-    except REFUSALS:  # a template without tools may refuse a call
-        return None
+    calling = calling_turn(tokenizer, SHOWN_CALL)
+    quote = calling_turn(tokenizer, SHOWN_CALL | {"tool_calls": [calls.QUOTE]})
     name = calling.find(calls.NAME)
-    if name < 0:
+    if name < 0 or not quote:
         return None
     mark = calling[:name].removeprefix(before)
     if thought and (empty_thought := thought.match(calling[:name])):
         mark = calling[empty_thought.end() : name]
-    try:
-        several = rendered_turn(tokenizer, {"content": "", "tool_calls": calls.SEVERAL})
-    except REFUSALS:  # Llama 3.1 takes one at a time
-        several = ""
+    several = calling_turn(tokenizer, SHOWN_CALL | {"tool_calls": calls.SEVERAL})  # Llama 3.1 takes one at a time
     known_form = calls.form(mark, calling[name:].removesuffix(after), quote, several)
     if known_form and len(known_form.read(several, [calls.TOOL])) < several.count(calls.NAME):
         return None  # better no call than some of several
@@ -143,3 +135,11 @@ def rendered_turn(tokenizer: Tokenizer, message: Message) -> str:
     prompt = tokenizer.text(question, [calls.TOOL], True)
     turn = tokenizer.text([*question, {"role": "assistant", **message}], [calls.TOOL], False)[len(prompt) :].rstrip()
     return tokenizer.decode(tokenizer.encode(turn))
+
+
+def calling_turn(tokenizer: Tokenizer, message: Message) -> str:
+    """As `rendered_turn`, of a message with calls; empty where the template refuses it: one without tools may."""
+    try:
+        return rendered_turn(tokenizer, message)
+    except REFUSALS:
+        return ""

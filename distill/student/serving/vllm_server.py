@@ -19,7 +19,7 @@ from distill.records.faults import InputError
 from distill.records.terminal import say
 from distill.student import base_weights
 from distill.student.serving.remote import STUDENT, key_to_ask_for
-from distill.student.serving.reply import REFUSALS, SHOWN_CALL, rendered_turn
+from distill.student.serving.reply import SHOWN_CALL, calling_turn, rendered_turn
 from distill.student.tokenizer import Tokenizer
 from distill.teacher.errors import Fatal
 from distill.teacher.llama_server import Endpoint, healthy
@@ -58,10 +58,7 @@ def cuda() -> bool:
 
 def call_parser(tokenizer: Tokenizer) -> str | None:
     """vLLM's parser for the calls that a tokenizer's template writes; None where it has none."""
-    try:
-        turn = rendered_turn(tokenizer, SHOWN_CALL)
-    except REFUSALS:  # a template without tools may refuse a call
-        return None
+    turn = calling_turn(tokenizer, SHOWN_CALL)
     return next((name for pattern, name in PARSERS.items() if re.search(pattern, turn, re.DOTALL)), None)
 
 
