@@ -10,14 +10,15 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import jinja2
 
 from distill.records.types import Message, Request
 from distill.student.served_messages import as_templates_want, tools_as_served
 from distill.student.serving.forced_call import openings
-from distill.student.serving.loaded import Over
+from distill.student.serving.llama_loaded import LlamaLoaded
+from distill.student.serving.loaded import Loaded, Over
 from distill.student.serving.reply import UNREADABLE, Form, form
 from distill.student.serving.stream import Stream
 from distill.student.tokenizer import Tokenizer
@@ -28,18 +29,6 @@ from distill.teacher.gguf_model import with_plain_ids
 
 PLACES = 32
 """Conversations of one batch in transformers, at most."""
-
-
-class Generates(Protocol):
-    """What answers prompts: see `Loaded`, and `LlamaLoaded`."""
-
-    context: int
-    """Tokens of a prompt and its answer, at most."""
-
-    @property
-    def generate(self) -> Callable[..., list[list[int] | None]]: ...
-
-    def close(self) -> None: ...
 
 
 @dataclass
@@ -69,7 +58,12 @@ class InProcess:
     """
 
     def __init__(
-        self, name: str, tokenizer: Tokenizer, load: Callable[[], Generates], places: int = PLACES, workers: int = 1
+        self,
+        name: str,
+        tokenizer: Tokenizer,
+        load: Callable[[], Loaded | LlamaLoaded],
+        places: int = PLACES,
+        workers: int = 1,
     ):
         self.identity = {"provider": "student", "api": "chat", "model": name}
         self.tokenizer = tokenizer
@@ -77,7 +71,7 @@ class InProcess:
         self.max_concurrent = places * workers
         self._places, self._workers = places, workers
         self._load, self._loading = load, threading.Lock()
-        self._loaded: Generates | None = None
+        self._loaded: Loaded | LlamaLoaded | None = None
         self._waiting: list[_Pending] = []
         self._arrived = asyncio.Event()
         self._work: list[asyncio.Task[None]] = []

@@ -26,7 +26,8 @@ Over = Callable[[list[int]], bool]
 class Loaded:
     """A base and its adapter: `directory` holds the base in safetensors, `adapter` what sft_train wrote.
 
-    In the precision of the training, but on a card in 4 bits only where the base does not fit in 16.
+    In the precision of the training, but on a card in 4 bits only where the base does not fit in 16. `context`: tokens of a
+    prompt and its answer, at most.
     """
 
     def __init__(self, directory: Path, adapter: Path):
