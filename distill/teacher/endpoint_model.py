@@ -8,7 +8,6 @@ from typing import Any
 import orjson
 
 from distill.records.ids import content_id
-from distill.records.terminal import say
 from distill.records.types import Request
 from distill.teacher import errors, provider
 from distill.teacher.answer import Answer
@@ -21,7 +20,7 @@ from distill.teacher.halt import Halt
 from distill.teacher.http import Http
 from distill.teacher.open_batches import OpenBatches
 from distill.teacher.prices import full_price_flex, is_openai
-from distill.teacher.retirement import shutdown_warning
+from distill.teacher.retirement import warn_of_shutdown
 from distill.teacher.retry import until_answered
 from distill.teacher.store import Note, Store
 from distill.teacher.tariff import Tariff
@@ -108,13 +107,8 @@ class EndpointModel:
         http = provider.connect(self._asked)
         if provider.in_background(self._asked):
             self._in_background = Background(http, self.api.PATH, self.halt)
-        self._warning = asyncio.create_task(self._warn_of_shutdown(http))
+        self._warning = asyncio.create_task(warn_of_shutdown(http, self.identity["model"]))
         return http
-
-    async def _warn_of_shutdown(self, http: Http) -> None:
-        warning = await shutdown_warning(http, self.identity["model"])
-        if warning:
-            say(f"warning: {warning}")
 
     def _tier_after(self, failures: Counter[str]) -> str:
         """The service tier for the next attempt at a request that has failed so far as `failures` counts."""

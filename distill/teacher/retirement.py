@@ -2,6 +2,7 @@
 
 from datetime import UTC, date, datetime
 
+from distill.records.terminal import say
 from distill.teacher.errors import ApiError
 from distill.teacher.http import Http
 
@@ -9,15 +10,14 @@ WITHIN_DAYS = 120
 """A later shutdown is not mentioned."""
 
 
-async def shutdown_warning(http: Http, model: str) -> str | None:
-    """A warning with the day on which the server will switch `model` off; None if that is far off or unknown."""
+async def warn_of_shutdown(http: Http, model: str) -> None:
+    """Says the day on which the server will switch `model` off; nothing if that is far off or unknown."""
     try:
         listed = (await http.get("/models")).content["data"]
         dates = {entry["id"]: entry.get("shutdown_date") for entry in listed}
         shutdown = date.fromisoformat(str(dates.get(model))[:10])
     except (ApiError, KeyError, TypeError, ValueError):
-        return None
+        return
     days_left = (shutdown - datetime.now(UTC).date()).days
-    if days_left > WITHIN_DAYS:
-        return None
-    return f"{model} shuts down on {shutdown.isoformat()}, in {days_left} days: choose its successor"
+    if days_left <= WITHIN_DAYS:
+        say(f"warning: {model} shuts down on {shutdown.isoformat()}, in {days_left} days: choose its successor")
