@@ -102,7 +102,8 @@ def _texts(folder: Path, temporary: Path, faults: list[str]) -> Iterator[tuple[P
                 yield folder, name.as_posix(), 0, 0, _whole(path)
                 continue
             if lines.is_packed(path):
-                _unpack(path, _unpacked(path, temporary))
+                with open(_unpacked(path, temporary), "wb") as file:
+                    file.writelines(lines.unpacked(path))
             for line in lines.read(path):
                 yield folder, name.as_posix(), line.offset, line.number, line.text
         except InputError as error:
@@ -118,11 +119,6 @@ def _whole(path: Path) -> bytes:
     if len(text) > lines.LONGEST:
         raise InputError(f"{path}: {lines.too_long()}")
     return text.removeprefix(lines.MARK)
-
-
-def _unpack(packed: Path, unpacked: Path) -> None:
-    with open(unpacked, "wb") as file:
-        file.writelines(lines.unpacked(packed))
 
 
 def _unpacked(packed: Path, temporary: Path) -> Path:

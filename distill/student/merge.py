@@ -2,7 +2,6 @@
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 from distill.records.atomic import replacing_folder
 from distill.records.faults import InputError
@@ -27,7 +26,8 @@ def merge(path: str, adapter: Path, folder: Path) -> None:
     if not (adapter / "adapter_config.json").is_file():
         raise InputError(f"{adapter}: no adapter is there; run `make train` first")
     directory = base.of_adapter(adapter, path).directory
-    model = _merged(directory, adapter)
+    quiet()
+    model = with_adapter(open_folder(directory, dtype="auto"), adapter).merge_and_unload()
     with replacing_folder(folder) as fresh:
         model.save_pretrained(fresh)
         for name in FROM_ADAPTER:
@@ -39,8 +39,3 @@ def merge(path: str, adapter: Path, folder: Path) -> None:
             shutil.copyfile(file, fresh / file.name)
         for file in fresh.iterdir():
             file.chmod(0o644)
-
-
-def _merged(directory: Path, adapter: Path) -> Any:
-    quiet()
-    return with_adapter(open_folder(directory, dtype="auto"), adapter).merge_and_unload()

@@ -35,7 +35,7 @@ class GgufModel:
 
     def __init__(self, gguf: Path, template: Path | None, identity: dict[str, Any], slots: int):
         self.gguf, self.template, self.identity = gguf, template, identity
-        self.slots = self.max_concurrent = slots
+        self.max_concurrent = slots
         self._server = ExitStack()
         self._http: Http | None = None
         self._starting = asyncio.Lock()
@@ -77,7 +77,7 @@ class GgufModel:
 
         try:
             endpoint = self._server.enter_context(
-                serve(self.gguf, slots=self.slots, context=CONTEXT_TOKENS, template=self.template)
+                serve(self.gguf, slots=self.max_concurrent, context=CONTEXT_TOKENS, template=self.template)
             )
         except InputError as error:
             raise Fatal("embedded_server", str(error)) from error
