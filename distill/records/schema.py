@@ -49,25 +49,27 @@ def described(error: Any) -> str:
 
 def _line(error: Any, name: str) -> str:
     pointer = "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in error.instance_path)
-    unexpected = getattr(error.kind, "unexpected", None)
-    if unexpected:
-        known = list(_at(name, error.schema_path[:-1]).get("properties", {}))  # beside `additionalProperties`
-        message = "; ".join(_unknown(key, known) for key in unexpected)
-    elif keys := _one_of_keys(name, error.schema_path):
-        given = [key for key in keys if key in error.instance]
-        names = " and ".join(f"'{key}'" for key in given) if given else " or ".join(f"'{key}'" for key in keys)
-        message = f"has {names}, which exclude each other" if given else f"needs {names}"
-    else:
-        message = described(error)
-        if error.schema_path[-1] == "not":
-            message = f"{json.dumps(error.instance, ensure_ascii=False)} is not allowed"
-        if error.schema_path[-1] in ("not", "pattern") and (
-            rule := _at(name, error.schema_path[:-1]).get("description")
-        ):
-            message = f"{message} ({rule})"
+    message = _message(error, name)
     if len(message) > LONGEST_MESSAGE:
         message = message[:LONGEST_MESSAGE] + "…"
     return f"{pointer or '/'}: {message}"
+
+
+def _message(error: Any, name: str) -> str:
+    """What is wrong, in words."""
+    keyword, around = error.schema_path[-1], error.schema_path[:-1]
+    if unexpected := getattr(error.kind, "unexpected", None):
+        known = list(_at(name, around).get("properties", {}))  # beside `additionalProperties`
+        return "; ".join(_unknown(key, known) for key in unexpected)
+    if keys := _one_of_keys(name, error.schema_path):
+        if given := [f"'{key}'" for key in keys if key in error.instance]:
+            return f"has {' and '.join(given)}, which exclude each other"
+        return "needs " + " or ".join(f"'{key}'" for key in keys)
+    message = described(error)
+    if keyword == "not":
+        message = f"{json.dumps(error.instance, ensure_ascii=False)} is not allowed"
+    rule = _at(name, around).get("description") if keyword in ("not", "pattern") else None
+    return f"{message} ({rule})" if rule else message
 
 
 def _unknown(key: str, known: list[str]) -> str:
