@@ -35,19 +35,18 @@ NOTHING = Changed([], [])
 def as_last_run(plan: Plan, setting: Setting, report: Path, changes: Changed) -> Plan:
     """The plan with what an answer took in the last run, where that was of the same model and the plan is a guess, or the
     tools changed: the rollouts that are finished then are the short ones, without calls."""
-    unknown = plan.basis == GUESS or changes.tools
-    with suppress(InputError):
-        last = jsonl.read_json(report, "rollouts_report") if unknown and report.is_file() else {}
-        answers = last["turns_mean"] * last["wanted"] if last.get("model") == setting.params["model"] else 0
-        if answers:
-            input_, cached, output = (
-                last["usage"][f"{kind}_tokens"] / answers for kind in ("input", "cached", "output")
-            )
-            output = min(output, output_limit(setting.teacher.sampling))
-            return plan._replace(
-                typical=Typical(last["turns_mean"], input_, cached, output), basis="as in the last run"
-            )
-    return plan
+    if plan.basis != GUESS and not changes.tools:
+        return plan
+    try:
+        last = jsonl.read_json(report, "rollouts_report")
+    except InputError:  # there is none, or it is not valid
+        return plan
+    answers = last["turns_mean"] * last["wanted"]
+    if last["model"] != setting.params["model"] or not answers:
+        return plan
+    input_, cached, output = (last["usage"][f"{kind}_tokens"] / answers for kind in ("input", "cached", "output"))
+    typical = Typical(last["turns_mean"], input_, cached, min(output, output_limit(setting.teacher.sampling)))
+    return plan._replace(typical=typical, basis="as in the last run")
 
 
 def changed(chosen: list[tuple[Prompt, int]], setting: Setting) -> Changed:
