@@ -15,6 +15,11 @@ def commits_of(root: Path, revision: str, file: str, most: int) -> list[str]:
     return _git(root, "rev-list", "--full-history", f"--max-count={most}", revision, "--", file).split()
 
 
+def version(root: Path) -> str:
+    """The commit of the project in `root`, with `-dirty` behind it where files have changed since; empty where there is none."""
+    return _git(root, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*").strip()
+
+
 def folder_in_git(root: Path) -> str:
     """Where the project in `root` lies in its git repository: empty, or a path that ends in a slash."""
     return _git(root, "rev-parse", "--show-prefix").removesuffix("\n")

@@ -1,6 +1,5 @@
 """The data card: where a dataset comes from, its teachers, its counts, and what its licence depends on."""
 
-import subprocess
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,6 +8,7 @@ import yaml
 
 from distill.dataset.export.huggingface import FEATURES
 from distill.records import jsonl
+from distill.records.committed import version
 from distill.records.faults import InputError
 from distill.records.ids import file_hash
 from distill.records.types import Params, Row
@@ -52,6 +52,7 @@ def card(train: Path, rows: Iterable[Row], params: Params) -> str:
     origin = ["Written by a teacher model and its tools"] if by_teacher else []
     origin += ["imported from where no model was named"] if IMPORTED in teachers else []
     written = ", or ".join(origin)
+    commit = version(Path())
     # The description: `datasets` keeps what it has loaded by the card, and would give the rows of an earlier export again.
     info = {"description": f"SHA-256 of {train.as_posix()}: {file_hash(train)}", "features": FEATURES}
     return f"""---
@@ -98,7 +99,7 @@ assistant message with `weight: 0` is context and not to be learned from: your t
 | | |
 |---|---|
 | SHA-256 of `{train.as_posix()}` | `{file_hash(train)}` |
-| git commit of the project | {_commit()} |
+| git commit of the project | {f"`{commit}`" if commit else "unknown"} |
 | teacher in `params.yaml` | {f"`{params['model']}`" if by_teacher else "wrote none of these conversations"} |
 | held-out prompts | not in here: they are those with `"split": "eval"` in the seed, else chosen by a hash of their content |
 
@@ -123,9 +124,3 @@ def _filtered(count: int) -> str:
         f"## Filter\n\n{report['rows']} conversations came in, {report['kept']} stayed. A conversation can fail several "
         f"checks.\n\n| check | rejected |\n|---|---|\n{steps}\n\n"
     )
-
-
-def _commit() -> str:
-    described = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-                          capture_output=True, text=True, check=False)  # fmt: skip
-    return f"`{described.stdout.strip()}`" if described.returncode == 0 else "unknown"
