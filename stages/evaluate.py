@@ -40,7 +40,8 @@ def main(params: Params) -> None:
             f"{prompt['source']}: the teacher was not asked this prompt of the exam: run `dvc repro teacher_rollouts`"
             for prompt in missing
         )
-    teacher = {"teacher": [exam.from_rollout(rollouts[prompt["id"]]) for prompt in exam_prompts]}
+    exam_rollouts = [rollouts[prompt["id"]] for prompt in exam_prompts]
+    teacher = {"teacher": [exam.from_rollout(rollout) for rollout in exam_rollouts]}
     no_verdict, rulings = exam.settle(teacher, exam_prompts, params)
     students = asyncio.run(_evaluate(exam_prompts, params))
     theirs, their_rulings = exam.settle(students, exam_prompts, params)
@@ -50,6 +51,8 @@ def main(params: Params) -> None:
     closed, interval = score.gap_closed(right["base"], right["student"], right["teacher"])
     gain, gain_ci = score.gain(right["base"], right["student"])
     lead, lead_ci = score.gain(right["teacher"], right["student"])
+    served_elsewhere = params["runtime"]["student_url"]
+    loss = None if served_elsewhere else held_out_loss.loss(exam_rollouts, params["student"]["path"], ADAPTER)
     evaluation = {
         "teacher_model": params["model"],
         "student_model": params["student"]["path"],
@@ -63,11 +66,7 @@ def main(params: Params) -> None:
         "gain_ci": gain_ci,
         "lead": lead,
         "lead_ci": lead_ci,
-        "heldout_loss": None
-        if params["runtime"]["student_url"]
-        else held_out_loss.loss(
-            [rollouts[prompt["id"]] for prompt in exam_prompts], params["student"]["path"], ADAPTER
-        ),
+        "heldout_loss": loss,
         "shared_with_training": score.shared_with_training(exam_prompts, jsonl.read("data/train.jsonl", "row")),
         "by": score.by_metadata(exam_prompts, exams),
         "judge_cost_usd": judge.cost_usd(rulings),
