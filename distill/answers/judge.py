@@ -141,7 +141,7 @@ async def _rulings(asked: list[Question], who: Asked, stage: str) -> Rulings:
     stored = {
         question
         for question in asked
-        if judge.stored_entry(judge.request(_messages(question), [], _seed(question), []), sample=0)
+        if judge.is_settled(judge.request(_messages(question), [], _seed(question), []), sample=0)
     }
     progress = Progress(f"{stage} judge", len(asked), judge)
 

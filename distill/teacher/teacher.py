@@ -44,10 +44,10 @@ class Teacher:
         shown = with_demonstrations(messages, self.demonstrations)
         return cast(Request, self.model.api.request(self.model.identity, shown, tools, sampling, earlier))
 
-    def stored_entry(self, request: Request, sample: int) -> dict[str, Any] | None:
-        """The store's entry for a request; None when there is none, or a failure that another attempt may get past."""
+    def is_settled(self, request: Request, sample: int) -> bool:
+        """Whether the store has the answer to a request, or a failure that no other attempt gets past."""
         entry = self.store.entry(request_key(request, sample))
-        return entry if "answer" in entry or _final_failure(entry) else None
+        return "answer" in entry or _final_failure(entry) is not None
 
     async def ask(
         self,
