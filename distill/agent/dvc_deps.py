@@ -15,6 +15,8 @@ from distill.tools.sandbox.name import dockerfile_name
 PIPELINE = Path("dvc.yaml")
 WITH_TOOLS = ("teacher_rollouts", "evaluate")
 """The stages that call tools."""
+MOST_NAMED = 5
+"""Files in a warning."""
 
 
 def check(files: list[str], stages: tuple[str, ...], why: str) -> None:
@@ -68,10 +70,10 @@ def unknown_to_dvc() -> str | None:
     )
 
 
-def _named(files: list[str], most: int = 5) -> str:
+def _named(files: list[str]) -> str:
     """The files in words; of many only some."""
-    more = [f"{len(files) - most + 1} more"] if len(files) > most else []
-    *first, last = files[: most - 1] + more if more else files
+    more = len(files) - MOST_NAMED
+    *first, last = [*files[: MOST_NAMED - 1], f"{more + 1} more"] if more > 0 else files
     return f"{', '.join(first)} and {last}" if first else last
 
 

@@ -30,18 +30,18 @@ SETTINGS = {"model": "local/qwen2.5-coder-1.5b-instruct", "teacher.n": "", "teac
 only with demonstrations."""
 
 
-def main(target: Path, source: Path = PROJECT) -> None:
+def main(target: Path) -> None:
     """Makes the project. Raises InputError if `target` is not an empty or a new folder."""
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise InputError(f"{target}: is not an empty folder; nothing was written")
-    tracked = subprocess.run(["git", "ls-files"], cwd=source, capture_output=True, text=True, check=True)
-    names = [name for name in tracked.stdout.splitlines() if (source / name).is_file()]
+    tracked = subprocess.run(["git", "ls-files"], cwd=PROJECT, capture_output=True, text=True, check=True)
+    names = [name for name in tracked.stdout.splitlines() if (PROJECT / name).is_file()]
     for name in names:
         if KEPT_ANYWAY.match(name) or not LEFT_OUT.match(name):
-            _copy(source / name, target / name)
+            _copy(PROJECT / name, target / name)
         elif name.startswith("template/"):
-            _copy(source / name, target / name.removeprefix("template/"))
-    _copy(source / "README.md", target / MANUAL)
+            _copy(PROJECT / name, target / name.removeprefix("template/"))
+    _copy(PROJECT / "README.md", target / MANUAL)
     not_copied = {name for name in names if not (target / name).exists()}
     _edit(
         target / "dvc.yaml",

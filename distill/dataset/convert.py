@@ -123,7 +123,7 @@ def rows(
     rollouts: Iterable[Rollout],
     include_failed: bool,
     fates: Fates,
-    own_tools: Callable[[], list[ToolSchema]] = list,
+    own_tools: Callable[[], list[ToolSchema]],
 ) -> Iterator[Row]:
     """The rows of the rollouts that are converted, as `row` makes them; `fates` is told of every rollout.
 

@@ -12,7 +12,7 @@ import re2
 ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 
 
-def text(result: Any, drop: Sequence[str] = ()) -> str:
+def text(result: Any, drop: Sequence[str]) -> str:
     """The parts of a CallToolResult on lines of their own; for images and audio a placeholder with size and hash.
 
     Terminal colours, and whatever the patterns `drop` match, are removed. Structured content is used if there is no other.

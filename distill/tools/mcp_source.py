@@ -32,7 +32,7 @@ class McpTools(Source):
     def __init__(
         self,
         server: McpServer,
-        lists: ToolLists | None = None,
+        lists: ToolLists | None,
         image: Hashable = None,
         connector: Connector | None = None,
     ):
