@@ -25,7 +25,7 @@ from distill.student.serving.open_student import greedy, open_student
 from distill.student.serving.reply import rendered_turn
 from distill.student.template import compile_template
 from distill.student.tokenizer import read_tokenizer
-from distill.teacher import request as requests
+from distill.teacher import chat
 from distill.teacher.errors import ApiError
 
 
@@ -317,7 +317,7 @@ def test_what_cannot_be_answered_is_an_error_of_its_conversation(in_process):
     async def ask(messages: list[dict[str, Any]]) -> None:
         model = in_process()
         try:
-            await model.ask(requests.build(model.identity, messages, [], greedy(4, 1.0)))
+            await model.ask(chat.request(model.identity, messages, [], greedy(4, 1.0)))
         finally:
             await model.close()
 
@@ -364,7 +364,7 @@ def test_an_adapter_with_a_damaged_file_is_named(file, bytes_left, told, trained
     (adapter / file).write_bytes((adapter / file).read_bytes()[:bytes_left])
     with pytest.raises(InputError, match=told):
         student = open_student({"student": {"path": str(trained[0])}, "runtime": {"student_url": None}}, adapter)
-        asyncio.run(student.ask(requests.build(student.identity, QUESTION, [], greedy(4, 1.0))))
+        asyncio.run(student.ask(chat.request(student.identity, QUESTION, [], greedy(4, 1.0))))
 
 
 def test_an_adapter_without_weights_is_named_and_not_looked_for_on_the_hub(trained, tmp_path, monkeypatch):
@@ -373,7 +373,7 @@ def test_an_adapter_without_weights_is_named_and_not_looked_for_on_the_hub(train
     (adapter / "adapter_model.safetensors").unlink()
     student = open_student({"student": {"path": str(trained[0])}, "runtime": {"student_url": None}}, adapter)
     with pytest.raises(InputError, match="^models/adapter/adapter_model.safetensors: no such file; `make train` makes"):
-        asyncio.run(student.ask(requests.build(student.identity, QUESTION, [], greedy(4, 1.0))))
+        asyncio.run(student.ask(chat.request(student.identity, QUESTION, [], greedy(4, 1.0))))
 
 
 @pytest.mark.parametrize("stream", [False, True])

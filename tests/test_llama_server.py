@@ -17,7 +17,7 @@ from stage_process import Running
 
 from distill.records.faults import InputError
 from distill.student.tokenizer import load_tokenizer
-from distill.teacher import request as requests
+from distill.teacher import chat
 from distill.teacher.error_response import error_from_response
 from distill.teacher.gguf_model import local_model
 from distill.teacher.llama_server import healthy, serve
@@ -177,7 +177,7 @@ def test_a_call_that_llama_cpp_cannot_read_is_read_here():
     model = local_model(name, slots=1)
 
     async def ask() -> dict:
-        asked = requests.build(model.identity, unread[0], tools, {"temperature": 0, "max_tokens": 64})
+        asked = chat.request(model.identity, unread[0], tools, {"temperature": 0, "max_tokens": 64})
         try:
             return await model.ask(asked)
         finally:

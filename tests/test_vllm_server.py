@@ -26,7 +26,7 @@ from distill.student.serving.in_process import InProcess
 from distill.student.serving.open_student import greedy, open_student
 from distill.student.serving.remote import Served
 from distill.student.tokenizer import read_tokenizer
-from distill.teacher import request as requests
+from distill.teacher import chat
 from distill.teacher.errors import Fatal
 from distill.teacher.llama_server import Endpoint
 
@@ -219,7 +219,7 @@ def test_thoughts_of_earlier_turns_reach_servers_of_either_name():
 
     async def ask(url: str) -> None:
         model = Served.at(url, "base")
-        await model.ask(requests.build(model.identity, messages, [], greedy(4, 1.0)))
+        await model.ask(chat.request(model.identity, messages, [], greedy(4, 1.0)))
         await model.close()
 
     with serving(lambda body: says("7")) as server:
@@ -272,7 +272,7 @@ def test_a_server_that_is_still_starting_ends_with_the_student(tmp_path):
 
     async def leave() -> None:
         model = Served(lambda *where: vllm_server.started([sys.executable, "-c", program], *where), "base")
-        asked = asyncio.create_task(model.ask(requests.build(model.identity, QUESTION, [], greedy(4, 1.0))))
+        asked = asyncio.create_task(model.ask(chat.request(model.identity, QUESTION, [], greedy(4, 1.0))))
         await asyncio.to_thread(until, lambda: written.exists() and written.read_text())
         asked.cancel()
         await model.close()

@@ -7,12 +7,11 @@ import orjson
 from distill.agent.finished import Finished
 from distill.agent.rollout import run
 from distill.agent.setting import Setting
-from distill.agent.turns import Turns
+from distill.agent.turns import Turns, seed
 from distill.records.counted import counted
 from distill.records.types import Prompt, ToolCall
 from distill.teacher.endpoint_model import BYTES_PER_TOKEN
 from distill.teacher.prices import Prices
-from distill.teacher.request import seed
 from distill.teacher.tariff import output_limit
 
 MOST_MEASURED = 200

@@ -6,10 +6,10 @@ later answers to be bought again. So results are stored with the answer that cal
 """
 
 from distill.agent.setting import Setting
+from distill.records.ids import content_id
 from distill.records.types import Message, Prompt, ToolCall
 from distill.teacher.answer import Answer
 from distill.teacher.errors import ApiError
-from distill.teacher.request import seed
 from distill.tools.session import Session, ToolResult
 
 
@@ -72,3 +72,8 @@ class Turns:
                 self._setting.calling -= 1
             self._results.put(self.keys[-1], self._row, self.tool_results[-1])
         return [result.content for result in self.tool_results[-1]]
+
+
+def seed(prompt_id: str, sample: int) -> int:
+    """The sampling seed of a prompt's sample: 31 bits, the same on every machine."""
+    return int(content_id([prompt_id, sample]), 16) % 2**31

@@ -1,6 +1,7 @@
 """Chat Completions, which every OpenAI-compatible endpoint has: request bodies, and answers from response bodies."""
 
 import re
+from collections.abc import Sequence
 from time import perf_counter
 from typing import Any
 
@@ -9,7 +10,6 @@ import orjson
 from distill.records import thought as thoughts
 from distill.records.spoken import spoken
 from distill.records.types import Message, Request, Sampling, ToolCall, ToolSchema
-from distill.teacher import request as requests
 from distill.teacher.answer import Answer, as_text, build_answer, usage_of
 from distill.teacher.error_response import error_in_ok_body
 from distill.teacher.errors import Transient
@@ -34,10 +34,11 @@ def request(
     messages: list[Message],
     tools: list[ToolSchema],
     sampling: Sampling,
-    earlier: list[Answer],
+    earlier: Sequence[Answer] = (),
 ) -> Request:
-    """The canonical request; `earlier`: the answers behind the last assistant messages."""
-    return requests.build(identity, _with_echoes(messages, earlier), tools, sampling)
+    """A request in canonical form: who is asked (`identity`), with which conversation, tools and sampling settings. All of it,
+    with the number of the sample, makes the key of the answer. `earlier`: the answers behind the last assistant messages."""
+    return {**identity, "messages": _with_echoes(messages, earlier), "tools": tools, "sampling": sampling}
 
 
 def body(request: Request, without: frozenset[str] = frozenset()) -> dict[str, Any]:
@@ -127,7 +128,7 @@ def _echo(raw: dict[str, Any], calls: list[ToolCall]) -> dict[str, Any]:
     return echo | ({"extra_content": extras} if extras else {})
 
 
-def _with_echoes(messages: list[Message], earlier: list[Answer]) -> list[Message]:
+def _with_echoes(messages: list[Message], earlier: Sequence[Answer]) -> list[Message]:
     """The messages with the `echo` of each earlier answer in its assistant message."""
     if not any("echo" in answer for answer in earlier):
         return messages

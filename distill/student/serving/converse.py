@@ -3,7 +3,7 @@
 from distill.agent.rollout import Conversation, run
 from distill.records.types import Message, Sampling, ToolCall
 from distill.student.served_messages import as_said
-from distill.teacher import request as requests
+from distill.teacher import chat
 from distill.teacher.answer import Answer
 from distill.teacher.model import Model
 from distill.tools.session import Session
@@ -16,7 +16,7 @@ async def converse(
 
     async def ask(before: list[Message]) -> Answer:
         session.start()
-        answer = await model.ask(requests.build(model.identity, before, session.schemas, sampling))
+        answer = await model.ask(chat.request(model.identity, before, session.schemas, sampling))
         return {**answer, "message": as_said(answer["message"])}
 
     async def call(calls: list[ToolCall]) -> list[str]:

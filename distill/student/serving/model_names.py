@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from distill.teacher import request as requests
+from distill.teacher import chat
 from distill.teacher.errors import ApiError, Fatal
 from distill.teacher.http import Http
 
@@ -39,7 +39,7 @@ async def check(http: Http, names: set[str], ask: Callable[[dict[str, Any]], Awa
 
 def _one_token(name: str) -> dict[str, Any]:
     identity = {"provider": "endpoint", "api": "chat", "model": name}
-    return requests.build(identity, [{"role": "user", "content": "Hello"}], [], {"max_tokens": 1})
+    return chat.request(identity, [{"role": "user", "content": "Hello"}], [], {"max_tokens": 1})
 
 
 async def _listed(http: Http) -> set[str] | None:
