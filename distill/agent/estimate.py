@@ -38,26 +38,28 @@ def estimate(plan: Plan, params: Params, prices: Prices | None, max_output_token
         f"{typical.input:.0f} tokens in ({typical.cached:.0f} cached) and {typical.output:.0f} out ({plan.basis})"
         f"{f'; expected: all {plan.answers}' if to_call else ''}"
     )
+    return "\n".join(lines + _costs(plan, params, prices, max_output_tokens))
+
+
+def _costs(plan: Plan, params: Params, prices: Prices | None, max_output_tokens: int) -> list[str]:
+    """What the missing answers would cost on each tier, as lines."""
     if prices == FREE:
-        return "\n".join([*lines, "they cost only time"])
+        return ["they cost only time"]
     if prices is None:
         refused = params["runtime"]["unknown_price"] == "refuse"
         allowed = "runtime.unknown_price allows that, and no budget is kept"
         advice = "set runtime.prices or runtime.unknown_price" if refused else allowed
-        return "\n".join([*lines, f"{price_unknown(asked_teacher(params))}; {advice}"])
-    lines.append(f"{'tier':<10}{'expected':>12}{'at worst':>12}")
+        return [f"{price_unknown(asked_teacher(params))}; {advice}"]
+    lines = [f"{'tier':<10}{'expected':>12}{'at worst':>12}"]
     for tier in _tiers(params):
         price = "standard" if full_price_flex(params["teacher"]["base_url"] or "openai") else tier
         worst = worst_usd(plan, prices, price, params["agent"], max_output_tokens)
-        refused = "   (not for prompts with tools)" if tier == "batch" and plan.with_tools else ""
-        lines.append(f"{tier:<10}{expected_usd(plan, prices, price):>12,.4f}{worst:>12,.2f}{refused}")
+        unfit = "   (not for prompts with tools)" if tier == "batch" and plan.with_tools else ""
+        lines.append(f"{tier:<10}{expected_usd(plan, prices, price):>12,.4f}{worst:>12,.2f}{unfit}")
     limit = params["runtime"]["budget_usd"]
-    lines.append(
-        "US dollars; runtime.budget_usd sets no limit"
-        if limit is None
-        else f"US dollars; a run stops before it spends more than runtime.budget_usd {limit:g}"
-    )
-    return "\n".join(lines)
+    if limit is None:
+        return [*lines, "US dollars; runtime.budget_usd sets no limit"]
+    return [*lines, f"US dollars; a run stops before it spends more than runtime.budget_usd {limit:g}"]
 
 
 def _tiers(params: Params) -> tuple[str, ...]:
