@@ -172,9 +172,7 @@ async def _rulings(asked: list[Question], who: Asked, stage: str) -> Rulings:
             f"{stage}: {counted(len(asked), 'answer')} for the judge {who.model}, {counted(judge.bought, 'ruling')} bought",
             flush=True,
         )
-    refused = {question for question, error in failed.items() if _is_final(error, answers_others=bool(found))}
-    again = [error for question, error in failed.items() if question not in refused]
-    if again:
+    if again := [error for error in failed.values() if not _is_final(error, answers_others=bool(found))]:
         raise InputError(
             f"the judge {who.model} did not answer {len(again)} of {len(asked)} times ({again[0].kind}): "
             f"{again[0].message}\nthe other rulings are kept; {_advice(again[0].kind)}"
