@@ -12,7 +12,6 @@ from distill.tools.mcp_server import McpServer
 from distill.tools.sandbox import dockerfile
 from distill.tools.sandbox.name import dockerfile_name
 
-PIPELINE = Path("dvc.yaml")
 WITH_TOOLS = ("teacher_rollouts", "evaluate")
 """The stages that call tools."""
 MOST_NAMED = 5
@@ -57,7 +56,7 @@ def check_tools() -> None:
 
 def unknown_to_dvc() -> str | None:
     """A warning of what tools.py has read in this process and dvc.yaml does not list; None where there is nothing."""
-    if not PIPELINE.is_file():
+    if not dvc_files.PIPELINE.is_file():
         return None
     stages = {stage: _unlisted(_read_by_tools(), stage) for stage in WITH_TOOLS}
     files = sorted({file for unlisted in stages.values() for file in unlisted})
@@ -79,12 +78,12 @@ def _named(files: list[str]) -> str:
 
 def _unlisted(files: list[str], stage: str) -> list[str]:
     """Those of the files that neither are among the deps of the stage nor in a folder that is."""
-    listed = dvc_files.dependencies(dvc_files.read(PIPELINE), stage) if files else []
+    listed = dvc_files.dependencies(stage) if files else []
     return [file for file in files if not any(Path(file).is_relative_to(dep) for dep in listed)]
 
 
 def _read_by_tools() -> list[str]:
     """The files that tools.py has read, without what a stage makes."""
     files = files_read.files_read(Path())
-    made = dvc_files.outputs(dvc_files.read(PIPELINE)) if files else []
+    made = dvc_files.outputs() if files else []
     return [file for file in files if not any(Path(file).is_relative_to(out) for out in made)]

@@ -74,8 +74,7 @@ def _differences(prompt: Prompt, rollout: Rollout, setting: Setting) -> list[str
 
 def _changed_files() -> list[str]:
     """The files of the tools that differ from those of the last run, as far as dvc.lock knows them."""
-    files = dvc_files.changed(dvc_files.read(Path("dvc.lock")), Path())
-    return [file for file in files if not file.startswith(NOT_OF_TOOLS)]
+    return [file for file in dvc_files.changed() if not file.startswith(NOT_OF_TOOLS)]
 
 
 def _rollouts() -> Iterator[dict[str, Any]]:

@@ -29,8 +29,8 @@ def tools_version(params: Params) -> str:
 
 def _listed() -> list[str]:
     """tools.py, and the user's own dependencies of the stage."""
-    names = dvc_files.dependencies(dvc_files.read(Path("dvc.yaml")))
-    return sorted({"tools.py", *(name for name in names if not name.startswith(NOT_READ_BY_TOOLS))})
+    own = (name for name in dvc_files.dependencies() if not name.startswith(NOT_READ_BY_TOOLS))
+    return sorted({"tools.py", *own})
 
 
 def _digest(path: Path) -> str | None:

@@ -21,7 +21,7 @@ from distill.records.one_line import one_line
 from distill.records.types import Rollout
 from distill.teacher.store import Store
 
-PROJECT, LOCK, FOLDER = Path(), Path("dvc.lock"), "rollouts"
+FOLDER = "rollouts"
 SHORT = 7
 """Characters of a commit in what the user reads."""
 BRANCHES = ("HEAD", "MERGE_HEAD")
@@ -87,9 +87,9 @@ def _versions() -> Iterator[tuple[str | None, str]]:
     if not Path(".dvc").is_dir():
         return
     seen: set[str] = set()
-    commits = dict.fromkeys(commit for branch in BRANCHES for commit in commits_of(PROJECT, branch, "dvc.lock", MOST))
-    committed = ((commit, of_revision(PROJECT, commit, "dvc.lock")) for commit in commits)
-    for commit, text in ((None, dvc_files.read(LOCK)), *committed):
+    commits = dict.fromkeys(commit for branch in BRANCHES for commit in commits_of(branch, "dvc.lock", MOST))
+    committed = ((commit, of_revision(commit, "dvc.lock")) for commit in commits)
+    for commit, text in ((None, dvc_files.read(dvc_files.LOCK)), *committed):
         with suppress(yaml.YAMLError):  # somebody committed the marks of a conflict
             version = dvc_files.output_hash(text, FOLDER)
             if version and version not in seen:
@@ -109,7 +109,7 @@ def _rollouts(commit: str | None, version: str, seen: set[str], remote: bool) ->
     from dvc.api import DVCFileSystem
 
     if commit:  # then DVC begins at the root of the git repository, of which the project may be a folder
-        files, folder = DVCFileSystem(here, rev=commit, subrepos=True), f"{folder_in_git(PROJECT)}{FOLDER}"
+        files, folder = DVCFileSystem(here, rev=commit, subrepos=True), f"{folder_in_git()}{FOLDER}"
     else:  # without what lies in the folder: that may be another version, whose shards have the same names
         files, folder = repo.datafs.fs, FOLDER
     for path, about in sorted(files.find(folder, detail=True).items()):

@@ -9,7 +9,6 @@ The experiments keep their names: `dvc exp show`, `dvc exp apply answer-off`, `d
 import json
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 from distill.records import params as configuration
@@ -67,7 +66,7 @@ def _read(name: str, file: str) -> str:
     """A file of an experiment. DVC looks for it from the root of the git repository."""
     import dvc.api
 
-    return dvc.api.read(f"{folder_in_git(Path())}{file}", rev=name)
+    return dvc.api.read(f"{folder_in_git()}{file}", rev=name)
 
 
 def main(check: str) -> None:

@@ -207,8 +207,7 @@ def check_pipeline() -> str:
     if listed.returncode:
         said = listed.stderr.partition("To suppress this check see")[0]  # for programmers: how to allow duplicate keys
         raise InputError(f"dvc.yaml: {said.strip()}")
-    missing = dvc_files.missing(Path("dvc.yaml").read_text(encoding="utf-8"), Path())
-    if missing:
+    if missing := dvc_files.missing():
         raise InputError(f"dvc.yaml: /stages/{stage}/deps: there is no {dep}; {_advice(dep)}" for stage, dep in missing)
     return f"dvc.yaml with {len(listed.stdout.splitlines())} stages"
 

@@ -1,4 +1,4 @@
-"""Reads dvc.yaml and dvc.lock, mainly for the stage that asks the teacher."""
+"""Reads the project's dvc.yaml and dvc.lock, mainly for the stage that asks the teacher."""
 
 import hashlib
 from pathlib import Path
@@ -6,57 +6,58 @@ from typing import Any
 
 import yaml
 
+PIPELINE, LOCK = Path("dvc.yaml"), Path("dvc.lock")
 STAGE = "teacher_rollouts"
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, where PyYAML was built with it
 
 
 def read(file: Path) -> str:
-    """The text of a dvc.yaml or dvc.lock; empty where there is none."""
+    """The text of PIPELINE or LOCK; empty where there is none."""
     return file.read_text(encoding="utf-8") if file.is_file() else ""
 
 
-def dependencies(text: str, stage: str = STAGE) -> list[str]:
-    """The dependencies that a dvc.yaml lists for the stage."""
-    return _paths(_stage(text, stage).get("deps"))
+def dependencies(stage: str = STAGE) -> list[str]:
+    """The dependencies that dvc.yaml lists for the stage."""
+    return _paths(_stage(read(PIPELINE), stage).get("deps"))
 
 
-def param_keys(text: str, stage: str) -> list[str]:
-    """The keys of params.yaml that a dvc.yaml lists for the stage."""
-    return [key for key in _stage(text, stage).get("params") or [] if isinstance(key, str)]
+def param_keys(stage: str) -> list[str]:
+    """The keys of params.yaml that dvc.yaml lists for the stage."""
+    return [key for key in _stage(read(PIPELINE), stage).get("params") or [] if isinstance(key, str)]
 
 
-def missing(text: str, root: Path) -> list[tuple[str, str]]:
-    """(stage, dependency) for each dependency in a dvc.yaml that no stage makes and that is not in `root`."""
-    made = outputs(text)
+def missing() -> list[tuple[str, str]]:
+    """(stage, dependency) for each dependency in dvc.yaml that no stage makes and that is not there."""
+    made = outputs()
     return [
         (name, dep)
-        for name, stage in _stages(text).items()
+        for name, stage in _stages(PIPELINE.read_text(encoding="utf-8")).items()
         for dep in _paths(stage.get("deps"))
-        if not (root / dep).exists() and not any(Path(dep).is_relative_to(out) for out in made)
+        if not Path(dep).exists() and not any(Path(dep).is_relative_to(out) for out in made)
     ]
 
 
-def outputs(text: str) -> list[str]:
-    """What the stages of a dvc.yaml make, metrics and plots included."""
+def outputs() -> list[str]:
+    """What the stages of dvc.yaml make, metrics and plots included."""
     return [
         path
-        for stage in _stages(text).values()
+        for stage in _stages(read(PIPELINE)).values()
         for kind in ("outs", "metrics", "plots")
         for path in _paths(stage.get(kind))
     ]
 
 
-def output_hash(text: str, folder: str) -> str | None:
-    """The hash that a dvc.lock has for an output of the stage; None when the stage has not run."""
-    outs = {out["path"]: out.get("md5") for out in _stage(text).get("outs") or []}
+def output_hash(lock: str, folder: str) -> str | None:
+    """The hash that the text of a dvc.lock has for an output of the stage; None when the stage has not run."""
+    outs = {out["path"]: out.get("md5") for out in _stage(lock).get("outs") or []}
     return outs.get(folder)
 
 
-def changed(text: str, root: Path) -> list[str]:
-    """The dependencies of the stage, of those that are files, that differ from what a dvc.lock has of them."""
-    listed = {dep["path"]: dep.get("md5") for dep in _stage(text).get("deps") or []}
-    found = {path: md5 for path, md5 in listed.items() if md5 and not (root / path).is_dir()}
-    return [path for path, md5 in found.items() if not (root / path).is_file() or _md5(root / path) != md5]
+def changed() -> list[str]:
+    """The dependencies of the stage, of those that are files, that differ from what dvc.lock has of them."""
+    listed = {Path(dep["path"]): dep.get("md5") for dep in _stage(read(LOCK)).get("deps") or []}
+    found = {path: md5 for path, md5 in listed.items() if md5 and not path.is_dir()}
+    return [str(path) for path, md5 in found.items() if not path.is_file() or _md5(path) != md5]
 
 
 def _md5(path: Path) -> str:

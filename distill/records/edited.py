@@ -10,7 +10,7 @@ import yaml
 from distill.records import dvc_files, params
 from distill.records.faults import InputError
 
-PIPELINE, PARAMS = Path("dvc.yaml"), Path("params.yaml")
+PARAMS = Path("params.yaml")
 
 Inputs = tuple[dict[str, bytes | None], dict[str, Any]]
 """Code by its path, and params by their key."""
@@ -22,9 +22,9 @@ def inputs() -> Inputs:
     name = os.environ.get("DVC_STAGE", "").rpartition(":")[2]
     if not name:
         return {}, {}
-    pipeline, values = dvc_files.read(PIPELINE), _params()
-    code = {path: _content(path) for path in dvc_files.dependencies(pipeline, name) if path.endswith(".py")}
-    return code, {key: _value(values, key) for key in dvc_files.param_keys(pipeline, name)}
+    values = _params()
+    code = {path: _content(path) for path in dvc_files.dependencies(name) if path.endswith(".py")}
+    return code, {key: _value(values, key) for key in dvc_files.param_keys(name)}
 
 
 def check(before: Inputs) -> None:

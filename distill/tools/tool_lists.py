@@ -55,7 +55,7 @@ class ToolLists:
 def committed_lists() -> dict[str, Any]:
     """What MCP servers offered when the rollouts of git HEAD were bought; empty when HEAD does not record it."""
     try:
-        lists = orjson.loads(of_revision(Path(), "HEAD", COMMITTED))
+        lists = orjson.loads(of_revision("HEAD", COMMITTED))
     except orjson.JSONDecodeError:
         return {}
     return {} if schema.faults("tool_lists", lists) else dict(lists)

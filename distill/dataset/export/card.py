@@ -52,7 +52,7 @@ def card(train: Path, rows: Iterable[Row], params: Params) -> str:
     origin = ["Written by a teacher model and its tools"] if by_teacher else []
     origin += ["imported from where no model was named"] if IMPORTED in teachers else []
     written = ", or ".join(origin)
-    commit = version(Path())
+    commit = version()
     # The description: `datasets` keeps what it has loaded by the card, and would give the rows of an earlier export again.
     info = {"description": f"SHA-256 of {train.as_posix()}: {file_hash(train)}", "features": FEATURES}
     return f"""---
