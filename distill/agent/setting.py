@@ -11,9 +11,7 @@ from distill.records.ids import content_id
 from distill.records.types import Params, Prompt, Request
 from distill.teacher.asked import asked_teacher
 from distill.teacher.demonstrations import read_demonstrations
-from distill.teacher.halt import Halt
-from distill.teacher.open_model import open_model
-from distill.teacher.provider import sampling
+from distill.teacher.open_model import open_teacher
 from distill.teacher.store import Store
 from distill.teacher.teacher import Teacher
 from distill.tools import toolbox
@@ -89,12 +87,9 @@ async def opened(chosen: list[tuple[Prompt, int]], params: Params) -> AsyncItera
 
     Raises InputError when prompts name unknown tools, or the parameters of the teacher are invalid.
     """
-    prompts = [prompt for prompt, _ in chosen]
-    halt, store, version = Halt(), Store(), tools_version(params)
-    lists = ToolLists(store.root, version, committed_lists())
+    prompts, version = [prompt for prompt, _ in chosen], tools_version(params)
+    lists = ToolLists(Store().root, version, committed_lists())
     async with toolbox.opened(params, prompts, lists) as tools:
         with_tools = any(tools.offered(prompt).schemas for prompt in prompts)
-        asked = asked_teacher(params)
-        model = open_model(asked, halt, store, with_tools=with_tools)
         shown = read_demonstrations(params["teacher"]["demonstrations"])
-        yield Setting(Teacher(model, store, sampling(asked), shown, halt), tools, params, version, lists)
+        yield Setting(open_teacher(asked_teacher(params), shown, with_tools), tools, params, version, lists)

@@ -23,13 +23,10 @@ from distill.teacher import rules
 from distill.teacher.asked import Asked
 from distill.teacher.errors import KINDS, ApiError, Fatal
 from distill.teacher.gguf_model import is_local
-from distill.teacher.halt import Halt
-from distill.teacher.open_model import check_model, open_model
-from distill.teacher.provider import OPENAI, sampling
+from distill.teacher.open_model import check_model, open_teacher
+from distill.teacher.provider import OPENAI
 from distill.teacher.side_by_side import side_by_side
 from distill.teacher.stopping import stopping
-from distill.teacher.store import Store
-from distill.teacher.teacher import Teacher
 
 INSTRUCTIONS = (
     "You compare answers. The user sends JSON: a question, the reference answer, perhaps a rubric, and the answer to "
@@ -133,9 +130,7 @@ def cost_line(cost: float | None) -> list[str]:
 
 
 async def _rulings(asked: list[Question], who: Asked, stage: str) -> Rulings:
-    halt, store = Halt(), Store()
-    model = open_model(who, halt, store, with_tools=False)
-    judge = Teacher(model, store, sampling(who), [], halt)
+    judge = open_teacher(who, [], with_tools=False)
     found: Rulings = {}
     failed: dict[Question, ApiError] = {}
     stored = {
@@ -158,7 +153,7 @@ async def _rulings(asked: list[Question], who: Asked, stage: str) -> Rulings:
             progress.add({"status": "failed", "usage": {"output_tokens": 0}, "turns": 0}, was_stored=question in stored)
 
     try:
-        async with ticking(progress), stopping(halt):
+        async with ticking(progress), stopping(judge.halt):
             await side_by_side(asked, judge, one)
     except Fatal as error:
         raise InputError(

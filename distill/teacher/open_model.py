@@ -3,6 +3,7 @@
 import resource
 
 from distill.records.faults import InputError
+from distill.records.types import Message
 from distill.teacher import gguf_model, provider, rules, weights
 from distill.teacher.asked import Asked
 from distill.teacher.batch_model import BatchModel
@@ -10,6 +11,7 @@ from distill.teacher.endpoint_model import EndpointModel
 from distill.teacher.halt import Halt
 from distill.teacher.model import StoredModel
 from distill.teacher.store import Store
+from distill.teacher.teacher import Teacher
 from distill.teacher.throttle import Throttle
 
 OTHER_FILES = 600
@@ -45,6 +47,14 @@ def open_model(asked: Asked, halt: Halt, store: Store, with_tools: bool) -> Stor
     if runtime["tier"] == "flex_or_standard":
         throttle.congestion -= {"flex_busy"}  # the standard tier may have room for what the flex tier refuses
     return EndpointModel(asked, throttle, halt, store)
+
+
+def open_teacher(asked: Asked, demonstrations: list[Message], with_tools: bool) -> Teacher:
+    """The model that is asked, with the store of its answers and a switch that stops the run. Raises InputError as
+    `open_model`."""
+    halt, store = Halt(), Store()
+    model = open_model(asked, halt, store, with_tools)
+    return Teacher(model, store, provider.sampling(asked), demonstrations, halt)
 
 
 def check_model(asked: Asked) -> None:
