@@ -6,14 +6,12 @@ A stage of its own, so that a change to the page does not repeat the evaluation.
 
 from distill.records import jsonl, stage
 from distill.records.types import Params
-from distill.report.metrics import metrics
-from distill.report.write import RESULTS, write_page
+from distill.report.write import metrics, write_page
 
 
 def main(params: Params) -> None:
     if not write_page():
-        numbers = metrics(*(jsonl.read_json(path, schema) for path, schema in RESULTS.values()))
-        jsonl.write_json(stage.METRICS, numbers, "metrics")
+        jsonl.write_json(stage.METRICS, metrics(), "metrics")
 
 
 if __name__ == "__main__":

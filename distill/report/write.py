@@ -1,10 +1,13 @@
-"""Reads the project's records, renders the page and writes it."""
+"""Reads the project's records, renders the page and writes it; and the numbers of a whole run."""
 
 from pathlib import Path
+from typing import Any
 
+from distill.records import jsonl
 from distill.records.atomic import replacing
 from distill.report.gather import gather
 from distill.report.page import page
+from distill.report.words import WHO
 
 PAGE = Path("reports/index.html")
 SO_FAR = Path("reports/so_far.html")
@@ -36,3 +39,19 @@ def write_page(out: Path = PAGE) -> list[str]:
     if missing:
         print(f"report: without {', '.join(missing)}, which did not run to the end; `make` goes on there")
     return missing
+
+
+def metrics() -> dict[str, Any]:
+    """The numbers by which runs are compared (schemas/metrics.schema.json), from what the stages write."""
+    rollouts, filtered, training, evaluation = (jsonl.read_json(path, schema) for path, schema in RESULTS.values())
+    return {
+        "asked": rollouts["wanted"],
+        "failed": rollouts["failed"],
+        "cost_usd": rollouts["cost_usd"],
+        "kept": filtered["kept"],
+        "rejected": filtered["rejected"],
+        "validation_loss": training["validation_loss"],
+        "accuracy": {who: evaluation[who]["accuracy"] for who in WHO},
+        "valid_calls": {who: evaluation[who]["valid_calls"] for who in WHO},
+        "gap_closed": evaluation["gap_closed"],
+    }
