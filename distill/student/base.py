@@ -56,8 +56,8 @@ def find(path: str, weights: bool = True) -> Base:
     if Path(path).is_dir():
         return _from_folder(path, Path(path))
     if hub.names(path):
-        fetched = hub.fetch(path, TOKENIZER_FILES + (WEIGHT_FILES if weights else []))
-        return replace(_from_folder(fetched.id, fetched.folder), commit=fetched.commit)
+        folder = hub.fetch(path, TOKENIZER_FILES + (WEIGHT_FILES if weights else []))
+        return replace(_from_folder(path, folder), commit=folder.name)
     raise InputError(
         f"params.yaml: /student/path: '{path}' is neither a folder nor a .gguf file here (looked for"
         f" {Path(path).absolute()}), nor local/<name>, nor a hub id such as Qwen/Qwen3-8B (docs/student.md)"

@@ -3,7 +3,6 @@
 import re
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 from distill.records import credentials
 from distill.records.faults import InputError
@@ -13,15 +12,6 @@ COPIES = ["consolidated*", "original/*"]
 """The weights once more, for the makers' own programs (Mistral, Meta)."""
 SHOWN = 300
 """Characters of the hub's message that are shown."""
-
-
-class Fetched(NamedTuple):
-    """Files of a model on this machine."""
-
-    id: str
-    """owner/name."""
-    commit: str
-    folder: Path
 
 
 def names(path: str) -> bool:
@@ -34,9 +24,9 @@ def without_revision(path: str) -> str:
     return path.partition("@")[0] if names(path) else path
 
 
-def fetch(path: str, patterns: list[str]) -> Fetched:
-    """The model's files that match `patterns`, without COPIES, downloaded where they are not here yet; a gated model with
-    HF_TOKEN.
+def fetch(path: str, patterns: list[str]) -> Path:
+    """The folder, named after the commit, with the model's files that match `patterns`, without COPIES. They are downloaded
+    where they are not here yet, those of a gated model with HF_TOKEN.
 
     Raises InputError where they cannot be fetched.
     """
@@ -47,14 +37,12 @@ def fetch(path: str, patterns: list[str]) -> Fetched:
     if not sys.stderr.isatty():
         utils.disable_progress_bars()
     try:
-        folder = Path(
-            snapshot_download(
-                match["id"],
-                revision=match["revision"],
-                allow_patterns=patterns,
-                ignore_patterns=COPIES,
-                token=credentials.get("HF_TOKEN"),
-            )
+        folder = snapshot_download(
+            match["id"],
+            revision=match["revision"],
+            allow_patterns=patterns,
+            ignore_patterns=COPIES,
+            token=credentials.get("HF_TOKEN"),
         )
     except errors.GatedRepoError:
         why = "its owner lets those in who have accepted the terms on its page, with their HF_TOKEN in .env"
@@ -65,7 +53,7 @@ def fetch(path: str, patterns: list[str]) -> Fetched:
     except Exception as error:  # the hub client raises a dozen other errors, all of which mean that it failed
         why = " ".join(str(error).split())[:SHOWN] or type(error).__name__
     else:
-        return Fetched(match["id"], folder.name, folder)
+        return Path(folder)
     raise InputError(
         f"params.yaml: /student/path: '{path}' is no folder here (looked for {Path(path).absolute()}) and could not be"
         f" fetched from the hub: {why}"
