@@ -25,18 +25,13 @@ def replacing(folder: Path | str, count: int) -> Iterator[Callable[[Rollout], No
     with atomic.replacing_folder(folder) as fresh:
 
         def add(rollout: Rollout) -> None:
-            text = jsonl.line(rollout, "rollout", f"rollout {rollout['id']}", indented=not sharded)
-            with open(fresh / (_shard(rollout) if sharded else _name(rollout)), "ab" if sharded else "wb") as file:
+            id_ = rollout["id"]
+            text = jsonl.line(rollout, "rollout", f"rollout {id_}", indented=not sharded)
+            alone = f"{rollout['created_at'].translate(COMPACT)}_{id_}.json"
+            name = f"shard-{int(id_[:4], 16) % SHARDS:02d}.jsonl" if sharded else alone
+            with open(fresh / name, "ab" if sharded else "wb") as file:
                 file.write(text)
 
         yield add
         for shard in fresh.glob("shard-*.jsonl"):  # each line begins with the rollout's id
             shard.write_bytes(b"".join(sorted(shard.read_bytes().splitlines(keepends=True))))
-
-
-def _shard(rollout: Rollout) -> str:
-    return f"shard-{int(rollout['id'][:4], 16) % SHARDS:02d}.jsonl"
-
-
-def _name(rollout: Rollout) -> str:
-    return f"{rollout['created_at'].translate(COMPACT)}_{rollout['id']}.json"
