@@ -6,6 +6,7 @@ last `and`.
 
 import re
 from collections import Counter
+from functools import partial
 
 import orjson
 
@@ -61,16 +62,6 @@ def items(text: str) -> list[list[str]]:
     return readings
 
 
-def why_not_in_order(answer: str, metadata: Metadata) -> str | None:
-    """None where some reading of the answer has the expected items in their order."""
-    return _why_not(answer, metadata, list)
-
-
-def why_not_in_any_order(answer: str, metadata: Metadata) -> str | None:
-    """None where some reading of the answer has the expected items."""
-    return _why_not(answer, metadata, set)
-
-
 def _why_not(answer: str, metadata: Metadata, key: type[list[str]] | type[set[str]]) -> str | None:
     """None where two readings are equal as `key`, else what differs between those that are nearest to each other."""
     expected = metadata["expected_answer"]
@@ -86,6 +77,11 @@ def _why_not(answer: str, metadata: Metadata, key: type[list[str]] | type[set[st
     missing, extra = min(differences, key=lambda pair: pair[0].total() + pair[1].total())
     named = [f"{what} {_shown(part)}" for what, part in (("missing", missing), ("not expected", extra)) if part]
     return "; ".join(named) or ("the items are in another order" if pairs else "no items")
+
+
+why_not_in_order = partial(_why_not, key=list)
+why_not_in_any_order = partial(_why_not, key=set)
+"""None where some reading of the answer has the expected items: in their order, or in any."""
 
 
 def _shown(some: Counter[str]) -> str:
