@@ -62,7 +62,8 @@ def changed(chosen: list[tuple[Prompt, int]], setting: Setting) -> Changed:
         return Changed(asked, [])
     if all(rollout["versions"].get("tools") == setting.version(prompt) for prompt, rollout in known):
         return NOTHING
-    return Changed([], _changed_files() or ["what the tools read, run in or are limited by"])
+    files = [file for file in dvc_files.changed() if not file.startswith(NOT_OF_TOOLS)]  # as far as dvc.lock knows them
+    return Changed([], files or ["what the tools read, run in or are limited by"])
 
 
 def _differences(prompt: Prompt, rollout: Rollout, setting: Setting) -> list[str]:
@@ -70,11 +71,6 @@ def _differences(prompt: Prompt, rollout: Rollout, setting: Setting) -> list[str
     asked, before = setting.asked, rollout["teacher"]
     parts = [part for part in asked if part != "agent" and asked[part] != before.get(part)]
     return tools + list(dict.fromkeys(NAMES.get(part, "the model's server or weights") for part in parts))
-
-
-def _changed_files() -> list[str]:
-    """The files of the tools that differ from those of the last run, as far as dvc.lock knows them."""
-    return [file for file in dvc_files.changed() if not file.startswith(NOT_OF_TOOLS)]
 
 
 def _rollouts() -> Iterator[dict[str, Any]]:

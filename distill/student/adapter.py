@@ -32,7 +32,9 @@ def save(model: Any, base: Base, template: str, card: str, folder: Path, state: 
         for name in TOKENIZER_FILES:
             if (base.directory / name).is_file():
                 shutil.copyfile(base.directory / name, fresh / name)
-        write_settings(fresh / "generation_config.json", _generation(base.directory, template))
+        generation = read_settings(base.directory / "generation_config.json")
+        stops = sorted(read_tokenizer(base.directory, template).stops)
+        write_settings(fresh / "generation_config.json", generation | {"eos_token_id": stops})
         settings = read_settings(base.directory / "tokenizer_config.json")
         settings.pop("chat_template", None)
         write_settings(fresh / "tokenizer_config.json", settings)
@@ -50,9 +52,3 @@ def _make_reproducible(file: Path, base: Base) -> None:
         if config.get(name):
             config[name] = sorted(config[name])
     write_settings(file, config)
-
-
-def _generation(base: Path, template: str) -> dict[str, Any]:
-    """The base's generation settings, with the end-of-turn tokens that the student was trained with."""
-    stops = read_tokenizer(base, template).stops
-    return read_settings(base / "generation_config.json") | {"eos_token_id": sorted(stops)}

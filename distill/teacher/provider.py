@@ -51,7 +51,7 @@ def identity(asked: Asked) -> dict[str, Any]:
 
 def in_background(asked: Asked) -> bool:
     """Whether answers take longer than a connection should be held open: OpenAI's of some models."""
-    slow = OPENAI.match(asked.model) and rules.in_background(asked.model)
+    slow = OPENAI.match(asked.model) and rules.IN_BACKGROUND.search(asked.model)
     return bool(slow) and api_of(asked) == "responses"
 
 

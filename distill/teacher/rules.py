@@ -47,11 +47,6 @@ def reasons(model: str) -> bool:
     return bool(REASONING.match(base(model)))
 
 
-def in_background(model: str) -> bool:
-    """Whether the model's answers take longer than a connection should be held open, by its name."""
-    return bool(IN_BACKGROUND.search(model))
-
-
 def faults(asked: Asked, api: str, with_tools: bool) -> list[str]:
     """Every rule of OpenAI's that the parameters break, one line each."""
     model, effort, temperature = asked.model, asked.reasoning_effort, asked.temperature
