@@ -15,12 +15,11 @@ from distill.tools.typed_dicts import portable
 
 
 class Parameters(NamedTuple):
-    """`model` validates the arguments of a call, and `names` maps its fields to the parameters; `context` are the
+    """`model` validates the arguments of a call; the alias of a field is the name of its parameter. `context` are the
     parameters that are filled with a ToolContext, `state` those that are with the rollout's ToolState. `not_pythons` are
     the fields whose default, if any, Python does not know: it is in a `Field(…)`."""
 
     model: type[BaseModel]
-    names: dict[str, str]
     context: tuple[str, ...]
     state: tuple[str, ...]
     not_pythons: set[str]
@@ -28,7 +27,7 @@ class Parameters(NamedTuple):
     def of(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """The arguments of a call as the function expects them. Raises pydantic's ValidationError."""
         values = self.model.model_validate(arguments)
-        return {name: getattr(values, field) for field, name in self.names.items()}
+        return {info.alias or field: getattr(values, field) for field, info in self.model.model_fields.items()}
 
     def defaults(self) -> dict[str, Any]:
         """The defaults in JSON's form that Python does not fill in by itself."""
@@ -62,13 +61,12 @@ def parameters(function: Callable[..., Any], described: dict[str, str | None]) -
                 if parameter.default is parameter.empty or isinstance(parameter.default, FieldInfo):
                     not_pythons.add(f"p{place}")
     faults.check()
-    names = {field: info.alias or "" for field, (_, info) in fields.items()}
     model: type[BaseModel] = create_model(
         function.__name__,
         __config__=ConfigDict(extra="forbid"),
         **fields,  # type: ignore[call-overload]
     )
-    return Parameters(model, names, tuple(context), tuple(state), not_pythons)
+    return Parameters(model, tuple(context), tuple(state), not_pythons)
 
 
 def _kind_fault(parameter: inspect.Parameter) -> str | None:
