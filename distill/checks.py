@@ -1,6 +1,6 @@
 """What a user's checks.py needs: `from distill.checks import check, Fault`.
 
-`@check` marks a function of one row; `load` reads the file as toolbox.load reads tools.py.
+`@check` marks a function of one row; `load` reads the file as python_source.load reads tools.py.
 """
 
 import inspect
