@@ -52,9 +52,9 @@ def prepare(source: Path | str, student: Params, unreadable: str | None, workers
     faults: list[str] = []
     teachers: set[str] = set()
     rendered: dict[str, list[list[TokenSequence]]] = {}
-    for shard in pool.run(_renderer, setting, shards.split(source, SHARD), workers):
-        faults += shard.faults
-        for row in shard.rows:
+    for rows, row_faults in pool.run(_renderer, setting, shards.split(source, SHARD), workers):
+        faults += row_faults
+        for row in rows:
             teachers.add(row.teacher)
             rendered.setdefault(row.prompt_id, []).append(row.sequences)
     if faults:
@@ -83,18 +83,13 @@ class _Row(NamedTuple):
     sequences: list[TokenSequence]
 
 
-class _Rendered(NamedTuple):
-    """The rows of a shard."""
-
-    rows: list[_Row]
-    faults: list[str]
-
-
-def _renderer(path: str, template: str | None, max_length: int, unreadable: str | None) -> Callable[[Shard], _Rendered]:
-    """Makes the function that renders the rows of a shard."""
+def _renderer(
+    path: str, template: str | None, max_length: int, unreadable: str | None
+) -> Callable[[Shard], tuple[list[_Row], list[str]]]:
+    """Makes the function that gives the rendered rows of a shard, and its faults."""
     tokenizer = load_tokenizer(path, template)
 
-    def rendered(shard: Shard) -> _Rendered:
+    def rendered(shard: Shard) -> tuple[list[_Row], list[str]]:
         rows: list[_Row] = []
         found: list[tuple[int, str]] = []
         for place, text in shards.texts(shard):
@@ -108,7 +103,7 @@ def _renderer(path: str, template: str | None, max_length: int, unreadable: str 
             except Unrenderable as error:
                 faults = [str(error)]
             found += [(place, fault) for fault in faults]
-        return _Rendered(rows, shards.located(shard, found))
+        return rows, shards.located(shard, found)
 
     return rendered
 
