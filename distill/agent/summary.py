@@ -15,7 +15,7 @@ class Summary:
 
     def __init__(self, model: str):
         self._model = model
-        self._wanted = self._turns = 0
+        self._turns = 0
         self._tools = tool_times.ToolTimes()
         self._stops: Counter[str] = Counter()
         self._errors: Counter[str] = Counter()
@@ -24,7 +24,6 @@ class Summary:
 
     def add(self, rollout: Rollout) -> None:
         """Counts one rollout."""
-        self._wanted += 1
         self._stops[rollout["stop_reason"]] += 1
         if rollout["error"]:
             self._errors[rollout["error"]["kind"]] += 1
@@ -35,15 +34,15 @@ class Summary:
 
     def report(self) -> dict[str, Any]:
         """The numbers; `cost_usd` is null if the price of one answer is unknown."""
-        completed = self._stops["final_answer"]
+        wanted, completed = self._stops.total(), self._stops["final_answer"]
         return {
             "model": self._model,
-            "wanted": self._wanted,
+            "wanted": wanted,
             "completed": completed,
-            "failed": self._wanted - completed,
+            "failed": wanted - completed,
             "stop_reasons": dict(sorted((reason, count) for reason, count in self._stops.items() if count)),
             "errors": dict(sorted(self._errors.items())),
-            "turns_mean": round(self._turns / max(self._wanted, 1), 2),
+            "turns_mean": round(self._turns / max(wanted, 1), 2),
             "tool_calls": self._tools.calls,
             "tool_errors": self._tools.errors,
             "tools": self._tools.report(),
