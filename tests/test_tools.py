@@ -376,3 +376,18 @@ def test_a_tool_name_that_does_not_exist_is_refused_before_anything_is_asked(pro
     assert done.returncode == 1
     assert "data/seed/mine.jsonl:1: /tools: there is no tool 'no_such_tool'; there are: " in done.stderr
     assert not (project / "rollouts").exists() and not (project / "empty-cache").exists()
+
+
+def test_of_hundreds_of_tools_a_model_reads_those_with_a_like_name_only() -> None:
+    schema = {"type": "object", "properties": {}}
+    offered = [{"type": "function", "function": {"name": f"flight_{n}", "parameters": schema}} for n in range(300)]
+
+    def fault(name: str, count: int) -> str:
+        asked = {"id": "c", "type": "function", "function": {"name": name, "arguments": "{}"}}
+        return parse(asked, offered[:count])[1] or ""
+
+    assert fault("flight.250", 300) == (
+        "there is no tool 'flight.250'; there are 300, such as flight_250, flight_50, flight_25"
+    )
+    assert fault("%", 300) == "there is no tool '%'; there are 300" and len(fault("%" * 10**5, 300)) < 10**5 + 100
+    assert fault("%", 2) == "there is no tool '%'; the tools are: flight_0, flight_1"

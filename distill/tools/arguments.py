@@ -1,5 +1,6 @@
 """Checks whether a tool accepts a call; the agent loop, the filter and the evaluation use the same check."""
 
+import difflib
 import json
 import re
 from contextlib import suppress
@@ -19,6 +20,10 @@ NO_PARAMETERS = {"type": "object", "properties": {}}
 TYPES = "array, boolean, integer, null, number, object and string"
 MOST_SHOWN = 3
 """Faults of a call that the model reads."""
+MOST_NAMED = 20
+"""Tools that are all named to a model which calls another; of more, those with a like name."""
+LONGEST_NAME = 64
+"""Characters of a tool's name: a longer one would take long to compare."""
 
 
 def parse(call: ToolCall, tools: list[ToolSchema]) -> tuple[dict[str, Any], str | None]:
@@ -33,8 +38,7 @@ def parse(call: ToolCall, tools: list[ToolSchema]) -> tuple[dict[str, Any], str 
         if (function := tool["function"])["name"] == name:
             offered = function
     if offered is None:
-        names = dict.fromkeys(tool["function"]["name"] for tool in tools)
-        return {}, f"there is no tool '{name}'; the tools are: {', '.join(names) or 'none'}"
+        return {}, _unknown(name, list(dict.fromkeys(tool["function"]["name"] for tool in tools)))
     try:
         arguments = orjson.loads(text)
         if LONG_NUMBER.search(text):  # orjson makes a float of an integer of more than 64 bits
@@ -53,6 +57,15 @@ def parse(call: ToolCall, tools: list[ToolSchema]) -> tuple[dict[str, Any], str 
         shown = "; ".join(_describe(error) for error in errors[:MOST_SHOWN])
         return arguments, f"the arguments do not fit the tool's schema: {shown}"
     return arguments, None
+
+
+def _unknown(name: str, names: list[str]) -> str:
+    """That there is no such tool, with the names of the others, of many those like it only: a model reads this in every turn
+    that follows."""
+    if len(names) <= MOST_NAMED:
+        return f"there is no tool '{name}'; the tools are: {', '.join(names) or 'none'}"
+    alike = difflib.get_close_matches(name[:LONGEST_NAME], names)
+    return f"there is no tool '{name}'; there are {len(names)}{', such as ' if alike else ''}{', '.join(alike)}"
 
 
 def schema_fault(parameters: dict[str, Any]) -> str | None:
