@@ -17,7 +17,7 @@ lint: $(VENV)/.test ## Style and types
 	@mypy
 
 test: $(VENV)/.test ## The tests
-	@python -m pytest -n $$(python -c 'from distill.records.cores import cores; print(cores() + 1)') --maxprocesses 8 \
+	@python -m pytest -n $$(python -c 'from distill.machine.cores import cores; print(cores() + 1)') --maxprocesses 8 \
 		--dist loadfile --no-loadscope-reorder
 
 bench-dvc: $(VENV)/.test ## What a no-op `dvc repro` costs, against `true` as every command

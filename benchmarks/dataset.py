@@ -20,7 +20,8 @@ from typing import Any
 import orjson
 
 from benchmarks.dataset_rows import write
-from distill.records import jsonl, params
+from distill.project import params
+from distill.records import jsonl
 
 ROOT = Path(__file__).resolve().parents[1]
 BARE = "import orjson, sys\nfor line in open(sys.argv[1], 'rb'): orjson.dumps(orjson.loads(line))"

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 import orjson
 import yaml
 
-from distill.records.params import parse
+from distill.project.params import parse
 
 ROOT = Path(__file__).resolve().parents[1]
 TURNS, LATENCY_S = 3, 0.2

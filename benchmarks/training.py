@@ -50,7 +50,7 @@ PARAMS = {
 
 def shop_rows(count: int) -> Examples:
     """Conversations of the default example's form: a question, a call, its result, an answer."""
-    from distill.tools.python_tool import build
+    from distill.tools.python.python_tool import build
     from tools import calculator, lookup_item
 
     offered = [build(tool).schema for tool in (lookup_item, calculator)]

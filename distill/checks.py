@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.dataset.checks.fault import Fault
-from distill.records import user_code
+from distill.project import user_code
 from distill.records.faults import InputError
 from distill.records.types import Row
 from distill.tools.schema_words import steps

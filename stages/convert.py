@@ -11,9 +11,10 @@ from functools import cache
 from pathlib import Path
 
 from distill.dataset import convert, rollouts
-from distill.records import jsonl, stage
+from distill.project import stage
+from distill.records import jsonl
 from distill.records.types import Params, ToolSchema
-from distill.tools import python_source
+from distill.tools.python import python_source
 
 ROLLOUTS, IMPORTED = "rollouts", "data/imported"
 CONVERTED = "data/converted.jsonl"

@@ -16,16 +16,17 @@ from distill.agent.selection import held_out
 from distill.agent.tools_version import tools_version
 from distill.answers import judge
 from distill.dataset import rollouts as rollout_records
-from distill.records import jsonl, stage
+from distill.project import stage
+from distill.project.terminal import say
+from distill.records import jsonl
 from distill.records.faults import InputError
-from distill.records.terminal import say
 from distill.records.types import Params, Prompt
 from distill.student.evaluation import exam, held_out_loss, score
 from distill.student.evaluation.table import table
 from distill.student.serving.open_student import greedy, open_student
 from distill.teacher.store import Store
 from distill.tools import toolbox
-from distill.tools.tool_lists import ToolLists, committed_lists
+from distill.tools.mcp.tool_lists import ToolLists, committed_lists
 
 ADAPTER = Path("models/adapter")
 

@@ -9,11 +9,13 @@ from itertools import chain, tee
 
 from distill.answers import judge
 from distill.dataset import filter, funnel, kept_and_rejected, row_groups, shard_rows
-from distill.records import jsonl, pool, shards, stage
+from distill.machine import pool
+from distill.machine.cores import cores
+from distill.project import stage
+from distill.project.terminal import say
+from distill.records import jsonl, shards
 from distill.records.atomic import replacing
-from distill.records.cores import cores
 from distill.records.faults import InputError
-from distill.records.terminal import say
 from distill.records.types import Params
 
 CONVERTED = "data/converted.jsonl"

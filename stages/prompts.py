@@ -7,8 +7,9 @@ different answers or splits, answers that need a judge when there is none, and a
 from collections import Counter
 
 from distill.dataset.prompts import merged, prepare, read_seed, unused_answers
-from distill.records import jsonl, stage
-from distill.records.terminal import say
+from distill.project import stage
+from distill.project.terminal import say
+from distill.records import jsonl
 from distill.records.types import Params
 
 MOST_SHOWN = 3

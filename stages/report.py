@@ -4,7 +4,8 @@ A stage of its own, so that a change to the page does not repeat the evaluation.
 (reports/so_far.html), of what there is, and no metrics: which results are of one and the same run is DVC's to say.
 """
 
-from distill.records import jsonl, stage
+from distill.project import stage
+from distill.records import jsonl
 from distill.records.types import Params
 from distill.report.write import metrics, write_page
 

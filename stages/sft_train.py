@@ -11,7 +11,9 @@ import io
 import sys
 from pathlib import Path
 
-from distill.records import cores, jsonl, stage
+from distill.machine import cores
+from distill.project import stage
+from distill.records import jsonl
 from distill.records.atomic import replacing
 from distill.records.ids import file_hash
 from distill.records.types import Params

@@ -18,11 +18,12 @@ from distill.agent.last_run import as_last_run, changed
 from distill.agent.overrides import add_option, overridden
 from distill.agent.selection import wanted
 from distill.agent.summary import Summary, table
-from distill.records import jsonl, stage
+from distill.project import stage
+from distill.records import jsonl
 from distill.records.types import Params, Prompt, Rollout
+from distill.teacher.api.provider import most_answer_tokens, price_of
 from distill.teacher.asked import asked_teacher
-from distill.teacher.provider import most_answer_tokens, price_of
-from distill.tools.tool_lists import COMMITTED
+from distill.tools.mcp.tool_lists import COMMITTED
 
 FOLDER, REPORT = "rollouts", "reports/rollouts.json"
 Chosen = list[tuple[Prompt, int]]

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from distill.records.cores import spin_little
-from distill.records.locked import locked
+from distill.machine.cores import spin_little
+from distill.machine.locked import locked
 
 # A shell starts background jobs with SIGINT ignored, and children inherit that: Ctrl-C tests would then wait for ever.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -121,7 +121,7 @@ def set_param(project: Path) -> Callable[[str, object], None]:
     """Sets one dotted key of the project's params.yaml."""
     import json
 
-    from distill.records.params import parse
+    from distill.project.params import parse
 
     def change(key: str, value: object) -> None:
         path = project / "params.yaml"

@@ -4,7 +4,7 @@ import json
 import urllib.request
 from typing import Any
 
-from distill.teacher.llama_server import Endpoint
+from distill.teacher.embedded.llama_server import Endpoint
 
 
 def post(endpoint: Endpoint, path: str, **body: Any) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from distill.dataset import facts, funnel
 from distill.dataset.convert import row
 from distill.dataset.row_groups import RowGroups
 from distill.dataset.verdict import Verdict
-from distill.records import jsonl, params
+from distill.project import params
+from distill.records import jsonl
 from distill.records.paths import PROJECT
 
 

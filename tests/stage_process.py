@@ -22,7 +22,7 @@ PRELOAD = [
     "stages.filter",
     "aiohttp",
     "genai_prices.data",
-    "distill.teacher.endpoint_model",
+    "distill.teacher.api.endpoint_model",
     "dvc.cli",
     "dvc.repo.reproduce",
     "dvc.repo.experiments.run",
@@ -110,6 +110,6 @@ def _stage(project: str, name: str, arguments: tuple[str, ...], environment: dic
 
     import importlib
 
-    from distill.records import stage
+    from distill.project import stage
 
     stage.run(importlib.import_module(name if "." in name else f"stages.{name}").main)

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 from teacher_server import Asked, calls, says
 
-from distill.records.params import parse
+from distill.project.params import parse
 
 ROOT = Path(__file__).resolve().parents[1]
 TOOLS = '''

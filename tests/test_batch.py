@@ -16,14 +16,15 @@ from batch_server import Batches
 from stage_process import Done, Running, until
 from teacher_server import Asked, Cut, refused, response, says, serving, text
 
-from distill.records import params
+from distill.project import params
 from distill.records.ids import content_id
 from distill.records.types import Request
-from distill.teacher import batch_endpoint, batch_model, chat, retry
+from distill.teacher.api import chat, retry
+from distill.teacher.api.error_response import LARGEST_ANSWER
 from distill.teacher.asked import asked_teacher
-from distill.teacher.batch_queue import BatchQueue
-from distill.teacher.budget import Budget
-from distill.teacher.error_response import LARGEST_ANSWER
+from distill.teacher.batch import batch_endpoint, batch_model
+from distill.teacher.batch.batch_queue import BatchQueue
+from distill.teacher.cost.budget import Budget
 from distill.teacher.errors import KINDS, Transient
 from distill.teacher.halt import Halt
 from distill.teacher.open_model import open_model

@@ -22,7 +22,7 @@ from npm_packages import installed
 from stage_process import Running
 from teacher_server import Asked, calls, says, serving
 
-from distill.records.params import parse
+from distill.project.params import parse
 from distill.tools import toolbox
 from distill.tools.source import SessionLost
 

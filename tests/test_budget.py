@@ -15,18 +15,20 @@ from asking import *  # noqa: F403
 from stage_process import Done, Running, until
 from teacher_server import Asked, Books, calls, completion, refused, response, says, serving, text
 
+from distill.project.params import load as load_params
 from distill.records import jsonl
-from distill.records.params import load as load_params
 from distill.records.types import Request
-from distill.teacher import chat, prices, responses, store, tariff
+from distill.teacher import store
+from distill.teacher.api import chat, responses
+from distill.teacher.api.http import Http
 from distill.teacher.asked import asked_teacher
+from distill.teacher.cost import prices, tariff
+from distill.teacher.cost.prices import Prices, find, full_price_flex, is_openai
+from distill.teacher.cost.tariff import Tariff, max_charged_tokens
 from distill.teacher.errors import Fatal, Transient
 from distill.teacher.halt import Halt
-from distill.teacher.http import Http
 from distill.teacher.open_model import open_model
-from distill.teacher.prices import Prices, find, full_price_flex, is_openai
 from distill.teacher.store import Store
-from distill.teacher.tariff import Tariff, max_charged_tokens
 from distill.teacher.teacher import Teacher
 
 PRICE = {"scripted": {"input": 100, "output": 1000}}
@@ -429,7 +431,7 @@ def test_a_plan_for_this_machine_speaks_of_no_money() -> None:
     from distill.agent.estimate import estimate
     from distill.agent.last_run import NOTHING
     from distill.agent.plan import Missing, Plan, Typical
-    from distill.teacher.prices import FREE
+    from distill.teacher.cost.prices import FREE
 
     found = Plan(1, [Missing({}, 0, 0, 400, True)], Typical(2, 100, 0, 30), "as in 1 stored rollout", 0, True)
     said = estimate(found, {"model": "local/small"}, FREE, 128, NOTHING)

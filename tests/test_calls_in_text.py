@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from distill.teacher.calls_in_text import called, read
+from distill.teacher.api.calls_in_text import called, read
 
 TOOLS = [{"type": "function", "function": {"name": name, "parameters": {}}} for name in ("add", "look_up")]
 ADD, LOOK = (

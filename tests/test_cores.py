@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from distill.records.cores import are_shared, cores, spin_little
+from distill.machine.cores import are_shared, cores, spin_little
 
 TORCH = "import torch; from distill.student.device import find_device; print(find_device(), torch.get_num_threads())"
 

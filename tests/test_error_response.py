@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from asking import *  # noqa: F403
 
-from distill.teacher.error_response import error_from_response, error_in_batch_line, error_in_ok_body
+from distill.teacher.api.error_response import error_from_response, error_in_batch_line, error_in_ok_body
 
 CONTEXT_FULL = [
     "The decoder prompt (length 5951) is longer than the maximum model length of 4096.",  # vLLM

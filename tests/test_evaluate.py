@@ -9,7 +9,8 @@ from chat_server import says, serving
 from rollout_records import rollout
 from tiny_qwen3 import ROW, SHOP
 
-from distill.records import jsonl, params
+from distill.project import params
+from distill.records import jsonl
 from distill.records.faults import InputError
 from distill.student.evaluation import held_out_loss
 from stages import evaluate

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from loaded_module import module
 
-from distill.records.params import parse
+from distill.project.params import parse
 
 PROJECT = Path(__file__).parent.parent
 SEED = PROJECT / "data/seed/shop.jsonl"

@@ -16,11 +16,11 @@ import pytest
 import yaml
 from stage_process import Done, Running
 
-from distill.records import params
+from distill.project import params
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGE = """import json, pathlib
-from distill.records.params import load
+from distill.project.params import load
 params = load()
 rate, check = float(params["student"]["learning_rate"]), params["filter"]["answer"]
 if params["student"]["num_epochs"] == 77:

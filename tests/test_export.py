@@ -13,12 +13,13 @@ from rollout_records import call, rollout
 from distill.dataset import convert
 from distill.dataset.export import NotRepresentable, openai, sharegpt
 from distill.dataset.export.card import card
-from distill.records import jsonl, params
+from distill.project import params
+from distill.records import jsonl
 from distill.student.render import render
 from distill.student.served_messages import as_templates_want, numbered, tools_as_served
 from distill.student.template import compile_template
 from distill.student.tokenizer import load_tokenizer, read_tokenizer, template_text
-from distill.tools import python_source
+from distill.tools.python import python_source
 
 # Of FineTuneChatRequestInput in OpenAI's API reference: which keys there are, and that nothing else may be there.
 TEXT = {"type": "string"}

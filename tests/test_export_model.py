@@ -25,7 +25,7 @@ from distill.student.merge import merge
 from distill.student.serving.open_student import open_student
 from distill.student.tokenizer import load_tokenizer
 from distill.student.training import lineage
-from distill.teacher.llama_server import serve
+from distill.teacher.embedded.llama_server import serve
 
 QUESTION = ROW["messages"][:2]
 

@@ -10,7 +10,7 @@ from stage_process import Done, Running
 from teacher_server import serving
 from validated import in_git, validate
 
-from distill.tools.files_read import files_read, watched
+from distill.tools.python.files_read import files_read, watched
 
 READERS = """
 import asyncio, os, sqlite3
@@ -52,7 +52,7 @@ def writes() -> str:
 @tool
 def foreign() -> list[str]:
     "Reads what is nobody's data."
-    import distill.records.lease
+    import distill.machine.lease
     return [Path(name).read_text() for name in ("/etc/hostname", HERE / ".secret")] + [str(os.listdir(HERE))]
 """
 

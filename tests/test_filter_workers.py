@@ -15,7 +15,8 @@ from rollout_records import call, rollout
 from distill.dataset import kept_and_rejected
 from distill.dataset.convert import row
 from distill.dataset.verdict import KEEP
-from distill.records import jsonl, lines, pool, shards
+from distill.machine import pool
+from distill.records import jsonl, lines, shards
 from distill.records.faults import InputError
 
 OUTPUTS = ("data/train.jsonl", "data/rejected.jsonl", "reports/filter.json")

@@ -25,7 +25,7 @@ from distill.student.serving.open_student import greedy, open_student
 from distill.student.serving.reply import rendered_turn
 from distill.student.template import compile_template
 from distill.student.tokenizer import read_tokenizer
-from distill.teacher import chat
+from distill.teacher.api import chat
 from distill.teacher.errors import ApiError
 
 

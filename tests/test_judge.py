@@ -14,7 +14,8 @@ from rollout_records import rollout
 from distill.answers import judge, ruling
 from distill.commands.judge_cost import judge_cost
 from distill.dataset import convert
-from distill.records import jsonl, params
+from distill.project import params
+from distill.records import jsonl
 from distill.records.faults import InputError
 from distill.student.evaluation import exam
 

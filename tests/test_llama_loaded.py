@@ -18,8 +18,8 @@ from distill.student.serving.in_process import InProcess
 from distill.student.serving.llama_loaded import TOKENS_AT_ONCE, LlamaLoaded
 from distill.student.serving.open_student import open_student
 from distill.student.tokenizer import Tokenizer, read_tokenizer
+from distill.teacher.embedded.gguf_model import CONTEXT_TOKENS
 from distill.teacher.errors import ApiError
-from distill.teacher.gguf_model import CONTEXT_TOKENS
 
 NUMBERS = {"at": 48.8583701, "price": 1234567.89, "order": 98765432109876543210, "half": 0.5, "whole": 44.0}
 CALL = {"id": "call_1", "type": "function", "function": {"name": "find", "arguments": json.dumps(NUMBERS)}}

@@ -17,12 +17,12 @@ from stage_process import Running
 
 from distill.records.faults import InputError
 from distill.student.tokenizer import load_tokenizer
-from distill.teacher import chat
-from distill.teacher.error_response import error_from_response
-from distill.teacher.gguf_model import local_model
-from distill.teacher.llama_server import healthy, serve
-from distill.teacher.weights import find
-from distill.tools.python_source import load
+from distill.teacher.api import chat
+from distill.teacher.api.error_response import error_from_response
+from distill.teacher.embedded.gguf_model import local_model
+from distill.teacher.embedded.llama_server import healthy, serve
+from distill.teacher.embedded.weights import find
+from distill.tools.python.python_source import load
 
 QUESTION = [{"role": "user", "content": "Name three rivers in Europe."}]
 PROJECT = Path(__file__).parent.parent
@@ -103,7 +103,7 @@ def test_a_server_that_is_not_asked_anything_ends_on_a_busy_machine(smol):
     """One that is stopped a moment before it takes questions would never end: of 40 such starts one in most runs."""
     starts = f"""
 from pathlib import Path
-from distill.teacher.llama_server import serve
+from distill.teacher.embedded.llama_server import serve
 for _ in range(12):
     with serve(Path({str(smol)!r}), slots=1, context=256):
         pass

@@ -20,14 +20,15 @@ import teacher_server
 from stage_process import Running
 from teacher_server import Asked, calls, serving
 
+from distill.project.params import load as load_params
+from distill.project.params import parse
 from distill.records import jsonl
 from distill.records.faults import InputError
-from distill.records.params import load as load_params
-from distill.records.params import parse
-from distill.tools import mcp_session, mcp_source, toolbox
+from distill.tools import toolbox
+from distill.tools.mcp import mcp_session, mcp_source
+from distill.tools.mcp.tool_lists import ToolLists
 from distill.tools.session import ToolResult
 from distill.tools.source import SessionLost
-from distill.tools.tool_lists import ToolLists
 
 SERVER = str(Path(__file__).parent / "mcp_server.py")
 STDIO = {"command": sys.executable, "args": [SERVER, "stdio"]}
@@ -118,7 +119,7 @@ def test_results_of_every_kind_become_text(monkeypatch: pytest.MonkeyPatch) -> N
     assert fail.startswith("error: ") and "\x1b" not in fail
     assert rubbish == "done\nhi"
     assert whisper == "[secret]\nhi"
-    from distill.records import credentials
+    from distill.project import credentials
 
     assert SECRET not in credentials.redact(f"{whisper} at https://x?key=very-secret-value%2F%2B1")
 
@@ -351,7 +352,7 @@ def test_in_place_of_a_line_that_is_too_long_comes_an_error_with_its_id(message:
     """The SDKs of Python and TypeScript write the id at different ends. Others of its lines come whole."""
     import anyio
 
-    from distill.tools import mcp_bounds
+    from distill.tools.mcp import mcp_bounds
 
     async def lines() -> list[str]:
         send, receive = anyio.create_memory_object_stream[bytes](100)
@@ -620,7 +621,7 @@ def test_the_manuals_servers_are_read_as_they_stand(tmp_path: Path, monkeypatch:
 
     import yaml
 
-    from distill.tools.mcp_server import servers
+    from distill.tools.mcp.mcp_server import servers
 
     root = Path(SERVER).parents[1]
     (block,) = re.findall(r"(?s)```yaml\n(tools:.*?)```", (root / "docs/tools.md").read_text())

@@ -22,8 +22,8 @@ from chat_server import calls, says, serving
 from closure import ROOT, closure, is_code
 from stage_process import Running
 
+from distill.project.params import parse
 from distill.records import jsonl
-from distill.records.params import parse
 from distill.student.tokenizer import bundled_templates
 
 STAGES = ["prompts", "teacher_rollouts", "convert", "filter", "sft_train", "evaluate", "report"]
@@ -157,7 +157,7 @@ CHANGES = [
     ("tools.py", "LONGEST = 200", "LONGEST = 201", ["teacher_rollouts", "convert", "evaluate", "report"]),
     ("distill/dataset/prompts.py", '"""Turns', '"""Now turns', ["prompts"]),
     (
-        "distill/teacher/chat.py",
+        "distill/teacher/api/chat.py",
         '"""Chat Completions',
         '"""The Chat Completions',
         ["teacher_rollouts", "filter", "evaluate"],

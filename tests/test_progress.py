@@ -15,12 +15,12 @@ from distill.agent import progress
 from distill.agent.buy import buy
 from distill.agent.progress import Progress
 from distill.agent.selection import wanted
+from distill.project.params import load as load_params
 from distill.records import jsonl
-from distill.records.params import load as load_params
-from distill.teacher.budget import Budget
+from distill.teacher.api.throttle import Throttle
+from distill.teacher.cost.budget import Budget
 from distill.teacher.errors import ApiError, Transient
 from distill.teacher.halt import Halt
-from distill.teacher.throttle import Throttle
 
 
 class Run:

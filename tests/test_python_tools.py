@@ -8,7 +8,7 @@ import pytest
 from tools_file import HEAD, call, load, schema
 
 from distill.records.faults import InputError
-from distill.tools import python_source
+from distill.tools.python import python_source
 from distill.tools.source import ToolError
 
 

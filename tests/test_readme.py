@@ -20,8 +20,9 @@ from report_project import write_project
 from stage_process import Running
 from teacher_server import Asked, function_call, response, serving, text
 
-from distill.records import params, schema
-from distill.teacher import rules
+from distill.project import params
+from distill.records import schema
+from distill.teacher.api import rules
 from distill.teacher.asked import asked_teacher
 
 MANUAL = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

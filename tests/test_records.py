@@ -13,7 +13,8 @@ from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill.records import ids, jsonl, params, schema
+from distill.project import params
+from distill.records import ids, jsonl, schema
 from distill.records.atomic import replacing, replacing_folder
 from distill.records.faults import InputError
 

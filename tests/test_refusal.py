@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from distill.teacher.error_response import error_from_response
+from distill.teacher.api.error_response import error_from_response
+from distill.teacher.api.rate_limit_headers import duration_s, retry_after_s, used_up_s
 from distill.teacher.errors import KINDS, Fatal, Transient, error
-from distill.teacher.rate_limit_headers import duration_s, retry_after_s, used_up_s
 
 TOO_LONG = '{"error": {"message": "This model\'s maximum context length is 131072 tokens. You requested 140000"}}'
 

@@ -20,7 +20,7 @@ from distill.student.shown import has_place_for_thoughts
 from distill.student.template import Unrenderable, compile_template
 from distill.student.tokenizer import TEMPLATES, Tokenizer, load_tokenizer
 from distill.student.training.examples import sequences
-from distill.teacher.llama_server import Endpoint, serve
+from distill.teacher.embedded.llama_server import Endpoint, serve
 
 SMOLLM2 = TEMPLATES / "smollm2.jinja"
 # A template that drops what was thought in earlier turns, as Qwen3's does.

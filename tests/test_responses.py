@@ -16,14 +16,14 @@ from asking import rollouts
 from stage_process import Done, Running, until
 from teacher_server import Asked, Books, function_call, reasoning, refused, response, serving, text
 
-from distill.records.params import load as load_params
-from distill.teacher import background as background_module
-from distill.teacher import provider
+from distill.project.params import load as load_params
+from distill.teacher.api import background as background_module
+from distill.teacher.api import provider
+from distill.teacher.api.background import POLL_FAILURES
+from distill.teacher.api.http import Http
 from distill.teacher.asked import asked_teacher
-from distill.teacher.background import POLL_FAILURES
 from distill.teacher.errors import ApiError
 from distill.teacher.halt import Halt
-from distill.teacher.http import Http
 from distill.teacher.store import Store
 
 BODY = b'{"model": "gpt-5-pro", "input": "what is 1 + 1?"}'

@@ -19,7 +19,7 @@ from distill.dataset.checks.identity import PATTERN as IDENTITY
 from distill.dataset.checks.refusal import PATTERN as REFUSAL
 from distill.dataset.filter import run_checks
 from distill.dataset.verdict import masked
-from distill.records import credentials
+from distill.project import credentials
 from distill.records.faults import InputError
 from distill.student.shown import offered
 from distill.student.template import compile_template

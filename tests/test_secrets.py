@@ -10,7 +10,7 @@ from stage_process import Running
 from teacher_server import Asked, serving
 
 from distill.records import jsonl
-from distill.teacher import chat
+from distill.teacher.api import chat
 from distill.teacher.errors import Transient
 
 

@@ -13,7 +13,7 @@ from distill.records.faults import InputError
 from distill.student import base
 from distill.student.base_weights import open_folder
 from distill.student.tokenizer import mismatches
-from distill.teacher.llama_server import serve
+from distill.teacher.embedded.llama_server import serve
 
 PROMPT = "What is the price of item G316? \n\n  12 é <|im_end|>"
 

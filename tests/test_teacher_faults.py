@@ -14,10 +14,10 @@ from asking import once, rollouts
 from stage_process import Done, Running
 from teacher_server import STALL, Asked, Cut, completion, refused, says, serving
 
-from distill.teacher.error_response import LARGEST_ANSWER
+from distill.teacher.api.error_response import LARGEST_ANSWER
+from distill.teacher.api.failure_streak import FailureStreak
+from distill.teacher.api.http import Http
 from distill.teacher.errors import KINDS, error
-from distill.teacher.failure_streak import FailureStreak
-from distill.teacher.http import Http
 
 PASSING = {
     "429 with retry-after": refused(429, "rate_limit_exceeded", retry_after="0.05"),

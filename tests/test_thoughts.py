@@ -12,7 +12,7 @@ from asking import rollouts
 from stage_process import Done
 from teacher_server import Asked, refused, says, serving
 
-from distill.teacher import chat
+from distill.teacher.api import chat
 
 
 def thinks(name: str) -> Callable[[Asked], Any]:

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from conftest import ROOT
 
-from distill.records.params import load as load_params
-from distill.teacher import retry, throttle
+from distill.project.params import load as load_params
+from distill.teacher.api import retry, throttle
+from distill.teacher.api.throttle import Throttle
 from distill.teacher.asked import asked_teacher
 from distill.teacher.errors import Fatal, Transient, error
 from distill.teacher.halt import Halt
 from distill.teacher.open_model import open_model
 from distill.teacher.store import Store
-from distill.teacher.throttle import Throttle
 
 
 def simulated(

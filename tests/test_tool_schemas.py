@@ -13,9 +13,11 @@ from conftest import ROOT
 from tools_file import call, load, schema
 
 from distill.commands.tools import describe, listing
-from distill.records import params
-from distill.teacher.strict import strict
-from distill.tools import arguments, mcp_tool, python_source
+from distill.project import params
+from distill.teacher.api.strict import strict
+from distill.tools import arguments
+from distill.tools.mcp import mcp_tool
+from distill.tools.python import python_source
 from distill.tools.schema_words import kind
 from distill.tools.source import Offer
 

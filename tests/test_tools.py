@@ -13,7 +13,7 @@ from distill.records.faults import InputError
 from distill.records.types import Prompt
 from distill.tools import toolbox
 from distill.tools.arguments import parse
-from distill.tools.python_source import PythonTools
+from distill.tools.python.python_source import PythonTools
 from distill.tools.resource import TaskOwned
 from distill.tools.sandbox.container import ContainerLimits
 from distill.tools.sandbox.sandboxes import Sandboxes

@@ -377,7 +377,7 @@ def test_peft_and_llama_cpp_load_the_adapter_and_agree(run, gguf, cache):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from distill.student import base
-    from distill.teacher.llama_server import serve
+    from distill.teacher.embedded.llama_server import serve
 
     run(num_epochs=4)
     adapter = Path("models/adapter")

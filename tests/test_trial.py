@@ -16,7 +16,7 @@ from teacher_server import Books, refused, serving
 
 from distill.commands.trial import outlook, to_try
 from distill.dataset.checks.context import CheckContext
-from distill.records import params
+from distill.project import params
 
 WRONG = {"expected_answer": 1, "answer_type": "number"}
 JUDGED = {"expected_answer": "a dozen", "answer_type": "judge"}

@@ -26,9 +26,9 @@ from distill.student.serving.in_process import InProcess
 from distill.student.serving.open_student import greedy, open_student
 from distill.student.serving.remote import Served
 from distill.student.tokenizer import read_tokenizer
-from distill.teacher import chat
+from distill.teacher.api import chat
+from distill.teacher.embedded.llama_server import Endpoint
 from distill.teacher.errors import Fatal
-from distill.teacher.llama_server import Endpoint
 
 VLLM = """#!{python}
 # Takes vLLM's command line; answers with the right call as `student`, with a wrong one as the base.

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from distill.commands.models import embedded_models
+from distill.project.params import load as load_params
 from distill.records.faults import InputError
-from distill.records.params import load as load_params
 from distill.records.paths import PROJECT
-from distill.teacher.weights import MODELS, Weights, fetch, find
+from distill.teacher.embedded.weights import MODELS, Weights, fetch, find
 
 BYTES = b"GGUF" + bytes(range(256)) * 64
 

@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-from distill.tools import python_source
+from distill.tools.python import python_source
 
 HEAD = """
 import dataclasses, datetime, enum, functools, socket

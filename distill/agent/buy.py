@@ -12,9 +12,9 @@ from distill.agent.rollout import Conversation, retry_if_tools_lost, run
 from distill.agent.setting import Setting, opened
 from distill.agent.turns import Turns
 from distill.agent.warm import warm
+from distill.project.terminal import say
 from distill.records.counted import counted
 from distill.records.faults import InputError
-from distill.records.terminal import say
 from distill.records.types import Params, Prompt, Rollout
 from distill.teacher.errors import KINDS, Fatal, is_final
 from distill.teacher.side_by_side import side_by_side

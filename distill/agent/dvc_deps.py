@@ -4,11 +4,11 @@ import os
 from itertools import pairwise
 from pathlib import Path
 
-from distill.records import dvc_files
+from distill.project import dvc_files
 from distill.records.faults import InputError
 from distill.records.types import Prompt
-from distill.tools import files_read
-from distill.tools.mcp_server import McpServer
+from distill.tools.mcp.mcp_server import McpServer
+from distill.tools.python import files_read
 from distill.tools.sandbox import dockerfile
 from distill.tools.sandbox.name import dockerfile_name
 

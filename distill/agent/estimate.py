@@ -4,9 +4,9 @@ from distill.agent.last_run import Changed
 from distill.agent.plan import Plan, expected_usd, worst_usd
 from distill.records.counted import counted
 from distill.records.types import Params
+from distill.teacher.api.provider import price_unknown
 from distill.teacher.asked import asked_teacher
-from distill.teacher.prices import FREE, Prices, full_price_flex, is_openai
-from distill.teacher.provider import price_unknown
+from distill.teacher.cost.prices import FREE, Prices, full_price_flex, is_openai
 
 TIERS = ("standard", "flex", "batch")
 

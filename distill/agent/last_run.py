@@ -11,10 +11,11 @@ import orjson
 from distill.agent.plan import GUESS, Plan, Typical
 from distill.agent.setting import Setting
 from distill.agent.tools_version import NOT_OF_TOOLS
-from distill.records import dvc_files, jsonl
+from distill.project import dvc_files
+from distill.records import jsonl
 from distill.records.faults import InputError
 from distill.records.types import Prompt, Rollout
-from distill.teacher.tariff import output_limit
+from distill.teacher.cost.tariff import output_limit
 
 MOST_READ = 200
 NAMES = {"sampling": "the sampling", "demonstrations": "the demonstrations", "template": "the template"}

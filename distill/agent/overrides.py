@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from distill.records import params as records
+from distill.project import params as records
 from distill.records import schema
 from distill.records.faults import Faults
 from distill.records.types import Params

@@ -10,9 +10,9 @@ from distill.agent.setting import Setting
 from distill.agent.turns import Turns, seed
 from distill.records.counted import counted
 from distill.records.types import Prompt, ToolCall
-from distill.teacher.endpoint_model import BYTES_PER_TOKEN
-from distill.teacher.prices import Prices
-from distill.teacher.tariff import output_limit
+from distill.teacher.api.endpoint_model import BYTES_PER_TOKEN
+from distill.teacher.cost.prices import Prices
+from distill.teacher.cost.tariff import output_limit
 
 MOST_MEASURED = 200
 """Finished rollouts whose tokens count as typical."""

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from distill.agent.speed import Speed
-from distill.records import terminal
+from distill.project import terminal
 from distill.records.counted import counted
 from distill.records.one_line import one_line
 from distill.records.types import Rollout

@@ -15,7 +15,7 @@ from distill.teacher.open_model import open_teacher
 from distill.teacher.store import Store
 from distill.teacher.teacher import Teacher
 from distill.tools import toolbox
-from distill.tools.tool_lists import ToolLists, committed_lists
+from distill.tools.mcp.tool_lists import ToolLists, committed_lists
 from distill.tools.toolbox import Toolbox
 
 

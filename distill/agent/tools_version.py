@@ -6,10 +6,10 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from distill.records import dvc_files
+from distill.project import dvc_files
 from distill.records.ids import content_id
 from distill.records.types import Params
-from distill.tools import mcp_server
+from distill.tools.mcp import mcp_server
 
 NOT_OF_TOOLS = ("distill/", "stages/", "schemas/", "data/prompts.jsonl")
 """Dependencies of the stage that are no part of what tools return."""

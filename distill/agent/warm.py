@@ -14,8 +14,8 @@ import yaml
 
 from distill.agent.record import outcomes
 from distill.agent.tool_results import ToolResults
-from distill.records import dvc_files
-from distill.records.committed import commits_of, folder_in_git, of_revision
+from distill.project import dvc_files
+from distill.project.committed import commits_of, folder_in_git, of_revision
 from distill.records.counted import counted
 from distill.records.one_line import one_line
 from distill.records.types import Rollout

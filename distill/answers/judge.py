@@ -19,12 +19,12 @@ from distill.records.counted import counted
 from distill.records.faults import InputError
 from distill.records.ids import content_id
 from distill.records.types import Message, Metadata, Params, Row
-from distill.teacher import rules
+from distill.teacher.api import rules
+from distill.teacher.api.provider import OPENAI
 from distill.teacher.asked import Asked
+from distill.teacher.embedded.gguf_model import is_local
 from distill.teacher.errors import KINDS, ApiError, Fatal
-from distill.teacher.gguf_model import is_local
 from distill.teacher.open_model import check_model, open_teacher
-from distill.teacher.provider import OPENAI
 from distill.teacher.side_by_side import side_by_side
 from distill.teacher.stopping import stopping
 

@@ -11,11 +11,11 @@ import subprocess
 import sys
 from typing import Any
 
-from distill.records import params as configuration
-from distill.records import stage
-from distill.records.committed import folder_in_git
+from distill.project import params as configuration
+from distill.project import stage
+from distill.project.committed import folder_in_git
+from distill.project.terminal import say
 from distill.records.faults import InputError
-from distill.records.terminal import say
 from distill.student.evaluation import score
 from distill.student.evaluation.table import gain_line, table
 

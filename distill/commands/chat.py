@@ -9,14 +9,16 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from distill.records import jsonl, params
+from distill.project import params
+from distill.project.terminal import lenient, plain
+from distill.records import jsonl
 from distill.records.faults import InputError
-from distill.records.terminal import lenient, plain
 from distill.records.types import Message, Params, Prompt
 from distill.student.serving.converse import converse
 from distill.student.serving.open_student import greedy, open_student
 from distill.teacher.errors import Fatal
-from distill.tools import python_source, toolbox
+from distill.tools import toolbox
+from distill.tools.python import python_source
 
 ADAPTER = Path("models/adapter")
 PROMPTS = Path("data/prompts.jsonl")

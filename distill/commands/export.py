@@ -10,7 +10,8 @@ import orjson
 
 from distill.dataset.export import NotRepresentable, huggingface, openai, sharegpt, tokens
 from distill.dataset.export.card import card
-from distill.records import jsonl, stage
+from distill.project import stage
+from distill.records import jsonl
 from distill.records.atomic import replacing
 from distill.records.counted import counted
 from distill.records.faults import InputError

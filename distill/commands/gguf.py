@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from distill.commands import merge
-from distill.records import stage
+from distill.project import stage
 from distill.records.types import Params
 from distill.student.gguf import to_gguf
 

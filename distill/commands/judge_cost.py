@@ -14,13 +14,14 @@ from distill.agent.selection import wanted
 from distill.answers import needs_judge
 from distill.answers.judge import INSTRUCTIONS, asked_judge
 from distill.dataset import rollouts
-from distill.records import jsonl, stage
+from distill.project import stage
+from distill.records import jsonl
 from distill.records.counted import counted
 from distill.records.types import Params, Prompt
 from distill.teacher.answer import Usage
-from distill.teacher.endpoint_model import BYTES_PER_TOKEN
-from distill.teacher.prices import FREE
-from distill.teacher.provider import price_of, price_unknown
+from distill.teacher.api.endpoint_model import BYTES_PER_TOKEN
+from distill.teacher.api.provider import price_of, price_unknown
+from distill.teacher.cost.prices import FREE
 
 IMPORTED = Path("data/imported")
 ANSWER_TOKENS, RULING_TOKENS = 200, 300

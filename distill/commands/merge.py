@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from distill.records import stage
+from distill.project import stage
 from distill.records.types import Params
 from distill.student.merge import merge
 

@@ -3,9 +3,9 @@ can be loaded on this machine."""
 
 import sys
 
-from distill.records import stage
+from distill.project import stage
 from distill.records.types import Params
-from distill.teacher import llama_server, weights
+from distill.teacher.embedded import llama_server, weights
 
 
 def embedded_models(params: Params) -> list[str]:

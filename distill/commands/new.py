@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from distill.records import stage
+from distill.project import stage
 from distill.records.faults import InputError
 from distill.records.paths import PROJECT
 

@@ -4,9 +4,10 @@ import argparse
 import os
 from pathlib import Path
 
-from distill.records import jsonl, stage
+from distill.project import stage
+from distill.project.terminal import is_live, plain
+from distill.records import jsonl
 from distill.records.faults import InputError
-from distill.records.terminal import is_live, plain
 from distill.records.types import Params
 from distill.student.render import IGNORED, TokenSequence, render
 from distill.student.template import Unrenderable

@@ -13,15 +13,15 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from distill.records import credentials, params
+from distill.project import credentials, params
+from distill.project.terminal import plain
 from distill.records.faults import InputError
-from distill.records.terminal import plain
 from distill.student.serving.endpoint import serving
 from distill.student.serving.in_process import InProcess
 from distill.student.serving.open_student import open_student
 from distill.student.serving.remote import KEY, STUDENT, Served
+from distill.teacher.embedded.llama_server import Endpoint
 from distill.teacher.errors import Fatal
-from distill.teacher.llama_server import Endpoint
 from distill.teacher.model import Model
 
 ADAPTER = Path("models/adapter")

@@ -10,15 +10,15 @@ from typing import Any
 
 from distill.agent.tools_version import tools_version
 from distill.dataset.prompts import seed_rows
-from distill.records import stage
+from distill.project import stage
+from distill.project.terminal import say
 from distill.records.faults import Faults, InputError
-from distill.records.terminal import say
 from distill.records.types import Params
 from distill.teacher.store import Store
 from distill.tools import toolbox
+from distill.tools.mcp.tool_lists import ToolLists
 from distill.tools.schema_words import MOST_LEVELS, kind, resolved
 from distill.tools.source import Offer
-from distill.tools.tool_lists import ToolLists
 
 
 async def listing(settings: Params) -> tuple[str, list[str]]:

@@ -17,9 +17,10 @@ from distill.agent.selection import wanted
 from distill.answers import judge
 from distill.dataset import convert, filter
 from distill.dataset.checks.context import CheckContext
-from distill.records import jsonl, stage
+from distill.project import stage
+from distill.project.terminal import say
+from distill.records import jsonl
 from distill.records.faults import InputError
-from distill.records.terminal import say
 from distill.records.types import Params, Prompt, Rollout
 from distill.teacher.errors import KINDS
 

@@ -20,9 +20,10 @@ from distill.dataset.checks import calls, final_answer, paired
 from distill.dataset.checks.context import CheckContext
 from distill.dataset.held_out import of_files
 from distill.dataset.prompts import prepare, seed_rows, unused_answers
-from distill.records import dvc_files, jsonl, params, schema, stage
+from distill.project import dvc_files, params, stage
+from distill.project.terminal import plain, say
+from distill.records import jsonl, schema
 from distill.records.faults import Faults, InputError
-from distill.records.terminal import plain, say
 from distill.records.types import Params, Prompt
 from distill.student import base
 from distill.student.serving.reply import refuse_unlearnable, unreadable_calls
@@ -31,8 +32,10 @@ from distill.teacher.asked import asked_teacher
 from distill.teacher.demonstrations import read_demonstrations
 from distill.teacher.open_model import check_model
 from distill.teacher.store import Store
-from distill.tools import mcp_server, python_source, toolbox
-from distill.tools.tool_lists import ToolLists, committed_lists
+from distill.tools import toolbox
+from distill.tools.mcp import mcp_server
+from distill.tools.mcp.tool_lists import ToolLists, committed_lists
+from distill.tools.python import python_source
 
 MOST_WARNINGS = 3
 """About metadata that look like an expected answer; more are not printed."""

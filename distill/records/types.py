@@ -19,6 +19,6 @@ ToolSchema = dict[str, Any]
 Metadata = dict[str, Any]
 """What a prompt has beside its messages: the expected answer, its type, and keys of the user's own."""
 Request = dict[str, Any]
-"""What is asked of a model, in canonical form; it is the key of its answer (distill/teacher/chat.py)."""
+"""What is asked of a model, in canonical form; it is the key of its answer (distill/teacher/api/chat.py)."""
 Sampling = dict[str, Any]
 """How a model is to sample, as part of a request: temperature, limit of the answer, effort, seed."""

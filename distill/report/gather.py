@@ -10,7 +10,8 @@ from typing import Any
 import orjson
 
 from distill.dataset import rollouts as rollout_files
-from distill.records import jsonl, params
+from distill.project import params
+from distill.records import jsonl
 from distill.records.faults import InputError
 from distill.report.conversations import join
 from distill.report.sample import ROOM, Sample

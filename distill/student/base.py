@@ -10,15 +10,15 @@ from dataclasses import dataclass, replace
 from os.path import expanduser
 from pathlib import Path
 
+from distill.machine.locked import locked
 from distill.records.atomic import replacing_folder
 from distill.records.faults import InputError
 from distill.records.ids import file_hash
-from distill.records.locked import locked
 from distill.records.one_line import one_line
 from distill.records.paths import cache_dir
 from distill.student import hub
 from distill.student.gguf import from_gguf
-from distill.teacher import weights as embedded
+from distill.teacher.embedded import weights as embedded
 
 LOCAL = "local/"
 TOKENIZER_FILES = [

@@ -3,7 +3,7 @@
 import gc
 from typing import Literal
 
-from distill.records.cores import cores
+from distill.machine.cores import cores
 
 OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 

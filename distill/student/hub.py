@@ -4,7 +4,7 @@ import re
 import sys
 from pathlib import Path
 
-from distill.records import credentials
+from distill.project import credentials
 from distill.records.faults import InputError
 
 NAME = re.compile(r"(?P<id>[\w-][\w.-]*/[\w-][\w.-]*?)(?:@(?P<revision>[\w./-]+))?")

@@ -13,7 +13,7 @@ from distill.records.one_line import one_line
 from distill.records.types import Message, ToolSchema
 from distill.student import base, encoding
 from distill.student.template import compile_template, with_usual_names, without_clock
-from distill.teacher.weights import EMBEDDED
+from distill.teacher.embedded.weights import EMBEDDED
 
 TEMPLATES = Path(__file__).parent / "templates"
 BUNDLED = {

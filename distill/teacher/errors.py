@@ -1,6 +1,6 @@
 """What can go wrong with a request: a closed list of kinds, each with one of four fates and advice for a person.
 
-retry: the request is sent again, as often as distill/teacher/retry.py allows; then the rollout fails. repair: it is sent
+retry: the request is sent again, as often as distill/teacher/api/retry.py allows; then the rollout fails. repair: it is sent
 again without what the server refused. fail: the rollout ends and the run goes on; later runs do not send the request
 again, unless the failure depends on how the server is set up (SET_UP). stop: the run ends, since every other request
 would fail, too.
@@ -8,7 +8,7 @@ would fail, too.
 
 from typing import Literal, NamedTuple
 
-from distill.records import credentials
+from distill.project import credentials
 
 MESSAGE_CHARS = 1000
 """Longer messages are cut: a server's may be a whole page."""

@@ -4,15 +4,16 @@ import resource
 
 from distill.records.faults import InputError
 from distill.records.types import Message
-from distill.teacher import gguf_model, provider, rules, weights
+from distill.teacher.api import provider, rules
+from distill.teacher.api.endpoint_model import EndpointModel
+from distill.teacher.api.throttle import Throttle
 from distill.teacher.asked import Asked
-from distill.teacher.batch_model import BatchModel
-from distill.teacher.endpoint_model import EndpointModel
+from distill.teacher.batch.batch_model import BatchModel
+from distill.teacher.embedded import gguf_model, weights
 from distill.teacher.halt import Halt
 from distill.teacher.model import StoredModel
 from distill.teacher.store import Store
 from distill.teacher.teacher import Teacher
-from distill.teacher.throttle import Throttle
 
 OTHER_FILES = 600
 """Open files that are not connections: leases, the store, Python's own."""

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from distill.records.terminal import mute, say
+from distill.project.terminal import mute, say
 from distill.teacher.errors import Fatal
 from distill.teacher.halt import Halt
 

@@ -17,9 +17,9 @@ from typing import Any, cast
 
 import orjson
 
+from distill.machine.lease import Lease
 from distill.records.faults import InputError
 from distill.records.ids import content_id
-from distill.records.lease import Lease
 from distill.records.paths import cache_dir, chosen_dir
 from distill.records.types import Request
 from distill.teacher import errors

@@ -7,9 +7,9 @@ from typing import Any, cast
 
 from distill.records.types import Message, Request, Sampling, ToolSchema
 from distill.teacher.answer import Answer
+from distill.teacher.api.failure_streak import FailureStreak
 from distill.teacher.demonstrations import with_demonstrations
 from distill.teacher.errors import KINDS, ApiError, Fatal, Transient, is_final
-from distill.teacher.failure_streak import FailureStreak
 from distill.teacher.halt import Halt
 from distill.teacher.model import StoredModel
 from distill.teacher.store import Store, request_key, stored_failure

@@ -2,6 +2,6 @@
 
 from distill.tools.context import ToolContext as Context
 from distill.tools.context import ToolState as State
-from distill.tools.python_tool import tool
+from distill.tools.python.python_tool import tool
 
 __all__ = ["Context", "State", "tool"]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any, NamedTuple
 
-from distill.records import credentials
+from distill.project import credentials
 from distill.records.tool_error import TOO_LATE, TOOL_ERROR
 from distill.records.types import ToolCall
 from distill.tools.arguments import parse

@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from distill.records import credentials
+from distill.project import credentials
 from distill.records.types import Prompt, ToolSchema
 
 

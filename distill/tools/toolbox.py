@@ -11,10 +11,11 @@ from typing import NamedTuple
 from distill.records.faults import Faults
 from distill.records.ids import content_id
 from distill.records.types import Params, Prompt, ToolSchema
-from distill.tools import python_source
-from distill.tools.mcp_server import servers
-from distill.tools.mcp_source import McpTools
-from distill.tools.python_source import PythonTools
+from distill.tools.mcp.mcp_server import servers
+from distill.tools.mcp.mcp_source import McpTools
+from distill.tools.mcp.tool_lists import ToolLists
+from distill.tools.python import python_source
+from distill.tools.python.python_source import PythonTools
 from distill.tools.rollout_resources import RolloutResources
 from distill.tools.sandbox.container import ContainerLimits
 from distill.tools.sandbox.functions import SandboxTools
@@ -22,7 +23,6 @@ from distill.tools.sandbox.mcp import SandboxMcp
 from distill.tools.sandbox.sandboxes import Sandboxes
 from distill.tools.session import CallLimits, Session
 from distill.tools.source import Offer, Source
-from distill.tools.tool_lists import ToolLists
 
 MOST_NAMED = 20
 LONGEST_NAME = 64

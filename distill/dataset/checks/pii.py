@@ -11,7 +11,7 @@ import re2
 from distill.dataset.checks.context import CheckContext
 from distill.dataset.checks.fault import Fault, listed
 from distill.dataset.checks.texts import texts
-from distill.records.credentials import BEGIN
+from distill.project.credentials import BEGIN
 from distill.records.types import Row
 
 ADVICE = "personal data is in the prompts or in what the tools return: make it up instead"

@@ -9,7 +9,7 @@ from typing import Any
 from distill.dataset.checks.context import CheckContext
 from distill.dataset.checks.fault import Fault, listed
 from distill.dataset.checks.texts import texts
-from distill.records.credentials import KNOWN
+from distill.project.credentials import KNOWN
 from distill.records.types import Row
 
 ADVICE = "credentials are in the prompts or in what the tools return: see the pointers, take them out, and revoke them"

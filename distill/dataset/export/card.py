@@ -7,8 +7,8 @@ from pathlib import Path
 import yaml
 
 from distill.dataset.export.huggingface import FEATURES
+from distill.project.committed import version
 from distill.records import jsonl
-from distill.records.committed import version
 from distill.records.faults import InputError
 from distill.records.ids import file_hash
 from distill.records.types import Params, Row

@@ -3,7 +3,7 @@
 from typing import Any
 
 from distill.records.types import Message, ToolCall, ToolSchema
-from distill.teacher.tool_calls import acceptable, tool_call
+from distill.teacher.api.tool_calls import acceptable, tool_call
 from distill.tools.arguments import NO_PARAMETERS
 
 UNSUPPORTED = ("logprobs", "functions", "function_call", "frequency_penalty", "presence_penalty", "logit_bias")

@@ -3,8 +3,8 @@
 from distill.agent.rollout import Conversation, run
 from distill.records.types import Message, Sampling, ToolCall
 from distill.student.served_messages import as_said
-from distill.teacher import chat
 from distill.teacher.answer import Answer
+from distill.teacher.api import chat
 from distill.teacher.model import Model
 from distill.tools.session import Session
 

@@ -15,9 +15,9 @@ from distill.records.types import Message
 from distill.student.serving.chat_body import plain
 from distill.student.serving.in_process import InProcess
 from distill.student.serving.remote import STUDENT, key_to_ask_for
+from distill.teacher.api.http import parse_json
+from distill.teacher.embedded.llama_server import Endpoint
 from distill.teacher.errors import ApiError
-from distill.teacher.http import parse_json
-from distill.teacher.llama_server import Endpoint
 
 LARGEST_REQUEST = 64 * 2**20
 """Bytes of a request, at most."""

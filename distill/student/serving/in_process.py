@@ -22,10 +22,10 @@ from distill.student.serving.loaded import Loaded, Over
 from distill.student.serving.reply import UNREADABLE, Form, form
 from distill.student.serving.stream import Stream
 from distill.student.tokenizer import Tokenizer
-from distill.teacher import chat
 from distill.teacher.answer import Answer
+from distill.teacher.api import chat
+from distill.teacher.embedded.gguf_model import with_plain_ids
 from distill.teacher.errors import error
-from distill.teacher.gguf_model import with_plain_ids
 
 PLACES = 32
 """Conversations of one batch in transformers, at most."""

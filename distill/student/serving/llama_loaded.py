@@ -16,10 +16,10 @@ from urllib.error import HTTPError
 
 from distill.student.serving.forced_call import may_follow
 from distill.student.serving.loaded import Over
-from distill.teacher.error_response import error_from_response
+from distill.teacher.api.error_response import error_from_response
+from distill.teacher.embedded.gguf_model import CONTEXT_TOKENS, TIMEOUT_S
+from distill.teacher.embedded.llama_server import NO_PROXY, serve
 from distill.teacher.errors import error
-from distill.teacher.gguf_model import CONTEXT_TOKENS, TIMEOUT_S
-from distill.teacher.llama_server import NO_PROXY, serve
 
 TOKENS_AT_ONCE = 24
 """Tokens of an answer after which it is looked at: who waits for it may have gone, or its text `stop` may have come."""

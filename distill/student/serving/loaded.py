@@ -5,7 +5,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from distill.records.terminal import say
+from distill.project.terminal import say
 from distill.student.base_weights import context, open_base, with_adapter
 from distill.student.device import find_device, free_memory, is_out_of_memory
 from distill.student.quiet import quiet

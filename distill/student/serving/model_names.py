@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from distill.teacher import chat
+from distill.teacher.api import chat
+from distill.teacher.api.http import Http
 from distill.teacher.errors import ApiError, Fatal
-from distill.teacher.http import Http
 
 LIST_S = 30.0
 SHOWN = 5

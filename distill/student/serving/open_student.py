@@ -9,8 +9,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from distill.project.terminal import say
 from distill.records.faults import InputError
-from distill.records.terminal import say
 from distill.records.types import Params, Sampling, ToolSchema
 from distill.student import base, hub
 from distill.student.serving.in_process import InProcess
@@ -20,11 +20,11 @@ from distill.student.serving.remote import Served
 from distill.student.serving.reply import form
 from distill.student.serving.vllm_server import arguments, call_parser, cards, cuda, started
 from distill.student.tokenizer import Tokenizer, read_tokenizer
-from distill.teacher import gguf_model, weights
-from distill.teacher.http import check_url
-from distill.teacher.llama_server import Endpoint
+from distill.teacher.api.http import check_url
+from distill.teacher.api.unread_calls import UnreadCalls
+from distill.teacher.embedded import gguf_model, weights
+from distill.teacher.embedded.llama_server import Endpoint
 from distill.teacher.model import Model
-from distill.teacher.unread_calls import UnreadCalls
 
 ADAPTER_GGUF = "adapter.gguf"
 TEMPLATE = "chat_template.jinja"

@@ -7,20 +7,20 @@ import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 
-from distill.records import credentials
+from distill.project import credentials
 from distill.records.types import Message, Request
 from distill.student.served_messages import numbered, tools_as_served
 from distill.student.serving import model_names
 from distill.student.serving.in_process import PLACES
-from distill.teacher import chat
 from distill.teacher.answer import Answer
+from distill.teacher.api import chat
+from distill.teacher.api.http import Http
+from distill.teacher.api.retry import until_answered
+from distill.teacher.api.unread_calls import UnreadCalls
+from distill.teacher.embedded.gguf_model import TIMEOUT_S, with_plain_ids
+from distill.teacher.embedded.llama_server import Endpoint
 from distill.teacher.errors import ApiError, Fatal, Transient
-from distill.teacher.gguf_model import TIMEOUT_S, with_plain_ids
 from distill.teacher.halt import Halt
-from distill.teacher.http import Http
-from distill.teacher.llama_server import Endpoint
-from distill.teacher.retry import until_answered
-from distill.teacher.unread_calls import UnreadCalls
 
 NO_KEY = "none"
 STUDENT = "student"

@@ -15,14 +15,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from distill.project.terminal import say
 from distill.records.faults import InputError
-from distill.records.terminal import say
 from distill.student import base_weights
 from distill.student.serving.remote import STUDENT, key_to_ask_for
 from distill.student.serving.reply import SHOWN_CALL, calling_turn, rendered_turn
 from distill.student.tokenizer import Tokenizer
+from distill.teacher.embedded.llama_server import Endpoint, healthy
 from distill.teacher.errors import Fatal
-from distill.teacher.llama_server import Endpoint, healthy
 
 READY_S = 1800.0
 """Seconds that vLLM may take to load a large model and compile."""

@@ -16,10 +16,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from distill.machine.locked import locked
 from distill.records.atomic import replacing
 from distill.records.faults import InputError
 from distill.records.ids import content_id, file_hash
-from distill.records.locked import locked
 from distill.records.one_line import one_line
 from distill.records.paths import cache_dir
 from distill.records.types import Params

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from distill.records import jsonl, pool, shards
+from distill.machine import pool
+from distill.records import jsonl, shards
 from distill.records.faults import InputError
 from distill.records.shards import Shard
 from distill.records.types import Params, Row

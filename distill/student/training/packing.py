@@ -12,8 +12,8 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, Literal
 
+from distill.project.terminal import say
 from distill.records.one_line import one_line
-from distill.records.terminal import say
 from distill.student.render import IGNORED
 
 Batch = dict[str, Any]

@@ -15,15 +15,15 @@ from typing import Any
 
 from distill.records.faults import Faults
 from distill.records.types import Prompt
-from distill.tools.python_source import offers, tool_context
-from distill.tools.python_tool import Tool
+from distill.tools.python.python_source import offers, tool_context
+from distill.tools.python.python_tool import Tool
+from distill.tools.python.threads import in_thread
 from distill.tools.sandbox import runner
 from distill.tools.sandbox.container import Sandbox
 from distill.tools.sandbox.exec import Exec
 from distill.tools.sandbox.name import dockerfile_name
 from distill.tools.sandbox.sandboxes import Sandboxes
 from distill.tools.source import Caller, Offer, SessionLost, Source, ToolError
-from distill.tools.threads import in_thread
 from distill.tools.told import told
 
 START = """\

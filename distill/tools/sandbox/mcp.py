@@ -7,14 +7,14 @@ from typing import Any
 
 from distill.records.faults import Faults, InputError
 from distill.records.types import Prompt
-from distill.tools.mcp_connection import connected
-from distill.tools.mcp_server import McpServer
-from distill.tools.mcp_source import McpTools
+from distill.tools.mcp.mcp_connection import connected
+from distill.tools.mcp.mcp_server import McpServer
+from distill.tools.mcp.mcp_source import McpTools
+from distill.tools.mcp.tool_lists import ToolLists
+from distill.tools.python.threads import in_thread
 from distill.tools.sandbox.container import Sandbox
 from distill.tools.sandbox.sandboxes import Sandboxes
 from distill.tools.source import Caller, Offer, SessionLost, Source
-from distill.tools.threads import in_thread
-from distill.tools.tool_lists import ToolLists
 
 
 class SandboxMcp(Source):

@@ -12,15 +12,15 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
 from typing import Any
 
+from distill.machine.lease import Lease
 from distill.records.faults import Faults, InputError
 from distill.records.ids import content_id
-from distill.records.lease import Lease
 from distill.records.paths import cache_dir
 from distill.records.types import Prompt
+from distill.tools.python.threads import in_thread
 from distill.tools.sandbox import engine, image, name, owner
 from distill.tools.sandbox.container import ContainerLimits, Sandbox
 from distill.tools.source import SessionLost
-from distill.tools.threads import in_thread
 
 
 class Sandboxes:
