@@ -352,16 +352,31 @@ def test_an_adapter_that_is_not_there_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("file", "bytes_left", "told"),
+    ("file", "left", "told"),
     [
         ("chat_template.jinja", 0, "chat_template.jinja: no such file, or an empty one; run `make train` first"),
+        ("chat_template.jinja", 200, "chat_template.jinja: cannot be read .* `make train` makes the adapter again"),
+        (
+            "chat_template.jinja",
+            b"\xff\xfe",
+            "chat_template.jinja: cannot be read .* `make train` makes the adapter again",
+        ),
+        ("tokenizer.json", 99, "tokenizer.json: cannot be read .* `make train` makes the adapter again"),
+        (
+            "tokenizer_config.json",
+            b"[1]",
+            "tokenizer_config.json: cannot be read .* `make train` makes the adapter again",
+        ),
+        ("generation_config.json", b"[1]", "generation_config.json: cannot be read .* `make train` makes the adapter"),
+        ("adapter_config.json", b"[1]", "adapter_config.json: cannot be read .* `make train` makes the adapter again"),
+        ("adapter_config.json", b"{}", "adapter_config.json: cannot be read .* `make train` makes the adapter again"),
         ("adapter_config.json", 99, "adapter_config.json: cannot be read .* `make train` makes the adapter again"),
         ("adapter_model.safetensors", 99, "its weights cannot be read .* `make train` makes the adapter again"),
     ],
 )
-def test_an_adapter_with_a_damaged_file_is_named(file, bytes_left, told, trained, tmp_path):
+def test_an_adapter_with_a_damaged_file_is_named(file, left, told, trained, tmp_path):
     adapter = shutil.copytree(trained[1], tmp_path / "adapter")
-    (adapter / file).write_bytes((adapter / file).read_bytes()[:bytes_left])
+    (adapter / file).write_bytes((adapter / file).read_bytes()[:left] if isinstance(left, int) else left)
     with pytest.raises(InputError, match=told):
         student = open_student({"student": {"path": str(trained[0])}, "runtime": {"student_url": None}}, adapter)
         asyncio.run(student.ask(chat.request(student.identity, QUESTION, [], greedy(4, 1.0))))

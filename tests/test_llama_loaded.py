@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from tiny_student import write_adapter, write_gguf
 
+from distill.records.faults import InputError
 from distill.student.render import render
 from distill.student.serving import llama_loaded
 from distill.student.serving.forced_call import openings
@@ -124,6 +125,15 @@ def test_conversations_are_answered_side_by_side(files: tuple[Path, Path], token
     assert len(asyncio.run(ask())) == 5 and len(opened) == 1
     with pytest.raises(OSError):
         opened[0].generate([[1]], [2], 1, True, 0)
+
+
+def test_an_adapter_that_was_cut_off_is_named_and_not_its_base(files: Any, tmp_path: Path) -> None:
+    cut = tmp_path / "adapter.gguf"
+    whole = (files[1] / "adapter.gguf").read_bytes()
+    for left in (100, len(whole) - 100):
+        cut.write_bytes(whole[:left])
+        with pytest.raises(InputError, match=rf"^{cut}: cannot be read .*`make train` makes the adapter again"):
+            LlamaLoaded(files[0], cut, 1)
 
 
 def test_a_student_of_long_rows_is_served_with_as_much(tmp_path: Path, tokenizer: Tokenizer, files: Any) -> None:

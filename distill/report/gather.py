@@ -103,7 +103,8 @@ def _numbers(path: Path) -> dict[str, list[float | None]]:
     """The columns of a CSV file of numbers, by name; an empty cell is None."""
     if not path.exists():
         return {}
-    with open(path, encoding="utf-8", newline="") as file:
+    # errors="replace": a cell that is no number is a fault below.
+    with open(path, encoding="utf-8", errors="replace", newline="") as file:
         rows = csv.DictReader(file)
         columns: dict[str, list[float | None]] = {name: [] for name in rows.fieldnames or []}
         for row in rows:

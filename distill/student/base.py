@@ -96,14 +96,22 @@ def check_adapter(adapter: Path, path: str) -> tuple[str, str | None]:
     file = adapter / "adapter_config.json"
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        base_name = config["base_model_name_or_path"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(f"{file}: cannot be read ({one_line(error)}); {MADE_AGAIN}") from None
-    if config["base_model_name_or_path"] != name(path):
+    if base_name != name(path):
         raise InputError(
-            f"{adapter}: was trained over {config['base_model_name_or_path']}, not over student.path = {path}: run"
+            f"{adapter}: was trained over {base_name}, not over student.path = {path}: run"
             " `make train`, or name that base again"
         )
-    return config["base_model_name_or_path"], config.get("revision")
+    return base_name, config.get("revision")
+
+
+def unreadable(file: Path, error: Exception) -> InputError:
+    """The error for a file of a model, or of an adapter, that cannot be read."""
+    if (file.parent / "adapter_config.json").is_file():
+        return InputError(f"{file}: cannot be read ({one_line(error)}); {MADE_AGAIN}")
+    return InputError(f"params.yaml: /student/path: {file} cannot be read ({one_line(error)}): {UNFETCHED}")
 
 
 def name(path: str) -> str:

@@ -9,12 +9,12 @@ from typing import Any
 import jinja2
 
 from distill.records.faults import InputError
-from distill.records.one_line import one_line
 from distill.records.types import Message, ToolSchema
 from distill.student import base, encoding
 from distill.student.template import compile_template, with_usual_names, without_clock
 from distill.teacher.embedded.weights import EMBEDDED
 
+TEMPLATE = "chat_template.jinja"
 TEMPLATES = Path(__file__).parent / "templates"
 BUNDLED = {
     "local/smollm2-135m-instruct": "smollm2",  # its own template drops tools and tool calls
@@ -61,6 +61,8 @@ def read_tokenizer(folder: Path, template: str) -> Tokenizer:
     try:
         compiled = compile_template(template)
     except jinja2.TemplateSyntaxError as error:
+        if (folder / "adapter_config.json").is_file():
+            raise base.unreadable(folder / TEMPLATE, error) from None
         raise InputError(f"params.yaml: /student/template: line {error.lineno}: {error.message}") from None
 
     def text(messages: list[Message], tools: list[ToolSchema] | None, add_generation_prompt: bool) -> str:
@@ -117,12 +119,22 @@ def template_text(name: str) -> str:
         raise InputError(
             f"params.yaml: /student/template: {name}: there is no such file, and bundled are {', '.join(sorted(bundled))}"
         )
-    text = file.read_text(encoding="utf-8")
     try:
+        text = file.read_text(encoding="utf-8")
         compile_template(text)
     except jinja2.TemplateSyntaxError as error:
         raise InputError(f"params.yaml: /student/template: {name}: line {error.lineno}: {error.message}") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"params.yaml: /student/template: {name}: is not in UTF-8: {error}") from None
     return text
+
+
+def template_of(folder: Path) -> str:
+    """The text of the template in the folder of a model or an adapter. Raises InputError where it cannot be read."""
+    try:
+        return (folder / TEMPLATE).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise base.unreadable(folder / TEMPLATE, error) from None
 
 
 def _template_text(path: str, folder: Path, template: str | None) -> str:
@@ -130,8 +142,8 @@ def _template_text(path: str, folder: Path, template: str | None) -> str:
     template = template or BUNDLED.get(path)
     if template is not None:
         return template_text(template)
-    if (folder / "chat_template.jinja").is_file():
-        return (folder / "chat_template.jinja").read_text(encoding="utf-8")
+    if (folder / TEMPLATE).is_file():
+        return template_of(folder)
     # The older models that see images have it beside their tokenizer's settings (Mistral Small 3.1, Llama 3.2 Vision).
     settings = (read_settings(folder / name) for name in ("tokenizer_config.json", "chat_template.json"))
     own = next((found["chat_template"] for found in settings if found.get("chat_template")), None)
@@ -150,9 +162,7 @@ def _encoder(folder: Path) -> Any:
     try:
         return Encoder.from_file(str(file))
     except Exception as error:  # the library raises no other
-        raise InputError(
-            f"params.yaml: /student/path: {file} cannot be read ({one_line(error)}): {base.UNFETCHED}"
-        ) from None
+        raise base.unreadable(file, error) from None
 
 
 def _named_tokens(folder: Path) -> dict[str, str]:
@@ -165,8 +175,9 @@ def _named_tokens(folder: Path) -> dict[str, str]:
 def read_settings(file: Path) -> dict[str, Any]:
     """The settings in a JSON file that not every model has. Raises InputError where it cannot be read."""
     try:
-        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    except ValueError as error:
-        raise InputError(
-            f"params.yaml: /student/path: {file} cannot be read ({one_line(error)}): {base.UNFETCHED}"
-        ) from None
+        settings = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        if not isinstance(settings, dict):
+            raise ValueError("it is no JSON object")
+    except (OSError, ValueError) as error:
+        raise base.unreadable(file, error) from None
+    return settings

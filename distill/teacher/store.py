@@ -66,7 +66,7 @@ class Store:
             entry = orjson.loads(_read(self._path(key)) or b"")
         except orjson.JSONDecodeError:
             return {}
-        return entry if isinstance(entry, dict) else {}
+        return entry if isinstance(entry, dict) and all(isinstance(value, dict) for value in entry.values()) else {}
 
     def has(self, key: str) -> bool:
         """Whether there is an entry, without reading it."""
@@ -176,9 +176,11 @@ def _entry_json(answer: Answer) -> bytes:
 
 
 def stored_failure(entry: dict[str, Any]) -> ApiError | None:
-    """The failure in a store's entry as an error, or None."""
-    failure = entry.get("failure")
-    return errors.error(failure["kind"], failure["message"], http_status=failure["http_status"]) if failure else None
+    """The failure in a store's entry as an error; None where there is none, or one of a kind that only newer code knows."""
+    failure = entry.get("failure") or {}
+    if failure.get("kind") not in errors.KINDS:
+        return None
+    return errors.error(failure["kind"], failure["message"], http_status=failure["http_status"])
 
 
 def _write(path: str, content: bytes, durable: bool = False) -> None:

@@ -10,7 +10,7 @@ from distill.student.device import free_memory, is_out_of_memory
 from distill.student.render import IGNORED, TokenSequence, render
 from distill.student.serving.loaded import Loaded
 from distill.student.template import Unrenderable
-from distill.student.tokenizer import read_tokenizer
+from distill.student.tokenizer import read_tokenizer, template_of
 
 ROLLOUTS = 16
 """Enough to tell a loss of 0.1 from one of 0.2; each costs a forward pass of base and of student."""
@@ -19,7 +19,7 @@ ROLLOUTS = 16
 def loss(rollouts: list[Rollout], path: str, adapter: Path) -> dict[str, Any] | None:
     """Nats per learned token of base and student on the first completed rollouts of the teacher, rendered with the
     adapter's template. None where none is completed, can be rendered, and fits the student's context and memory."""
-    tokenizer = read_tokenizer(adapter, (adapter / "chat_template.jinja").read_text(encoding="utf-8"))
+    tokenizer = read_tokenizer(adapter, template_of(adapter))
     rows: list[list[TokenSequence]] = []
     for rollout in rollouts:
         try:

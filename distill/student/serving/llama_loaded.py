@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 
+from distill.records.faults import InputError
+from distill.records.one_line import one_line
+from distill.student.base import MADE_AGAIN
 from distill.student.serving.forced_call import may_follow
 from distill.student.serving.loaded import Over
 from distill.teacher.api.error_response import error_from_response
@@ -33,7 +36,12 @@ class LlamaLoaded:
 
     def __init__(self, gguf: Path, adapter: Path, slots: int, context: int = CONTEXT_TOKENS):
         self._server = ExitStack()
-        self._endpoint = self._server.enter_context(serve(gguf, slots=slots, context=context, adapters=[adapter]))
+        try:
+            self._endpoint = self._server.enter_context(serve(gguf, slots=slots, context=context, adapters=[adapter]))
+        except InputError as failed:
+            if "lora adapter" not in str(failed):
+                raise
+            raise InputError(f"{adapter}: cannot be read ({one_line(failed)}); {MADE_AGAIN}") from None
         # No more than what the model was made for, be it less than what was asked for.
         self.context: int = self._ask("/props")["default_generation_settings"]["n_ctx"]
 

@@ -19,7 +19,7 @@ from distill.student.serving.loaded import Loaded
 from distill.student.serving.remote import Served
 from distill.student.serving.reply import form
 from distill.student.serving.vllm_server import arguments, call_parser, cards, cuda, started
-from distill.student.tokenizer import Tokenizer, read_tokenizer
+from distill.student.tokenizer import TEMPLATE, Tokenizer, read_tokenizer, template_of
 from distill.teacher.api.http import check_url
 from distill.teacher.api.unread_calls import UnreadCalls
 from distill.teacher.embedded import gguf_model, weights
@@ -27,7 +27,6 @@ from distill.teacher.embedded.llama_server import Endpoint
 from distill.teacher.model import Model
 
 ADAPTER_GGUF = "adapter.gguf"
-TEMPLATE = "chat_template.jinja"
 UNREAD = 3
 """Calls in the text of a student whose server has parsed none, after which the exam ends."""
 NEEDED = ("adapter_config.json", TEMPLATE, "tokenizer.json")
@@ -48,8 +47,7 @@ def open_student(params: Params, adapter: Path, slots: int = 1) -> Model:
         if not (adapter / file).is_file() or not (adapter / file).stat().st_size:
             raise InputError(f"{adapter / file}: no such file, or an empty one; run `make train` first")
     base.check_adapter(adapter, path)
-    template = adapter / TEMPLATE
-    tokenizer = read_tokenizer(adapter, template.read_text(encoding="utf-8"))
+    tokenizer = read_tokenizer(adapter, template_of(adapter))
     if runtime["student_url"]:
         check_url(runtime["student_url"], "/runtime/student_url", "STUDENT_API_KEY")
         return Served.at(runtime["student_url"], name, _unread_calls(tokenizer))
@@ -72,7 +70,8 @@ def open_student(params: Params, adapter: Path, slots: int = 1) -> Model:
 
             return Served(start, name)
         say(
-            f"vLLM has no parser for calls as {template} writes them: transformers serves the student, which takes longer"
+            f"vLLM has no parser for calls as {adapter / TEMPLATE} writes them: transformers serves the student, which takes"
+            " longer"
         )
     return InProcess(name, tokenizer, lambda: Loaded(folder(), adapter))
 
