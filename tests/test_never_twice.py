@@ -67,6 +67,23 @@ def bought_again(books: Books, lives: list[tuple[float, float]]) -> list[float]:
     return lost
 
 
+@pytest.mark.parametrize(
+    "entry",
+    [b"", b"[1]", b'{"answer": 5}', b'{"failure": {"kind": "of_newer_code", "message": "", "http_status": null}}'],
+)
+def test_what_cannot_be_read_of_the_store_counts_as_nothing(ready, entry: bytes) -> None:  # type: ignore[no-untyped-def]
+    """All clones of a machine share it, those with newer code, too."""
+    project = ready(2)
+    with serving(sums.adds) as books:
+        sums.set_params(project, teacher__base_url=books.base_url)
+        assert Running(project, "teacher_rollouts", TEACHER_API_KEY="").wait().returncode == 0
+        for path in Path(os.environ["DISTILL_STORE"]).glob("??/*.json"):
+            path.write_bytes(entry)
+        done = Running(project, "teacher_rollouts", TEACHER_API_KEY="").wait()
+    assert done.returncode == 0, done.stderr
+    assert len(books.posts) == 2 * 2 * 2 and {rollout["status"] for rollout in rollouts(project)} == {"completed"}
+
+
 def test_twenty_kills_lose_nothing_and_buy_nothing_twice(ready) -> None:  # type: ignore[no-untyped-def]
     """60 rollouts of 3 turns; SIGKILL at 20 random moments, and then the run ends as if nothing had happened."""
     project = ready(60, runtime__api_concurrency=8)

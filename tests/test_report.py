@@ -151,10 +151,11 @@ def test_the_report_so_far_leaves_the_output_of_dvc_alone(project: Path, tmp_pat
     subprocess.run(["git", "check-ignore", "-q", "reports/so_far.html"], cwd=PROJECT, check=True)
 
 
-def test_a_record_that_is_not_valid_is_named(project: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("cell", "told"), [(b"high", "'high'"), (b"\xff", "'\ufffd'")])
+def test_a_record_that_is_not_valid_is_named(project: Path, tmp_path: Path, cell: bytes, told: str) -> None:
     (tmp_path / "reports").mkdir()
-    (tmp_path / "reports/loss.csv").write_text("step,loss\n1,high\n")
-    with pytest.raises(InputError, match=r"loss\.csv:2: /loss: 'high' is not a number"):
+    (tmp_path / "reports/loss.csv").write_bytes(b"step,loss\n1," + cell + b"\n")
+    with pytest.raises(InputError, match=rf"loss\.csv:2: /loss: {told} is not a number"):
         write_report(tmp_path, tmp_path / "index.html")
     assert not (tmp_path / "index.html").exists()
 
