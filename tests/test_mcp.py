@@ -345,6 +345,15 @@ def test_a_large_result_comes_through_http(http: str) -> None:
     with_tools(params(60, mcp_url=http), work)
 
 
+def test_a_large_result_comes_through_sse() -> None:
+    async def work(box: toolbox.Toolbox) -> None:
+        (text,) = await says(box, ("long", {"megabytes": 3}))
+        assert text.endswith(f"[cut: the first 1000 of {3 * 2**20} characters]")
+
+    with listening("sse") as (address, _):
+        with_tools(params(60, mcp_url=f"{address}/sse"), work)
+
+
 @pytest.mark.parametrize(
     "message", ['{"jsonrpc":"2.0","id":7,"result":%s}', '{"result": %s, "jsonrpc": "2.0", "id": 7}', '{"log": %s}']
 )

@@ -63,11 +63,14 @@ async def _stdio(stack: AsyncExitStack, server: McpServer) -> Any:
 
 
 async def _http(stack: AsyncExitStack, server: McpServer, socket_path: str | None) -> Any:
-    from mcp.client.sse import sse_client
+    from mcp.client import sse
     from mcp.client.streamable_http import streamable_http_client
+    from mcp.shared._httpx_utils import sse_within_origin
 
     from distill.tools.mcp.mcp_bounds import LARGEST
 
+    # Its own limit, of 1 MiB, cannot be set otherwise; beyond that the session is lost.
+    sse.sse_within_origin = partial(sse_within_origin, max_event_size=LARGEST)
     target = server.target
     headers = {name: credentials.expand(value) for name, value in server.headers.items()}
     error: Exception | None = None
@@ -83,7 +86,7 @@ async def _http(stack: AsyncExitStack, server: McpServer, socket_path: str | Non
             if "ConnectError" in explain(refused):
                 raise _lost(server, explain(refused)) from None
     try:
-        return await _entered(stack, sse_client(target, headers=headers, httpx_client_factory=client))
+        return await _entered(stack, sse.sse_client(target, headers=headers, httpx_client_factory=client))
     except Exception as refused:
         said = f" ({', '.join(refusals)} at {server.url})" if refusals else ""
         raise _lost(server, f"{explain(error or refused)}{said}") from None
