@@ -3,7 +3,6 @@
 import asyncio
 import json
 import shutil
-import time
 from pathlib import Path
 from typing import Any
 
@@ -349,10 +348,10 @@ def test_a_schema_that_takes_minutes_to_compare_with_is_refused(keyword: str) ->
     assert mcp_tool.faults(doubling(keyword, 5000)), "whatever Python thinks of it"
     accepted = doubling(keyword, 10)
     assert mcp_tool.faults(accepted) == []
-    started = time.perf_counter()
     wrong = {"id": "c", "type": "function", "function": {"name": "f", "arguments": '{"a": 5}'}}
     assert arguments.parse(wrong, [mcp_tool.schema(accepted)])[1]
-    assert time.perf_counter() - started < 5
+    of_elsewhere = mcp_tool.schema(doubling(keyword, 40))  # a row that was imported brings its own tools
+    assert "more than 5000 of them" in (arguments.parse(wrong, [of_elsewhere])[1] or "")
 
 
 def test_schemas_that_name_themselves_and_have_many_choices_are_accepted() -> None:

@@ -13,6 +13,7 @@ import orjson
 from distill.records.one_line import one_line
 from distill.records.schema import described
 from distill.records.types import ToolCall, ToolSchema
+from distill.tools import schema_choices
 
 LONG_NUMBER = re.compile(r"[0-9]{19}")
 NO_PARAMETERS = {"type": "object", "properties": {}}
@@ -79,7 +80,12 @@ def schema_fault(parameters: dict[str, Any]) -> str | None:
 
 @lru_cache(maxsize=4096)
 def _validator(schema: bytes) -> Any:
-    return jsonschema_rs.validator_for(orjson.loads(schema), offline=True)  # no schema may cause a download
+    parsed = orjson.loads(schema)
+    if schema_choices.too_many(parsed):
+        raise ValueError(
+            f"its parts name each other so often that one value is compared with more than {schema_choices.MOST} of them"
+        )
+    return jsonschema_rs.validator_for(parsed, offline=True)  # no schema may cause a download
 
 
 def _why(error: ValueError) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 from distill.project import credentials
 from distill.records.types import ToolSchema
-from distill.tools import arguments, schema_choices
+from distill.tools import arguments
 
 KNOWN_DIALECTS = ("draft-07/schema", "2020-12/schema")
 NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]")
@@ -39,8 +39,6 @@ def faults(tool: dict[str, Any]) -> list[str]:
     """Why a remembered tool cannot be offered to a model; empty when it can."""
     name = tool["name"]
     fault = arguments.schema_fault(schema(tool)["function"]["parameters"])
-    if schema_choices.too_many(tool["parameters"]):
-        fault = f"its parts name each other so often that one value is compared with more than {schema_choices.MOST} of them"
     return [f": the schema of its tool '{name}' cannot be used: {fault}; put '{name}' under deny"] if fault else []
 
 
