@@ -7,10 +7,10 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import settings
+from stage_process import Done, Running
 
 from distill.machine.cores import spin_little
 from distill.machine.locked import locked
@@ -94,24 +94,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.fixture
-def run_module(project: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs `python -m <module>` in the project, as a user would."""
-
-    def run(name: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", name, *arguments],
-            cwd=project,
-            text=True,
-            capture_output=True,
-            check=False,
-            env={**os.environ, **environment},
-        )
-
-    return run
+def run_module(project: Path) -> Callable[..., Done]:
+    """Runs `python -m <module>` in the project, in a process that starts with the imports done; the code is this one's, not
+    that of the project."""
+    return lambda name, *arguments, **environment: Running(project, name, *arguments, **environment).wait()
 
 
 @pytest.fixture
-def run_stage(run_module: Callable[..., subprocess.CompletedProcess[str]]) -> Callable[..., Any]:
+def run_stage(run_module: Callable[..., Done]) -> Callable[..., Done]:
     """Runs `python -m stages.<name>` in the project."""
     return lambda name, *arguments, **environment: run_module(f"stages.{name}", *arguments, **environment)
 

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import runpy
 import signal
 import sys
 import tempfile
@@ -20,6 +21,7 @@ PRELOAD = [
     "stages.prompts",
     "stages.convert",
     "stages.filter",
+    "distill.commands.validate",
     "aiohttp",
     "genai_prices.data",
     "distill.teacher.api.endpoint_model",
@@ -108,8 +110,6 @@ def _stage(project: str, name: str, arguments: tuple[str, ...], environment: dic
 
         sys.exit(main(list(arguments)))
 
-    import importlib
-
-    from distill.project import stage
-
-    stage.run(importlib.import_module(name if "." in name else f"stages.{name}").main)
+    module = name if "." in name else f"stages.{name}"
+    sys.modules.pop(module, None)  # it runs as `python -m` runs it, with what it imports there already
+    runpy.run_module(module, run_name="__main__", alter_sys=True)

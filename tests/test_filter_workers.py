@@ -4,6 +4,8 @@ import itertools
 import json
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -46,6 +48,17 @@ def ready(project: Path, set_param: Callable[[str, object], None]) -> Path:
     set_param("filter.max_per_prompt", 1)
     jsonl.write(project / "data/converted.jsonl", planted(300), "row")
     return project
+
+
+@pytest.fixture
+def run_stage(project: Path) -> Callable[..., Any]:
+    """Runs a stage of the project's own code, which these tests change."""
+
+    def run(name: str) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-m", f"stages.{name}"]
+        return subprocess.run(command, cwd=project, text=True, capture_output=True, check=False)
+
+    return run
 
 
 def in_shards_of(project: Path, size: int) -> None:

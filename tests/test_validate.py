@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,14 +9,15 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 from families import own, write_tokenizer
+from stage_process import Done
 from tiny_student import write_gguf
-from validated import in_git, validate
+from validated import in_git, validate, validate_its_own
 
 Change = Callable[[str, object], None]
 
 
 def test_the_example_is_valid(project: Path) -> None:
-    done = validate(in_git(project))
+    done = validate_its_own(in_git(project))
     assert done.returncode == 0, done.stderr
     assert "336 prompts" in done.stdout and "dvc.yaml with 7 stages" in done.stdout
 
@@ -39,7 +39,7 @@ def test_all_faults_are_named_in_one_go(project: Path, set_param: Change) -> Non
         tools.write("\n\n@tool\ndef nameless(it):\n    return it\n")
     schema = project / "schemas/row.schema.json"
     schema.write_text(schema.read_text().replace('"object"', '"obect"', 1))
-    done = validate(in_git(project))
+    done = validate_its_own(in_git(project))
     assert done.returncode == 1 and "Traceback" not in done.stderr
     for said in (
         "/student/path: 'models/no/such.gguf'",
@@ -231,7 +231,7 @@ def test_what_dvc_would_not_find_is_named(project: Path) -> None:
 
 
 def test_the_code_of_a_server_is_among_the_deps_and_its_tools_are_known_once_it_was_asked(
-    project: Path, set_param: Change, run_module: Callable[..., subprocess.CompletedProcess[str]]
+    project: Path, set_param: Change, run_module: Callable[..., Done]
 ) -> None:
     (project / "servers").mkdir()
     shutil.copy(ROOT / "tests/mcp_server.py", project / "servers/warehouse.py")
