@@ -33,14 +33,14 @@ def test_same_names_get_prefixes_and_lists_narrow_the_tools(http: str) -> None:
     assert with_tools(params(one=one_server, two=two), work) == ["pid", "one_plus", "two_plus", "read", "2", "3"]
 
 
-def test_what_is_allowed_and_does_not_exist_is_refused() -> None:
+def test_what_is_allowed_and_does_not_exist_is_refused(http: str) -> None:
     """Misspelled, or as the model calls it: the teacher would be asked, and paid, without that tool."""
 
     async def nothing(box: toolbox.Toolbox) -> None:
         raise AssertionError
 
     with pytest.raises(InputError) as caught:
-        with_tools(params(notes=STDIO | {"allow": ["p*", "notes_read", "wr1te"]}), nothing)
+        with_tools(params(notes={"url": http, "allow": ["p*", "notes_read", "wr1te"]}), nothing)
     first, second = caught.value.faults
     assert first.startswith(
         "params.yaml: /tools/mcp/notes/allow: it has no tool 'notes_read'; it has: break_page, die, "
@@ -50,7 +50,7 @@ def test_what_is_allowed_and_does_not_exist_is_refused() -> None:
         with_tools(params(s={"command": sys.executable, "args": ["-c", UNLISTED, "has none"]}), nothing)
 
 
-def test_allow_and_deny_count_for_what_is_remembered(tmp_path: Path) -> None:
+def test_allow_and_deny_count_for_what_is_remembered(http: str, tmp_path: Path) -> None:
     lists = ToolLists(tmp_path, "v1")
 
     async def names(box: toolbox.Toolbox) -> list[str]:
@@ -60,8 +60,8 @@ def test_allow_and_deny_count_for_what_is_remembered(tmp_path: Path) -> None:
         await box.ready([{}])
         return box.names({})
 
-    assert with_tools(params(s=STDIO | {"allow": ["plus", "pid"]}), names, lists) == ["pid", "plus"]
-    narrower, wider = STDIO | {"allow": ["pid"]}, STDIO | {"allow": ["p*"]}
+    assert with_tools(params(s={"url": http, "allow": ["plus", "pid"]}), names, lists) == ["pid", "plus"]
+    narrower, wider = {"url": http, "allow": ["pid"]}, {"url": http, "allow": ["p*"]}
     for look in (names, ready):
         assert with_tools(params(s=narrower), look, lists) == ["pid"]
         assert with_tools(params(s=wider), look, lists) == ["picture", "pid", "plus"]
@@ -197,12 +197,12 @@ def test_a_server_that_lists_no_tools_is_named(how: str, said: str, monkeypatch:
         with_tools(params(s={"command": sys.executable, "args": ["-c", UNLISTED, how]}), nothing)
 
 
-def test_a_name_that_a_prefix_makes_too_long_is_refused() -> None:
+def test_a_name_that_a_prefix_makes_too_long_is_refused(http: str) -> None:
     async def nothing(box: toolbox.Toolbox) -> None:
         raise AssertionError
 
     with pytest.raises(InputError, match=rf"seed:1: the name '{'s' * 60}_plus' has more than 64 characters"):
-        with_tools(params(**{"s" * 60: STDIO, "t": STDIO}), nothing)
+        with_tools(params(**{"s" * 60: http, "t": http}), nothing)
 
 
 def test_servers_are_written_as_the_schema_says(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def in_child(place: str, cache: Path, student: dict[str, Any], progress: Any) ->
 @pytest.fixture(scope="module")
 def children() -> Iterator[Any]:
     """Processes that start with the imports done."""
-    with preloaded(["trl", "trl.trainer.sft_trainer", "peft", "datasets", "gguf", "stages.sft_train"]) as context:
+    with preloaded(["trl", "trl.trainer.sft_trainer", "peft", "datasets", "gguf", "training"]) as context:
         yield context
 
 
