@@ -76,16 +76,24 @@ def proxy(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    """A copy of the project's files (those in git and new ones, nothing that was made by a run)."""
+@pytest.fixture(scope="session")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project's files: those in git and new ones, nothing that was made by a run, but what Python compiled."""
     listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True)
-    folder = tmp_path / "project"
-    for name in listed.stdout.decode().splitlines():
+    compiled = [str(path.relative_to(ROOT)) for top in ("distill", "stages") for path in (ROOT / top).rglob("*.pyc")]
+    folder = tmp_path_factory.mktemp("pristine") / "project"
+    for name in (*listed.stdout.decode().splitlines(), *compiled):
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
     return folder
+
+
+@pytest.fixture
+def project(pristine: Path, tmp_path: Path) -> Path:
+    """A copy of the project's files."""
+    subprocess.run(["cp", "-a", pristine, tmp_path / "project"], check=True)
+    return tmp_path / "project"
 
 
 @pytest.fixture(scope="session")
