@@ -1,7 +1,8 @@
 """Which final answer a conversation gives, and whether it is the expected one."""
 
 import pytest
-from answer_pairs import DRINKS, RIGHT, WRONG
+from right_answers import DRINKS, RIGHT
+from wrong_answers import WRONG
 
 from distill.answers import Grade, faults, grade, mathematics
 from distill.answers.exact import fold

@@ -242,7 +242,7 @@ MEASURED["injection"] = (
     Measured(1, 0),
 )
 ELSEWHERE = {
-    "own": "test_row_checks.py", "tools_shown": "test_row_checks.py", "duplicate": "test_filter.py",
+    "own": "test_own_checks.py", "tools_shown": "test_tools_shown.py", "duplicate": "test_filter.py",
     "contaminated": "test_contaminated.py", "near_duplicate": "test_contests.py", "max_per_prompt": "test_contests.py",
 }  # fmt: skip
 """Checks that compare rows, or run code of the user's or the student's: measured there."""
