@@ -65,7 +65,7 @@ def test_a_rollout_goes_on_once_its_server_is_there_again(tmp_path: Path) -> Non
         def start_again() -> None:
             again.enter_context(listening("http", int(address.rpartition(":")[2])))
 
-        restart = threading.Timer(4, start_again)
+        restart = threading.Timer(1, start_again)
 
         def teacher(asked: Asked) -> Any:
             if asked.body["messages"][-1]["role"] == "tool":
