@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -48,13 +48,16 @@ LONGEST = [
 """Files that take longest: they go first, so that side by side with the others none is left over at the end."""
 
 
-# What the tests import stays to the end: to look through it for garbage again and again takes a fifth of the imports' time.
-gc.disable()
-
-
-def pytest_collection_finish() -> None:
-    gc.freeze()
-    gc.enable()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """What the tests import stays to the end: looking through it for garbage, again and again, takes nearly half of the
+    imports' time and slows down every test of a model."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
