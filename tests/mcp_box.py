@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from distill.tools import toolbox
+from distill.tools.mcp.tool_lists import ToolLists
 from distill.tools.session import ToolResult
-from distill.tools.tool_lists import ToolLists
 
 __all__ = ["http", "listed", "no_other_tools"]
 

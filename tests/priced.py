@@ -10,7 +10,7 @@ from asking import project
 from stage_process import Done, Running
 from teacher_server import Books
 
-from distill.records.params import load as load_params
+from distill.project.params import load as load_params
 from distill.records.types import Request
 from distill.teacher.asked import asked_teacher
 from distill.teacher.halt import Halt

@@ -17,12 +17,11 @@ from priced import COST, endpoint, question_for
 from stage_process import Done, until
 from teacher_server import Asked, calls, completion, refused, says, serving
 
-from distill.project.params import load as load_params
 from distill.records import jsonl
 from distill.teacher import store
+from distill.teacher.api.http import Http
 from distill.teacher.errors import Fatal, Transient
 from distill.teacher.halt import Halt
-from distill.teacher.http import Http
 from distill.teacher.store import Store
 from distill.teacher.teacher import Teacher
 

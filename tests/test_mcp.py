@@ -1,6 +1,7 @@
 """MCP servers as tools: real ones, over every transport, and what their results say."""
 
 import asyncio
+import json
 import os
 
 import pytest
@@ -8,6 +9,7 @@ from mcp_box import *  # noqa: F403
 from mcp_box import SECRET, STDIO, listening, one, params, says, with_tools
 
 from distill.tools import toolbox
+from distill.tools.mcp.tool_lists import ToolLists
 from distill.tools.session import ToolResult
 from distill.tools.source import SessionLost
 
@@ -120,11 +122,20 @@ def test_fifty_megabytes_cost_one_message(listed: ToolLists) -> None:
     async def work(box: toolbox.Toolbox) -> None:
         flooded, other = await asyncio.gather(says(box, ("long", {"megabytes": 50})), says(box, ("plus", {"a": 1})))
         assert other == ["2"] and len(flooded[0]) < 1100
-        assert flooded[0] == "error: the server said more than 64 MB at once", (
-            "it says it twice, as text and structured"
-        )
+        # It says it twice, as text and structured.
+        assert flooded[0] == "error: the server said more than 64 MB at once"
 
-    with_tools(params(3, s=STDIO), work, listed)
+    with_tools(params(60, s=STDIO), work, listed)
+
+
+def test_a_program_may_write_ten_megabytes_within_the_time_of_a_call(listed: ToolLists) -> None:
+    """Which the SDK's own way to join their pieces would pass."""
+
+    async def work(box: toolbox.Toolbox) -> None:
+        (text,) = await says(box, ("long", {"megabytes": 10}))
+        assert text.endswith(f"[cut: the first 1000 of {10 * 2**20} characters]")
+
+    with_tools(params(8, s=STDIO), work, listed)
 
 
 def test_a_large_result_comes_through_http(http: str) -> None:
@@ -135,6 +146,41 @@ def test_a_large_result_comes_through_http(http: str) -> None:
         assert "the server said more than 64 MB at once" in flooded and after == "2"
 
     with_tools(params(60, mcp_url=http), work)
+
+
+def test_a_large_result_comes_through_sse() -> None:
+    async def work(box: toolbox.Toolbox) -> None:
+        (text,) = await says(box, ("long", {"megabytes": 3}))
+        assert text.endswith(f"[cut: the first 1000 of {3 * 2**20} characters]")
+
+    with listening("sse") as (address, _):
+        with_tools(params(60, mcp_url=f"{address}/sse"), work)
+
+
+@pytest.mark.parametrize(
+    "message", ['{"jsonrpc":"2.0","id":7,"result":%s}', '{"result": %s, "jsonrpc": "2.0", "id": 7}', '{"log": %s}']
+)
+def test_in_place_of_a_line_that_is_too_long_comes_an_error_with_its_id(message: str) -> None:
+    """The SDKs of Python and TypeScript write the id at different ends. Others of its lines come whole."""
+    import anyio
+
+    from distill.tools.mcp import mcp_bounds
+
+    async def lines() -> list[str]:
+        send, receive = anyio.create_memory_object_stream[bytes](100)
+        text = f"a\nb\n{message % ('[' + '1' * (mcp_bounds.LARGEST + 1) + ']')}\nc\nd"
+        pieces = [text[start : start + 2**20].encode() for start in range(0, len(text), 2**20)]
+        for piece in [*pieces, b"\n"]:
+            send.send_nowait(piece)
+        send.close()
+        return "".join([piece async for piece in mcp_bounds.Lines(receive)]).split("\n")
+
+    first, second, refused, *others = asyncio.run(lines())
+    assert (first, second, others) == ("a", "b", ["c", "d", ""])
+    if "id" in message:
+        assert json.loads(refused)["id"] == 7 and json.loads(refused)["error"]["message"] == mcp_bounds.TOO_LARGE
+    else:
+        assert refused == ""
 
 
 def test_calls_that_wait_for_each_other_have_their_time_each(listed: ToolLists) -> None:

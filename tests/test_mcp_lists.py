@@ -12,12 +12,13 @@ from mcp_box import SECRET, SERVER, STDIO, params, says, with_tools
 from stage_process import Running
 from teacher_server import serving
 
+from distill.project.params import load as load_params
+from distill.project.params import parse
 from distill.records import jsonl
 from distill.records.faults import InputError
-from distill.records.params import load as load_params
-from distill.records.params import parse
-from distill.tools import mcp_session, toolbox
-from distill.tools.tool_lists import ToolLists
+from distill.tools import toolbox
+from distill.tools.mcp import mcp_session
+from distill.tools.mcp.tool_lists import ToolLists
 
 PERSON = ["-c", "user.name=Me", "-c", "user.email=me@example.com"]
 
@@ -230,7 +231,7 @@ def test_the_manuals_servers_are_read_as_they_stand(tmp_path: Path, monkeypatch:
 
     import yaml
 
-    from distill.tools.mcp_server import servers
+    from distill.tools.mcp.mcp_server import servers
 
     root = Path(SERVER).parents[1]
     (block,) = re.findall(r"(?s)```yaml\n(tools:.*?)```", (root / "docs/tools.md").read_text())

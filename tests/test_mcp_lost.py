@@ -17,9 +17,10 @@ from teacher_server import Asked, calls, serving
 
 from distill.records import jsonl
 from distill.records.faults import InputError
-from distill.tools import mcp_source, toolbox
+from distill.tools import toolbox
+from distill.tools.mcp import mcp_source
+from distill.tools.mcp.tool_lists import ToolLists
 from distill.tools.source import SessionLost
-from distill.tools.tool_lists import ToolLists
 
 
 def test_a_shared_server_that_dies_is_started_again_for_the_next_rollout(listed: ToolLists) -> None:

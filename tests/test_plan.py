@@ -119,7 +119,7 @@ def test_a_plan_for_this_machine_speaks_of_no_money() -> None:
     from distill.agent.estimate import estimate
     from distill.agent.last_run import NOTHING
     from distill.agent.plan import Missing, Plan, Typical
-    from distill.teacher.prices import FREE
+    from distill.teacher.cost.prices import FREE
 
     found = Plan(1, [Missing({}, 0, 0, 400, True)], Typical(2, 100, 0, 30), "as in 1 stored rollout", 0, True)
     said = estimate(found, {"model": "local/small"}, FREE, 128, NOTHING)

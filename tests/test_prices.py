@@ -15,11 +15,12 @@ from stage_process import Done
 from teacher_server import Asked, response, says, serving, text
 
 from distill.records import jsonl
-from distill.teacher import chat, prices, responses, tariff
+from distill.teacher.api import chat, responses
+from distill.teacher.cost import prices, tariff
+from distill.teacher.cost.prices import Prices, find, full_price_flex, is_openai
+from distill.teacher.cost.tariff import Tariff, max_charged_tokens
 from distill.teacher.halt import Halt
-from distill.teacher.prices import Prices, find, full_price_flex, is_openai
 from distill.teacher.store import Store
-from distill.teacher.tariff import Tariff, max_charged_tokens
 
 
 def test_every_kind_of_token_has_its_price() -> None:

@@ -12,7 +12,7 @@ from distill.dataset.checks.identity import PATTERN as IDENTITY
 from distill.dataset.checks.refusal import PATTERN as REFUSAL
 from distill.dataset.filter import run_checks
 from distill.dataset.verdict import masked
-from distill.records import credentials
+from distill.project import credentials
 
 SAYS = [
     "I'm an assistant developed by OpenAI.",
