@@ -121,6 +121,23 @@ def test_llama_factorys_dialect(converted):
     assert [message.get("weight") for message in rows[2]["messages"]] == [None, 0, None, None, None, None, 1]
 
 
+def test_the_system_message_of_a_column_is_there_once(converted):
+    """OpenHermes has it in `system_prompt`, and in some rows in a turn as well; its models have names of their own."""
+    system = {"from": "system", "value": "Be brief."}
+    rows = converted(
+        {
+            "conversations": [ASKED, {**TOLD, "from": "chatgpt", "weight": None}],
+            "system_prompt": "Be brief.",
+            "idx": None,
+        },
+        {"conversations": [system, ASKED, {**TOLD, "from": "bing"}], "system_prompt": "Be brief."},
+        {"conversations": [system, ASKED, {**TOLD, "from": "bard"}], "system": "Be brief.", "system_prompt": ""},
+    )
+    for row in rows:
+        assert [message["role"] for message in row["messages"]] == ["system", "user", "assistant"]
+        assert row["messages"][0]["content"] == "Be brief." and row["metadata"] == {}
+
+
 @pytest.mark.parametrize("column", [None, json.dumps(TOOLS)])
 def test_hermes_dialect(converted, column):
     """Tools, calls and results between tags; as Python writes them, or as JSON."""
@@ -157,7 +174,7 @@ HOW = "calls are read from function_call turns"
         ({"conversations": "hi"}, ["/conversations: must be a list of turns"]),
         ({"conversations": [ASKED]}, ["/messages: no assistant message: prompts belong into data/seed/"]),
         ({"conversations": [{"role": "user", "content": "q"}]}, ["/conversations/0: no turn", "is called messages"]),
-        ({"conversations": [ASKED, {"from": "bing", "value": ""}]}, ["/conversations/1/from: 'bing' is none of system"]),
+        ({"conversations": [ASKED, {"from": "moderator", "value": ""}]}, ["/conversations/1/from: 'moderator' is none of"]),
         ({"conversations": [ASKED, {"from": [], "value": ""}]}, ["/conversations/1/from: [] is none of"]),
         ({"conversations": [ASKED, {"from": "gpt", "value": {}}]}, ["/conversations/1/value: must be a text"]),
         ({"conversations": [{"from": "human", "value": ""}, TOLD]}, ["/conversations/0/value: must be a text, and not"]),
@@ -188,12 +205,18 @@ HOW = "calls are read from function_call turns"
         ),
         ({"conversations": [ASKED, *observed("1"), TOLD]}, ["/conversations/1: a result, and the turn before", HOW]),
         ({"conversations": [ASKED, CALLED, ASKED, *observed("1")]}, ["/conversations/3: a result, and the turn before"]),
-        ({"conversations": [ASKED, TWICE, *observed("1, 2"), TOLD]}, ["/conversations/2: 1 results of 2 calls: write"]),
-        ({"conversations": [ASKED, CALLED, *observed("1", "2")]}, ["/conversations/2: 2 results of 1 calls"]),
+        ({"conversations": [ASKED, TWICE, *observed("1, 2"), TOLD]}, ["/conversations/2: 1 result, and the turn"]),
+        ({"conversations": [ASKED, CALLED, *observed("1", "2")]}, ["/conversations/2: 2 results, and the turn before it"]),
+        ({"conversations": [ASKED, CALLED, CALLED, *observed("1", "2")]}, ["/conversations/3: 2 results", "a list in one turn"]),
+        (
+            {"conversations": [ASKED, CALLED, *observed("<tool_response>1</tool_response><tool_response>2</tool_response>")]},
+            ["/conversations/2: 2 results, and the turn before it makes 1 call: write"],
+        ),
         (
             {"system": "Functions: […]", "conversations": [ASKED, {"from": "gpt", "value": '[Look Up(sku="A1", n=1)]'}]},
             ["/conversations/1/value: a call written as code", HOW],
         ),
+        ({"system": "SYSTEM: …", "chat": "USER: hi"}, ["/: no messages", "docs/imports.md lists the forms"]),
         ({"query": "q", "answers": "[]", "tools": "[]"}, ["/: no messages", "as xLAM has them, have to become"]),
     ],
 )  # fmt: skip

@@ -128,7 +128,8 @@ def other_fault(value: Any) -> str | None:
             f"/: a conversation has the keys messages, tools and metadata, not {unknown}: leave that out, or put it into "
             "metadata"
         )
-    return f"/: no messages, so this is no conversation{XLAM if {'query', 'answers'} <= set(value) else ''}"
+    advice = XLAM if {"query", "answers"} <= set(value) else "; docs/imports.md lists the forms that are read"
+    return f"/: no messages, so this is no conversation{advice}"
 
 
 def prompt_fault(value: dict[str, Any]) -> str | None:

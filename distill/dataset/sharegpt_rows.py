@@ -16,12 +16,14 @@ from typing import Any, NamedTuple
 import orjson
 
 from distill.records import json_text
+from distill.records.counted import counted
 from distill.records.faults import InputError
 from distill.records.types import Message, ToolCall
 
-ROLES = {"system": "system", "human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant",
-         "function_call": "assistant", "observation": "tool", "tool": "tool", "function_response": "tool"}  # fmt: skip
-KEYS = {"conversations", "system", "tools", "metadata"}
+ROLES = {"system": "system", "human": "user", "user": "user", "gpt": "assistant", "chatgpt": "assistant", "bing": "assistant",
+         "bard": "assistant", "assistant": "assistant", "function_call": "assistant", "observation": "tool", "tool": "tool",
+         "function_response": "tool"}  # fmt: skip
+KEYS = {"conversations", "system", "system_prompt", "tools", "metadata"}
 UNREAD = ("images", "image", "videos", "audios", "chosen", "rejected", "kto_tag")
 HOW = '; calls are read from function_call turns, {"name": …, "arguments": {…}}, and between <tool_call> tags'
 CALL = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
@@ -54,11 +56,7 @@ def conversation(value: dict[str, Any]) -> dict[str, Any]:
     """
     if unread := [key for key in UNREAD if value.get(key) not in (None, [], "")]:
         raise InputError(f"/{unread[0]}: is not read: a row is one conversation, of texts only; leave such rows out")
-    if not isinstance(value["conversations"], list):
-        raise InputError("/conversations: must be a list of turns with from and value")
-    turns = [_turn(turn, f"/conversations/{place}") for place, turn in enumerate(value["conversations"])]
-    if system := value.get("system"):
-        turns = [_turn({"from": "system", "value": system}, "/system"), *turns]
+    turns = _turns(value)
     tools = _tools(value.get("tools"), "/tools")
     for place, turn in enumerate(turns):
         if turn.role == "system" and (listed := TOOLS.search(turn.text)):
@@ -76,6 +74,17 @@ def conversation(value: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _turns(value: dict[str, Any]) -> list[_Turn]:
+    """The turns, behind the system message of a column of its own if none of them says the same."""
+    if not isinstance(value["conversations"], list):
+        raise InputError("/conversations: must be a list of turns with from and value")
+    turns = [_turn(turn, f"/conversations/{place}") for place, turn in enumerate(value["conversations"])]
+    system = value.get("system") or value.get("system_prompt")
+    if system and system not in [turn.text for turn in turns if turn.role == "system"]:
+        turns = [_turn({"from": "system", "value": system}, "/system"), *turns]
+    return turns
+
+
 def _turn(turn: Any, where: str) -> _Turn:
     if not isinstance(turn, dict) or not {"from", "value"} <= set(turn):
         raise InputError(f"{where}: no turn of from and value; a list of role and content is called messages")
@@ -86,21 +95,20 @@ def _turn(turn: Any, where: str) -> _Turn:
     role, text = ROLES[turn["from"]], turn["value"]
     if not isinstance(text, str) or (role == "user" and not text):
         raise InputError(f"{where}/value: must be a text{', and not empty' if role == 'user' else ''}")
-    return _Turn(role, text, turn["from"] == "function_call", turn.get("weight"), where)
+    weight = turn.get("weight") if role == "assistant" else None  # others are never learned from
+    return _Turn(role, text, turn["from"] == "function_call", weight, where)
 
 
 def _messages(turns: list[_Turn]) -> Iterator[Message]:
     ids = (f"call_{number}" for number in count(1))
     calls: list[ToolCall] = []  # of the turn before
-    for role, group in groupby(turns, key=lambda turn: turn.role):
-        if role == "tool":
+    for are_results, group in groupby(turns, key=lambda turn: turn.role == "tool"):
+        if are_results:
             yield from _results(list(group), calls)
-            calls = []
             continue
         for turn in group:
-            text, calls = _said(turn, ids) if role == "assistant" else (turn.text, [])
-            said = {"tool_calls": calls, "weight": turn.weight} if role == "assistant" else {}
-            yield {"role": role, "content": text, **said}
+            text, calls = _said(turn, ids) if turn.role == "assistant" else (turn.text, [])
+            yield {"role": turn.role, "content": text, "tool_calls": calls, "weight": turn.weight}
 
 
 def _said(turn: _Turn, ids: Iterator[str]) -> tuple[str, list[ToolCall]]:
@@ -130,16 +138,20 @@ def _call(value: Any, id_: str, where: str) -> ToolCall:
 
 
 def _results(turns: list[_Turn], calls: list[ToolCall]) -> Iterator[Message]:
-    """The results of calls: a turn each, or all in one turn with marks between them."""
-    texts = [whole[1] if (whole := RESULTS.fullmatch(turn.text)) else turn.text for turn in turns]
-    if len(texts) == 1 < len(calls):
-        texts = BETWEEN_RESULTS.split(texts[0])
+    """The results of calls: a turn each, or several in one turn with marks between them."""
+    where = turns[0].where
     if not calls:
-        raise InputError(f"{turns[0].where}: a result, and the turn before it calls no tool{HOW}")
+        raise InputError(f"{where}: a result, and the turn before it calls no tool{HOW}")
+    texts: list[str] = []
+    for turn in turns:
+        tagged = RESULTS.fullmatch(turn.text)
+        text = tagged[1] if tagged else turn.text
+        # Without tags around it, a turn that is the only result of a call may have such marks in its text.
+        texts += BETWEEN_RESULTS.split(text) if tagged or len(turns) < len(calls) else [text]
     if len(texts) != len(calls):
         raise InputError(
-            f"{turns[0].where}: {len(texts)} results of {len(calls)} calls: write one turn each, or all in one, each between "
-            "<tool_response> tags"
+            f"{where}: {counted(len(texts), 'result')}, and the turn before it makes {counted(len(calls), 'call')}: write one "
+            "turn each, or all in one, each between <tool_response> tags; calls that were made together are a list in one turn"
         )
     for call, text in zip(calls, texts, strict=True):
         yield {"role": "tool", "tool_call_id": call["id"], "content": text}
