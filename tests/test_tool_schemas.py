@@ -283,7 +283,8 @@ def test_make_tools_lists_them_also_for_a_prompt_that_names_another(project: Pat
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert "lookup_item(sku, field)  from tools.py" in done.stdout and "calculator(expression)" in done.stdout
     assert (
-        "error: data/seed/mine.jsonl:1: /tools: there is no tool 'lookup_itme'; there are: lookup_item" in done.stderr
+        "error: data/seed/mine.jsonl:1: /tools: there is no tool 'lookup_itme'; the tools are: lookup_item"
+        in done.stderr
     )
 
 

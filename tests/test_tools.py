@@ -374,7 +374,7 @@ def test_a_tool_name_that_does_not_exist_is_refused_before_anything_is_asked(pro
     assert run_stage("prompts").returncode == 0
     done = run_stage("teacher_rollouts", DISTILL_CACHE=str(project / "empty-cache"))
     assert done.returncode == 1
-    assert "data/seed/mine.jsonl:1: /tools: there is no tool 'no_such_tool'; there are: " in done.stderr
+    assert "data/seed/mine.jsonl:1: /tools: there is no tool 'no_such_tool'; the tools are: " in done.stderr
     assert not (project / "rollouts").exists() and not (project / "empty-cache").exists()
 
 
@@ -390,4 +390,6 @@ def test_of_hundreds_of_tools_a_model_reads_those_with_a_like_name_only() -> Non
         "there is no tool 'flight.250'; there are 300, such as flight_250, flight_50, flight_25"
     )
     assert fault("%", 300) == "there is no tool '%'; there are 300" and len(fault("%" * 10**5, 300)) < 10**5 + 100
+    assert fault("Flight_7", 21) == "there is no tool 'Flight_7'; there are 21, such as flight_7"
+    assert fault("9", 21) == "there is no tool '9'; there are 21, such as flight_9, flight_19"
     assert fault("%", 2) == "there is no tool '%'; the tools are: flight_0, flight_1"

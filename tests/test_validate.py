@@ -60,7 +60,7 @@ def test_all_faults_are_named_in_one_go(project: Path, set_param: Change) -> Non
         )
     done = validate(project)
     for said in (
-        "mine.jsonl:1: /tools: there is no tool 'lookup_itme'; there are: lookup_item",
+        "mine.jsonl:1: /tools: there is no tool 'lookup_itme'; the tools are: lookup_item",
         'mine.jsonl:2: /messages/0/role: "usr" is not one of "system", "user", "assistant", "tool"',
         "mine.jsonl:3: /metadata/expected_answer: 'x' holds no single number",
         "/student/template: missing.jinja",
@@ -254,5 +254,5 @@ def test_the_code_of_a_server_is_among_the_deps_and_its_tools_are_known_once_it_
     assert "mine.jsonl:1: /tools: there is no tool 'plos'" in run_module("distill.commands.tools").stderr
     set_param("tools.mcp", {"warehouse": command | {"deny": ["picture"]}})
     said = validate(project).stderr
-    assert "mine.jsonl:1: /tools: there is no tool 'plos'; there are: lookup_item, calculator, " in said
+    assert "mine.jsonl:1: /tools: there is no tool 'plos'; the tools are: lookup_item, calculator, " in said
     assert "plus" in said and "picture" not in said

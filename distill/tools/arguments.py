@@ -20,11 +20,11 @@ NO_PARAMETERS = {"type": "object", "properties": {}}
 """The JSON Schema of the arguments of a tool that takes none."""
 TYPES = "array, boolean, integer, null, number, object and string"
 MOST_SHOWN = 3
-"""Faults of a call that the model reads."""
+"""Faults of a call, or names of tools, that the model reads."""
 MOST_NAMED = 20
-"""Tools that are all named to a model which calls another; of more, those with a like name."""
+"""Tools that are all named where another is asked for; of more, those with a like name."""
 LONGEST_NAME = 64
-"""Characters of a tool's name: a longer one would take long to compare."""
+"""The most characters that OpenAI accepts in the name of a function. A longer one would take long to compare."""
 
 
 def parse(call: ToolCall, tools: list[ToolSchema]) -> tuple[dict[str, Any], str | None]:
@@ -39,7 +39,7 @@ def parse(call: ToolCall, tools: list[ToolSchema]) -> tuple[dict[str, Any], str 
         if (function := tool["function"])["name"] == name:
             offered = function
     if offered is None:
-        return {}, _unknown(name, list(dict.fromkeys(tool["function"]["name"] for tool in tools)))
+        return {}, unknown(name, list(dict.fromkeys(tool["function"]["name"] for tool in tools)))
     try:
         arguments = orjson.loads(text)
         if LONG_NUMBER.search(text):  # orjson makes a float of an integer of more than 64 bits
@@ -60,12 +60,14 @@ def parse(call: ToolCall, tools: list[ToolSchema]) -> tuple[dict[str, Any], str 
     return arguments, None
 
 
-def _unknown(name: str, names: list[str]) -> str:
-    """That there is no such tool, with the names of the others, of many those like it only: a model reads this in every turn
-    that follows."""
+def unknown(name: str, names: list[str]) -> str:
+    """That there is no such tool, with the names of the others, of many those only that contain it or are like it: a model
+    reads this in every turn that follows, and a project may have hundreds of rows that name one."""
     if len(names) <= MOST_NAMED:
         return f"there is no tool '{name}'; the tools are: {', '.join(names) or 'none'}"
-    alike = difflib.get_close_matches(name[:LONGEST_NAME], names)
+    said = name[:LONGEST_NAME]
+    longer = [known for known in names if said.casefold() in known.casefold()]
+    alike = longer[:MOST_SHOWN] or difflib.get_close_matches(said, names)
     return f"there is no tool '{name}'; there are {len(names)}{', such as ' if alike else ''}{', '.join(alike)}"
 
 

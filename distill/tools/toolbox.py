@@ -1,7 +1,6 @@
 """All tools of a run: which of them each prompt is offered, and a session for each rollout."""
 
 import asyncio
-import difflib
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Hashable, Sequence
 from contextlib import asynccontextmanager
@@ -11,6 +10,7 @@ from typing import NamedTuple
 from distill.records.faults import Faults
 from distill.records.ids import content_id
 from distill.records.types import Params, Prompt, ToolSchema
+from distill.tools import arguments
 from distill.tools.mcp.mcp_server import servers
 from distill.tools.mcp.mcp_source import McpTools
 from distill.tools.mcp.tool_lists import ToolLists
@@ -23,10 +23,6 @@ from distill.tools.sandbox.mcp import SandboxMcp
 from distill.tools.sandbox.sandboxes import Sandboxes
 from distill.tools.session import CallLimits, Session
 from distill.tools.source import Offer, Source
-
-MOST_NAMED = 20
-LONGEST_NAME = 64
-"""The most characters that OpenAI accepts in the name of a function."""
 
 
 class Offered(NamedTuple):
@@ -67,7 +63,8 @@ class Toolbox:
             names = names_by_groups[groups]
             for name in prompt.get("tools") or []:
                 if name not in names:
-                    faults.add(f"{prompt['source']}: /tools: there is no tool '{name}'; {_there_are(names, name)}")
+                    fault = arguments.unknown(name, names)
+                    faults.add(f"{prompt['source']}: /tools: {fault} (`make tools` shows them)")
         faults.check()
 
     async def ask(self, prompts: list[Prompt]) -> None:
@@ -192,20 +189,12 @@ async def _all_of(works: list[Awaitable[None]]) -> None:
     faults.check()
 
 
-def _there_are(names: list[str], name: str) -> str:
-    """The names of the tools, of many those like `name` only: a project may have hundreds, and hundreds of such rows."""
-    if len(names) <= MOST_NAMED:
-        return f"there are: {', '.join(names) or 'none'}"
-    alike = difflib.get_close_matches(name, names)
-    return f"there are {len(names)}{', such as ' if alike else ''}{', '.join(alike)} (`make tools` shows them)"
-
-
 def _name_faults(names: list[str]) -> list[str]:
     """Faults of the names of the tools that a prompt may get."""
     duplicates = [f"two tools are called '{name}'" for name, count in Counter(names).items() if count > 1]
     return duplicates + [
-        f"the name '{name}' has more than {LONGEST_NAME} characters: put that tool under deny, or give its server a"
+        f"the name '{name}' has more than {arguments.LONGEST_NAME} characters: put that tool under deny, or give its server a"
         " shorter name"
         for name in names
-        if len(name) > LONGEST_NAME
+        if len(name) > arguments.LONGEST_NAME
     ]
