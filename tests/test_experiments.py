@@ -36,7 +36,9 @@ for name, value in (("evaluation", evaluation), ("training", training), ("metric
     json.dump(value, open(f"reports/{name}.json", "w"))
 talks = [{"who": who, "correct": who == "teacher"} for who in ("base", "teacher") for _ in range(40)]
 talks += [{"who": "student", "correct": None if place == 0 else place <= 39 * student} for place in range(40)]
-pathlib.Path("reports/evaluation.jsonl").write_text("".join(json.dumps(talk) + "\\n" for talk in talks))
+talks[-1]["says"] = "two\\u2028lines"  # which ends no line of JSON
+lines = (json.dumps(talk, ensure_ascii=False) + "\\n" for talk in talks)
+pathlib.Path("reports/evaluation.jsonl").write_text("".join(lines))
 """
 
 

@@ -121,6 +121,13 @@ def test_llama_factorys_dialect(converted):
     assert [message.get("weight") for message in rows[2]["messages"]] == [None, 0, None, None, None, None, 1]
 
 
+def test_tools_one_a_line_may_have_separators_of_other_texts_in_them(converted):
+    tool = {**BARE[0], "description": "Gives\u2028a price."}
+    lines = "\r\n".join(json.dumps(one, ensure_ascii=False) for one in (tool, {**tool, "name": "other"}))
+    (row,) = converted({"conversations": [ASKED, TOLD], "tools": lines})
+    assert [one["function"]["description"] for one in row["tools"]] == ["Gives\u2028a price."] * 2
+
+
 def test_the_system_message_of_a_column_is_there_once(converted):
     """OpenHermes has it in `system_prompt`, and in some rows in a turn as well; its models have names of their own."""
     system = {"from": "system", "value": "Be brief."}

@@ -53,7 +53,10 @@ def difference(*names: str) -> str | None:
     answer is known."""
     exams = {}
     for name in names:
-        records = map(json.loads, _read(name, "reports/evaluation.jsonl").splitlines())
+        lines = (
+            _read(name, "reports/evaluation.jsonl").rstrip("\n").split("\n")
+        )  # splitlines takes what models say for ends
+        records = map(json.loads, lines)
         exams[name] = [record for record in records if record["who"] == "student"]
     first, second = score.graded(exams).values()
     gain, interval = score.gain(second, first)

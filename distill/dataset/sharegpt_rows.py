@@ -168,7 +168,7 @@ def _tools(given: Any, where: str) -> Any:
     """The tools in OpenAI's form, of a list, its text, or a text with one a line."""
     tools = given or []
     if isinstance(given, str):
-        lines = [line for line in given.splitlines() if line.strip()]
+        lines = [line for line in given.split("\n") if line.strip()]
         tools = _value(given, where) if given.lstrip()[:1] == "[" else [_value(line, where) for line in lines]
     if not isinstance(tools, list):
         return tools
