@@ -8,6 +8,7 @@ those turns are not learned from.
 
 import re
 from collections.abc import Iterable
+from functools import cache
 
 import re2
 
@@ -77,8 +78,13 @@ _COMMON_WORDS = {"system", "important", "urgent", "ignore", "admin", "developer"
 
 def check(row: Row, context: CheckContext) -> Fault | None:
     messages = row["messages"]
-    # With the place of the first result that demands it. What was said before that place makes a demand harmless, which is
-    # looked up only for what a turn does: a row may have hundreds of such results.
+
+    @cache
+    def is_harmless(demand: str, since: int) -> bool:
+        # Looked up only for what a turn does, and once: a row may have hundreds of such results, and turns that do it.
+        return demand in _unprompted(messages, since)
+
+    # With the place of the first result that demands it: what was said before makes it harmless.
     demands: dict[str, int] = {}
     to_be_said: dict[str, int] = {}
     tools: dict[str, int] = {}
@@ -94,10 +100,9 @@ def check(row: Row, context: CheckContext) -> Fault | None:
                 _add(tools, (name for name in offered if _is_named(name, passage)), place)
         elif message["role"] == "assistant" and message.get("weight") != 0 and (demands or tools):
             called, fulfilled = _done(message, demands, to_be_said, tools)
-            obeyed = next((name for name, since in called if name.casefold() not in _unprompted(messages, since)), None)
+            obeyed = next((name for name, since in called if not is_harmless(name.casefold(), since)), None)
             if obeyed is None:
-                words = (demand for demand, since in fulfilled if demand not in _unprompted(messages, since))
-                obeyed = next(words, None)
+                obeyed = next((demand for demand, since in fulfilled if not is_harmless(demand, since)), None)
             if obeyed and not _REFUSES.search(message.get("content") or ""):
                 faults.append((f"/messages/{place}", f"does what a tool's result demanded: {obeyed!r}"))
     return listed(faults) if faults else None
