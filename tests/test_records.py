@@ -186,7 +186,7 @@ def test_a_disk_that_is_full_with_a_folder_is_one_clear_error(tmp_path: Path, wr
     """Also where a library has errors of its own: a student is converted into such a folder."""
     script = (
         "import numpy, pathlib, resource, signal, safetensors.numpy\n"
-        "from distill.records import atomic, stage\n"
+        "from distill.records import atomic; from distill.project import stage\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))\n"
         f"with stage.ending(), atomic.replacing_folder({str(tmp_path / 'folder')!r}) as folder:\n    {WRITES[writer]}"
@@ -201,7 +201,7 @@ def test_a_disk_that_is_full_with_a_folder_is_one_clear_error(tmp_path: Path, wr
 
 @pytest.mark.parametrize("printed", ["print('x')", "print('x' * 10**6)", "print('x', flush=True)"])
 def test_nobody_who_reads_ends_a_command_without_a_word(printed: str) -> None:
-    script = f"import sys; from distill.records import stage\nwith stage.ending():\n    sys.stdin.read()\n    {printed}"
+    script = f"import sys; from distill.project import stage\nwith stage.ending():\n    sys.stdin.read()\n    {printed}"
     run = subprocess.Popen(
         [sys.executable, "-c", script],
         stdin=subprocess.PIPE,
@@ -217,7 +217,7 @@ def test_nobody_who_reads_ends_a_command_without_a_word(printed: str) -> None:
 
 def test_a_character_that_the_locale_does_not_have_ends_no_stage() -> None:
     """LANG=en_US without UTF-8, as clusters have it."""
-    code = "from distill.records import stage\nwith stage.ending(): print('10% \u2013 20%')"
+    code = "from distill.project import stage\nwith stage.ending(): print('10% \u2013 20%')"
     environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, check=False)
     assert (done.returncode, done.stdout) == (0, b"10% ? 20%\n"), done.stderr

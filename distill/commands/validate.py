@@ -34,7 +34,7 @@ from distill.teacher.open_model import check_model
 from distill.teacher.store import Store
 from distill.tools import toolbox
 from distill.tools.mcp import mcp_server
-from distill.tools.mcp.tool_lists import ToolLists, committed_lists
+from distill.tools.mcp.tool_lists import NotListed, StoredLists, committed_lists
 from distill.tools.python import python_source
 
 MOST_WARNINGS = 3
@@ -67,7 +67,7 @@ def check_prompts() -> str:
     faults = Faults()
     rows = seed_rows("data/seed", faults)
     settings, own_tools = _all_of(faults, params.load, lambda: python_source.load("tools.py"))
-    lists = _StoredLists(Store().root, tools_version(settings), committed_lists())
+    lists = StoredLists(Store().root, tools_version(settings), committed_lists())
     servers, tools = _all_of(faults, lambda: mcp_server.servers(settings), lambda: toolbox.load(settings, lists=lists))
     seeds = [{**row, "source": source} for source, row in rows]
     prompts, *_ = _all_of(
@@ -102,26 +102,12 @@ def _all_of(faults: Faults, *steps: Callable[[], Any]) -> list[Any]:
     return results
 
 
-class _NotListed(Exception):
-    """No list of an MCP server's tools is stored."""
-
-
-class _StoredLists(ToolLists):
-    """The stored lists of MCP servers; for a server without one, `get` raises _NotListed."""
-
-    def get(self, origin: str, group: Any) -> list[dict[str, Any]]:
-        tools = super().get(origin, group)
-        if tools is None:
-            raise _NotListed
-        return tools
-
-
 def _check_tools(tools: toolbox.Toolbox, prompts: list[Prompt]) -> None:
     """The prompts can have their sandboxes and tools. MCP servers are not started: if the list of one is not stored, names of
     tools are not checked."""
     tools.sandboxes.check(prompts)
     dvc_deps.check_sandboxes(prompts)
-    with suppress(_NotListed):
+    with suppress(NotListed):
         asyncio.run(tools.prepare(prompts))
 
 

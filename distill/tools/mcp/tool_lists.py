@@ -52,6 +52,20 @@ class ToolLists:
         return self._root / f"{self._version}-{content_id([origin, group])}.json"
 
 
+class NotListed(Exception):
+    """No list of an MCP server's tools is stored."""
+
+
+class StoredLists(ToolLists):
+    """The stored lists of MCP servers; for a server without one, `get` raises NotListed."""
+
+    def get(self, origin: str, group: Any) -> list[dict[str, Any]]:
+        tools = super().get(origin, group)
+        if tools is None:
+            raise NotListed
+        return tools
+
+
 def committed_lists() -> dict[str, Any]:
     """What MCP servers offered when the rollouts of git HEAD were bought; empty when HEAD does not record it."""
     try:
