@@ -11,8 +11,9 @@ import pytest
 from conftest import ROOT
 from rollout_records import TOOLS, call, rollout
 
-from distill.dataset import convert
+from distill.dataset import convert, sharegpt_rows
 from distill.records import jsonl
+from distill.records.faults import InputError
 
 CALL = {"name": "lookup_item", "arguments": {"sku": "A1", "all": True, "of": None}}
 ASKED = {"from": "human", "value": "Is A1 there?"}
@@ -263,3 +264,12 @@ def test_the_manuals_commands_make_lines_of_other_files(project, run_stage):
         (row,) = jsonl.read(project / "data/converted.jsonl", "row")
         made.append((row["messages"], row["tools"], row["metadata"]))
     assert len(made) == 2 and made[0] == made[1] and made[0][1:] == (TOOLS, {"n": 0.1 + 0.2})
+
+
+def test_tags_that_are_opened_a_hundred_thousand_times_are_refused_at_once() -> None:
+    """By patterns that go back in the text, it takes minutes."""
+    said = [ASKED, {"from": "gpt", "value": "<tool_call>" * 100_000}]
+    with pytest.raises(InputError, match="/conversations/1/value: <tool_call> without its end"):
+        sharegpt_rows.conversation({"conversations": said})
+    system = {"from": "system", "value": "<tools>[" * 100_000}
+    assert sharegpt_rows.conversation({"conversations": [system, ASKED, TOLD]})["tools"] == []

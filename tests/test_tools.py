@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from distill.project import credentials
 from distill.records.faults import InputError
 from distill.records.types import Prompt
 from distill.tools import toolbox
@@ -277,6 +278,16 @@ def test_no_part_of_a_key_is_left_at_the_end_of_what_is_shown(box: toolbox.Toolb
     text = call(box, "keys", {"before": before, "count": count, "after": 2_000_000})
     assert "A1b" not in text and "\n[cut: the first " in text and len(text) < 1100
     assert text.startswith("x" * before)
+
+
+def test_no_part_of_a_very_long_secret_is_left(box: toolbox.Toolbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as a certificate that an MCP server gets by `${NAME}`."""
+    secret = "".join(f"{number:05d}" for number in range(6_000))
+    monkeypatch.setattr(credentials, "_expanded", set())
+    monkeypatch.setenv("CERTIFICATE", secret)
+    credentials.expand("${CERTIFICATE}")
+    said = call(box, "shout", {"text": "." * 500 + secret + "." * 100_000})
+    assert "00000" not in said and "..." in said and "\n[cut: the first " in said
 
 
 def test_large_results_do_not_keep_the_event_loop(box: toolbox.Toolbox) -> None:

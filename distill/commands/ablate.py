@@ -53,10 +53,8 @@ def difference(*names: str) -> str | None:
     answer is known."""
     exams = {}
     for name in names:
-        lines = (
-            _read(name, "reports/evaluation.jsonl").rstrip("\n").split("\n")
-        )  # splitlines takes what models say for ends
-        records = map(json.loads, lines)
+        # Not splitlines, to which some of what models say ends a line.
+        records = map(json.loads, _read(name, "reports/evaluation.jsonl").rstrip("\n").split("\n"))
         exams[name] = [record for record in records if record["who"] == "student"]
     first, second = score.graded(exams).values()
     gain, interval = score.gain(second, first)

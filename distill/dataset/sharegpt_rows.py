@@ -7,13 +7,13 @@ the two is refused, and so is a number of results that does not fit.
 """
 
 import ast
-import re
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import count, groupby
 from typing import Any, NamedTuple
 
 import orjson
+import re2
 
 from distill.records import json_text
 from distill.records.counted import counted
@@ -26,11 +26,12 @@ ROLES = {"system": "system", "human": "user", "user": "user", "gpt": "assistant"
 KEYS = {"conversations", "system", "system_prompt", "tools", "metadata"}
 UNREAD = ("images", "image", "videos", "audios", "chosen", "rejected", "kto_tag")
 HOW = '; calls are read from function_call turns, {"name": …, "arguments": {…}}, and between <tool_call> tags'
-CALL = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
-TOOLS = re.compile(r"<tools>\s*([\[{].*?)\s*</tools>", re.DOTALL)
-RESULTS = re.compile(r"\s*<tool_response>\n?(.*?)\n?</tool_response>\s*", re.DOTALL)
-BETWEEN_RESULTS = re.compile(r"\n?</tool_response>\s*<tool_response>\n?")
-AS_CODE = re.compile(r"\s*\[[\w ./-]+\(.*\)\]\s*", re.DOTALL)
+# RE2, since they are for texts of strangers: Python's own took minutes for tags that are opened and never closed.
+CALL = re2.compile(r"(?s)<tool_call>(.*?)</tool_call>")
+TOOLS = re2.compile(r"(?s)<tools>\s*([\[{].*?)\s*</tools>")
+RESULTS = re2.compile(r"(?s)\s*<tool_response>\n?(.*?)\n?</tool_response>\s*")
+BETWEEN_RESULTS = re2.compile(r"\n?</tool_response>\s*<tool_response>\n?")
+AS_CODE = re2.compile(r"(?s)\s*\[[\w ./-]+\(.*\)\]\s*")
 """Calls as ToolACE has them: [lookup_item(sku="A1")]."""
 
 

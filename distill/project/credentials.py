@@ -17,7 +17,7 @@ ALLOWED = (*SECRET, "OPENAI_ORG_ID", "OPENAI_PROJECT_ID")
 SHORTEST = 8
 """Shorter values are placeholders such as `none`; replacing them would damage ordinary text."""
 LONGEST = 10_000
-"""Characters of a credential, at most, but for keys in files that begin with BEGIN."""
+"""Characters of what is known by its format, at most; a private key is hidden from its first line on."""
 REPLACED = "[secret]"
 
 ESCAPE = re.compile(r"\\(?:[nrtbf]|u[0-9A-Fa-f]{4})|%[0-9A-Fa-f]{2}")
@@ -83,6 +83,11 @@ def redact(text: str) -> str:
     for value in (*sorted(_expanded, key=len, reverse=True), *_own()):
         text = text.replace(value, REPLACED)
     return KNOWN.sub(_hidden, text)
+
+
+def longest() -> int:
+    """Characters of the longest credential that `redact` hides: in a text that is cut, it may lose so many and be missed."""
+    return max([LONGEST, *map(len, (*_expanded, *_own()))])
 
 
 def _hidden(found: Any) -> str:

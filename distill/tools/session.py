@@ -107,7 +107,7 @@ class Session:
     def _cut(self, text: str) -> str:
         # Credentials go before the cut: half a one would not be recognised. Not all of a long text is looked through, since
         # the event loop stands still meanwhile, so what may be half a one at the end of that is not shown.
-        longest, margin = self._limits.output_chars, credentials.LONGEST
+        longest, margin = self._limits.output_chars, credentials.longest()
         looked_at = credentials.redact(text[: longest + margin])
         if len(text) <= longest + margin:
             length = len(looked_at)
