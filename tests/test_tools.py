@@ -22,7 +22,7 @@ from distill.tools.session import CallLimits
 from distill.tools.source import Offer, SessionLost
 
 TOOLS = '''
-import asyncio, time
+import asyncio, threading, time
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -85,15 +85,21 @@ def keys(before: int, count: int, after: int) -> str:
     """Says keys between other words."""
     return "x" * before + " sk-proj-" * bool(count) + ("A1b2C3d4" * 12 + " sk-proj-") * count + "y" * after
 
-@tool
-def objects() -> list:
-    """Has a large result, whose parts have no JSON form of their own."""
-    return [Path("a")] * 600_000
+class Here:
+    """Says where it became text."""
+
+    def __str__(self):
+        return "on the event loop" if threading.current_thread() is threading.main_thread() else "elsewhere"
 
 @tool
-def huge() -> str:
-    """Says more than anybody reads."""
-    return "x y " * 2**25
+def here() -> object:
+    """Has no JSON form."""
+    return Here()
+
+@tool
+async def here_async() -> object:
+    """Has no JSON form either."""
+    return Here()
 
 @tool
 def leaves() -> str:
@@ -291,28 +297,21 @@ def test_no_part_of_a_very_long_secret_is_left(box: toolbox.Toolbox, monkeypatch
     assert call(box, "long", {}).endswith("[cut: the first 1000 of 100000 characters]"), "what has none is shown"
 
 
-def test_large_results_do_not_keep_the_event_loop(box: toolbox.Toolbox) -> None:
-    """Other rollouts go on meanwhile: nothing takes as long as to look through all of it."""
+@pytest.mark.parametrize("name", ["here", "here_async"])
+def test_a_result_becomes_text_in_the_thread_of_its_tool(box: toolbox.Toolbox, name: str) -> None:
+    """Of a large one it takes seconds, in which the other rollouts go on."""
+    assert call(box, name, {}) == "elsewhere"
 
-    async def longest_stop(name: str) -> float:
-        longest = 0.0
 
-        async def tick() -> None:
-            nonlocal longest
-            while True:
-                before = time.perf_counter()
-                await asyncio.sleep(0)
-                longest = max(longest, time.perf_counter() - before)
-
-        async with box.open({}) as session:
-            ticking = asyncio.create_task(tick())
-            made = {"id": "c", "type": "function", "function": {"name": name, "arguments": "{}"}}
-            assert "[cut: " in (await session.call(made)).content
-            ticking.cancel()
-        return longest
-
-    for name in ("objects", "huge"):
-        assert asyncio.run(longest_stop(name)) < 0.5, name
+def test_a_long_result_is_looked_through_as_far_as_it_is_shown(
+    box: toolbox.Toolbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For credentials, meanwhile all other rollouts wait."""
+    looked_at: list[int] = []
+    redact = credentials.redact
+    monkeypatch.setattr(credentials, "redact", lambda text: (looked_at.append(len(text)), redact(text))[1])
+    call(box, "keys", {"before": 2_000_000, "count": 0, "after": 0})
+    assert looked_at and max(looked_at) <= 1000 + credentials.longest()
 
 
 def test_what_is_said_of_lost_tools_holds_no_key() -> None:
