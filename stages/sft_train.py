@@ -20,8 +20,9 @@ from distill.records.types import Params
 from distill.student import adapter, base, device
 from distill.student.serving.reply import unreadable_calls
 from distill.student.shown import has_place_for_thoughts
-from distill.student.tokenizer import load_tokenizer
+from distill.student.tokenizer import Tokenizer, load_tokenizer
 from distill.student.training import checkpoints, examples, launch, lineage, train
+from distill.student.training.examples import Examples
 
 ROWS = Path("data/train.jsonl")
 ADAPTER = Path("models/adapter")
@@ -33,18 +34,12 @@ def main(params: Params) -> None:
     if cores.are_shared():
         cores.spin_little()
     tokenizer = load_tokenizer(student["path"], student["template"])
-    workers = launch.share_of(params["runtime"]["workers"] or cores.cores())
-    unreadable = unreadable_calls(tokenizer, params["runtime"]["student_url"])
-    prepared = examples.prepare(ROWS, student, unreadable, workers)
-    print(
-        f"sft_train: {prepared.rows} rows, {prepared.tokens} tokens, {prepared.labelled_tokens} of them learned;"
-        f" {prepared.validation_rows} rows held out for validation",
-        flush=True,
-    )
+    prepared = launch.prepared() or _prepare(params, tokenizer)
     if not launch.launched() and launch.processes() > 1:
         # Refused here: each process would refuse it, below the launcher's traceback.
         train.share(student["batch_size"], launch.processes())
-        sys.exit(launch.run(launch.command(launch.processes(), student["qlora_rank"] is not None)))
+        command = launch.command(launch.processes(), student["qlora_rank"] is not None)
+        sys.exit(launch.run(command, prepared))
     model = base.find(student["path"])
     machine = [device.find_device(), launch.processes()]
     run = checkpoints.run_id(prepared, student, model.fingerprint, tokenizer.template, machine)
@@ -62,6 +57,19 @@ def main(params: Params) -> None:
         f"sft_train: {report['steps']} steps, loss {report['loss_first']:.4f} -> {report['loss_last']:.4f}{validation}"
         f" -> {ADAPTER}\nsft_train: {trained.speed}"
     )
+
+
+def _prepare(params: Params, tokenizer: Tokenizer) -> Examples:
+    workers = launch.share_of(params["runtime"]["workers"] or cores.cores())
+    unreadable = unreadable_calls(tokenizer, params["runtime"]["student_url"])
+    prepared = examples.prepare(ROWS, params["student"], unreadable, workers)
+    if launch.is_first():
+        print(
+            f"sft_train: {prepared.rows} rows, {prepared.tokens} tokens, {prepared.labelled_tokens} of them learned;"
+            f" {prepared.validation_rows} rows held out for validation",
+            flush=True,
+        )
+    return prepared
 
 
 def _write_loss(log: list[dict[str, float | None]]) -> None:

@@ -1,11 +1,13 @@
 """Training on what the machine has: with less memory or several processes the student is the same; 4 bits and bf16."""
 
+import errno
 import json
 import os
 import resource
 import socket
 import subprocess
 import sys
+from array import array
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -288,7 +290,7 @@ def test_a_batch_that_cannot_be_shared_is_refused():
 def test_it_is_refused_before_the_processes_are_launched(run, monkeypatch):
     launches: list[list[str]] = []
     monkeypatch.setattr("torch.cuda.device_count", lambda: 3)
-    monkeypatch.setattr(launch, "run", lambda start: launches.append(start) or 0)
+    monkeypatch.setattr(launch, "run", lambda start, prepared: launches.append(start) or 0)
     with pytest.raises(InputError, match="4 rows cannot be shared evenly among 3 processes"):
         run()
     with pytest.raises(SystemExit):
@@ -314,8 +316,27 @@ def test_a_launch_is_tried_again_only_for_want_of_memory(tmp_path):
     )
     for end in (0, 3):
         count.unlink(missing_ok=True)
-        assert launch.run([sys.executable, "-c", script, str(count), str(end)]) == end
+        assert launch.run([sys.executable, "-c", script, str(count), str(end)], Examples([], [], 0, 0)) == end
         assert count.read_text() == "xx"
+
+
+def test_launched_processes_get_the_rows_that_are_rendered(tmp_path, capfd, monkeypatch):
+    """Also after a launch that ran out of memory; where the disk has no room they render for themselves."""
+    made = Examples([TokenSequence(array("i", [1, 2]), array("i", [IGNORED, 2]))], [], 1, 0, ["t"])
+    told = (
+        "import os, pathlib; from distill.student.training import launch; print(launch.prepared(), flush=True);"
+        f"notice = pathlib.Path(os.environ['{micro_batch.NOTICE}']); first = not (notice.parent / 'tried').exists();"
+        "(notice.parent / 'tried').touch(); first and notice.touch(); raise SystemExit(int(first))"
+    )
+    assert launch.prepared() is None and launch.run([sys.executable, "-c", told], made) == 0
+    assert capfd.readouterr().out == f"{made}\n" * 2
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    assert launch.run([sys.executable, "-c", told], made) == 0
+    assert capfd.readouterr().out == "None\n" * 2
 
 
 def test_the_shipped_configuration_is_one_that_accelerate_knows():

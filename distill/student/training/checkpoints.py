@@ -10,6 +10,7 @@ import hashlib
 import json
 import shutil
 import time
+from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
@@ -37,8 +38,11 @@ def run_id(examples: Examples, params: Params, fingerprint: str, template: str, 
     """A hash, equal for two runs that would give the same bytes: same tokens, parameters, base, libraries, code and
     `machine` (the device, and the number of processes)."""
     digest = hashlib.sha256()
-    for sequence in [*examples.train, None, *examples.validation]:
-        digest.update(repr(sequence and (sequence.input_ids, sequence.labels)).encode())
+    for sequences in (examples.train, examples.validation):
+        digest.update(len(sequences).to_bytes(8))
+        for sequence in sequences:
+            for tokens in (sequence.input_ids, sequence.labels):
+                digest.update(array("i", [len(tokens)]) + array("i", tokens))
     student = Path(__file__).parents[1]
     for folder in (student, student / "gguf", student / "training"):
         for module in sorted(folder.glob("*.py")):

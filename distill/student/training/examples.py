@@ -39,7 +39,7 @@ class Examples:
     @property
     def labelled_tokens(self) -> int:
         """Tokens of one epoch that are learned."""
-        return sum(label != IGNORED for sequence in self.train for label in sequence.labels)
+        return sum(len(sequence.labels) - sequence.labels.count(IGNORED) for sequence in self.train)
 
 
 def prepare(source: Path | str, student: Params, unreadable: str | None, workers: int) -> Examples:

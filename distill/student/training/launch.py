@@ -5,15 +5,20 @@ whole. For several machines, run the same command on each (docs/gpu.md).
 """
 
 import os
+import pickle
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from distill.student.training import micro_batch
+from distill.student.training.examples import Examples
 
 FSDP = Path(__file__).parent / "fsdp.yaml"
 STAGE = "stages.sft_train"
+EXAMPLES = "DISTILL_EXAMPLES"
+"""Names the file in which a launched process finds the rows, rendered."""
 
 
 def launched() -> bool:
@@ -47,15 +52,27 @@ def command(processes: int, four_bit: bool) -> list[str]:
     return [sys.executable, "-m", "accelerate.commands.launch", *strategy, *count, "-m", STAGE]
 
 
-def run(start: list[str]) -> int:
-    """Runs the command, again whenever it runs out of memory, and returns its exit code.
+def run(start: list[str], prepared: Examples) -> int:
+    """Runs the command, again whenever it runs out of memory, and returns its exit code. Each process gets what is prepared,
+    unless the disk has no room for it: rendering as many times as there are cards takes longer than all else before the
+    first step.
 
     A process that runs out of memory ends all others, and leaves a note of what to try next.
     """
     with tempfile.TemporaryDirectory() as folder:
-        notice = Path(folder) / "out-of-memory"
+        notice, rows = Path(folder) / "out-of-memory", Path(folder) / "examples"
+        environment = {**os.environ, micro_batch.NOTICE: str(notice)}
+        with suppress(OSError):
+            rows.write_bytes(pickle.dumps(prepared, pickle.HIGHEST_PROTOCOL))
+            environment[EXAMPLES] = str(rows)
         while True:
-            code = subprocess.run(start, env={**os.environ, micro_batch.NOTICE: str(notice)}, check=False).returncode
+            code = subprocess.run(start, env=environment, check=False).returncode
             if code == 0 or not notice.exists():
                 return code
             notice.unlink()
+
+
+def prepared() -> Examples | None:
+    """What the launching process has prepared; None where there is none, as on several machines."""
+    path = os.environ.get(EXAMPLES)
+    return pickle.loads(Path(path).read_bytes()) if path else None
