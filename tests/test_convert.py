@@ -339,15 +339,6 @@ def test_training_rows_of_another_project_are_conversations(project, run_stage):
     ("row", "fault"),
     [
         (
-            {"messages": RNOW["conversation"], "source": "web", "quality": 3},
-            "/: a conversation has the keys messages, tools and metadata, not quality, source: leave that out, or put it into "
-            "metadata",
-        ),
-        (
-            {"messages": RNOW["conversation"], "functions": [{"name": "price", "parameters": {"type": "object"}}]},
-            "/functions: OpenAI's older form; they have to become `tools`",
-        ),
-        (
             {"messages": RNOW["conversation"][:1], "rewards": ["x"], "docker": "local/shop", "variables": {"a": 1}},
             "/messages: no assistant message: prompts belong into data/seed/",
         ),

@@ -111,6 +111,7 @@ NOT_HERE = {
     "make install": "downloads 2 GB; the environment of these tests is what it made",
     "make install-data": "as make install",
     "make lock": "asks the package index for versions",
+    "hf download Agent-Ark/Toucan-1.5M --repo-type dataset --include 'SFT/train-*' --local-dir theirs": "asks a hub",
     ".ci/run": "runs make test",
     "docker image rm $(docker image ls --format '{{.Repository}}:{{.Tag}}' 'distill/*')": "removes images of other projects",
 }

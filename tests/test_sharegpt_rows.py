@@ -11,9 +11,8 @@ import pytest
 from conftest import ROOT
 from rollout_records import TOOLS, call, rollout
 
-from distill.dataset import convert, sharegpt_rows
+from distill.dataset import convert
 from distill.records import jsonl
-from distill.records.faults import InputError
 
 CALL = {"name": "lookup_item", "arguments": {"sku": "A1", "all": True, "of": None}}
 ASKED = {"from": "human", "value": "Is A1 there?"}
@@ -179,9 +178,9 @@ HOW = "calls are read from function_call turns"
 @pytest.mark.parametrize(
     ("line", "faults"),
     [
-        ({"conversations": "hi"}, ["/conversations: must be a list of turns"]),
+        ({"conversations": {}}, ["/conversations: must be a list of turns"]),
         ({"conversations": [ASKED]}, ["/messages: no assistant message: prompts belong into data/seed/"]),
-        ({"conversations": [{"role": "user", "content": "q"}]}, ["/conversations/0: no turn", "is called messages"]),
+        ({"conversations": [ASKED, {"text": "q"}]}, ["/conversations/1: no turn of from and value, nor a message"]),
         ({"conversations": [ASKED, {"from": "moderator", "value": ""}]}, ["/conversations/1/from: 'moderator' is none of"]),
         ({"conversations": [ASKED, {"from": [], "value": ""}]}, ["/conversations/1/from: [] is none of"]),
         ({"conversations": [ASKED, {"from": "gpt", "value": {}}]}, ["/conversations/1/value: must be a text"]),
@@ -215,7 +214,7 @@ HOW = "calls are read from function_call turns"
         ({"conversations": [ASKED, CALLED, ASKED, *observed("1")]}, ["/conversations/3: a result, and the turn before"]),
         ({"conversations": [ASKED, TWICE, *observed("1, 2"), TOLD]}, ["/conversations/2: 1 result, and the turn"]),
         ({"conversations": [ASKED, CALLED, *observed("1", "2")]}, ["/conversations/2: 2 results, and the turn before it"]),
-        ({"conversations": [ASKED, CALLED, CALLED, *observed("1", "2")]}, ["/conversations/3: 2 results", "a list in one turn"]),
+        ({"conversations": [ASKED, CALLED, CALLED, *observed("1")]}, ["/conversations/3: 1 result", "a list in one turn"]),
         (
             {"conversations": [ASKED, CALLED, *observed("<tool_response>1</tool_response><tool_response>2</tool_response>")]},
             ["/conversations/2: 2 results, and the turn before it makes 1 call: write"],
@@ -264,12 +263,3 @@ def test_the_manuals_commands_make_lines_of_other_files(project, run_stage):
         (row,) = jsonl.read(project / "data/converted.jsonl", "row")
         made.append((row["messages"], row["tools"], row["metadata"]))
     assert len(made) == 2 and made[0] == made[1] and made[0][1:] == (TOOLS, {"n": 0.1 + 0.2})
-
-
-def test_tags_that_are_opened_a_hundred_thousand_times_are_refused_at_once() -> None:
-    """By patterns that go back in the text, it takes minutes."""
-    said = [ASKED, {"from": "gpt", "value": "<tool_call>" * 100_000}]
-    with pytest.raises(InputError, match="/conversations/1/value: <tool_call> without its end"):
-        sharegpt_rows.conversation({"conversations": said})
-    system = {"from": "system", "value": "<tools>[" * 100_000}
-    assert sharegpt_rows.conversation({"conversations": [system, ASKED, TOLD]})["tools"] == []

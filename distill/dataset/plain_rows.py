@@ -2,7 +2,7 @@
 
 rnow's converter writes this format and OpenAI's fine-tuning takes it. It names neither the model nor the cost, so
 `model` is "unknown"; everything else goes into the row unchanged, but a greeting of the assistant's at the beginning gets
-`weight: 0`, and what logs and datasets write in another form than the records gets that of the records (`_message`,
+`weight: 0`, and what logs and datasets write in another form than the records gets that of the records (`message`,
 `_tool`). Training rows of another project that uses this pipeline do name their teacher.
 """
 
@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from distill.dataset import rnow
-from distill.records import json_text
+from distill.records import thought
 from distill.records.types import Rollout
 from distill.tools.arguments import NO_PARAMETERS
 
@@ -19,6 +19,10 @@ CONVERSATION_KEYS = {"messages", "tools", "metadata", "parallel_tool_calls"}
 TRAINING_ROW_KEYS = {"prompt_id", "rollout_id", "sample", "split", "teacher", "outcome"}
 IMPORTED_ROW_KEYS = TRAINING_ROW_KEYS | {"origin"}
 """Of a training row that was itself made from a conversation from elsewhere."""
+THOUGHTS = ("reasoning", "thinking")
+"""What vLLM's and OpenRouter's logs, and datasets of gpt-oss, call `reasoning_content`."""
+SWE_AGENT = ("agent", "message_type", "thought", "action", "tool_call_ids")
+"""What SWE-agent writes into messages beside what OpenAI's have: their content and calls once more, and who spoke."""
 XLAM = (
     "; `query` and `answers`, as xLAM has them, have to become a user's message and one of the assistant's with tool_calls, "
     "and the types in `tools` those of JSON Schema"
@@ -34,60 +38,71 @@ def is_plain(value: Any) -> bool:
 
 def rollout(value: dict[str, Any], name: str, sample: int) -> Rollout:
     """The rollout record of a conversation; not validated here. `name` is unique among all files: `<path>:<line>`."""
-    messages = [_message(message) for message in value["messages"]]
+    messages = [message(said) for said in value["messages"]]
     finished = {"completed": True, "conversation": messages, "metadata": value.get("metadata")}
     record = rnow.rollout(finished, name, sample)
     model = value.get("teacher", record["model"])
     messages = _greeting_unlearned(messages)
-    return {**record, "key": f"row/{name}", "model": model, "messages": messages, "tools": _tools(value.get("tools"))}
+    tools = [_tool(tool) for tool in given] if isinstance(given := value.get("tools"), list) else given or []
+    return {**record, "key": f"row/{name}", "model": model, "messages": messages, "tools": tools}
 
 
-def _message(message: Any) -> Any:
+def message(given: Any) -> Any:
     """The message in the form of the records: without keys that are null or an empty list, with one text for a content in
-    parts of text and `system` for `developer` (as the student is served them), and with arguments as JSON text."""
-    if not isinstance(message, dict):
-        return message
-    said = {key: value for key, value in message.items() if key == "content" or value not in (None, [])}
+    parts of text and `system` for `developer` (as the student is served them), with arguments as JSON text, and with a
+    thought that its text begins with apart."""
+    if not isinstance(given, dict):
+        return given
+    said = {key: value for key, value in given.items() if key == "content" or value not in (None, [])}
+    if "message_type" in said:
+        said = {key: value for key, value in said.items() if key not in SWE_AGENT}
     if said.get("role") == "developer":
         said["role"] = "system"
     if isinstance(parts := said.get("content"), list) and all(_is_text(part) for part in parts):
         said["content"] = "".join(part["text"] for part in parts)
     if isinstance(calls := said.get("tool_calls"), list):
         said["tool_calls"] = [_call(call) for call in calls]
+    for name in THOUGHTS:
+        if isinstance(text := said.get(name), str):
+            del said[name]
+            said["reasoning_content"] = said.get("reasoning_content") or text
+    if said.get("role") == "assistant" and isinstance(said.get("content"), str):
+        return thought.taken_out(said)
     return said
 
 
 def _is_text(part: Any) -> bool:
     part = _without_nulls(part)
-    return isinstance(part, dict) and set(part) == {"type", "text"} and isinstance(part["text"], str)
+    return (
+        isinstance(part, dict) and set(part) - {"cache_control"} == {"type", "text"} and isinstance(part["text"], str)
+    )
 
 
 def _call(call: Any) -> Any:
+    """The call as a function with arguments as text, with its type, and without its place in a stream."""
     call = _without_nulls(call)
-    function = call.get("function") if isinstance(call, dict) else None
-    if not isinstance(function, dict) or not isinstance(function.get("arguments"), dict):
+    if not isinstance(call, dict):
         return call
-    return {**call, "function": {**function, "arguments": orjson.dumps(function["arguments"]).decode()}}
-
-
-def _tools(tools: Any) -> Any:
-    """The tools in the form of the records: from JSON text, without keys that are null, and with empty `parameters` for one
-    that takes none."""
-    if isinstance(tools, str):
-        parsed, fault = json_text.parse(tools.encode())
-        tools = tools if fault else parsed
-    return [_tool(tool) for tool in tools] if isinstance(tools, list) else tools or []
+    kept = {key: value for key, value in call.items() if key in ("id", "type")}
+    function = _without_nulls(call.get("function", {key: call[key] for key in ("name", "arguments") if key in call}))
+    if isinstance(function, dict) and isinstance(function.get("arguments"), dict):
+        function = {**function, "arguments": orjson.dumps(function["arguments"]).decode()}
+    return {**kept, "type": kept.get("type", "function"), "function": function}
 
 
 def _tool(tool: Any) -> Any:
+    """The tool in the form of the records: also from a function alone, without keys that are null, and with empty `parameters`
+    where it takes none."""
     tool = _without_nulls(tool)
+    if isinstance(tool, dict) and "function" not in tool:
+        tool = {"function": {key: value for key, value in tool.items() if key != "type"}}
     if not isinstance(tool, dict) or not isinstance(tool.get("function"), dict):
         return tool
     function = _without_nulls(tool["function"])
     parameters = _schema(function.get("parameters")) or NO_PARAMETERS
     if isinstance(parameters, dict) and "properties" in parameters and "type" not in parameters:
         parameters = {"type": "object", **parameters}
-    return {**tool, "function": {**function, "parameters": parameters}}
+    return {"type": "function", **tool, "function": {**function, "parameters": parameters}}
 
 
 def _schema(value: Any) -> Any:
@@ -116,18 +131,6 @@ def other_fault(value: Any) -> str | None:
         return "/: a list, where a conversation is an object: write each on a line of a .jsonl file (docs/imports.md)"
     if not isinstance(value, dict) or "prompt_id" in value:
         return None
-    if "messages" in value:
-        if isinstance(value["messages"], list) and (fault := prompt_fault(value)):
-            return fault
-        if "functions" in value:
-            return (
-                "/functions: OpenAI's older form; they have to become `tools`, each `function_call` a list `tool_calls`"
-            )
-        unknown = ", ".join(sorted(set(value) - CONVERSATION_KEYS))
-        return (
-            f"/: a conversation has the keys messages, tools and metadata, not {unknown}: leave that out, or put it into "
-            "metadata"
-        )
     advice = XLAM if {"query", "answers"} <= set(value) else "; docs/imports.md lists the forms that are read"
     return f"/: no messages, so this is no conversation{advice}"
 

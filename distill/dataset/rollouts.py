@@ -1,5 +1,5 @@
 """Reads folders of rollouts in any layout: one JSON object a file, JSON Lines shards, rnow's flat or nested files, and
-finished conversations: `{messages, tools, metadata}` as rnow's converter and OpenAI's fine-tuning have them, or ShareGPT's.
+finished conversations: `{messages, tools, metadata}` as rnow's converter and OpenAI's fine-tuning have them, or rows of datasets.
 
 Streamed in two passes: the first checks every file and notes where each rollout lies, the second reads them in order.
 So no rollout is used before all are valid, and memory grows by the place of a rollout, not by its text. Compressed
@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from distill import answers
-from distill.dataset import plain_rows, rnow, sharegpt_rows
+from distill.dataset import columns, plain_rows, rnow
 from distill.records import json_text, lines, schema
 from distill.records.faults import InputError
 from distill.records.jsonl import MOST_FAULTS, more_faults
@@ -136,11 +136,10 @@ def _checked(text: bytes, name: str, samples: Counter[str]) -> tuple[dict[str, A
     value, fault = json_text.parse(text)
     if fault:
         return {}, [fault]
-    if sharegpt_rows.is_sharegpt(value):
-        try:
-            value = sharegpt_rows.conversation(value)
-        except InputError as error:
-            return {}, error.faults
+    try:
+        value = columns.conversation(value)
+    except InputError as error:
+        return {}, error.faults
     plain = plain_rows.is_plain(value)
     if not plain and not rnow.is_rnow(value):
         fault = plain_rows.other_fault(value)
@@ -184,8 +183,7 @@ def _answer_faults(metadata: bytes) -> list[str]:
 
 def _record(value: dict[str, Any], name: str, sample: int) -> dict[str, Any]:
     """The rollout record of a value in any of the four formats."""
-    if sharegpt_rows.is_sharegpt(value):
-        value = sharegpt_rows.conversation(value)
+    value = columns.conversation(value)
     if plain_rows.is_plain(value):
         return plain_rows.rollout(value, name, sample)
     return rnow.rollout(value, name, sample) if rnow.is_rnow(value) else value

@@ -1,5 +1,7 @@
 """A thought in the text of an answer, where a server without a parser for thoughts, or a dataset, has left it."""
 
+from distill.records.types import Message
+
 OPENED, CLOSED = "<think>", "</think>"
 
 
@@ -15,3 +17,12 @@ def apart(text: str) -> tuple[str, str]:
     if not closed or not (is_opened or ends_line) or OPENED in thought:
         return "", text
     return thought, behind.lstrip()
+
+
+def taken_out(message: Message) -> Message:
+    """The message with a thought that its text begins with as `reasoning_content`, unless it has one there."""
+    thought, text = apart(message["content"])
+    if text == message["content"] or message.get("reasoning_content"):
+        return message
+    others = {key: value for key, value in message.items() if key != "reasoning_content"}
+    return ({"reasoning_content": thought} if thought else {}) | others | {"content": text}

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from distill.records import thought as thoughts
+from distill.records import thought
 from distill.records.spoken import spoken
 from distill.records.types import Message, Request, Sampling, ToolCall, ToolSchema
 from distill.teacher.answer import Answer, as_text, build_answer, usage_of
@@ -95,20 +95,12 @@ def parse(content: Any, latency_ms: float, thoughts_in_text: bool = True) -> Ans
     if finish_reason == "stop" and message.get("tool_calls"):
         finish_reason = "tool_calls"
     echo = _echo(raw, message.get("tool_calls", []))
-    if thoughts_in_text and _thought_apart(message) != message:
-        echo, message = echo | {"content": message["content"]}, _thought_apart(message)
+    if thoughts_in_text and thought.taken_out(message) != message:
+        echo, message = echo | {"content": message["content"]}, thought.taken_out(message)
     answer = build_answer(content, message, finish_reason, usage, latency_ms)
     if echo:
         answer["echo"] = echo
     return answer
-
-
-def _thought_apart(message: Message) -> Message:
-    """The message with a thought that the server has left in its text as `reasoning_content`."""
-    thought, text = thoughts.apart(message["content"])
-    if text == message["content"] or "reasoning_content" in message:
-        return message
-    return ({"reasoning_content": thought} if thought else {}) | message | {"content": text}
 
 
 def _echo(raw: dict[str, Any], calls: list[ToolCall]) -> dict[str, Any]:
