@@ -221,6 +221,7 @@ def test_an_answer_may_speak_of_tags(tmp_path):
     ("row", "fault"),
     [
         ({"messages": [ASKED], "chosen_response": TOLD, "rejected_response": TOLD}, "/chosen_response: is not read"),
+        ({"messages": [ASKED, TOLD], "tool": [{"name": "add"}]}, "/tool: is it `tools`? then name it so, else leave it out"),
         ({"messages": "hi"}, "/messages: not valid JSON"),
         ({"messages": "{}"}, "/messages: must be a list of turns, or of messages"),
         ({"messages": [ASKED, TOLD], "metadata": "by hand"}, "/metadata: not valid JSON"),

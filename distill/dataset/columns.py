@@ -4,6 +4,8 @@ What a row says beside its conversation and its tools goes into the metadata. Wh
 to call them is left out: the student's template says it in its own way.
 """
 
+import difflib
+from functools import lru_cache
 from typing import Any
 
 import re2
@@ -36,6 +38,9 @@ def conversation(value: Any) -> Any:
     if unread := [name for name in UNREAD if value.get(name) not in (None, [], "")]:
         raise InputError(f"/{unread[0]}: is not read: a row is one conversation, of texts only; leave such rows out")
     columns, metadata = _columns(value)
+    for name, cell in columns.items():
+        if cell not in (None, [], "") and (meant := _meant(name)) and meant not in columns:
+            raise InputError(f"/{name}: is it `{meant}`? then name it so, else leave it out")
     turns = read_value(columns.pop(key), f"/{key}")
     if not isinstance(turns, list):
         raise InputError(f"/{key}: must be a list of turns, or of messages")
@@ -65,6 +70,14 @@ def _columns(value: dict[str, Any]) -> tuple[dict[str, Any], Any]:
     if isinstance(given, str) and isinstance(metadata, dict) and "tools" in metadata:
         columns["tools"] = columns.get("tools") or metadata.pop("tools")
     return columns, metadata
+
+
+@lru_cache(1_000)
+def _meant(name: str) -> str | None:
+    """The column whose name was mistyped; a list of tools in the metadata would be lost without a word."""
+    known = (*TOOLS, *SYSTEM, "metadata")
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.85)
+    return near[0] if near and name not in known else None
 
 
 def _first(columns: dict[str, Any], names: tuple[str, ...]) -> Any:
