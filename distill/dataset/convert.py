@@ -10,7 +10,7 @@ from distill.records.tool_error import TOOL_ERROR
 from distill.records.types import Rollout, Row, ToolSchema
 
 FOREIGN = ("row", "rnow")
-"""How the keys of imported rollouts begin (plain_rows.py, rnow.py); their file follows."""
+"""How the keys of imported rollouts begin (conversations.py, rnow.py); their file follows."""
 MOST_NAMED = 3
 CUT_OFF = "cut off"
 """What an imported conversation is that ends with a call or its result."""

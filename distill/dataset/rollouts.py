@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from distill import answers
-from distill.dataset import columns, plain_rows, rnow
+from distill.dataset.imports import columns, conversations, rnow
 from distill.records import json_text, lines, schema
 from distill.records.faults import InputError
 from distill.records.jsonl import MOST_FAULTS, more_faults
@@ -140,14 +140,14 @@ def _checked(text: bytes, name: str, samples: Counter[str]) -> tuple[dict[str, A
         value = columns.conversation(value)
     except InputError as error:
         return {}, error.faults
-    plain = plain_rows.is_plain(value)
+    plain = conversations.is_plain(value)
     if not plain and not rnow.is_rnow(value):
-        fault = plain_rows.other_fault(value)
+        fault = conversations.other_fault(value)
         return value, [fault] if fault else _faults(value)
     key = "messages" if plain else "conversation"
     if not isinstance(value[key], list):
         return {}, [f"/{key}: must be a list of messages"]
-    if plain and (fault := plain_rows.prompt_fault(value)):
+    if plain and (fault := conversations.prompt_fault(value)):
         return {}, [fault]
     record = _record(value, name, 0)
     record["sample"] = samples[record["prompt_id"]]
@@ -184,6 +184,6 @@ def _answer_faults(metadata: bytes) -> list[str]:
 def _record(value: dict[str, Any], name: str, sample: int) -> dict[str, Any]:
     """The rollout record of a value in any of the four formats."""
     value = columns.conversation(value)
-    if plain_rows.is_plain(value):
-        return plain_rows.rollout(value, name, sample)
+    if conversations.is_plain(value):
+        return conversations.rollout(value, name, sample)
     return rnow.rollout(value, name, sample) if rnow.is_rnow(value) else value

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from distill.dataset import rnow
+from distill.dataset.imports import rnow
 from distill.records import thought
 from distill.records.types import Rollout
 from distill.tools.arguments import NO_PARAMETERS

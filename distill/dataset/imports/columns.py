@@ -10,8 +10,8 @@ from typing import Any
 
 import re2
 
-from distill.dataset import sharegpt_rows
-from distill.dataset.sharegpt_rows import read_value
+from distill.dataset.imports import turns
+from distill.dataset.imports.turns import read_value
 from distill.records.faults import InputError
 from distill.records.types import Message
 
@@ -21,7 +21,7 @@ TOOLS = ("tools", "functions", "available_tools", "xml_tools")
 SYSTEM = ("system", "system_prompt", "custom_instructions")
 """A system message that is a column; the last is smoltalk2's, in the same place."""
 UNREAD = ("images", "image", "videos", "audios", "chosen", "rejected", "chosen_response", "kto_tag")
-# RE2, as in sharegpt_rows.py.
+# RE2, as in turns.py.
 LISTED = re2.compile(r"(?s)<tools>\s*([\[{]\W.*?)\s*</tools>")
 DECLARED = re2.compile(r"(?s)<\|im_system\|>tool_declare<\|im_middle\|>(.*?)<\|im_end\|>")
 """How Kimi's template lists tools, which is in Toucan's system messages."""
@@ -41,17 +41,17 @@ def conversation(value: Any) -> Any:
     for name, cell in columns.items():
         if cell not in (None, [], "") and (meant := _meant(name)) and meant not in columns:
             raise InputError(f"/{name}: is it `{meant}`? then name it so, else leave it out")
-    turns = read_value(columns.pop(key), f"/{key}")
-    if not isinstance(turns, list):
+    talk = read_value(columns.pop(key), f"/{key}")
+    if not isinstance(talk, list):
         raise InputError(f"/{key}: must be a list of turns, or of messages")
     tools = _tools(_first(columns, TOOLS), "/tools")
     system = _first(columns, SYSTEM)
-    for text in [system, *map(sharegpt_rows.system_text, turns)]:
+    for text in [system, *map(turns.system_text, talk)]:
         tools = tools or _tools_in(text)
-    messages = sharegpt_rows.messages(turns, f"/{key}", bool(tools))
-    if system and system not in map(sharegpt_rows.system_text, messages):
+    messages = turns.messages(talk, f"/{key}", bool(tools))
+    if system and system not in map(turns.system_text, messages):
         messages = [{"role": "system", "content": system}, *messages]
-    messages = [message for message in map(_without_tools, messages) if sharegpt_rows.system_text(message) != ""]
+    messages = [message for message in map(_without_tools, messages) if turns.system_text(message) != ""]
     columns.pop("parallel_tool_calls", None)
     others = {name: cell for name, cell in columns.items() if cell is not None}
     return {
@@ -104,7 +104,7 @@ def _tools_in(text: Any) -> Any:
 
 def _without_tools(message: Message) -> Message:
     """A system message without the lines from the first that names <tools> to the end of the last tag about calls."""
-    text = sharegpt_rows.system_text(message)
+    text = turns.system_text(message)
     if text is None:
         return message
     kept = DECLARED.sub("", text)

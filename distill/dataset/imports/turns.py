@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import orjson
 import re2
 
-from distill.dataset import plain_rows
+from distill.dataset.imports import conversations
 from distill.records import json_text
 from distill.records.counted import counted
 from distill.records.faults import InputError
@@ -105,7 +105,7 @@ def _turn(turn: Any, where: str, ids: Iterator[str]) -> _Turn:
     if name not in ROLES:
         raise InputError(f"{where}/{by}: {turn[by]!r} is none of {', '.join(ROLES)}")
     others = {key: value for key, value in turn.items() if key not in (by, said)}
-    message = plain_rows.message({"role": ROLES[name], "content": turn.get(said), **others})
+    message = conversations.message({"role": ROLES[name], "content": turn.get(said), **others})
     if unknown := [key for key in message if key not in KEYS]:
         raise InputError(f"{where}/{unknown[0]}: a turn has {by}, {said} and weight only; leave it out")
     role, text, where = message["role"], message["content"], f"{where}/{said}"

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from distill.dataset import columns, rollouts
+from distill.dataset import rollouts
+from distill.dataset.imports import columns
 from distill.records.faults import InputError
 
 PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
