@@ -15,6 +15,7 @@ from distill.agent import progress
 from distill.agent.buy import buy
 from distill.agent.progress import Progress
 from distill.agent.selection import wanted
+from distill.project import terminal
 from distill.project.params import load as load_params
 from distill.records import jsonl
 from distill.teacher.api.throttle import Throttle
@@ -104,6 +105,28 @@ def test_a_line_says_how_long_a_server_has_not_answered(monkeypatch: pytest.Monk
     soon, late, answered = asyncio.run(lines())
     assert ", 1 of 8 in flight, 0 s, " in soon
     assert ", 2 of 8 in flight (the oldest for 0 s), " in late and "oldest" not in answered
+
+
+def test_a_narrow_terminal_has_the_time_that_is_left(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is what a person waits by, and stands behind all that an API has to say."""
+    monkeypatch.setattr(progress, "LONG_S", 0.0)
+    monkeypatch.setattr(terminal, "is_live", lambda: True)
+
+    async def lines(columns: int) -> str:
+        monkeypatch.setenv("COLUMNS", str(columns))
+        run, throttle = Run(57), Throttle(64, Halt())
+        run.teacher.model = SimpleNamespace(throttle=throttle, budget=Budget(10))
+        async with throttle.slot(1), throttle.slot(1):
+            run.answer(after_s=12, count=4)
+            run.end(turns=2)
+            run.answer(after_s=1)
+        return capsys.readouterr().out.split(terminal.CLEAR)[-1]
+
+    narrow, wide = asyncio.run(lines(80)), asyncio.run(lines(200))
+    assert len(narrow) < 80 and narrow.startswith("1/57 done, 0 failed, ") and narrow.endswith(" left"), narrow
+    assert "2 of 64 in flight (the oldest for 0 s), 13 s, " in wide
 
 
 def test_a_servers_words_do_not_reach_the_terminal_as_its_commands() -> None:

@@ -1,6 +1,7 @@
 """Shows the progress of a run: a live line on a terminal, a line now and then elsewhere."""
 
 import asyncio
+import textwrap
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -92,12 +93,14 @@ class Progress:
         return f"{self.name}: {', '.join(self._parts(now))}"
 
     def _fitting(self, now: float) -> str:
-        """The line for a terminal; a narrow one gets it without the least important parts."""
+        """The line for a terminal; a narrow one gets it without the least important parts, and always with the time left."""
         parts, wide = self._parts(now), terminal.width()
         for place in (2, -2):  # tokens/s, then the time spent
             if len(", ".join(parts)) > wide:
                 del parts[place]
-        return ", ".join(parts)[:wide]
+        *parts, left = parts
+        room = max(wide - len(f", {left}"), 2)
+        return f"{textwrap.shorten(', '.join(parts), room, placeholder=' ..')}, {left}"[:wide]
 
     def _parts(self, now: float) -> list[str]:
         answers, tokens = self._speed.per_second(now, self._asked(), self._written())
