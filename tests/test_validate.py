@@ -1,6 +1,7 @@
 """`make validate`: whatever a person wrote wrong is named before anything runs, all of it in one go."""
 
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -108,6 +109,15 @@ def test_a_benchmark_is_readable_and_among_the_deps_of_the_filter(project: Path,
         pipeline.write_text(text.replace("    - data/converted.jsonl\n", f"    - data/converted.jsonl\n    - {dep}\n"))
         done = validate(project)
         assert done.returncode == 0 and "1 prompts of benchmarks" in done.stdout, done.stderr
+
+
+def test_a_dvc_yaml_that_is_no_yaml_is_told_with_its_line(project: Path) -> None:
+    """A dep that a person adds by hand, one space out of line."""
+    pipeline = project / "dvc.yaml"
+    pipeline.write_text(pipeline.read_text().replace("    - data/shop/", "   - data/shop/", 1))
+    done = validate(in_git(project))
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    assert re.search(r"dvc\.yaml: not valid YAML: (.*\n)*.* line \d+, column 4", done.stderr), done.stderr
 
 
 def test_demonstrations_are_among_the_deps_of_who_shows_them(project: Path, set_param: Change) -> None:

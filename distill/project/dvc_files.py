@@ -6,6 +6,8 @@ from typing import Any
 
 import yaml
 
+from distill.records.faults import InputError
+
 PIPELINE, LOCK = Path("dvc.yaml"), Path("dvc.lock")
 STAGE = "teacher_rollouts"
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, where PyYAML was built with it
@@ -18,12 +20,12 @@ def read(file: Path) -> str:
 
 def dependencies(stage: str = STAGE) -> list[str]:
     """The dependencies that dvc.yaml lists for the stage."""
-    return _paths(_stage(read(PIPELINE), stage).get("deps"))
+    return _paths((_pipeline().get(stage) or {}).get("deps"))
 
 
 def param_keys(stage: str) -> list[str]:
     """The keys of params.yaml that dvc.yaml lists for the stage."""
-    return [key for key in _stage(read(PIPELINE), stage).get("params") or [] if isinstance(key, str)]
+    return [key for key in (_pipeline().get(stage) or {}).get("params") or [] if isinstance(key, str)]
 
 
 def missing() -> list[tuple[str, str]]:
@@ -31,7 +33,7 @@ def missing() -> list[tuple[str, str]]:
     made = outputs()
     return [
         (name, dep)
-        for name, stage in _stages(PIPELINE.read_text(encoding="utf-8")).items()
+        for name, stage in _pipeline().items()
         for dep in _paths(stage.get("deps"))
         if not Path(dep).exists() and not any(Path(dep).is_relative_to(out) for out in made)
     ]
@@ -41,7 +43,7 @@ def outputs() -> list[str]:
     """What the stages of dvc.yaml make, metrics and plots included."""
     return [
         path
-        for stage in _stages(read(PIPELINE)).values()
+        for stage in _pipeline().values()
         for kind in ("outs", "metrics", "plots")
         for path in _paths(stage.get(kind))
     ]
@@ -49,13 +51,13 @@ def outputs() -> list[str]:
 
 def output_hash(lock: str, folder: str) -> str | None:
     """The hash that the text of a dvc.lock has for an output of the stage; None when the stage has not run."""
-    outs = {out["path"]: out.get("md5") for out in _stage(lock).get("outs") or []}
+    outs = {out["path"]: out.get("md5") for out in _locked(lock).get("outs") or []}
     return outs.get(folder)
 
 
 def changed() -> list[str]:
     """The dependencies of the stage, of those that are files, that differ from what dvc.lock has of them."""
-    listed = {Path(dep["path"]): dep.get("md5") for dep in _stage(read(LOCK)).get("deps") or []}
+    listed = {Path(dep["path"]): dep.get("md5") for dep in _locked(read(LOCK)).get("deps") or []}
     found = {path: md5 for path, md5 in listed.items() if md5 and not path.is_dir()}
     return [str(path) for path, md5 in found.items() if not path.is_file() or _md5(path) != md5]
 
@@ -69,8 +71,17 @@ def _paths(listed: list[str | dict[str, Any]] | None) -> list[str]:
     return [next(iter(entry)) if isinstance(entry, dict) else entry for entry in listed or []]
 
 
-def _stage(text: str, stage: str = STAGE) -> dict[str, Any]:
-    return _stages(text).get(stage) or {}
+def _pipeline() -> dict[str, Any]:
+    """The stages of dvc.yaml, by name. Raises InputError with the line that is no YAML."""
+    try:
+        return _stages(read(PIPELINE))
+    except yaml.YAMLError as error:
+        raise InputError(f"{PIPELINE}: not valid YAML: {error}") from None
+
+
+def _locked(text: str) -> dict[str, Any]:
+    """What the text of a dvc.lock has of STAGE."""
+    return _stages(text).get(STAGE) or {}
 
 
 def _stages(text: str) -> dict[str, Any]:
