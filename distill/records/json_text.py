@@ -43,8 +43,8 @@ def _described(error: orjson.JSONDecodeError) -> str:
     """The parser's message with the column only: a record is one line."""
     message = _POSITION.sub(r", column \1", str(error))
     if "unexpected end of data" in message or "EOF" in message:
-        return f"{message}: the text ends in the middle"
-    return message
+        return f"{message}: the text ends in the middle (of JSON Lines, each line is a whole object)"
+    return f"{message}: save it as UTF-8" if "UTF-8" in message else message
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
