@@ -53,6 +53,8 @@ def test_nothing_of_the_example_is_left(mine: Path) -> None:
         "\n"
     )
     assert names == set(filter(None, tracked))
+    ignored = run(mine, "git", "check-ignore", ".env", ".env.local", ".env.bak", ".env.example").stdout
+    assert ignored.split() == [".env", ".env.local", ".env.bak"], "keys, which `git add -A` is not to take"
     assert run(mine, "git", "symbolic-ref", "HEAD").stdout == "refs/heads/main\n", "which the manual pushes"
     offered = run(mine, "make", "help").stdout
     assert "\ntrain " in offered and "\nlock " in offered
