@@ -88,6 +88,21 @@ def test_a_conversation_is_opened_and_left_by_keyboard_alone(page: Any) -> None:
     page.wait_for_selector("#overview", state="visible")  # the address changes before its event comes
 
 
+def test_in_a_narrow_window_escape_leads_back_to_the_list(browser: Any, project: Path) -> None:
+    """Which is not there to be focused while a conversation stands in its place."""
+    tab = browser.new_page(viewport={"width": 400, "height": 800})
+    tab.goto((project / "reports/index.html").as_uri() + "#conversations")
+    tab.wait_for_selector(".row")
+    tab.keyboard.press("j")
+    tab.wait_for_selector("#reader .message.user")
+    tab.keyboard.press("Escape")
+    tab.wait_for_selector(".row", state="visible", timeout=10_000)
+    for _ in range(2):
+        tab.keyboard.press("Escape")
+    tab.wait_for_selector("#overview", state="visible")
+    tab.close()
+
+
 def test_turns_that_were_learned_from_are_highlighted(page: Any) -> None:
     browse(page)
     page.select_option("select[name=fate]", "trained")
