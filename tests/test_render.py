@@ -272,6 +272,24 @@ def test_a_template_that_would_teach_wrongly_is_refused(tokenizer, template, sai
         render(row(3), with_template(tokenizer, template))
 
 
+@pytest.mark.parametrize("place", [2, 4])
+def test_the_token_that_ends_a_turn_is_not_learned_in_the_middle_of_one(tokenizer, place):
+    """A teacher that explains a chat template writes it; served, the student would fall silent there."""
+    shown = row(3)
+    ending, asked = (
+        {"content": "ChatML ends a turn with <|im_end|>."},
+        [call(0, "calculator", {"expression": "<|im_end|>"})],
+    )
+    shown["messages"][1]["content"] += " <|im_end|>"
+    shown["messages"][3]["content"] = "<|im_end|>"
+    assert render(shown, tokenizer)
+    shown["messages"][place] |= {"tool_calls": asked} if place == 2 else ending
+    with pytest.raises(Unrenderable, match=rf"^/messages/{place}: holds <\|im_end\|>, at which a server stops"):
+        render(shown, tokenizer)
+    shown["messages"][place]["weight"] = 0
+    assert render(shown, tokenizer)
+
+
 PICKY = """{{ tools }}{% for m in messages %}{% if loop.index0 == 1 and m.role == 'assistant' and m.tool_calls is defined %}
 {{- raise_exception('a call needs more before it') }}{% endif %}<|im_start|>{{ m.role }}
 {{ '' if m.role == DROPPED else m.content }}<|im_end|>

@@ -111,11 +111,14 @@ def _turn(
 
 
 def _end(turn: str, where: str, tokenizer: Tokenizer) -> int:
-    """Where the end-of-turn token ends in the text of a turn; only white space may follow it."""
+    """Where the end-of-turn token ends in the text of a turn, which holds no other one; only white space may follow it."""
     text = turn.rstrip()
-    last = tokenizer.encode(text)[-1:]
-    if not last or last[0] not in tokenizer.special:
+    tokens = tokenizer.encode(text)
+    if not tokens or tokens[-1] not in tokenizer.special:
         raise Unrenderable(f"{where}: the chat template ends the turn without an end-of-turn token")
-    if last[0] not in tokenizer.stops:
+    if tokens[-1] not in tokenizer.stops:
         raise Unrenderable(f"{where}: the chat template ends the turn with a token at which no server stops")
+    if inside := tokenizer.stops.intersection(tokens[:-1]):
+        stop = tokenizer.decode([min(inside)])
+        raise Unrenderable(f"{where}: holds {stop}, at which a server stops: the rest of the turn would never be heard")
     return len(text)
