@@ -49,6 +49,14 @@ def test_the_budget_is_never_passed_and_the_next_run_goes_on(
     assert report["cost_usd"] == pytest.approx(20 * COST)
 
 
+def test_an_answer_dearer_than_the_whole_budget_is_not_promised_to_another_run(asks: Callable[..., Done]) -> None:
+    with serving(sums.adds) as books:
+        done = asks(books, runtime__budget_usd=0.01)
+    assert done.returncode == 1 and not books.posts
+    assert "more than all of runtime.budget_usd $0.01: no run buys it until that is raised" in done.stderr
+    assert "another run" not in done.stderr
+
+
 def test_an_answer_that_may_have_been_billed_counts_as_its_worst_case(asks: Callable[..., Done]) -> None:
     with serving(lambda asked: (200, b'{"choices"', {})) as books:
         done = asks(books, runtime__budget_usd=0.1, runtime__api_concurrency=1)

@@ -43,15 +43,23 @@ class Budget:
         """Reserves `max_cost` USD. While requests in flight may leave enough, waits for them; else raises Fatal."""
         while not self.fits(max_cost):
             if self.reserved <= ROUNDING_USD:
-                raise Fatal(
-                    "budget",
-                    f"${self.spent:.4f} of runtime.budget_usd ${self.limit_usd:g} are spent, and the next answer may cost up "
-                    f"to ${max_cost:.4f}; another run goes on here, with the whole budget again (docs/teacher.md)",
-                )
+                raise Fatal("budget", self._nothing_left_for(max_cost))
             self._changed.clear()
             await self._changed.wait()
         self.reserved += max_cost
         return Reservation(self, max_cost)
+
+    def _nothing_left_for(self, max_cost: float) -> str:
+        """Why the next answer is not bought; one that is dearer than the whole budget, no other run would buy either."""
+        worst = f"the next answer may cost up to ${max_cost:.4f}"
+        if self.limit_usd is not None and max_cost > self.limit_usd + ROUNDING_USD:
+            return (
+                f"{worst}, more than all of runtime.budget_usd ${self.limit_usd:g}: no run buys it until that is raised"
+            )
+        return (
+            f"${self.spent:.4f} of runtime.budget_usd ${self.limit_usd:g} are spent, and {worst}; another run goes on here, "
+            "with the whole budget again (docs/teacher.md)"
+        )
 
     def overspent(self) -> Fatal | None:
         """The error that ends the run if answers have cost more than the limit all the same; else None."""
