@@ -28,6 +28,7 @@ RIGHT: dict[str, list[Pair]] = {
     "number": [
         (5, {}, "Answer: 5 millionaires"),
         (5, {}, "Answer: 5 milhas"),
+        (5, {}, "Answer: 5 miles"),
         (5, {}, "Answer: 5 Million\u00e4re"),
         (9.81, {"answer_tolerance": 0.05}, "Answer: 9.8"),
         (9.81, {"answer_tolerance": "1%"}, "Answer: 9.9 m/s"),
@@ -286,6 +287,8 @@ RIGHT: dict[str, list[Pair]] = {
         (["\u8336\u3001\u5976", "\u6c34"], {}, "Answer: \u8336\u3001\u5976; \u6c34"),
         (["tea", "milk"], {}, "Answer:\n- tea\n- **milk**\n"),
         (["tea", "milk"], {}, "Answer:\n1. tea\n2. milk"),
+        (["tea", "milk"], {}, "Answer: 1. tea\n2. milk\n\nBoth are in stock."),
+        (["tea", "milk"], {}, "**Answer:** - **tea**\n- **milk**"),
         ([1, 2.5, 1000], {}, "Answer: [1, 2.50, 1,000]"),
         ("1; 2; 3", {}, "Answer: 1, 2, 3"),
         (["salt and pepper", "oil"], {}, "Answer: salt and pepper, oil"),
@@ -305,6 +308,8 @@ RIGHT: dict[str, list[Pair]] = {
         ([3, 1, 2], {}, "Answer: {1, 2, 3}"),
         ("CA, NV", {}, "Answer: NV and CA"),
         ([1, 2], {}, "\\boxed{\\{1, 2\\}}"),
+        ([1, 2], {}, "Answer: $\\{1, 2\\}$"),
+        (["tea", "milk"], {}, "Answer: \\{\\text{milk}, \\text{tea}\\}"),
     ],
     "date": [
         ("2026-01-25", {}, "Answer: 2026-01-25"),
@@ -363,6 +368,27 @@ RIGHT: dict[str, list[Pair]] = {
         (1000, {}, "Answer: 1,000"),
         (15.3, {}, "\\boxed{\\$15.30}"),
         ("5", {}, "Answer: $f(3) = 5$"),
+        *[
+            (expected, {}, f"Answer: {typed}")
+            for expected, typed in (
+                ("\\sqrt{2}/2", "√2/2"),
+                ("\\frac{\\sqrt{3}}{2}", "\\frac{√3}{2}"),
+                ("\\sqrt{x+1}", "√(x+1)"),
+                ("x^2+1", "x² + 1"),
+                ("x^2+1", "x**2 + 1"),
+                ("10^{-6}", "10⁻⁶"),
+                ("x_1", "x₁"),
+                ("1/2", "½"),
+                ("3/2", "1 1/2"),
+                ("-3/2", "−1½"),
+                ("[0, \\infty)", "[0, ∞)"),
+                ("2\\pi", "2*pi"),
+                ("2x", "2·x"),
+                ("\\sin x + \\ln 2", "sin(x) + ln 2"),
+                ("12", "12 cm²"),
+                ("12", "12 m³"),
+            )
+        ],
         ("5", {}, "Answer: $|AB| = 5$"),
         ("120", {}, "Answer: $n! = 120$"),
         ("1/2", {}, "Answer: $\\sin(\\pi/6) = 1/2$"),

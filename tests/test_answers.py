@@ -215,6 +215,7 @@ FAULTS = [
     ({"expected_answer": "(a", "answer_type": "regex"}, "is not a valid RE2 pattern: missing )"),
     ({"expected_answer": "a*", "answer_type": "regex"}, "accepts an empty answer"),
     ({"expected_answer": "\\", "answer_type": "math"}, "math-verify cannot read"),
+    ({"expected_answer": "10 000", "answer_type": "math"}, "math-verify cannot read"),  # 10 times 000 to it
     ({"expected_answer": "x", "answer_type": "judge", "answer_rubric": 5}, "answer_rubric: must be a text"),
     ({"expected_answer": " ", "answer_type": "judge"}, "expected_answer: must be a string or a number, not empty"),
     ({"expected_answer": "x", "answer_type": []}, "answer_type: '' is not one of"),

@@ -22,8 +22,8 @@ def stated(text: str, several_lines: bool, latex: bool, behind_box: Callable[[st
     follows the marker.
 
     After the marker that is the rest of its line, or the next line that is not empty; with `several_lines` the paragraph
-    or the list that follows; of a code block there, what is in it. What a box holds is LaTeX: it comes as plain text,
-    unless `latex`, with what `behind_box` takes of the text behind it.
+    that follows, or the list, which may begin on that line; of a code block there, what is in it. What a box holds is LaTeX:
+    it comes as plain text, unless `latex`, with what `behind_box` takes of the text behind it.
     """
     marked = _marked(text, several_lines)
     boxed = _boxed(marked or text)
@@ -48,8 +48,9 @@ def _marked(text: str, several_lines: bool) -> str | None:
         return block["code"].strip()
     rest = [_bare(part) for part in found]
     stated = [part for part in rest if part]
-    if several_lines and not rest[0]:
-        return "\n".join(_bare(line) for line in _paragraph(found[1:]))
+    begins_list = len(found) > 1 and all(_ITEM.match(line) for line in found[:2])
+    if several_lines and (begins_list or not rest[0]):
+        return "\n".join(_bare(line) for line in _paragraph(found if begins_list else found[1:]))
     return rest[0] or _BULLET.sub("", stated[0] if stated else "")
 
 

@@ -1,7 +1,7 @@
 """`list` (in order) and `set` (in any order): every expected item and no other. Items are numbers or folded texts.
 
-An answer may be a JSON array, lines with bullets, or items between commas, semicolons (Chinese and Arabic ones, too) and a
-last `and`.
+An answer may be a JSON array, a set in LaTeX, lines with bullets, or items between commas, semicolons (Chinese and
+Arabic ones, too) and a last `and`.
 """
 
 import re
@@ -10,7 +10,7 @@ from functools import partial
 
 import orjson
 
-from distill.answers import number
+from distill.answers import final, number
 from distill.answers.exact import fold
 from distill.records.types import Metadata
 
@@ -43,6 +43,8 @@ def items(text: str) -> list[list[str]]:
     or at every comma; each with and without ` and ` as a separator.
     """
     text = text.strip().strip("`").strip()
+    if r"\{" in text:  # a set in LaTeX
+        text = final.plain(text).strip("$ ")
     if text.startswith("["):
         try:
             parsed = orjson.loads(text)

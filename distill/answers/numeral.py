@@ -71,7 +71,7 @@ _BEFORE = rf"""
 """
 _MAGNITUDE = r"""
     (?: (?: k|mn|mln|bn|tn|lakhs?|crores?|dozens?|hundreds?|thousands?|[a-z]*illions?   # 5 million
-          | [mb]illi?[oó]n(?:es|en)? | mil(?:li|i|j)ard\w* | miljoen|mil|milh(?:ão|ões|ao|oes|ares)   # 5 milliards
+          | [mb]illi?[oó]n(?:es|en)? | mil(?:li|i|j)ard\w* | miljoen|mille|mila|mil|milh(?:ão|ões|ao|oes|ares)   # 5 milliards
           | mio|mrd|mld|tsd|tausend                                             # 5 Mio.
           | милли(?:он|ард)(?:а|ы|ов)?|тыс\w*|млн|млрд
           | (?-i:MM?|T)                                                         # 5M
