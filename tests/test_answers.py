@@ -240,7 +240,25 @@ def test_folding_keeps_what_matters():
 
 
 def test_a_long_answer_is_read_in_linear_time():
-    for text in ("5 a", "1,111", "-", "5 or ", "1", "\\a", "a(", "one ", "`", "*", "_", "}{", "5, in ", " ", "$", "$a"):
+    for text in (
+        "5 a",
+        "1,111",
+        "-",
+        "5 or ",
+        "1",
+        "\\a",
+        "a(",
+        "one ",
+        "`",
+        "*",
+        "_",
+        "}{",
+        "5, in ",
+        " ",
+        "$",
+        "$a",
+        " and a",
+    ):
         long = f"5{text * 10_000}x"
         number(long)
         graded(long, 42, answer_unit="kg")

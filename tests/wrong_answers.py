@@ -220,6 +220,8 @@ WRONG: dict[str, list[Pair]] = {
         (["tea", "milk"], {}, "Answer: not tea, milk"),
         ([1, 2], {}, "Answer: 12"),
         ([1, 1000], {}, "Answer: 1,000"),
+        ([15.3, 4.5], {}, "Answer: $15.30 and $4.05."),
+        (["oil", "salt and pepper"], {}, "Answer: salt and pepper and oil"),
         ([1, 0], {}, "Answer: 1,000"),
         (["tea", "tea"], {}, "Answer: tea"),
     ],

@@ -7,6 +7,7 @@ Arabic ones, too) and a last `and`.
 import re
 from collections import Counter
 from functools import partial
+from itertools import islice
 
 import orjson
 
@@ -25,7 +26,10 @@ _PADDED = re.compile(r"0\d")
 _SPACES = re.compile(r"[ \t]+")
 """But not those that group the digits of a number."""
 _AND = re.compile(r"\s(?:and|&)\s", re.IGNORECASE)
+_MOST_ANDS = 8
+"""Of those in one part, each of which may be the separator: a long answer is read in linear time."""
 _LEADING_AND = re.compile(r"^(?:and|&)\s", re.IGNORECASE)
+_QUOTES = "\"'“”"
 _BRACKETS = {"[": "]", "(": ")", "{": "}"}
 
 
@@ -40,7 +44,7 @@ def faults(metadata: Metadata) -> list[str]:
 
 def items(text: str) -> list[list[str]]:
     """The possible readings of a text as a list: split at semicolons and line breaks, at commas that do not group digits,
-    or at every comma; each with and without ` and ` as a separator.
+    or at every comma; each without ` and ` as a separator, with all in the last part, and with one of them.
     """
     text = text.strip().strip("`").strip()
     if r"\{" in text:  # a set in LaTeX
@@ -60,7 +64,12 @@ def items(text: str) -> list[list[str]]:
         parts = [_SPACES.sub(" ", part).strip() for part in separator.split(text) if part.strip()]
         if parts and not (separator is _SEPARATORS[-1] and any(_PADDED.match(part) for part in parts)):
             plain = [*parts[:-1], _LEADING_AND.sub("", parts[-1])]
-            readings += [plain, [*plain[:-1], *_AND.split(plain[-1])]]
+            *others, last = plain
+            at_one = [
+                [*others, last[: found.start()], last[found.end() :]]
+                for found in islice(_AND.finditer(last), _MOST_ANDS)
+            ]
+            readings += [plain, [*others, *_AND.split(last)], *at_one]
     return readings
 
 
@@ -93,5 +102,6 @@ def _shown(some: Counter[str]) -> str:
 
 def _canonical(item: str) -> str:
     """A form in which equal items are equal: a number without zeros at its end, or folded text."""
-    value = number.number(item) if number.is_plain(item) else None
+    bare = item.lstrip(_QUOTES).rstrip(f"{_QUOTES}. ")
+    value = number.number(bare) if number.is_plain(bare) else None
     return fold(item) if value is None else format(value.normalize(), "f")
