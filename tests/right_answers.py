@@ -376,6 +376,9 @@ RIGHT: dict[str, list[Pair]] = {
             (expected, {}, f"Answer: {typed}")
             for expected, typed in (
                 ("\\sqrt{2}/2", "√2/2"),
+                ("5\\sqrt{2}", "5 sqrt(2)"),
+                ("10\\%", "10 percent"),
+                ("5 \\text{ million}", "$5$ million"),
                 ("\\frac{\\sqrt{3}}{2}", "\\frac{√3}{2}"),
                 ("\\sqrt{x+1}", "√(x+1)"),
                 ("x^2+1", "x² + 1"),

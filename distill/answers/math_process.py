@@ -28,7 +28,8 @@ _PLAIN: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
     (re.compile("[⁺⁻]?[⁰¹²³⁴-⁹]+|ⁿ"), lambda found: f"^{{{found[0].translate(_RAISED)}}}"),
     (re.compile("[₀-₉]+|ₙ"), lambda found: f"_{{{found[0].translate(_LOWERED)}}}"),
     (re.compile("[" + "".join(_SIGNS) + "]"), lambda found: _SIGNS[found[0]]),
-    (re.compile(r"√ ?(?:\(([^()]*)\)|(\d+(?:\.\d+)?|\w))"), r"\\sqrt{\1\2}"),  # √2, √(x+1)
+    (re.compile(r"(?<![\\A-Za-z])sqrt(?![A-Za-z])"), "√"),
+    (re.compile(r"√ ?(?:\(([^()]*)\)|\{([^{}]*)\}|(\d+(?:\.\d+)?|\w))"), r"\\sqrt{\1\2\3}"),  # √2, √(x+1)
     (re.compile(r"(?<=[\w)])\*\*(?=[\w(])"), "^"),  # x**2
     (re.compile(r"(?<![\\A-Za-z])((?:arc)?(?:sin|cos|tan)|ln|log|exp|pi)(?![A-Za-z])"), r"\\\1 "),  # sin(x), 2 pi
 ]

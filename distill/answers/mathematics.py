@@ -29,6 +29,8 @@ _DANGLING = re.compile(r"[*+/^=-]\s*\$*$")
 _FULL_STOP = re.compile(r"(?<!\.)\.\s*$")
 """That of a sentence, which math-verify takes for a part of some formulas."""
 _SIMPLE_LEFT_SIDE = re.compile(r"\$*\s*(?:\\?[A-Za-z]\w*(?:_\{?\w+\}?)?(?:\([\w\\/., ]*\)|!)?|\|\w+\||[^A-Za-z]*)\s*")
+_SIZE = re.compile(r"%|\b(?:per ?cent|dozen|hundred|thousand|[mb]illion|trillion)\b", re.IGNORECASE)
+"""Words that math-verify takes for a unit, of which it knows none."""
 _HEDGE = re.compile(r"\b(?:or|not|either|approximately|about)\b", re.IGNORECASE)
 
 
@@ -50,13 +52,21 @@ def _unlike(wanted: str, answer: str) -> str | None:
         return f"longer than {LONGEST} characters"
     if _DANGLING.search(answer):
         return "it breaks off"
-    if ("%" in answer) != ("%" in wanted):
-        return "only one of the two is in percent"
+    if (size := _size(answer)) != _size(wanted):
+        return f"only one of the two is in {size or _size(wanted)}"
     if (hedge := _HEDGE.search(answer)) and not _HEDGE.search(wanted):
         return f"hedged: '{hedge.group()}'"
     if "=" in answer and "=" not in wanted and not _SIMPLE_LEFT_SIDE.fullmatch(answer.rpartition("=")[0].split("=")[0]):
         return "an equation, not a value"
     return None
+
+
+def _size(text: str) -> str:
+    """The word of _SIZE in a text, if any."""
+    found = _SIZE.search(text)
+    return (
+        "" if not found else "percent" if found[0].casefold() in ("%", "percent", "per cent") else found[0].casefold()
+    )
 
 
 def faults(metadata: Metadata) -> list[str]:
