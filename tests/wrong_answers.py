@@ -250,6 +250,8 @@ WRONG: dict[str, list[Pair]] = {
         ("2026", {}, "Answer: 2025 or 2026"),
         ("2026-01-26", {}, "Answer: 25 or 26 January 2026"),
         ("2026-01-26", {}, "Answer: 25-26 January 2026"),
+        ("2026-01-26", {}, "Answer: 25, 26 January 2026"),
+        ("2026-01-26", {}, "Answer: 2026-Jan-25"),
         ("2026-01-27", {}, "Answer: January 25-27, 2026"),
         ("2026-02", {}, "Answer: January or February 2026"),
         ("2026-03", {}, "Answer: from January to March 2026"),

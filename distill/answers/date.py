@@ -22,6 +22,7 @@ _FORMS = [
         rf"(?<!\d){_YEAR}[-/.](?P<month>\d{{1,2}})[-/.](?P<day>\d{{1,2}})(?!\d)",
         rf"(?<!\d){_DAY}(?: of)?[ -]{_MONTH},?[ -]{_YEAR}(?!\d)",
         rf"\b{_MONTH} {_DAY},? {_YEAR}(?!\d)",
+        rf"(?<!\d){_YEAR},?[ -]{_MONTH}[ -]{_DAY}(?!\d)",
         r"(?<!\d)(?P<first>\d{1,2})[-/.](?P<second>\d{1,2})[-/.](?P<year>\d{4})(?!\d)",
         rf"\b{_MONTH},? (?:of )?{_YEAR}(?!\d)",
         rf"(?<!\d){_YEAR}-(?P<month>\d{{2}})(?!\d)",
@@ -30,11 +31,11 @@ _FORMS = [
 ]
 _ISO = re.compile(r"\d{4}(-\d{2}(-\d{2})?)?")
 _SEVERAL = re.compile(
-    r"(?:\b(?:or|to|and|before|after|between|until|till|than)|\d(?:st|nd|rd|th)? ?[-\u2013/,]) ?(?:the )?\0"
+    r"(?:\b(?:or|to|and|before|after|between|until|till|than)|(?<!:\d)\d(?:st|nd|rd|th)? ?[-\u2013/,]) ?(?:the )?\0"
     r"|\0 ?(?:(?:or|to|until|till|through)\b|[-\u2013] ?[\d\0])",
     re.IGNORECASE,
 )
-"""What makes a date (\\0) one of several, or a bound: "between \\0 and \\0", "before \\0"."""
+"""What makes a date (\\0) one of several, or a bound: "between \\0 and \\0", "before \\0"; a time before it, 14:05, does not."""
 _NEGATION = re.compile(r"\b(?:not|no|never|neither|nor|unknown)\b|n't\b", re.IGNORECASE)
 
 
