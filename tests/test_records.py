@@ -43,6 +43,10 @@ def test_every_fault_of_a_file_is_named_with_line_and_pointer(tmp_path: Path) ->
 def test_an_unknown_key_is_named_wherever_the_schema_defines_it() -> None:
     said = {"messages": [{"role": "user", "content": "hi", "nme": "x"}]}
     assert schema.faults("prompt", said)[0].startswith("/messages/0: unknown key 'nme', did you mean 'name'?")
+    misplaced = {"messages": [{"role": "user", "content": "hi"}], "expected_answer": 5}
+    assert schema.faults("prompt", misplaced) == ["/: unknown key 'expected_answer': it belongs under metadata"]
+    misplaced = params.load(ROOT / "params.yaml") | {"budget_usd": 5}
+    assert "/: unknown key 'budget_usd': it belongs under runtime" in schema.faults("params", misplaced)
     assert "/accuracy: unknown key 'bas', did you mean 'base'?" in schema.faults("metrics", {"accuracy": {"bas": 1}})
 
 

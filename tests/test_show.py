@@ -54,7 +54,9 @@ def test_a_terminal_gets_colour(render):
     assert "\x1b[30;42m<think>" in said.decode() and "⟦" not in said.decode()
 
 
-@pytest.mark.parametrize(("arguments", "said"), [(["ROW=9"], "there is no line 9"), (["ROW=x"], "invalid int value")])
+@pytest.mark.parametrize(
+    ("arguments", "said"), [(["ROW=9"], "there is no line 9, the last one is "), (["ROW=x"], "invalid int value")]
+)
 def test_a_row_that_is_not_there_is_named(render, arguments, said):
     ended = render(*arguments)
     assert ended.returncode and said in ended.stderr

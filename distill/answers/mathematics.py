@@ -64,9 +64,8 @@ def _unlike(wanted: str, answer: str) -> str | None:
 def _size(text: str) -> str:
     """The word of _SIZE in a text, if any."""
     found = _SIZE.search(text)
-    return (
-        "" if not found else "percent" if found[0].casefold() in ("%", "percent", "per cent") else found[0].casefold()
-    )
+    word = found[0].casefold() if found else ""
+    return "percent" if word in ("%", "per cent") else word
 
 
 def faults(metadata: Metadata) -> list[str]:

@@ -44,9 +44,12 @@ def main(params: Params) -> None:
     row_line = parser.parse_args().row
     if not ROWS.is_file():
         raise InputError(f"{ROWS}: no such file; run `make data` first")
-    row = next((row for line, row in jsonl.read_numbered(ROWS, "row") if line == row_line), None)
-    if row is None:
-        raise InputError(f"{ROWS}: there is no line {row_line}")
+    line, row = 0, {}
+    for line, row in jsonl.read_numbered(ROWS, "row"):
+        if line == row_line:
+            break
+    else:
+        raise InputError(f"{ROWS}: there is no line {row_line}, the last one is {line}")
     student = params["student"]
     tokenizer = load_tokenizer(student["path"], student["template"])
     try:

@@ -59,7 +59,7 @@ def _message(error: Any, name: str) -> str:
     """What is wrong, in words."""
     keyword, around = error.schema_path[-1], error.schema_path[:-1]
     if unexpected := getattr(error.kind, "unexpected", None):
-        known = list(_at(name, around).get("properties", {}))  # beside `additionalProperties`
+        known = _at(name, around).get("properties", {})  # beside `additionalProperties`
         return "; ".join(_unknown(key, known) for key in unexpected)
     if keys := _one_of_keys(name, error.schema_path):
         if given := [f"'{key}'" for key in keys if key in error.instance]:
@@ -72,9 +72,19 @@ def _message(error: Any, name: str) -> str:
     return f"{message} ({rule})" if rule else message
 
 
-def _unknown(key: str, known: list[str]) -> str:
+def _unknown(key: str, known: dict[str, Any]) -> str:
+    """That `known`, the properties of an object, do not have the key, with the one that is meant."""
+    for home, inner in known.items():
+        if key in _resolved(inner).get("properties", {}):
+            return f"unknown key '{key}': it belongs under {home}"
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     return f"unknown key '{key}'" + (f", did you mean '{near[0]}'?" if near else "")
+
+
+def _resolved(node: dict[str, Any]) -> dict[str, Any]:
+    """The schema itself, or the shared one that it refers to."""
+    pointer = node.get("$ref", "").partition("#/$defs/")[2]
+    return load(SHARED)["$defs"].get(pointer, {}) if pointer else node
 
 
 def _one_of_keys(name: str, steps: list[str | int]) -> list[str]:
