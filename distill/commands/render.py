@@ -44,12 +44,13 @@ def main(params: Params) -> None:
     row_line = parser.parse_args().row
     if not ROWS.is_file():
         raise InputError(f"{ROWS}: no such file; run `make data` first")
-    line, row = 0, {}
-    for line, row in jsonl.read_numbered(ROWS, "row"):
-        if line == row_line:
+    row, last = None, 0
+    for last, here in jsonl.read_numbered(ROWS, "row"):
+        if last == row_line:
+            row = here
             break
-    else:
-        raise InputError(f"{ROWS}: there is no line {row_line}, the last one is {line}")
+    if row is None:
+        raise InputError(f"{ROWS}: there is no line {row_line}, the last one is {last}")
     student = params["student"]
     tokenizer = load_tokenizer(student["path"], student["template"])
     try:
