@@ -123,6 +123,9 @@ COMPARE = dvc exp show --only-changed --md --drop '.*/|.*\.py$$|rollouts$$'
 compare: $(VENV)/.base ## The experiments side by side: parameters and numbers that differ
 	@$(COMPARE)
 
+import: $(VENV)/.base ## Conversations that you have, into data/imported/: make import FILE=theirs.parquet (N=1000: the first ones)
+	@python -m distill.commands.import_dataset $(FILE) $(if $(N),-n $(N))
+
 export: $(VENV)/.base ## data/train.jsonl for another trainer, under exports/: make export FORMAT=openai|sharegpt|hf|tokens
 	@python -m distill.commands.export $(FORMAT)
 

@@ -349,7 +349,7 @@ def test_training_rows_of_another_project_are_conversations(project, run_stage):
         ({"text": "hi"}, "/: no messages, so this is no conversation"),
         (
             [{"messages": RNOW["conversation"]}],
-            "/: a list, where a conversation is an object: write each on a line of a .jsonl file (docs/imports.md)",
+            "/: a list, where a conversation is an object: `make import FILE=…` makes lines of its rows",
         ),
     ],
 )

@@ -1,14 +1,11 @@
 """Conversations in ShareGPT's form, in the dialects of LLaMA-Factory and of Hermes, become the rows that they were made from."""
 
 import json
-import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
-from conftest import ROOT
 from rollout_records import TOOLS, call, rollout
 
 from distill.dataset import convert
@@ -242,24 +239,4 @@ def test_validate_names_every_line_that_cannot_be_read(project, run_module):
         "theirs.jsonl:2: /conversations/1: a result" in done.stderr
         and "theirs.jsonl:3: /conversations/1: " in done.stderr
     )
-    assert "theirs.parquet: not a rollout" in done.stderr and "become lines with one command" in done.stderr
-
-
-def test_the_manuals_commands_make_lines_of_other_files(project, run_stage):
-    parquet = pytest.importorskip("pyarrow.parquet")
-    import pyarrow
-
-    rows = [{"conversations": [ASKED, CALLED, *observed("1"), TOLD], "tools": json.dumps(BARE), "n": 0.1 + 0.2}]
-    (project / "theirs.json").write_text(json.dumps(rows))
-    parquet.write_table(pyarrow.Table.from_pylist(rows), project / "theirs.parquet")
-    (project / "rollouts").mkdir()
-    page = (ROOT / "docs/imports.md").read_text()
-    commands = [line for line in page.splitlines() if line.startswith("python -c")]
-    made = []
-    told = {**os.environ, "PATH": f"{ROOT}/.venv/bin:{os.environ['PATH']}"}
-    for command in commands:
-        subprocess.run(["bash", "-c", command], cwd=project, check=True, env=told)
-        assert run_stage("convert").returncode == 0
-        (row,) = jsonl.read(project / "data/converted.jsonl", "row")
-        made.append((row["messages"], row["tools"], row["metadata"]))
-    assert len(made) == 2 and made[0] == made[1] and made[0][1:] == (TOOLS, {"n": 0.1 + 0.2})
+    assert "theirs.parquet: not a rollout" in done.stderr and "`make import FILE=…` makes lines" in done.stderr

@@ -88,7 +88,7 @@ def test_rollouts_are_refused_before_anything_is_changed(mine: Path) -> None:
     before = (mine / "params.yaml").read_bytes()
     with serving(teacher) as server:
         text = before.decode().replace("unknown_price: refuse", "unknown_price: allow")
-        (mine / "params.yaml").write_text(re.sub("(?m)^  base_url: .*", f"  base_url: {server.base_url}", text))
+        (mine / "params.yaml").write_text(re.sub("(?m)^  base_url:.*", f"  base_url: {server.base_url}", text))
         before = (mine / "params.yaml").read_bytes()
         for choice, said in (
             ("N=0", "/teacher/n: 0 is less than the minimum of 1"),

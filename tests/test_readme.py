@@ -83,7 +83,7 @@ ELSEWHERE = {
     "dvc exp show --all-commits": "tests/test_experiments.py::test_what_an_experiment_left_is_taken_back_also_when_it_failed",
     "make": "tests/test_pipeline.py::test_a_first_run_runs_all_and_a_second_none",
     "python -m stages.convert": "tests/test_convert.py::test_the_stage_converts_finished_training_rollouts",
-    "python -c": "tests/test_import_turns.py::test_the_manuals_commands_make_lines_of_other_files",
+    "make import": "tests/test_import_dataset.py::test_rows_of_every_kind_of_file_become_the_same_lines",
     "make evaluate": "tests/test_evaluate.py::test_base_student_and_teacher_are_compared",
     "make train": "tests/test_train.py::test_it_learns_and_says_so",
     "make sweep": "tests/test_experiments.py::test_a_sweep_runs_each_value_and_shows_them",

@@ -56,6 +56,11 @@ def read(*folders: Path | str) -> Iterator[Rollout]:
             yield _record(orjson.loads(text.removeprefix(lines.MARK)), name, place.sample)
 
 
+def faults_of(text: bytes) -> list[str]:
+    """Why a JSON text is no rollout in any of the layouts, as `/pointer: message`; empty when it is one."""
+    return _checked(text, "", Counter())[1]
+
+
 def _survey(folders: list[Path], temporary: Path) -> list[_Place]:
     """The place of every rollout under the folders. Raises InputError as `read`."""
     places: dict[str, _Place] = {}
@@ -94,7 +99,7 @@ def _texts(folder: Path, temporary: Path, faults: list[str]) -> Iterator[tuple[P
         if path.is_dir() or path.suffix == ".dvc" or any(part.startswith(".") for part in name.parts):
             continue
         if not path.name.endswith(SUFFIXES):
-            advice = "; its rows become lines with one command (docs/imports.md)" if path.suffix == ".parquet" else ""
+            advice = "; `make import FILE=…` makes lines of its rows" if path.suffix == ".parquet" else ""
             faults.append(f"{path}: not a rollout: only {', '.join(SUFFIXES)} files belong here{advice}")
             continue
         try:

@@ -128,7 +128,7 @@ def _greeting_unlearned(messages: list[Any]) -> list[Any]:
 def other_fault(value: Any) -> str | None:
     """What is wrong with a line that is neither a conversation nor a rollout; None if it may be a rollout record."""
     if isinstance(value, list):
-        return "/: a list, where a conversation is an object: write each on a line of a .jsonl file (docs/imports.md)"
+        return "/: a list, where a conversation is an object: `make import FILE=…` makes lines of its rows"
     if not isinstance(value, dict) or "prompt_id" in value:
         return None
     advice = XLAM if {"query", "answers"} <= set(value) else "; docs/imports.md lists the forms that are read"
