@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rollout_records import rollout
 
-from distill.dataset import rollouts
+from distill.dataset import convert, rollouts
 from distill.dataset.imports import columns
 from distill.records.faults import InputError
 
@@ -162,6 +163,22 @@ ROWS = {
         [{"role": "system", "content": "Be brief."}, ASKED, called(OSLO, text="I look."), result("4"), TOLD],
         {"resolved": True},
     ),
+    "a prompt_id of theirs": (
+        {"messages": [ASKED, TOLD], "tools": [TOOL], "prompt_id": "f0e3"},
+        [ASKED, TOLD],
+        {"prompt_id": "f0e3"},
+    ),
+    "another column for tools": (
+        {"messages": [ASKED, TOLD], "tools": [TOOL], "functions": ["get_weather"], "available_tools": []},
+        [ASKED, TOLD],
+        {"functions": ["get_weather"]},
+    ),
+    "another system message": (
+        {"messages": [ASKED, TOLD], "tools": [TOOL], "system": "Be brief.", "system_prompt": "weather"},
+        [{"role": "system", "content": "Be brief."}, ASKED, TOLD],
+        {"system_prompt": "weather"},
+    ),
+    "a text of texts": ({"messages": [ASKED, TOLD], "tools": json.dumps([json.dumps(BARE)])}, [ASKED, TOLD], {}),
     "calls without what surrounds them": (
         {"messages": [ASKED, {"role": "assistant", "tool_calls": [{"id": "a", **FUNCTION, "index": 0}]}, result("4", "a"), TOLD],
          "tools": [BARE]},
@@ -226,6 +243,8 @@ def test_an_answer_may_speak_of_tags(tmp_path):
         ({"messages": "hi"}, "/messages: not valid JSON"),
         ({"messages": "{}"}, "/messages: must be a list of turns, or of messages"),
         ({"messages": [ASKED, TOLD], "metadata": "by hand"}, "/metadata: not valid JSON"),
+        ({"messages": [ASKED, TOLD], "metadata": json.dumps(json.dumps({"id": 1}))}, "/metadata: "),
+        ({"messages": [ASKED, TOLD], "split": "eval"}, "/split: conversations are trained on"),
         ({"messages": [ASKED, {"role": "answer", "content": "4"}]}, "/messages/1/role: 'answer' is none of system, developer"),
         ({"messages": [ASKED, {"role": "assistant", "tool_calls": 5}]}, '/messages/1/tool_calls: 5 is not of type "array"'),
         ({"messages": [ASKED, {"role": "assistant", "tool_calls": [5]}, {"role": "tool", "content": "4"}]},
@@ -240,6 +259,15 @@ def test_what_cannot_be_read_is_refused(tmp_path, row, fault):
         read(tmp_path, row)
     (said,) = raised.value.faults
     assert said.partition("theirs.jsonl:1: ")[2].startswith(fault)
+
+
+@pytest.mark.parametrize("record", [rollout(), convert.row(rollout())], ids=["rollout", "row"])
+def test_a_rollout_or_a_training_row_of_ours_that_lacks_a_key_is_no_conversation(tmp_path, record):
+    """It would be read without its split, its outcome, and all else that the filter goes by."""
+    for lost in set(record) - {"metadata", "origins", "tools"}:
+        with pytest.raises(InputError) as raised:
+            read(tmp_path, {key: value for key, value in record.items() if key != lost})
+        assert raised.value.faults == [f'{tmp_path}/theirs.jsonl:1: /: "{lost}" is a required property']
 
 
 def test_tags_that_are_opened_a_hundred_thousand_times_are_refused_at_once() -> None:

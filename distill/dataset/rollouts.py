@@ -53,7 +53,7 @@ def read(*folders: Path | str) -> Iterator[Rollout]:
             with open(_unpacked(path, Path(temporary)) if lines.is_packed(path) else path, "rb") as file:
                 file.seek(place.offset)
                 text = file.readline() if place.line else file.read()
-            yield _record(orjson.loads(text.removeprefix(lines.MARK)), name, place.sample)
+            yield _record(columns.conversation(orjson.loads(text.removeprefix(lines.MARK))), name, place.sample)
 
 
 def faults_of(text: bytes) -> list[str]:
@@ -161,9 +161,10 @@ def _checked(text: bytes, name: str, samples: Counter[str]) -> tuple[dict[str, A
     return record, [fault.replace("/messages", f"/{key}", 1) for fault in record_faults]
 
 
-def _faults(record: dict[str, Any]) -> list[str]:
-    """What is wrong with a rollout record, also with the answer that it expects: no answer could be compared with it."""
-    return schema.faults("rollout", record) or _answer_faults(orjson.dumps(record["metadata"]))
+def _faults(record: Any) -> list[str]:
+    """What is wrong with a record, also with the answer that it expects: no answer could be compared with it."""
+    is_row = isinstance(record, dict) and ("rollout_id" in record or "outcome" in record)
+    return schema.faults("row" if is_row else "rollout", record) or _answer_faults(orjson.dumps(record["metadata"]))
 
 
 def _tool_faults(tools: list[ToolSchema]) -> list[str]:
@@ -187,8 +188,7 @@ def _answer_faults(metadata: bytes) -> list[str]:
 
 
 def _record(value: dict[str, Any], name: str, sample: int) -> dict[str, Any]:
-    """The rollout record of a value in any of the four formats."""
-    value = columns.conversation(value)
+    """The rollout record of a conversation, a rollout, or a training row."""
     if conversations.is_plain(value):
         return conversations.rollout(value, name, sample)
     return rnow.rollout(value, name, sample) if rnow.is_rnow(value) else value

@@ -10,7 +10,7 @@ from typing import Any
 
 import re2
 
-from distill.dataset.imports import turns
+from distill.dataset.imports import conversations, turns
 from distill.dataset.imports.turns import read_value
 from distill.records.faults import InputError
 from distill.records.types import Message
@@ -33,7 +33,7 @@ def conversation(value: Any) -> Any:
     Raises InputError with what is wrong first, as `/pointer: message`.
     """
     key = next((name for name in TALK if isinstance(value, dict) and name in value), None)
-    if key is None or (key == "messages" and "prompt_id" in value):
+    if key is None or (key == "messages" and conversations.is_ours(value)):
         return value
     if unread := [name for name in UNREAD if value.get(name) not in (None, [], "")]:
         raise InputError(f"/{unread[0]}: is not read: a row is one conversation, of texts only; leave such rows out")
@@ -41,6 +41,8 @@ def conversation(value: Any) -> Any:
     for name, cell in columns.items():
         if cell not in (None, [], "") and (meant := _meant(name)) and meant not in columns:
             raise InputError(f"/{name}: is it `{meant}`? then name it so, else leave it out")
+    if columns.get("split") == "eval":
+        raise InputError("/split: conversations are trained on: a prompt that is held out belongs into data/seed/")
     talk = read_value(columns.pop(key), f"/{key}")
     if not isinstance(talk, list):
         raise InputError(f"/{key}: must be a list of turns, or of messages")
@@ -81,8 +83,10 @@ def _meant(name: str) -> str | None:
 
 
 def _first(columns: dict[str, Any], names: tuple[str, ...]) -> Any:
-    """The first of these columns that is not empty; none of them is left."""
-    return next(filter(None, [columns.pop(name, None) for name in names]), None)
+    """The first of these columns that is not empty; of them, only others that are not empty are left."""
+    full = [name for name in names if columns.get(name)]
+    cells = [columns.pop(name, None) for name in names if name not in full[1:]]
+    return next(filter(None, cells), None)
 
 
 def _tools(given: Any, where: str) -> Any:
@@ -93,7 +97,7 @@ def _tools(given: Any, where: str) -> Any:
         return given or []
     text = listed[1] if (listed := LISTED.search(given)) else given
     if text.lstrip()[:1] == "[":
-        return read_value(text, where)
+        return _tools(read_value(text, where), where)
     return [read_value(line, where) for line in text.split("\n") if line.strip()]
 
 

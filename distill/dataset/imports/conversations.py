@@ -19,6 +19,8 @@ CONVERSATION_KEYS = {"messages", "tools", "metadata", "parallel_tool_calls"}
 TRAINING_ROW_KEYS = {"prompt_id", "rollout_id", "sample", "split", "teacher", "outcome"}
 IMPORTED_ROW_KEYS = TRAINING_ROW_KEYS | {"origin"}
 """Of a training row that was itself made from a conversation from elsewhere."""
+OURS = {"prompt_id", "sample", "split"}
+"""What all rollouts and training rows of such a project have; a row of a dataset may have one of them."""
 THOUGHTS = ("reasoning", "thinking")
 """What vLLM's and OpenRouter's logs, and datasets of gpt-oss, call `reasoning_content`."""
 SWE_AGENT = ("agent", "message_type", "thought", "action", "tool_call_ids")
@@ -34,6 +36,11 @@ def is_plain(value: Any) -> bool:
     if not isinstance(value, dict) or "messages" not in value:
         return False
     return set(value) - CONVERSATION_KEYS in (set(), TRAINING_ROW_KEYS, IMPORTED_ROW_KEYS)
+
+
+def is_ours(value: dict[str, Any]) -> bool:
+    """Whether it is a rollout or a training row of such a project, also one that lacks a key or has one more."""
+    return len(OURS & value.keys()) > 1
 
 
 def rollout(value: dict[str, Any], name: str, sample: int) -> Rollout:
@@ -129,7 +136,7 @@ def other_fault(value: Any) -> str | None:
     """What is wrong with a line that is neither a conversation nor a rollout; None if it may be a rollout record."""
     if isinstance(value, list):
         return "/: a list, where a conversation is an object: `make import FILE=…` makes lines of its rows"
-    if not isinstance(value, dict) or "prompt_id" in value:
+    if not isinstance(value, dict) or is_ours(value):
         return None
     advice = XLAM if {"query", "answers"} <= set(value) else "; docs/imports.md lists the forms that are read"
     return f"/: no messages, so this is no conversation{advice}"
