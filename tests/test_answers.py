@@ -4,7 +4,7 @@ import pytest
 from right_answers import DRINKS, RIGHT
 from wrong_answers import WRONG
 
-from distill.answers import Grade, faults, grade, mathematics
+from distill.answers import Grade, faults, grade, listing, mathematics
 from distill.answers.exact import fold
 from distill.answers.number import number
 from distill.records.faults import InputError
@@ -263,6 +263,12 @@ def test_a_long_answer_is_read_in_linear_time():
         number(long)
         graded(long, 42, answer_unit="kg")
         graded(f"Answer: {long}", ["a"], "set")
+
+
+def test_a_list_is_read_once_where_all_readings_of_it_are_the_same():
+    """There may be thirty, and a long answer took a quarter of a minute."""
+    assert listing.items("tea, milk") == [("tea, milk",), ("tea", "milk")]
+    assert listing.items("tea and milk") == [("tea and milk",), ("tea", "milk")]
 
 
 @pytest.mark.parametrize("kind", RIGHT)

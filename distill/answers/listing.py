@@ -7,7 +7,7 @@ Arabic ones, too) and a last `and`.
 import re
 from collections import Counter
 from functools import partial
-from itertools import islice
+from itertools import islice, product
 
 import orjson
 
@@ -42,9 +42,9 @@ def faults(metadata: Metadata) -> list[str]:
     return []
 
 
-def items(text: str) -> list[list[str]]:
-    """The possible readings of a text as a list: split at semicolons and line breaks, at commas that do not group digits,
-    or at every comma; each without ` and ` as a separator, with all in the last part, and with one of them.
+def items(text: str) -> list[tuple[str, ...]]:
+    """The possible readings of a text as a list, each once: split at semicolons and line breaks, at commas that do not group
+    digits, or at every comma; each without ` and ` as a separator, with all in the last part, and with one of them.
     """
     text = text.strip().strip("`").strip()
     if r"\{" in text:  # a set in LaTeX
@@ -55,7 +55,7 @@ def items(text: str) -> list[list[str]]:
         except orjson.JSONDecodeError:
             pass
         else:
-            return [[str(item) for item in parsed]]
+            return [tuple(map(str, parsed))]
     if text[:1] in _BRACKETS and text.endswith(_BRACKETS[text[:1]]):
         text = text[1:-1]
     text = "\n".join(_BULLET.sub("", line) for line in text.splitlines())
@@ -70,16 +70,15 @@ def items(text: str) -> list[list[str]]:
                 for found in islice(_AND.finditer(last), _MOST_ANDS)
             ]
             readings += [plain, [*others, *_AND.split(last)], *at_one]
-    return readings
+    return list(dict.fromkeys(map(tuple, readings)))
 
 
 def _why_not(answer: str, metadata: Metadata, key: type[list[str]] | type[set[str]]) -> str | None:
     """None where two readings are equal as `key`, else what differs between those that are nearest to each other."""
     expected = metadata["expected_answer"]
-    wanted = [[str(item) for item in expected]] if isinstance(expected, list) else items(expected)
-    pairs = [
-        (key(map(_canonical, reading)), key(map(_canonical, given))) for reading in wanted for given in items(answer)
-    ]
+    wanted = [tuple(map(str, expected))] if isinstance(expected, list) else items(expected)
+    canonical = ([key(map(_canonical, reading)) for reading in readings] for readings in (wanted, items(answer)))
+    pairs = list(product(*canonical))
     if any(reading and reading == given for reading, given in pairs):
         return None
     differences = [
