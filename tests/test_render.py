@@ -290,6 +290,13 @@ def test_the_token_that_ends_a_turn_is_not_learned_in_the_middle_of_one(tokenize
     assert render(shown, tokenizer)
 
 
+def test_of_a_template_that_ends_the_turn_and_then_the_text_the_turn_is_learned(tokenizer):
+    """Phi's do; the server stops at the end of the turn, and in a longer conversation nothing else is there."""
+    ends_text = SMOLLM2.read_text() + "{% if not add_generation_prompt %}<|endoftext|>\n{% endif %}"
+    stops = tokenizer.stops.union(tokenizer.encode("<|endoftext|>"))
+    assert render(row(3), replace(with_template(tokenizer, ends_text), stops=stops)) == render(row(3), tokenizer)
+
+
 PICKY = """{{ tools }}{% for m in messages %}{% if loop.index0 == 1 and m.role == 'assistant' and m.tool_calls is defined %}
 {{- raise_exception('a call needs more before it') }}{% endif %}<|im_start|>{{ m.role }}
 {{ '' if m.role == DROPPED else m.content }}<|im_end|>

@@ -111,14 +111,16 @@ def _turn(
 
 
 def _end(turn: str, where: str, tokenizer: Tokenizer) -> int:
-    """Where the end-of-turn token ends in the text of a turn, which holds no other one; only white space may follow it."""
+    """Where the end-of-turn token ends in the text of a turn; behind it may be white space only, and others of these tokens:
+    Phi's templates end the turn and then the text."""
     text = turn.rstrip()
     tokens = tokenizer.encode(text)
     if not tokens or tokens[-1] not in tokenizer.special:
         raise Unrenderable(f"{where}: the chat template ends the turn without an end-of-turn token")
     if tokens[-1] not in tokenizer.stops:
         raise Unrenderable(f"{where}: the chat template ends the turn with a token at which no server stops")
-    if inside := tokenizer.stops.intersection(tokens[:-1]):
-        stop = tokenizer.decode([min(inside)])
+    first = next(token for token in tokens if token in tokenizer.stops)
+    text, stop, behind = text.partition(tokenizer.decode([first]))
+    if not tokenizer.stops.issuperset(tokenizer.encode("".join(behind.split()))):
         raise Unrenderable(f"{where}: holds {stop}, at which a server stops: the rest of the turn would never be heard")
-    return len(text)
+    return len(text + stop)
