@@ -331,12 +331,15 @@ def test_launched_processes_get_the_rows_that_are_rendered(tmp_path, capfd, monk
     assert launch.prepared() is None and launch.run([sys.executable, "-c", told], made) == 0
     assert capfd.readouterr().out == f"{made}\n" * 2
 
-    def full(*_: Any) -> None:
+    def full(path: Path, _: bytes) -> None:
+        path.write_text("half of it")
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
     assert launch.run([sys.executable, "-c", told], made) == 0
-    assert capfd.readouterr().out == "None\n" * 2
+    left = f"import os, pathlib; print(os.listdir(pathlib.Path(os.environ['{micro_batch.NOTICE}']).parent))"
+    assert launch.run([sys.executable, "-c", left], made) == 0
+    assert capfd.readouterr().out == "None\nNone\n[]\n"
 
 
 def test_the_shipped_configuration_is_one_that_accelerate_knows():

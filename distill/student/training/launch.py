@@ -9,7 +9,6 @@ import pickle
 import subprocess
 import sys
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 
 from distill.student.training import micro_batch
@@ -62,9 +61,11 @@ def run(start: list[str], prepared: Examples) -> int:
     with tempfile.TemporaryDirectory() as folder:
         notice, rows = Path(folder) / "out-of-memory", Path(folder) / "examples"
         environment = {**os.environ, micro_batch.NOTICE: str(notice)}
-        with suppress(OSError):
+        try:
             rows.write_bytes(pickle.dumps(prepared, pickle.HIGHEST_PROTOCOL))
             environment[EXAMPLES] = str(rows)
+        except OSError:
+            rows.unlink(missing_ok=True)  # what was written of it, which has filled the disk
         while True:
             code = subprocess.run(start, env=environment, check=False).returncode
             if code == 0 or not notice.exists():
