@@ -124,7 +124,7 @@ compare: $(VENV)/.base ## The experiments side by side: parameters and numbers t
 	@$(COMPARE)
 
 import: $(VENV)/.base ## Conversations that you have, into data/imported/: make import FILE=theirs.parquet (N=1000: the first ones)
-	@python -m distill.commands.import_dataset $(FILE) $(if $(N),-n $(N))
+	@python -m distill.commands.import_dataset $(call given,FILE) $(if $(n),-n $(n))
 
 export: $(VENV)/.base ## data/train.jsonl for another trainer, under exports/: make export FORMAT=openai|sharegpt|hf|tokens
 	@python -m distill.commands.export $(FORMAT)

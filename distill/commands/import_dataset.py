@@ -50,7 +50,7 @@ class LeftOut:
 
 def main() -> None:
     """Imports every file. Raises InputError for one of which no row can be read, or that is there already."""
-    parser = argparse.ArgumentParser(prog="make import FILE=…", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m distill.commands.import_dataset", description=__doc__)
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help=".jsonl, .jsonl.zst, .json or .parquet")
     parser.add_argument("-n", type=int, metavar="N", help="as many rows of each file, the first that can be read")
     options = parser.parse_args()
