@@ -240,7 +240,7 @@ def test_an_option_that_a_program_does_not_have_is_refused_and_nothing_run(tmp_p
         start = [sys.executable, "-m", f"{package}.{name}", "--no-such-option"]
         done = subprocess.run(start, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode and "Traceback" not in done.stderr, name
-        missing = name in ("ablate", "export", "new")  # these take an argument, and say so first
+        missing = name in ("ablate", "export", "import_dataset", "new")  # these take an argument, and say so first
         assert missing or "unrecognized arguments: --no-such-option" in done.stderr, done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
 

@@ -40,7 +40,7 @@ def tokenizer(end: str = "<end>") -> Tokenizer:
     def encode(text: str) -> list[int]:
         return [1 if word == end else 7 for word in text.split()]
 
-    return Tokenizer("t", text, encode, lambda ids: "", frozenset({1}), frozenset({1}))
+    return Tokenizer("t", text, encode, lambda ids: end, frozenset({1}), frozenset({1}))
 
 
 def test_what_was_counted_is_not_counted_again(tmp_path: Path, calls: list[str]) -> None:
