@@ -303,7 +303,8 @@ def test_without_a_remote_the_clone_asks_anew(origin: Any, clone: Repository) ->
     clone.stage("prompts")
     said = clone.stage("teacher_rollouts")
     assert (
-        "rollouts/ of dvc.lock: not on this machine, nor in a DVC remote; what they alone have is bought again" in said
+        "rollouts/ of dvc.lock: not on this machine, nor in a DVC remote; the teacher is asked for what is only in there"
+        in said
     )
     assert len(origin[1].posts) - before == 6
 
@@ -317,7 +318,9 @@ def test_without_a_remote_no_commit_is_read_through_dvc(clone: Repository) -> No
     )
     environment = {**clone.environment, "PYTHONPATH": str(ROOT)}
     said = subprocess.check_output([sys.executable, "-c", code], cwd=clone.folder, env=environment, text=True)
-    assert said.endswith("not on this machine, nor in a DVC remote; what they alone have is bought again False\n")
+    assert said.endswith(
+        "not on this machine, nor in a DVC remote; the teacher is asked for what is only in there False\n"
+    )
 
 
 def test_a_remote_that_does_not_answer_is_asked_for_one_version(clone: Repository) -> None:

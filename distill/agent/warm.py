@@ -78,7 +78,7 @@ def warm(store: Store) -> str | None:
         marker.parent.mkdir(parents=True, exist_ok=True)
         marker.touch()
     for why, names in unreadable.items():
-        reports.append(f"{FOLDER}/ of {', '.join(names)}: {why}; what they alone have is bought again")
+        reports.append(f"{FOLDER}/ of {', '.join(names)}: {why}; the teacher is asked for what is only in there")
     return "; ".join(reports) or None
 
 
