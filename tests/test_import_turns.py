@@ -182,7 +182,7 @@ HOW = "calls are read from function_call turns"
         ({"conversations": [ASKED, {"from": [], "value": ""}]}, ["/conversations/1/from: [] is none of"]),
         ({"conversations": [ASKED, {"from": "gpt", "value": {}}]}, ["/conversations/1/value: must be a text"]),
         ({"conversations": [{"from": "human", "value": ""}, TOLD]}, ["/conversations/0/value: must be a text, and not"]),
-        ({"conversations": [{**ASKED, "train": False}, TOLD]}, ["/conversations/0/train: a turn has from, value and"]),
+        ({"conversations": [{**ASKED, "train": False}, TOLD]}, ["/conversations/0/train: a turn has no such key here"]),
         ({"conversations": [ASKED, TOLD], "images": ["a.png"]}, ["/images: is not read", "leave such rows out"]),
         ({"conversations": [ASKED], "chosen": TOLD, "rejected": TOLD}, ["/chosen: is not read"]),
         ({"conversations": [ASKED, TOLD], "tools": "[{"}, ["/tools: not valid JSON"]),

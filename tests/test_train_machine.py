@@ -333,13 +333,30 @@ def test_launched_processes_get_the_rows_that_are_rendered(tmp_path, capfd, monk
 
     def full(path: Path, _: bytes) -> None:
         path.write_text("half of it")
+        (tmp_path / "rows").write_text(str(path))
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
     assert launch.run([sys.executable, "-c", told], made) == 0
-    left = f"import os, pathlib; print(os.listdir(pathlib.Path(os.environ['{micro_batch.NOTICE}']).parent))"
+    left = f"import os; print(os.stat(open({str(tmp_path / 'rows')!r}).read()).st_size)"
     assert launch.run([sys.executable, "-c", left], made) == 0
-    assert capfd.readouterr().out == "None\nNone\n[]\n"
+    assert capfd.readouterr().out == "None\nNone\n0\n"
+
+
+def test_a_launcher_that_is_killed_leaves_no_rows_behind(tmp_path):
+    script = (
+        "import sys; from array import array; from distill.student.render import TokenSequence;"
+        "from distill.student.training import launch; from distill.student.training.examples import Examples;"
+        "tokens = array('i', range(100_000)); made = Examples([TokenSequence(tokens, tokens)], [], 1, 0);"
+        "told = 'from distill.student.training import launch; print(launch.prepared().tokens, flush=True); input()';"
+        "launch.run([sys.executable, '-c', told], made)"
+    )
+    told = {**os.environ, "TMPDIR": str(tmp_path)}
+    start = [sys.executable, "-c", script]
+    with subprocess.Popen(start, env=told, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as launcher:
+        assert launcher.stdout and launcher.stdout.readline() == "100000\n"
+        launcher.kill()
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_the_shipped_configuration_is_one_that_accelerate_knows():

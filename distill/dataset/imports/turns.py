@@ -107,7 +107,7 @@ def _turn(turn: Any, where: str, ids: Iterator[str]) -> _Turn:
     others = {key: value for key, value in turn.items() if key not in (by, said)}
     message = conversations.message({"role": ROLES[name], "content": turn.get(said), **others})
     if unknown := [key for key in message if key not in KEYS]:
-        raise InputError(f"{where}/{unknown[0]}: a turn has {by}, {said} and weight only; leave it out")
+        raise InputError(f"{where}/{unknown[0]}: a turn has no such key here; leave it out")
     role, text, where = message["role"], message["content"], f"{where}/{said}"
     text = "" if text is None else text
     if not isinstance(text, str) or (role == "user" and not text):

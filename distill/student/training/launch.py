@@ -58,14 +58,15 @@ def run(start: list[str], prepared: Examples) -> int:
 
     A process that runs out of memory ends all others, and leaves a note of what to try next.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        notice, rows = Path(folder) / "out-of-memory", Path(folder) / "examples"
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as nameless:
+        # A file without a name is gone with this process, however that ends.
+        rows, notice = Path(f"/proc/{os.getpid()}/fd/{nameless.fileno()}"), Path(folder) / "out-of-memory"
         environment = {**os.environ, micro_batch.NOTICE: str(notice)}
         try:
             rows.write_bytes(pickle.dumps(prepared, pickle.HIGHEST_PROTOCOL))
             environment[EXAMPLES] = str(rows)
         except OSError:
-            rows.unlink(missing_ok=True)  # what was written of it, which has filled the disk
+            nameless.truncate(0)  # what was written of it, which has filled the disk
         while True:
             code = subprocess.run(start, env=environment, check=False).returncode
             if code == 0 or not notice.exists():
