@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from distill.agent import dvc_deps
-from distill.agent.progress import Progress
 from distill.agent.selection import held_out
 from distill.agent.tools_version import tools_version
 from distill.answers import judge
@@ -24,6 +23,7 @@ from distill.records.types import Params, Prompt
 from distill.student.evaluation import exam, held_out_loss, score
 from distill.student.evaluation.table import table
 from distill.student.serving.open_student import greedy, open_student
+from distill.teacher.progress import Progress
 from distill.teacher.store import Store
 from distill.tools import toolbox
 from distill.tools.mcp.tool_lists import ToolLists, committed_lists

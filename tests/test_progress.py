@@ -11,17 +11,17 @@ import sums
 from stage_process import Running
 from teacher_server import serving
 
-from distill.agent import progress
 from distill.agent.buy import buy
-from distill.agent.progress import Progress
 from distill.agent.selection import wanted
 from distill.project import terminal
 from distill.project.params import load as load_params
 from distill.records import jsonl
+from distill.teacher import progress
 from distill.teacher.api.throttle import Throttle
 from distill.teacher.cost.budget import Budget
 from distill.teacher.errors import ApiError, Transient
 from distill.teacher.halt import Halt
+from distill.teacher.progress import Progress
 
 
 class Run:

@@ -1,14 +1,15 @@
 """Buys the rollouts of a run: looks into the store, asks the teacher for the rest, and shows the progress."""
 
+import asyncio
 import gc
 from collections.abc import Callable
 from typing import Any
 
 from distill.agent.finished import Finished
 from distill.agent.plan import Plan, plan
-from distill.agent.progress import Progress, ticking
 from distill.agent.record import record
 from distill.agent.rollout import Conversation, retry_if_tools_lost, run
+from distill.agent.samples import Pair, in_turn, is_enough
 from distill.agent.setting import Setting, opened
 from distill.agent.turns import Turns
 from distill.agent.warm import warm
@@ -16,7 +17,9 @@ from distill.project.terminal import say
 from distill.records.counted import counted
 from distill.records.faults import InputError
 from distill.records.types import Params, Prompt, Rollout
+from distill.teacher.answer import Answer
 from distill.teacher.errors import KINDS, Fatal, is_final
+from distill.teacher.progress import Progress, ticking
 from distill.teacher.side_by_side import side_by_side
 from distill.teacher.stopping import stopping
 
@@ -27,7 +30,7 @@ flight, and there is little garbage to find."""
 
 
 async def buy(
-    chosen: list[tuple[Prompt, int]], params: Params, on_done: Callable[[Rollout], None]
+    chosen: list[Pair], params: Params, on_done: Callable[[Rollout], None]
 ) -> dict[str, list[dict[str, Any]]]:
     """Gives the record of every (prompt, sample) to `on_done`, buying what neither the store nor git's history has, and
     returns the lists of MCP servers' tools that were used (schemas/tool_lists.schema.json).
@@ -39,7 +42,7 @@ async def buy(
         return setting.lists.used
 
 
-async def plan_with_history(chosen: list[tuple[Prompt, int]], setting: Setting) -> Plan:
+async def plan_with_history(chosen: list[Pair], setting: Setting) -> Plan:
     """The plan, once the store has the missing answers that git's history has."""
     first = await plan(chosen, setting)
     found_in_history = warm(setting.teacher.store) if first.missing else None
@@ -49,13 +52,14 @@ async def plan_with_history(chosen: list[tuple[Prompt, int]], setting: Setting) 
     return await plan(chosen, setting)
 
 
-async def _buy(chosen: list[tuple[Prompt, int]], setting: Setting, on_done: Callable[[Rollout], None]) -> None:
+async def _buy(chosen: list[Pair], setting: Setting, on_done: Callable[[Rollout], None]) -> None:
     gc.set_threshold(GC_THRESHOLD)
     teacher = setting.teacher
-    missing = (await plan_with_history(chosen, setting)).missing
+    planned = await plan_with_history(chosen, setting)
+    missing = planned.missing
     if missing:
         await setting.toolbox.ready([rollout.prompt for rollout in missing])
-    to_make = {(rollout.prompt["id"], rollout.sample) for rollout in missing}
+    to_make = {(rollout.prompt["id"], rollout.sample) for rollout in missing + planned.further}
     progress = Progress(
         NAME, len(chosen), teacher, stored=sum(rollout.bought for rollout in missing), calling=lambda: setting.calling
     )
@@ -66,35 +70,46 @@ async def _buy(chosen: list[tuple[Prompt, int]], setting: Setting, on_done: Call
 
     try:
         async with ticking(progress), stopping(teacher.halt):
-            await _make_all(chosen, setting, finish)
+            await _make_all(chosen, setting, finish, progress.spare)
     except Fatal as error:
         raise InputError(
             error.of(f"the teacher {setting.params['model']}") + "\n"
-            f"{progress.done} of {len(chosen)} rollouts are done, and every answer that was paid for is kept; "
+            f"{progress.done} of {progress.total} rollouts are done, and every answer that was paid for is kept; "
             f"{KINDS[error.kind].advice}"
         ) from error
     finally:
         await teacher.close()
-        rest = ", the rest was in the store" if progress.done == len(chosen) else ""
+        rest = ", the rest was in the store" if progress.done == progress.total else ""
         say(f"{NAME}: {counted(teacher.bought, 'answer')} bought{rest}")
 
 
-async def _make_all(wanted: list[tuple[Prompt, int]], setting: Setting, on_done: Callable[[Rollout], None]) -> None:
-    """Passes the record of every (prompt, sample) to `on_done`, in the order in which they end.
+async def _make_all(
+    wanted: list[Pair], setting: Setting, on_done: Callable[[Rollout], None], on_spared: Callable[[int], None]
+) -> None:
+    """Passes the record of every (prompt, sample) to `on_done`, in the order in which they end, and the number of those that
+    a prompt does without to `on_spared`.
 
     Raises Fatal as `side_by_side` does, and InputError when the container engine or a tool server is gone; tools that still
     run then are abandoned.
     """
     finished = Finished(setting)
 
-    async def make(item: tuple[Prompt, int]) -> None:
-        prompt, sample = item
+    async def make(pairs: list[Pair]) -> None:
+        for made, (prompt, sample) in enumerate(pairs, 1):
+            last = await make_one(prompt, sample)
+            # In a thread, since a comparison may take seconds.
+            if last and made < len(pairs) and await asyncio.to_thread(is_enough, prompt, last):
+                on_spared(len(pairs) - made)
+                return
+
+    async def make_one(prompt: Prompt, sample: int) -> Answer | None:
         conversation, turns = await retry_if_tools_lost(lambda: _rollout(prompt, sample, setting), setting.toolbox)
         if conversation.error is None or is_final(conversation.error["kind"]):
             finished.add(setting.index_key(prompt, sample), turns.all_keys)
         on_done(record(prompt, sample, setting, conversation, turns))
+        return turns.answers[-1] if turns.answers else None
 
-    await side_by_side(wanted, setting.teacher, make)
+    await side_by_side(in_turn(wanted, setting.params["teacher"]["samples"]), setting.teacher, make)
 
 
 async def _rollout(prompt: Prompt, sample: int, setting: Setting) -> tuple[Conversation, Turns]:

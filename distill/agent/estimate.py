@@ -32,6 +32,11 @@ def estimate(plan: Plan, params: Params, prices: Prices | None, max_output_token
         lines.append(
             f"{plan.held_out} of the wanted rollouts are of held-out prompts, the teacher's own exam (evaluate.n)"
         )
+    if plan.further:
+        lines.append(
+            f"and up to {len(plan.further)} further ones while none of a prompt's rollouts is right (teacher.samples "
+            f"{params['teacher']['samples']}), which only 'at worst' counts"
+        )
     typical = plan.typical
     lines.append(
         f"{f'{plan.surely} to' if to_call else 'about'} {counted(plan.answers, 'answer')} to buy, each with "

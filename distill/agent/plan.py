@@ -6,6 +6,7 @@ import orjson
 
 from distill.agent.finished import Finished
 from distill.agent.rollout import run
+from distill.agent.samples import Pair, in_turn, is_enough
 from distill.agent.setting import Setting
 from distill.agent.turns import Turns, seed
 from distill.records.counted import counted
@@ -34,7 +35,8 @@ class Missing(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """How many of the wanted rollouts are finished, and which are missing.
+    """How many of the wanted rollouts are finished, and which are missing. `further` are those that are wanted only if
+    missing ones of the same prompt turn out wrong (teacher.samples as a range).
 
     `basis` says for people what `typical` is known from. `held_out`: how many of the wanted rollouts belong to the
     teacher's own exam. `with_tools`: whether any prompt has tools.
@@ -42,6 +44,7 @@ class Plan(NamedTuple):
 
     finished: int
     missing: list[Missing]
+    further: list[Missing]
     typical: "Typical"
     basis: str
     held_out: int
@@ -90,31 +93,44 @@ class _Replay(Turns):
         return await super().call(calls)
 
 
-async def plan(wanted: list[tuple[Prompt, int]], setting: Setting) -> Plan:
+async def plan(wanted: list[Pair], setting: Setting) -> Plan:
     """The plan for the wanted (prompt, sample) pairs, from what is in the store."""
     index, store = Finished(setting), setting.teacher.store
     finished: list[list[str]] = []
     missing: list[Missing] = []
-    for prompt, sample in wanted:
-        key = setting.index_key(prompt, sample)
-        answers = index.answers(key)
-        if not answers or not all(store.has(answer) for answer in answers):
-            try:
-                async with setting.toolbox.open(prompt, sample) as session:
-                    replay = _Replay(setting, prompt, sample, session)
-                    await run(prompt["messages"], replay.ask, replay.call, setting.params["agent"]["max_turns"])
-            except _NotStored:
-                first = setting.teacher.request(prompt["messages"], replay.offered, seed(prompt["id"], sample), [])
-                size, with_tools = len(orjson.dumps(first)), bool(replay.offered)
-                missing.append(Missing(prompt, sample, len(replay.keys), size, with_tools, replay.to_call))
-                continue
-            answers = replay.all_keys
-            index.add(key, answers)
-        finished.append(answers)
+    further: list[Missing] = []
+    for pairs in in_turn(wanted, setting.params["teacher"]["samples"]):
+        for prompt, sample in pairs:
+            found = await _stored(prompt, sample, setting, index)
+            if isinstance(found, Missing):
+                missing.append(found)
+                further += [found._replace(sample=later, bought=0) for _, later in pairs if later > sample]
+                break
+            finished.append(found)
+            if len(pairs) > 1 and (last := store.get(found[-1])) and is_enough(prompt, last):
+                break
     typical, basis = _typical(finished, missing, setting)
     held_out = sum(prompt["split"] == "eval" for prompt, _ in wanted)
     with_tools = any(setting.toolbox.offered(prompt).schemas for prompt, _ in wanted)
-    return Plan(len(finished), missing, typical, basis, held_out, with_tools)
+    return Plan(len(finished), missing, further, typical, basis, held_out, with_tools)
+
+
+async def _stored(prompt: Prompt, sample: int, setting: Setting, index: Finished) -> list[str] | Missing:
+    """The keys of a finished rollout's answers, or what is missing of it."""
+    key, store = setting.index_key(prompt, sample), setting.teacher.store
+    answers = index.answers(key)
+    if answers and all(store.has(answer) for answer in answers):
+        return answers
+    try:
+        async with setting.toolbox.open(prompt, sample) as session:
+            replay = _Replay(setting, prompt, sample, session)
+            await run(prompt["messages"], replay.ask, replay.call, setting.params["agent"]["max_turns"])
+    except _NotStored:
+        first = setting.teacher.request(prompt["messages"], replay.offered, seed(prompt["id"], sample), [])
+        size, with_tools = len(orjson.dumps(first)), bool(replay.offered)
+        return Missing(prompt, sample, len(replay.keys), size, with_tools, replay.to_call)
+    index.add(key, replay.all_keys)
+    return replay.all_keys
 
 
 def expected_usd(plan: Plan, prices: Prices, tier: str) -> float:
@@ -129,11 +145,12 @@ def expected_usd(plan: Plan, prices: Prices, tier: str) -> float:
 
 
 def worst_usd(plan: Plan, prices: Prices, tier: str, agent: dict[str, Any], max_output_tokens: int) -> float:
-    """What they would cost if every missing rollout took all its turns (one without tools), every answer all its tokens,
-    and every turn one tool result of full length. No run spends more than runtime.budget_usd, whatever the result.
+    """What they would cost if every missing rollout, and every further one, took all its turns (one without tools), every
+    answer all its tokens, and every turn one tool result of full length. No run spends more than runtime.budget_usd,
+    whatever the result.
     """
     growth, total = max_output_tokens + agent["tool_output_chars"] // BYTES_PER_TOKEN, 0.0
-    for rollout in plan.missing:
+    for rollout in plan.missing + plan.further:
         for turn in range(rollout.bought, agent["max_turns"] if rollout.with_tools else rollout.bought + 1):
             total += prices.max_cost(rollout.request_bytes // BYTES_PER_TOKEN + turn * growth, max_output_tokens, tier)
     return total

@@ -44,7 +44,7 @@ async def run(messages: list[Message], ask: Ask, call: Call, max_turns: int) -> 
             return conversation
         conversation.answers.append(answer)
         conversation.messages.append(answer["message"])
-        stop = _stop_reason(answer)
+        stop = stop_reason(answer)
         if stop:
             conversation.stop_reason = stop
             conversation.status = "completed" if stop == "final_answer" else "failed"
@@ -77,7 +77,7 @@ async def retry_if_tools_lost(
     return conversation, extra
 
 
-def _stop_reason(answer: Answer) -> str | None:
+def stop_reason(answer: Answer) -> str | None:
     """Why an answer ends the rollout; None when it has tool calls to run."""
     if answer["finish_reason"] == "length":
         return "truncated"

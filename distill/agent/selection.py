@@ -2,15 +2,16 @@
 
 import re
 
+from distill.agent.samples import Pair, most
 from distill.records.faults import Faults
 from distill.records.types import Params, Prompt
 
 RANGE = re.compile(r"^\s*(\d+)\s*(?:-\s*(\d+)\s*)?$")
 
 
-def wanted(prompts: list[Prompt], params: Params) -> list[tuple[Prompt, int]]:
+def wanted(prompts: list[Prompt], params: Params) -> list[Pair]:
     """The (prompt, sample) pairs to roll out: `teacher.n` or `teacher.entries` of the training prompts with
-    `teacher.samples` each, and `evaluate.n` of the held-out ones once (the teacher's own exam).
+    `teacher.samples` each, at most, and `evaluate.n` of the held-out ones once (the teacher's own exam).
 
     `n` takes the prompts with the smallest content ids: a random choice that depends on neither time nor file order.
     """
@@ -20,7 +21,7 @@ def wanted(prompts: list[Prompt], params: Params) -> list[tuple[Prompt, int]]:
         train = first(train, teacher["n"])
     else:
         train = [train[place] for place in entries(str(teacher["entries"]), len(train))]
-    samples = [(prompt, sample) for prompt in train for sample in range(teacher["samples"])]
+    samples = [(prompt, sample) for prompt in train for sample in range(most(teacher["samples"]))]
     return samples + [(prompt, 0) for prompt in held_out(prompts, params["evaluate"]["n"])]
 
 

@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 import orjson
 
 from distill import answers
-from distill.agent.progress import Progress, ticking
 from distill.answers.ruling import Ruling, no_answer, ruling
 from distill.records.counted import counted
 from distill.records.faults import InputError
@@ -25,6 +24,7 @@ from distill.teacher.asked import Asked
 from distill.teacher.embedded.gguf_model import is_local
 from distill.teacher.errors import KINDS, ApiError, Fatal
 from distill.teacher.open_model import check_model, open_teacher
+from distill.teacher.progress import Progress, ticking
 from distill.teacher.side_by_side import side_by_side
 from distill.teacher.stopping import stopping
 

@@ -6,11 +6,11 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from distill.agent.speed import Speed
 from distill.project import terminal
 from distill.records.counted import counted
 from distill.records.one_line import one_line
 from distill.records.types import Rollout
+from distill.teacher.speed import Speed
 from distill.teacher.teacher import Teacher
 
 TICK_S = 0.5
@@ -64,6 +64,11 @@ class Progress:
         if not was_stored:
             self._made += 1
             self._turns += len(record["calls"]) if "calls" in record else record["turns"]
+        self.tick()
+
+    def spare(self, count: int) -> None:
+        """Takes conversations from the total that turned out not to be wanted."""
+        self.total -= count
         self.tick()
 
     def tick(self) -> None:
