@@ -108,6 +108,19 @@ def test_a_record_that_is_not_valid_is_named(project: Path, tmp_path: Path, cell
     assert not (tmp_path / "index.html").exists()
 
 
+def test_validation_losses_are_drawn_at_their_steps(project: Path, tmp_path: Path) -> None:
+    """Steps are whole: 1.25 epochs of ten are 13 steps, and not 12.5."""
+    (tmp_path / "reports").mkdir()
+    report = json.loads((project / "reports/training.json").read_text()) | {"epochs": 1.25, "steps": 13}
+    report["validation"] = [{"epoch": step / 10, "loss": 8 / step} for step in (4, 8, 12, 13)]
+    (tmp_path / "reports/training.json").write_text(json.dumps(report))
+    lines = [f"{step},{9 / step},{'' if step % 4 and step < 13 else 8 / step}\n" for step in range(1, 14)]
+    (tmp_path / "reports/loss.csv").write_text("step,loss,validation_loss\n" + "".join(lines))
+    curves = summary(gather(tmp_path))["curves"]
+    assert curves["last_step"] == 13
+    assert curves["lines"][1]["points"] == [(step, 8 / step) for step in (4, 8, 12, 13)]
+
+
 def test_embedded_json_is_whole_and_cannot_end_its_element() -> None:
     text = embedded([HOSTILE])
     assert not re.search(r"[<>&\u2028\u2029]", text)

@@ -24,7 +24,7 @@ def summary(report: dict[str, Any]) -> dict[str, Any]:
         **_checks(report["filter"]),
         "rows_by": _rows_by(report["filter"]),
         "lost": row_groups.lost(report["filter"]) if report["filter"] else [],
-        "curves": _curves(report["loss"], report["training"]),
+        "curves": _curves(report["loss"]),
         "cost_per_row": _cost_per_row(report),
         "judge_costs": _judge_costs(report),
         "tally": report["tally"],
@@ -95,14 +95,10 @@ def _step(label: str, count: int, unit: str, why: str | None = None, joined: int
     return {"label": label, "count": count, "unit": unit, "why": why, "joined": joined, "lost": 0}
 
 
-def _curves(loss: dict[str, list[float | None]], training: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Training loss by step and validation loss by epoch: {first_step, last_step, top, lines}."""
-    lines = {"Training loss": _points(loss.get("step", []), loss.get("loss", []))}
-    if training:
-        steps_per_epoch = training["steps"] / training["epochs"]
-        lines["Validation loss"] = [
-            (entry["epoch"] * steps_per_epoch, entry["loss"]) for entry in training["validation"]
-        ]
+def _curves(loss: dict[str, list[float | None]]) -> dict[str, Any] | None:
+    """Training and validation loss by step: {first_step, last_step, top, lines}."""
+    named = {"Training loss": "loss", "Validation loss": "validation_loss"}
+    lines = {name: _points(loss.get("step", []), loss.get(column, [])) for name, column in named.items()}
     lines = {name: points for name, points in lines.items() if points}
     if not lines:
         return None
