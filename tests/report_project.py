@@ -122,7 +122,9 @@ def _train(root: Path) -> None:
         "versions": {"torch": "2.13.0", "trl": "1.16.0"},
     }
     jsonl.write_json(root / "reports/training.json", training, "training")
-    (root / "reports/loss.csv").write_text("\n".join(["step,loss,grad_norm,learning_rate,validation_loss", *lines]) + "\n")
+    (root / "reports/loss.csv").write_text(
+        "\n".join(["step,loss,grad_norm,learning_rate,validation_loss", *lines]) + "\n"
+    )
 
 
 def _evaluate(root: Path, prompts: list[dict[str, Any]], rollouts: list[dict[str, Any]], draw: random.Random) -> None:

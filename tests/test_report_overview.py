@@ -27,6 +27,7 @@ def test_the_overview_says_how_good_the_student_is(page: Any, project: Path) -> 
     ):
         assert page.get_by_role("heading", name=heading, exact=True).is_visible()
     assert "too narrow where prompts share a template" in page.locator("tr", has_text="95% interval").first.inner_text()
+    assert "after its demonstrations, which the others do not see" in page.inner_text("#overview")
     lead = page.locator("tr", has_text="Against the teacher").inner_text()
     assert f"{100 * evaluation['lead']:g}% (" in lead
 
@@ -44,6 +45,7 @@ def test_without_known_answers_the_overview_speaks_of_calls(browser: Any, projec
     verdict, said = tab.inner_text("h1"), tab.inner_text("#overview")
     tab.close()
     assert f"tool calls on {100 * evaluation['student']['call_agreement']:g}%" in verdict
+    assert "the teacher answers as it does for training." in said
     assert "Accuracy" not in said and "on what the teacher said in 16 held-out" in said
 
 
