@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+import shlex
 import shutil
 import sys
 import threading
@@ -36,8 +37,8 @@ import argparse, json, os, sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
 parser = argparse.ArgumentParser()
 for name in ("--served-model-name", "--lora-modules", "--max-lora-rank", "--chat-template", "--tool-call-parser",
-             "--reasoning-parser", "--max-model-len", "--generation-config", "--chat-template-content-format", "--host",
-             "--port"):
+             "--reasoning-parser", "--max-model-len", "--generation-config", "--override-generation-config",
+             "--chat-template-content-format", "--host", "--port"):
     parser.add_argument(name, required=True)
 for flag in ("--enable-lora", "--enable-auto-tool-choice"):
     parser.add_argument(flag, action="store_true", required=True)
@@ -93,7 +94,7 @@ def test_the_manuals_command_is_the_one_that_is_run(trained):
     [line] = re.findall(r"(?m)^vllm serve .*$", (ROOT / "docs/student.md").read_text().replace("\\\n", " "))
     ours = command_of(trained)
     ours = ours[: ours.index("--served-model-name")] + ours[ours.index("--max-model-len") :]
-    fixed = [word for word in line.split() if "models/" not in word and word not in ("Qwen/Qwen3-8B", "32")]
+    fixed = [word for word in shlex.split(line) if "models/" not in word and word not in ("Qwen/Qwen3-8B", "32")]
     assert fixed == [word for word in ours if str(trained[0].parent) not in word and word != "16"]
 
 

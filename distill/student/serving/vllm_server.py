@@ -80,6 +80,7 @@ def arguments(base: Path, name: str, adapter: Path, tokenizer: Tokenizer) -> lis
         "vllm", "serve", str(base), "--served-model-name", name,
         "--max-model-len", "-1",  # as much of the base's context as the memory holds; else vLLM refuses a small card
         "--generation-config", "vllm",  # not the base's own, which may have a repetition penalty
+        "--override-generation-config", '{"temperature": 0}',  # as in the exam, where a request names none; vLLM's is 1
         "--enable-lora", "--lora-modules", f"{STUDENT}={adapter}",
         "--max-lora-rank", str(next(allowed for allowed in RANKS if allowed >= rank)),
         "--chat-template", str(adapter / "chat_template.jinja"),
