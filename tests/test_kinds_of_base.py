@@ -195,6 +195,48 @@ def test_an_adapter_of_experts_is_the_same_in_every_run(tmp_path):
     assert written["target_parameters"] == ["down_proj", "gate.weight", "gate_up_proj"]
 
 
+EXPERTS = {
+    "num_experts": 4, "num_local_experts": 4, "n_routed_experts": 4, "num_experts_per_tok": 2,
+    "moe_intermediate_size": 32, "shared_expert_intermediate_size": 32, "first_k_dense_replace": 0, "n_group": 1,
+    "topk_group": 1, "layer_types": ["full_attention", "full_attention"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("family", "have_adapters"),
+    [
+        ("qwen3_moe", True),
+        ("mixtral", True),
+        ("glm4_moe", True),
+        ("qwen3_5_moe_text", False),
+        ("gemma4_text", False),
+        ("llama4_text", False),
+        ("gpt_oss", False),
+    ],
+)
+def test_which_experts_have_an_adapter(family, have_adapters):
+    """As docs/student.md says: peft goes by how older checkpoints had them."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    gemma = {"enable_moe_block": True, "hidden_size_per_layer_input": 0} if family == "gemma4_text" else {}
+    config = AutoConfig.for_model(family, **TEXT, **EXPERTS, **gemma)
+    lora = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
+    student = get_peft_model(AutoModelForCausalLM.from_config(config), lora)
+    learned = [name for name, weights in student.named_parameters() if weights.requires_grad]
+    assert any("experts" in name for name in student.state_dict())
+    assert any(".experts." in name for name in learned) == have_adapters
+
+
+def test_experts_are_not_held_in_4_bits(tmp_path):
+    from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
+
+    Qwen3MoeForCausalLM(Qwen3MoeConfig(**TEXT, **EXPERTS)).save_pretrained(tmp_path)
+    layer = base_weights.open_base(tmp_path, True, "cpu").model.layers[0]
+    kinds = [str(weights.dtype) for weights in (layer.self_attn.q_proj.weight, layer.mlp.experts.down_proj)]
+    assert kinds == ["torch.uint8", "torch.float32"]
+
+
 def learned(sequence: Any) -> int:
     return sum(label >= 0 for label in sequence.labels)
 
