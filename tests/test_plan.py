@@ -121,7 +121,9 @@ def test_a_plan_for_this_machine_speaks_of_no_money() -> None:
     from distill.agent.plan import Missing, Plan, Typical
     from distill.teacher.cost.prices import FREE
 
-    found = Plan(1, [Missing({}, 0, 0, 400, True)], [], Typical(2, 100, 0, 30), "as in 1 stored rollout", 0, True)
+    found = Plan(
+        [({}, 0)], [Missing({}, 0, 0, 400, True)], [], Typical(2, 100, 0, 30), "as in 1 stored rollout", 0, True
+    )
     said = estimate(found, {"model": "local/small"}, FREE, 128, NOTHING)
     assert "about 2 answers to buy" in said and said.endswith("they cost only time")
 
@@ -130,7 +132,7 @@ def test_the_answers_of_a_plan_are_rounded_once_not_for_each_rollout() -> None:
     from distill.agent.plan import Missing, Plan, Typical
 
     asked, begun = Missing({}, 0, 0, 400, True), Missing({}, 0, 1, 400, True, to_call=True)
-    found = Plan(0, [asked] * 1000 + [begun] * 100, [], Typical(1.45, 100, 0, 30), "as in the last run", 0, True)
+    found = Plan([], [asked] * 1000 + [begun] * 100, [], Typical(1.45, 100, 0, 30), "as in the last run", 0, True)
     assert (found.answers, found.surely) == (1550, 1450)
 
 

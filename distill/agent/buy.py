@@ -59,18 +59,24 @@ async def _buy(chosen: list[Pair], setting: Setting, on_done: Callable[[Rollout]
     missing = planned.missing
     if missing:
         await setting.toolbox.ready([rollout.prompt for rollout in missing])
-    to_make = {(rollout.prompt["id"], rollout.sample) for rollout in missing + planned.further}
+    stored = {(prompt["id"], sample) for prompt, sample in planned.finished}
     progress = Progress(
-        NAME, len(chosen), teacher, stored=sum(rollout.bought for rollout in missing), calling=lambda: setting.calling
+        NAME,
+        len(stored) + len(missing),
+        teacher,
+        stored=sum(rollout.bought for rollout in missing),
+        calling=lambda: setting.calling,
     )
 
-    def finish(rollout: Rollout) -> None:
+    def finish(rollout: Rollout, following: Pair | None) -> None:
         on_done(rollout)
-        progress.add(rollout, was_stored=(rollout["prompt_id"], rollout["sample"]) not in to_make)
+        if following and (following[0]["id"], following[1]) not in stored:
+            progress.total += 1
+        progress.add(rollout, was_stored=(rollout["prompt_id"], rollout["sample"]) in stored)
 
     try:
         async with ticking(progress), stopping(teacher.halt):
-            await _make_all(chosen, setting, finish, progress.spare)
+            await _make_all(chosen, setting, finish)
     except Fatal as error:
         raise InputError(
             error.of(f"the teacher {setting.params['model']}") + "\n"
@@ -83,11 +89,9 @@ async def _buy(chosen: list[Pair], setting: Setting, on_done: Callable[[Rollout]
         say(f"{NAME}: {counted(teacher.bought, 'answer')} bought{rest}")
 
 
-async def _make_all(
-    wanted: list[Pair], setting: Setting, on_done: Callable[[Rollout], None], on_spared: Callable[[int], None]
-) -> None:
-    """Passes the record of every (prompt, sample) to `on_done`, in the order in which they end, and the number of those that
-    a prompt does without to `on_spared`.
+async def _make_all(wanted: list[Pair], setting: Setting, on_done: Callable[[Rollout, Pair | None], None]) -> None:
+    """Passes the record of every (prompt, sample) to `on_done`, in the order in which they end, each with the pair
+    that is made next because it is not good enough, if any.
 
     Raises Fatal as `side_by_side` does, and InputError when the container engine or a tool server is gone; tools that still
     run then are abandoned.
@@ -95,19 +99,19 @@ async def _make_all(
     finished = Finished(setting)
 
     async def make(pairs: list[Pair]) -> None:
-        for made, (prompt, sample) in enumerate(pairs, 1):
-            last = await make_one(prompt, sample)
+        for place, (prompt, sample) in enumerate(pairs, 1):
+            rollout, last = await make_one(prompt, sample)
             # In a thread, since a comparison may take seconds.
-            if last and made < len(pairs) and await asyncio.to_thread(is_enough, prompt, last):
-                on_spared(len(pairs) - made)
+            ended = place == len(pairs) or await asyncio.to_thread(is_enough, prompt, last)
+            on_done(rollout, None if ended else pairs[place])
+            if ended:
                 return
 
-    async def make_one(prompt: Prompt, sample: int) -> Answer | None:
+    async def make_one(prompt: Prompt, sample: int) -> tuple[Rollout, Answer | None]:
         conversation, turns = await retry_if_tools_lost(lambda: _rollout(prompt, sample, setting), setting.toolbox)
         if conversation.error is None or is_final(conversation.error["kind"]):
             finished.add(setting.index_key(prompt, sample), turns.all_keys)
-        on_done(record(prompt, sample, setting, conversation, turns))
-        return turns.answers[-1] if turns.answers else None
+        return record(prompt, sample, setting, conversation, turns), turns.answers[-1] if turns.answers else None
 
     await side_by_side(in_turn(wanted, setting.params["teacher"]["samples"]), setting.teacher, make)
 

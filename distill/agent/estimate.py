@@ -13,9 +13,9 @@ TIERS = ("standard", "flex", "batch")
 
 def estimate(plan: Plan, params: Params, prices: Prices | None, max_output_tokens: int, changed: Changed) -> str:
     """The lines of `make plan`; `changed`: what is known to differ from the last run."""
-    wanted = plan.finished + len(plan.missing)
+    finished, missing = len(plan.finished), len(plan.missing)
     lines = [
-        f"{params['model']}: {wanted} rollouts wanted, {plan.finished} of them in the store, {len(plan.missing)} missing"
+        f"{params['model']}: {finished + missing} rollouts wanted, {finished} of them in the store, {missing} missing"
     ]
     if not plan.missing:
         return f"{lines[0]}: nothing to buy"

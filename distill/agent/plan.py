@@ -35,14 +35,14 @@ class Missing(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """How many of the wanted rollouts are finished, and which are missing. `further` are those that are wanted only if
+    """Which of the wanted rollouts are finished, and which are missing. `further` are those that are wanted only if
     missing ones of the same prompt turn out wrong (teacher.samples as a range).
 
     `basis` says for people what `typical` is known from. `held_out`: how many of the wanted rollouts belong to the
     teacher's own exam. `with_tools`: whether any prompt has tools.
     """
 
-    finished: int
+    finished: list[Pair]
     missing: list[Missing]
     further: list[Missing]
     typical: "Typical"
@@ -96,7 +96,8 @@ class _Replay(Turns):
 async def plan(wanted: list[Pair], setting: Setting) -> Plan:
     """The plan for the wanted (prompt, sample) pairs, from what is in the store."""
     index, store = Finished(setting), setting.teacher.store
-    finished: list[list[str]] = []
+    finished: list[Pair] = []
+    measured: list[list[str]] = []
     missing: list[Missing] = []
     further: list[Missing] = []
     for pairs in in_turn(wanted, setting.params["teacher"]["samples"]):
@@ -106,13 +107,15 @@ async def plan(wanted: list[Pair], setting: Setting) -> Plan:
                 missing.append(found)
                 further += [found._replace(sample=later, bought=0) for _, later in pairs if later > sample]
                 break
-            finished.append(found)
-            if len(pairs) > 1 and (last := store.get(found[-1])) and is_enough(prompt, last):
+            finished.append((prompt, sample))
+            if len(measured) < MOST_MEASURED:
+                measured.append(found)
+            if len(pairs) > 1 and is_enough(prompt, store.get(found[-1])):
                 break
-    typical, basis = _typical(finished, missing, setting)
+    typical, basis = _typical(measured, missing, setting)
     held_out = sum(prompt["split"] == "eval" for prompt, _ in wanted)
     with_tools = any(setting.toolbox.offered(prompt).schemas for prompt, _ in wanted)
-    return Plan(len(finished), missing, further, typical, basis, held_out, with_tools)
+    return Plan(finished, missing, further, typical, basis, held_out, with_tools)
 
 
 async def _stored(prompt: Prompt, sample: int, setting: Setting, index: Finished) -> list[str] | Missing:
@@ -156,8 +159,7 @@ def worst_usd(plan: Plan, prices: Prices, tier: str, agent: dict[str, Any], max_
     return total
 
 
-def _typical(finished: list[list[str]], missing: list[Missing], setting: Setting) -> tuple[Typical, str]:
-    measured = finished[:MOST_MEASURED]
+def _typical(measured: list[list[str]], missing: list[Missing], setting: Setting) -> tuple[Typical, str]:
     entries = [setting.teacher.store.get(key) for keys in measured for key in keys]
     usages = [answer["usage"] for answer in entries if answer]
     if not usages:

@@ -23,7 +23,9 @@ def in_turn(chosen: list[Pair], samples: int | str) -> list[list[Pair]]:
     return [list(pairs) for _, pairs in groupby(chosen, key=lambda pair: pair[0]["id"])]
 
 
-def is_enough(prompt: Prompt, last: Answer) -> bool:
+def is_enough(prompt: Prompt, last: Answer | None) -> bool:
     """Whether a rollout with this last answer saves the prompt another one: it came to an end, and is not known to be wrong.
     Without an expected answer, or with one that only a judge can compare, nothing is known."""
-    return stop_reason(last) == "final_answer" and grade([last["message"]], prompt["metadata"]).correct is not False
+    if last is None or stop_reason(last) != "final_answer":
+        return False
+    return grade([last["message"]], prompt["metadata"]).correct is not False

@@ -66,11 +66,6 @@ class Progress:
             self._turns += len(record["calls"]) if "calls" in record else record["turns"]
         self.tick()
 
-    def spare(self, count: int) -> None:
-        """Takes conversations from the total that turned out not to be wanted."""
-        self.total -= count
-        self.tick()
-
     def tick(self) -> None:
         """Prints the line if it is time to."""
         now = self._clock()
