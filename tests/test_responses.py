@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from stage_process import Done, Running, until
 from teacher_server import Asked, Books, function_call, reasoning, refused, response, serving, text
 
 from distill.project.params import load as load_params
+from distill.records.faults import InputError
 from distill.teacher.api import background as background_module
 from distill.teacher.api import provider
 from distill.teacher.api.background import POLL_FAILURES
@@ -25,6 +27,7 @@ from distill.teacher.asked import asked_teacher
 from distill.teacher.errors import ApiError
 from distill.teacher.halt import Halt
 from distill.teacher.store import Store
+from stages import teacher_rollouts
 
 BODY = b'{"model": "gpt-5-pro", "input": "what is 1 + 1?"}'
 BLOB = "gAAAAAB" + "x9+/=" * 40 + "é\u2028"
@@ -307,6 +310,32 @@ def test_looks_at_an_answer_in_the_making_may_fail_for_a_while(
     assert len(books.posts) == 1
 
 
+@pytest.mark.parametrize("run", ["that ordered it", "after a killed one"])
+def test_an_answer_that_the_server_does_not_know_yet_is_not_ordered_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, run: str
+) -> None:
+    monkeypatch.setattr(background_module, "FIRST_POLL_S", 0.001)
+    unknown = iter(range(3))
+    note = Store(tmp_path / "here").note("a" * 64)
+    if run == "after a killed one":
+        note.write("resp_0")
+
+    def get(asked: Asked) -> Any:
+        not_yet = refused(404, None, "Response with id 'resp_0' not found.")
+        return not_yet if next(unknown, None) is not None else response(text("Answer: 1"), id="resp_0")
+
+    async def asked(base_url: str) -> Any:
+        http = Http(base_url, {}, 5)
+        try:
+            return (await background_module.Background(http, "/responses", Halt()).post(BODY, note)).content
+        finally:
+            await http.close()
+
+    with serving(lambda asked: response(status="queued", id="resp_0"), gets=get) as books:
+        assert asyncio.run(asked(books.base_url))["status"] == "completed"
+    assert len(books.posts) == (run == "that ordered it") and note.read() == "resp_0"
+
+
 def test_ctrl_c_does_not_wait_for_answers_in_the_background(asks: Callable[..., Done], project: Path) -> None:
     background = Background()
     background.held = True
@@ -364,16 +393,19 @@ def test_an_error_with_status_200_is_what_it_says(asks: Callable[..., Done]) -> 
     assert len(books.posts) == 1
 
 
-def test_a_background_answer_that_was_lost_may_have_been_billed(asks: Callable[..., Done]) -> None:
+def test_a_background_answer_that_was_lost_may_have_been_billed(
+    asks: Callable[..., Done], project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(background_module, "UNKNOWN_S", 0.0)
+    monkeypatch.setattr(sys, "argv", ["teacher_rollouts"])
+    monkeypatch.setenv("TEACHER_API_KEY", "")
+    monkeypatch.chdir(project)
     with serving(lambda asked: response(status="queued", id="resp_0")) as books:
-        done = asks(
-            books,
-            model="gpt-5-pro",
-            runtime__prices={"gpt-5-pro": {"input": 15, "output": 120}},
-            teacher__max_output_tokens=1000,
-            runtime__budget_usd=0.2,
-        )
-    assert done.returncode == 1 and "(budget)" in done.stderr and len(books.posts) == 1
+        sums.set_params(project, **PRO, teacher__base_url=books.base_url, teacher__max_output_tokens=1000)
+        sums.set_params(project, runtime__budget_usd=0.2)
+        with pytest.raises(InputError, match=r"\(budget\)"):
+            teacher_rollouts.main(load_params())
+    assert len(books.posts) == 1
 
 
 PRO = {
@@ -400,6 +432,8 @@ def test_a_killed_run_finds_its_background_answers_again(
         background.held = False
         if forgotten:
             background.made = {name: answer for name, answer in background.made.items() if name == "resp_0"}
+            for note in store_notes():
+                os.utime(note, (0, time.time() - background_module.UNKNOWN_S))
             done = asks(books, **PRO)
             assert done.returncode == 1 and "answer resp_1 was ordered, and the server does not know it" in done.stderr
             assert len(books.posts) < 5, "nothing was ordered twice"

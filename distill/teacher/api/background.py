@@ -20,6 +20,9 @@ POLL_FAILURES = 20
 """Polls that may fail in a row before the rollout fails; the note lets a later run collect the response."""
 LONGEST_ANSWER_S = 6 * 3600.0
 """A response that takes longer is left to a later run."""
+UNKNOWN_S = 60.0
+"""How long after an order the server may say that it does not know it: its servers hear of it one after the other, and to
+order again would be to pay twice."""
 KEPT_S = 29 * 86400.0
 """OpenAI deletes finished responses after 30 days. A younger one that is missing was ordered with another key."""
 DELETE_S = 10.0
@@ -46,6 +49,7 @@ class Background:
             note.write(response_id)
         else:
             reply, response_id = Reply({"status": "queued"}, {}), noted_id
+        ordered_at = perf_counter() - note.age_s()
         note.on_clear = lambda: self._start_deletion(response_id)
         pause_s, failures, give_up_at = FIRST_POLL_S, 0, perf_counter() + LONGEST_ANSWER_S
         while reply.content.get("status") in responses.PENDING:
@@ -63,7 +67,8 @@ class Background:
             except Fatal as error:
                 if error.kind != "not_found":
                     raise
-                raise _missing(response_id, note, ordered_now) from None
+                if perf_counter() - ordered_at > UNKNOWN_S:
+                    raise _missing(response_id, note, ordered_now) from None
         return reply
 
     async def close(self) -> None:
