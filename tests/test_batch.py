@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -21,9 +22,12 @@ from distill.records.ids import content_id
 from distill.records.types import Request
 from distill.teacher.api import chat, retry
 from distill.teacher.api.error_response import LARGEST_ANSWER
+from distill.teacher.api.http import Http
 from distill.teacher.asked import asked_teacher
 from distill.teacher.batch import batch_endpoint, batch_model
+from distill.teacher.batch.batch_endpoint import BatchEndpoint
 from distill.teacher.batch.batch_queue import BatchQueue
+from distill.teacher.batch.open_batches import Batch, OpenBatches
 from distill.teacher.cost.budget import Budget
 from distill.teacher.errors import KINDS, Transient
 from distill.teacher.halt import Halt
@@ -217,6 +221,7 @@ def test_what_a_killed_run_did_not_come_to_order_waits_for_the_budget(ready: Pat
         asked = {"provider": books.base_url, "api": "chat", "model": "scripted"}
         batch = {"name": "n", "asked": content_id(asked), "file": "file-9", "keys": ["a" * 64], "id": None}
         (folder / "n.json").write_text(json.dumps(batch))
+        os.utime(folder / "n.json", (0, time.time() - batch_endpoint.UNLISTED_S))
         done = run(ready, books.base_url, runtime__budget_usd=0.0001).wait()
         assert done.returncode == 1 and "runtime.budget_usd" in done.stderr and not batches.batches
     assert not list(folder.glob("*.json"))
@@ -473,3 +478,100 @@ def test_a_lost_order_is_found_behind_a_hundred_others(ready: Path) -> None:
         assert run(ready, books.base_url).wait().returncode == 1
         finished(ready, books.base_url)
     assert len(batches.batches) == 1 and set(batches.answered.values()) == {1}
+
+
+@pytest.mark.parametrize("broken", ["no_json", "no_body", "no_custom_id", "nobodys", "missing", "timed_out"])
+def test_a_bad_line_of_the_results_costs_its_own_answer_only(ready: Path, broken: str) -> None:
+    """All lines behind it were lost, and the batch could not be collected by any later run either."""
+    batches = Batches(sums_up)
+
+    def spoil(line: bytes) -> bytes:
+        result = json.loads(line)
+        late = {"code": "request_timeout", "message": "The underlying call to the model timed out."}
+        made: dict[str, dict[str, Any]] = {
+            "no_body": result | {"response": {"status_code": 200, "body": None}},
+            "no_custom_id": {"response": result["response"]},
+            "nobodys": result | {"custom_id": "../../../nobodys"},
+            "timed_out": {"custom_id": result["custom_id"], "response": None, "error": late},
+        }
+        return {"no_json": line[:-20], "missing": b""}.get(broken) or (
+            json.dumps(made[broken]).encode() if broken in made else b""
+        )
+
+    def get(asked: Asked) -> Any:
+        found = batches.get(asked)
+        if not asked.path.endswith("/content") or len(batches.batches) > 1:
+            return found
+        first, *others = found[1].splitlines()
+        return 200, b"\n".join([spoil(first), *others]), {}
+
+    with serving(batches.post, gets=get) as books:
+        finished(ready, books.base_url)
+    assert [rollout["status"] for rollout in rollouts(ready)] == ["completed"] * 6
+    assert sorted(batches.ordered.values()) == [1, 1, 1, 1, 1, 2]
+    assert not list(ready.parent.rglob("nobodys*"))
+
+
+def test_a_missing_line_of_a_batch_that_was_completed_may_have_been_billed(ready: Path) -> None:
+    """The budget has room for one more; of what expired it is known that it costs nothing."""
+    batches = Batches(sums_up)
+
+    def get(asked: Asked) -> Any:
+        found = batches.get(asked)
+        return (200, b"", {}) if asked.path.endswith("/content") else found
+
+    with serving(batches.post, gets=get) as books:
+        done = run(ready, books.base_url, teacher__n=1, runtime__budget_usd=0.05).wait()
+    assert done.returncode == 1 and "(budget)" in done.stderr and len(batches.batches) == 1
+
+
+def test_an_order_that_was_placed_behind_a_gateways_refusal_is_not_placed_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nor where the list of batches cannot be had for a while."""
+    monkeypatch.setattr(retry, "FIRST_WAIT_S", 0.001)
+    batches, ill = Batches(sums_up), [(503, b"<html>upstream", {})] * retry.ATTEMPTS
+    batches.files["file-0"] = []
+
+    def post(asked: Asked) -> Any:
+        batches.post(asked)
+        return 502, b"<html>Bad Gateway", {}
+
+    async def create(base_url: str) -> str:
+        http = Http(base_url, {}, 5)
+        try:
+            return await BatchEndpoint(http, chat.PATH, Halt()).create(Batch("n", "m", "file-0", []))
+        finally:
+            await http.close()
+
+    with serving(post, gets=lambda asked: ill.pop() if ill else batches.get(asked)) as books:
+        assert asyncio.run(create(books.base_url)) == "batch-0"
+    assert len(books.posts) == 1 and not ill
+
+
+def test_a_lost_order_that_is_not_listed_yet_is_looked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch_endpoint, "UNLISTED_PAUSE_S", 0.001)
+    batches, looks = Batches(sums_up), iter(range(3))
+    store, key = Store(tmp_path / "here"), "a" * 64
+
+    def get(asked: Asked) -> Any:
+        lists = asked.path.startswith("/v1/batches?")
+        return {"data": [], "has_more": False} if lists and next(looks, None) is not None else batches.get(asked)
+
+    async def ask(base_url: str) -> Any:
+        model = batch_model_at(base_url, store)
+        open_batches = OpenBatches(store, content_id(model.identity))
+        batch = open_batches.add("file-0", [key])
+        line = {"custom_id": key, "url": "/v1/chat/completions", "body": model.api.body(question_for(model, 1))}
+        batches.files["file-0"] = [line]
+        batches.post(Asked("POST", "/v1/batches", {}, {"completion_window": "24h", "input_file_id": "file-0",
+                                                       "metadata": {"distill": batch.name}}, b"", 0.0))  # fmt: skip
+        answer = await model.ask(question_for(model, 1), store.note(key))
+        await model.close()
+        return answer
+
+    with serving(batches.post, gets=get) as books:
+        assert asyncio.run(ask(books.base_url))["message"]["content"] == "Answer: 2"
+    assert next(looks, None) is None and not books.posts

@@ -49,6 +49,8 @@ BY_CODE = {
     "no_db_connection": "key_refused",  # the same, where it knows one key and this is another
     "tool_use_failed": "server",  # Groq: the model wrote a call that cannot be read
 }
+PASSING_IN_BATCH = {"batch_expired", "batch_cancelled", "request_timeout", None}
+"""The codes of a batch's line that has no response, as OpenAI's reference lists them: another batch may do better."""
 UNSUPPORTED_CODES = {"unsupported_parameter", "unsupported_value", "unknown_parameter"}
 CONTEXT_FULL = re.compile(
     r"context ?(length|window|size|limit)|(prompt|input) is too long|(prompt|input) token count"
@@ -166,7 +168,7 @@ def error_in_batch_line(line: dict[str, Any]) -> ApiError:
         return too_large()
     if status := response.get("status_code"):
         return error_from_response(status, {}, orjson.dumps(response.get("body") or {"error": details}))
-    kind = "server" if details.get("code") in ("batch_expired", "batch_cancelled", None) else "bad_request"
+    kind = "server" if details.get("code") in PASSING_IN_BATCH else "bad_request"
     return errors.error(kind, f"{details.get('code')}: {details.get('message')}")
 
 

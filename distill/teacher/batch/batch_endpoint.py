@@ -23,6 +23,8 @@ from distill.teacher.batch.open_batches import Batch
 from distill.teacher.errors import ApiError, Transient
 from distill.teacher.halt import Halt
 
+UNLISTED_S, UNLISTED_PAUSE_S = 60.0, 3.0
+"""How long after an order the server may still be at it, and not list the batch; and the pause between two looks."""
 FIRST_POLL_S, LONGEST_POLL_S = 0.25, 60.0
 """Pauses between two polls: they grow from the first to the longest."""
 LONGEST_SILENCE_S = 3600.0
@@ -64,7 +66,23 @@ class BatchEndpoint:
                 "metadata": {"distill": batch.name},
             }
         )
-        return await until_answered(partial(self._create, batch, body), self._halt)
+        refused = False
+
+        async def attempt() -> str:
+            """A batch that the server refused for now may be created again, if it was not created all the same: a gateway
+            may not know. When the server's reply was lost, the error is final for this run: the next one looks for it."""
+            nonlocal refused
+            if refused and (batch_id := await self.find(batch)):
+                return batch_id
+            refused = True
+            try:
+                return str((await self._http.post("/batches", body)).content["id"])
+            except Transient as error:
+                if error.maybe_billed:
+                    raise ApiError(error.kind, error.message, error.http_status) from None
+                raise
+
+        return await until_answered(attempt, self._halt)
 
     async def find(self, batch: Batch) -> str | None:
         """The id of a batch that was created before, found by the name in its metadata; None if the server has none."""
@@ -77,6 +95,19 @@ class BatchEndpoint:
             if not page.get("has_more") or not page["data"]:
                 return None
             after = f"&after={page['data'][-1]['id']}"
+
+    async def find_unconfirmed(self, batch: Batch, age_s: float) -> str | None:
+        """As `find`, for a batch that a run was about to create `age_s` ago, when it was stopped: looks again while the order
+        may be under way, since another one would be paid as well."""
+        batch_id, looked_until = await self.find(batch), perf_counter() + UNLISTED_S - age_s
+        if batch_id is None and age_s < UNLISTED_S:
+            say(
+                f"a run was stopped as it ordered a batch, which is not listed: looking for it for {UNLISTED_S - age_s:.0f} s"
+            )
+        while batch_id is None and perf_counter() < looked_until:
+            await self._halt.sleep(UNLISTED_PAUSE_S)
+            batch_id = await self.find(batch)
+        return batch_id
 
     async def ended(self, batch: Batch, wait: bool) -> dict[str, Any] | None:
         """The server's status object of a batch that has ended. If it has not, waits for that (`wait`) or returns None.
@@ -102,7 +133,8 @@ class BatchEndpoint:
 
     async def results(self, batch_status: dict[str, Any]) -> AsyncIterator[list[dict[str, Any]]]:
         """The parsed lines of the result files of a batch that has ended, some at a time and in no order: first answers,
-        then errors. A line that is too long for an answer says only that."""
+        then errors. A line that is too long for an answer says only that, and a damaged one is left out: one such line may
+        not keep all others from being read."""
         for name in ("output_file_id", "error_file_id"):
             if batch_status.get(name):
                 with tempfile.TemporaryFile() as file:
@@ -126,24 +158,14 @@ class BatchEndpoint:
     async def _get(self, path: str) -> Any:
         return (await until_answered(partial(self._http.get, path), self._halt)).content
 
-    async def _create(self, batch: Batch, body: bytes) -> str:
-        """One attempt. A batch that the server refused for now may be created again. When the server's reply was lost, the
-        error is final for this run: the next one looks for the batch, which the server lists by then if it exists."""
-        try:
-            return str((await self._http.post("/batches", body)).content["id"])
-        except Transient as error:
-            if error.maybe_billed:
-                raise ApiError(error.kind, error.message, error.http_status) from None
-            if batch_id := await self.find(batch):
-                return batch_id
-            raise
-
 
 def _results(file: BinaryIO) -> Iterator[dict[str, Any]]:
     while line := file.readline(LARGEST_ANSWER + 1):
         if len(line) <= LARGEST_ANSWER:
-            if not line.isspace():
-                yield parse_json(line)
+            with suppress(ValueError):
+                result = parse_json(line)
+                if isinstance(result, dict) and "custom_id" in result:
+                    yield result
             continue
         if custom_id := CUSTOM_ID.search(line, 0, CUSTOM_ID_WITHIN):
             yield {"custom_id": custom_id[1].decode(), "error": {"code": TOO_LARGE}}

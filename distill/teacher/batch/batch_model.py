@@ -102,7 +102,7 @@ class BatchModel:
         """Finds the ids of batches whose creation a killed run did not see confirmed. Those that the server does not have
         are forgotten: their requests go into a new batch, within the budget like all others."""
         for batch in [batch for batch in self._open_batches.all() if batch.id is None]:
-            if batch_id := await server.find(batch):
+            if batch_id := await server.find_unconfirmed(batch, self._open_batches.age_s(batch)):
                 self._record_id(batch, batch_id)
             else:
                 self._open_batches.remove(batch)
@@ -152,7 +152,8 @@ class BatchModel:
             return
         if batch_status is None:
             return
-        if batch_status["status"] == "failed" and not batch_status.get("output_file_id"):
+        status = batch_status["status"]
+        if status == "failed" and not batch_status.get("output_file_id"):
             await self._handle_rejected(server, batch, batch_status)
             return
         results = await self._store_results(server, batch, batch_status)
@@ -161,12 +162,13 @@ class BatchModel:
         self._open_batches.remove(batch)
         await server.delete_files(batch, batch_status)
         for key in batch.keys:  # only now: the run may end as soon as the answers are given out
-            unanswered = Transient("server", f"batch {batch.id} is {batch_status['status']} without this answer")
+            missing = f"batch {batch.id} is {status} without this answer"
+            unanswered = Transient("server", missing, maybe_billed=status == "completed")
             self._end_request(key, results.get(key, unanswered))
         if overspent := self.budget.overspent():
             raise overspent
         # By a person, at the provider: that is no reason to order it again.
-        if queued and batch_status["status"] == "cancelled":
+        if queued and status == "cancelled":
             raise errors.error("batch_failed", f"batch {batch.id} was cancelled; what it had answered is kept")
 
     async def _handle_rejected(self, server: BatchEndpoint, batch: Batch, batch_status: dict[str, Any]) -> None:
@@ -197,8 +199,10 @@ class BatchModel:
         """The results of a batch by key, after its answers are stored; None if its files are gone and nobody here needs
         them. Raises Fatal if they are gone and needed."""
         results: dict[str, Answer | ApiError] = {}
+        ordered = set(batch.keys)
         try:
-            async for lines in server.results(batch_status):
+            async for all_lines in server.results(batch_status):
+                lines = [line for line in all_lines if line["custom_id"] in ordered]
                 stored = await asyncio.gather(*map(self._parse_and_store, lines))
                 results |= {line["custom_id"]: result for line, result in zip(lines, stored, strict=True)}
         except Fatal as error:
@@ -216,7 +220,7 @@ class BatchModel:
         try:
             if response.get("status_code") != 200:
                 raise error_in_batch_line(line)
-            answer: Answer = self.api.parse(response["body"], latency_ms=0.0)
+            answer: Answer = self.api.parse(response.get("body"), latency_ms=0.0)
         except ApiError as error:
             return error
         self._failures.has_answered = True

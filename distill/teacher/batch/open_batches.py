@@ -1,6 +1,7 @@
 """Batches that the server is working on, noted on disk, so that no request is ever ordered twice, even if this process
 dies."""
 
+import time
 import uuid
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -62,6 +63,10 @@ class OpenBatches:
     def remove(self, batch: Batch) -> None:
         """Removes the note of a batch: its answers are stored, or will never come."""
         self._path(batch).unlink(missing_ok=True)
+
+    def age_s(self, batch: Batch) -> float:
+        """Seconds since the note of a batch was written."""
+        return time.time() - self._path(batch).stat().st_mtime
 
     def has(self, batch: Batch) -> bool:
         """Whether a batch is still open."""
