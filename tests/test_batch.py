@@ -29,7 +29,7 @@ from distill.teacher.batch.batch_endpoint import BatchEndpoint
 from distill.teacher.batch.batch_queue import BatchQueue
 from distill.teacher.batch.open_batches import Batch, OpenBatches
 from distill.teacher.cost.budget import Budget
-from distill.teacher.errors import KINDS, Transient
+from distill.teacher.errors import KINDS, Fatal, Transient
 from distill.teacher.halt import Halt
 from distill.teacher.open_model import open_model
 from distill.teacher.store import Store
@@ -356,10 +356,10 @@ def test_the_askers_hear_of_a_batch_when_its_files_are_gone(ready: Path) -> None
     assert batches.forgotten == set(batches.files)
 
 
-def batch_model_at(base_url: str, store: Store) -> Any:
+def model_at(base_url: str, store: Store, tier: str = "batch") -> Any:
     settings = params.load(sums.ROOT / "params.yaml") | {"model": "m"}
     settings["teacher"] |= {"base_url": base_url}
-    settings["runtime"] |= {"tier": "batch", "unknown_price": "allow"}
+    settings["runtime"] |= {"tier": tier, "unknown_price": "allow"}
     return open_model(asked_teacher(settings), Halt(), store, with_tools=False)
 
 
@@ -375,7 +375,7 @@ def test_files_are_split(name: str, value: int, monkeypatch: pytest.MonkeyPatch,
 
     async def ask(base_url: str) -> list[Any]:
         store = Store(tmp_path / "here")
-        model = batch_model_at(base_url, store)
+        model = model_at(base_url, store)
         answers = await asyncio.gather(*(model.ask(question_for(model, n), store.note(f"{n:064x}")) for n in range(10)))
         await model.close()
         return answers
@@ -391,7 +391,7 @@ def test_files_are_split(name: str, value: int, monkeypatch: pytest.MonkeyPatch,
 def test_what_another_run_has_bought_meanwhile_is_not_ordered(tmp_path: Path) -> None:
     async def ask(base_url: str) -> Any:
         store = Store(tmp_path / "here")
-        model = batch_model_at(base_url, store)
+        model = model_at(base_url, store)
         question = question_for(model, 1)
         store.put("a" * 64, chat.parse(says("Answer: 2"), 1.0))
         answer = await model.ask(question, store.note("a" * 64))
@@ -561,7 +561,7 @@ def test_a_lost_order_that_is_not_listed_yet_is_looked_for_again(
         return {"data": [], "has_more": False} if lists and next(looks, None) is not None else batches.get(asked)
 
     async def ask(base_url: str) -> Any:
-        model = batch_model_at(base_url, store)
+        model = model_at(base_url, store)
         open_batches = OpenBatches(store, content_id(model.identity))
         batch = open_batches.add("file-0", [key])
         line = {"custom_id": key, "url": "/v1/chat/completions", "body": model.api.body(question_for(model, 1))}
@@ -575,3 +575,48 @@ def test_a_lost_order_that_is_not_listed_yet_is_looked_for_again(
     with serving(batches.post, gets=get) as books:
         assert asyncio.run(ask(books.base_url))["message"]["content"] == "Answer: 2"
     assert next(looks, None) is None and not books.posts
+
+
+def test_what_another_process_asks_at_this_moment_is_not_ordered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run in another clone, at the standard tier: both paid."""
+    monkeypatch.setattr(batch_model, "ELSEWHERE_WAIT_S", 0.01)
+    store, batches = Store(tmp_path / "here"), Batches(sums_up)
+    keys = ["a" * 64, "b" * 64]
+    elsewhere = store.lease(keys[0])
+    assert elsewhere.take()
+
+    async def ask(base_url: str) -> list[Any]:
+        model = model_at(base_url, store)
+        first, second = (
+            asyncio.create_task(model.ask(question_for(model, n), store.note(key))) for n, key in enumerate(keys)
+        )
+        await second
+        store.put(keys[0], chat.parse(says("Answer: bought elsewhere"), 1.0))
+        elsewhere.release()
+        answers = [await first, await second]
+        await model.close()
+        return answers
+
+    with serving(batches.post, gets=batches.get) as books:
+        answers = asyncio.run(ask(books.base_url))
+    assert [answer["message"]["content"] for answer in answers] == ["Answer: bought elsewhere", "Answer: 2"]
+    assert dict(batches.ordered) == {keys[1]: 1}
+    assert all(store.lease(key).take() for key in keys), "and nothing is held any more"
+
+
+def test_a_run_at_another_tier_sees_what_is_ordered_after_it_began(tmp_path: Path) -> None:
+    store = Store(tmp_path / "here")
+
+    async def ask(base_url: str) -> None:
+        model = model_at(base_url, store, tier="standard")
+        await model.ask(question_for(model, 1), store.note("a" * 64))
+        OpenBatches(store, content_id(model.identity)).add("file-0", ["b" * 64])
+        with pytest.raises(Fatal, match="would be paid as well"):
+            await model.ask(question_for(model, 2), store.note("b" * 64))
+        await model.close()
+
+    with serving(lambda asked: says("Answer: 2")) as books:
+        asyncio.run(ask(books.base_url))
+    assert len(books.posts) == 1

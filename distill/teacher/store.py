@@ -10,8 +10,8 @@ import asyncio
 import errno
 import os
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -133,6 +133,16 @@ class Store:
     def lease(self, key: str) -> Lease:
         """The right to buy the answer of `key`, held by one process of this machine at a time; that of a dead one is free."""
         return Lease(f"{self.root}/{key[:2]}", key)
+
+    @contextmanager
+    def leases(self, keys: Iterable[str]) -> Iterator[set[str]]:
+        """Holds the leases of those `keys` that nobody else holds while the block lasts; gives these keys."""
+        held = {key: lease for key in keys if (lease := self.lease(key)).take()}
+        try:
+            yield set(held)
+        finally:
+            for lease in held.values():
+                lease.release()
 
     def _path(self, key: str, ending: str = ".json") -> str:
         return f"{self.root}/{key[:2]}/{key}{ending}"

@@ -53,7 +53,6 @@ class EndpointModel:
         self.max_concurrent = throttle.ceiling
         self._open_batches = OpenBatches(store, content_id(self.identity))
         self._at_openai = is_openai(self.identity["provider"])
-        self._batched: dict[str, str] = {}
         self._http: Http | None = None
         self._tariff: Tariff
         self._without: frozenset[str] = frozenset()
@@ -68,8 +67,8 @@ class EndpointModel:
         """One answer; failures that may pass are retried. Raises ApiError."""
         if self._http is None:
             self._http = self._start()
-        if note.key in self._batched:
-            raise Fatal("ordered", self._batched[note.key])
+        if ordered := self._open_batches.ordered_message(note.key):
+            raise Fatal("ordered", ordered)
         failures: Counter[str] = Counter()
 
         async def attempt() -> Answer:
@@ -101,10 +100,9 @@ class EndpointModel:
             self._http = None
 
     def _start(self) -> Http:
-        """Finds the prices and the open batches, and connects. Raises Fatal."""
+        """Finds the prices, and connects. Raises Fatal."""
         self._tariff = provider.tariff(self._asked)
         self.budget.unpriced = self._tariff.prices is None
-        self._batched = self._open_batches.messages_by_key()
         http = provider.connect(self._asked)
         if provider.in_background(self._asked):
             self._in_background = Background(http, self.api.PATH, self.halt)

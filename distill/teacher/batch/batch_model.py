@@ -31,6 +31,8 @@ from distill.teacher.store import Note, Store
 
 QUEUE_FULL_WAIT_S = 300.0
 """Pause before another try when the provider's limit of enqueued tokens is reached."""
+ELSEWHERE_WAIT_S = 2.0
+"""Pause before another look for the answers to what another process is asking."""
 MAX_CONCURRENT = 100_000
 """Conversations at the same time: as many as there may be, since each waits for the same few batches."""
 
@@ -39,7 +41,7 @@ class BatchModel:
     """Asks an API as EndpointModel does, but in batches."""
 
     takes_seed = False
-    needs_lease = False  # the notes of open batches keep two processes from sending the same request
+    needs_lease = False  # held here while a batch is created; then its note keeps others from sending the same request
     max_concurrent = MAX_CONCURRENT
 
     def __init__(self, asked: Asked, halt: Halt, store: Store):
@@ -86,9 +88,11 @@ class BatchModel:
                 await self._queue.wait_until_quiet()
                 async with self._open_batches.lease():
                     await self._recover_ids(server)
-                    await self._create_batches(server)
+                    asked_elsewhere = await self._create_batches(server)
                 for batch in self._open_batches.all():
                     await self._collect(server, batch)
+                if asked_elsewhere:
+                    await self.halt.sleep(ELSEWHERE_WAIT_S)
         except Fatal as error:
             self.halt.stop(error)
         except ApiError as error:
@@ -108,31 +112,23 @@ class BatchModel:
                 self._open_batches.remove(batch)
                 await server.delete_files(batch, {})
 
-    async def _create_batches(self, server: BatchEndpoint) -> None:
-        """Creates batches of the queued requests that are in none yet, as far as the budget reaches."""
+    async def _create_batches(self, server: BatchEndpoint) -> bool:
+        """Creates batches of the queued requests that are in none yet, as far as the budget reaches. Returns whether there are
+        others that some other process is asking at this moment: their answers are waited for, not bought here as well."""
         ordered = {key for batch in self._open_batches.all() for key in batch.keys}
-        for key in self._queue.except_for(ordered):
-            if stored_answer := self.store.get(key):  # from a batch of another process
-                self._queue.resolve(key, stored_answer)
-        chosen = await self._reserve_money(ordered)
-        for file, keys in batch_endpoint.input_files(self.api.PATH, chosen, self._max_requests):
-            self.halt.check()
-            batch = self._open_batches.add(await server.upload(file), keys)
-            self._record_id(batch, await server.create(batch))
-
-    async def _reserve_money(self, ordered: set[str]) -> list[tuple[str, bytes]]:
-        """The keys and bodies of the queued requests that fit the budget; their money is reserved. Raises Fatal when none
-        fits and no queued request is `ordered` already."""
-        unordered = self._queue.except_for(ordered)
-        fitting = any(self.budget.fits(queued.max_cost) for queued in unordered.values())
-        if unordered and not fitting and not self._queue.has_any(ordered):
-            await self.budget.reserve(min(queued.max_cost for queued in unordered.values()))  # raises Fatal
-        chosen: list[tuple[str, bytes]] = []
-        for key, queued in unordered.items():
-            if self.budget.fits(queued.max_cost):
-                queued.reservation = await self.budget.reserve(queued.max_cost)
-                chosen.append((key, self._body(queued.request)))
-        return chosen
+        unordered = self._queue.except_for(ordered).keys()
+        with self.store.leases(unordered) as ours:  # until they are noted in a batch
+            for key in ours:
+                if stored_answer := self.store.get(key):  # of another process
+                    self._queue.resolve(key, stored_answer)
+            elsewhere = unordered - ours
+            chosen = await self._queue.reserve(self.budget, ordered | elsewhere)
+            bodies = ((key, self._body(request)) for key, request in chosen)
+            for file, keys in batch_endpoint.input_files(self.api.PATH, bodies, self._max_requests):
+                self.halt.check()
+                batch = self._open_batches.add(await server.upload(file), keys)
+                self._record_id(batch, await server.create(batch))
+        return bool(elsewhere)
 
     def _record_id(self, batch: Batch, batch_id: str) -> None:
         batch.id = batch_id

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from distill.records.types import Request
 from distill.teacher.answer import Answer
-from distill.teacher.cost.budget import Reservation
+from distill.teacher.cost.budget import Budget, Reservation
 from distill.teacher.errors import ApiError, Fatal
 
 QUIET_S = 0.2
@@ -57,6 +57,20 @@ class BatchQueue:
     def has_any(self, keys: Iterable[str]) -> bool:
         """Whether one of `keys` is queued."""
         return not self._queued.keys().isdisjoint(keys)
+
+    async def reserve(self, budget: Budget, others: set[str]) -> list[tuple[str, Request]]:
+        """The queued requests that are not among `others` and fit the budget; their money is reserved. Raises Fatal when none
+        fits and no answer to one of `others` is awaited here."""
+        unordered = self.except_for(others)
+        fitting = any(budget.fits(queued.max_cost) for queued in unordered.values())
+        if unordered and not fitting and not self.has_any(others):
+            await budget.reserve(min(queued.max_cost for queued in unordered.values()))  # raises Fatal
+        chosen: list[tuple[str, Request]] = []
+        for key, queued in unordered.items():
+            if budget.fits(queued.max_cost):
+                queued.reservation = await budget.reserve(queued.max_cost)
+                chosen.append((key, queued.request))
+        return chosen
 
     def release_reservations(self, keys: Iterable[str]) -> None:
         """Gives back the money for a batch that never began, and so was not billed. Its requests stay queued."""

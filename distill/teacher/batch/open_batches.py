@@ -34,6 +34,8 @@ class OpenBatches:
 
     def __init__(self, store: Store, model_id: str):
         self._folder, self._model_id = store.root / "batches", model_id
+        self._known: set[str] = set()
+        self._messages: dict[str, str] = {}
 
     def lease(self) -> Lease:
         """The right to create batches, which one process has at a time: it reads what is open, then orders the rest."""
@@ -72,8 +74,15 @@ class OpenBatches:
         """Whether a batch is still open."""
         return self._path(batch).exists()
 
-    def messages_by_key(self) -> dict[str, str]:
-        """The key of every request in an open batch, with the error message for a run that would send it another way."""
+    def ordered_message(self, key: str) -> str | None:
+        """The error message for a run that would send the request of `key` another way; None if it is in no open batch. What
+        other processes have ordered meanwhile counts."""
+        names = {path.name for path in self._folder.glob("*.json")}
+        if names != self._known:
+            self._known, self._messages = names, self._messages_by_key()
+        return self._messages.get(key)
+
+    def _messages_by_key(self) -> dict[str, str]:
         return {
             key: f"a batch with this and {len(batch.keys) - 1} more requests was ordered, and would be paid as well: collect "
             f"it with runtime.tier: batch, or delete {self._path(batch)} to ask (and pay) again"
