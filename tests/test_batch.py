@@ -243,6 +243,17 @@ def test_what_a_batch_will_answer_is_not_bought_at_another_tier(ready: Path) -> 
     assert set(batches.answered.values()) == {1} and not [asked for asked in books.posts if "completions" in asked.path]
 
 
+def test_what_is_ordered_is_not_planned_to_be_bought(ready: Path) -> None:
+    batches = Batches(sums_up)
+    batches.held = True
+    with serving(batches.post, gets=batches.get) as books:
+        killed_with_an_open_batch(ready, books.base_url)
+    sums.add_prompts(ready, range(6, 8))
+    assert Running(ready, "prompts").wait().returncode == 0
+    said = Running(ready, "teacher_rollouts", "--plan", TEACHER_API_KEY="").wait().stdout
+    assert "6 answers were ordered by an earlier run: the next one only collects them\nabout 2 answers to buy" in said
+
+
 def test_what_is_too_much_for_the_providers_line_is_ordered_in_parts(
     ready: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -362,6 +362,7 @@ def test_what_is_in_the_making_in_the_background_is_not_ordered_in_a_batch(
         until(lambda: background.polls >= 2)
         first.kill()
         first.wait()
+        assert "2 answers were ordered by an earlier run" in asks(books, "--plan", **PRO).stdout
         done = asks(books, runtime__tier="batch", **PRO)
         assert done.returncode == 1 and "collect it with runtime.tier: standard, or delete" in done.stderr
         assert {asked.path for asked in books.posts} == {"/v1/responses"} and len(store_notes()) == 2

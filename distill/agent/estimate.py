@@ -37,6 +37,11 @@ def estimate(plan: Plan, params: Params, prices: Prices | None, max_output_token
             f"and up to {len(plan.further)} further ones while none of a prompt's rollouts is right (teacher.samples "
             f"{params['teacher']['samples']}), which only 'at worst' counts"
         )
+    if ordered := sum(rollout.ordered for rollout in plan.missing):
+        were, them = ("was", "it") if ordered == 1 else ("were", "them")
+        lines.append(
+            f"{counted(ordered, 'answer')} {were} ordered by an earlier run: the next one only collects {them}"
+        )
     typical = plan.typical
     lines.append(
         f"{f'{plan.surely} to' if to_call else 'about'} {counted(plan.answers, 'answer')} to buy, each with "

@@ -10,10 +10,16 @@ from distill.agent.samples import Pair, in_turn, is_enough
 from distill.agent.setting import Setting
 from distill.agent.turns import Turns, seed
 from distill.records.counted import counted
-from distill.records.types import Prompt, ToolCall
+from distill.records.ids import content_id
+from distill.records.types import Message, Prompt, ToolCall
+from distill.teacher.answer import Answer
 from distill.teacher.api.endpoint_model import BYTES_PER_TOKEN
+from distill.teacher.api.provider import in_background
+from distill.teacher.asked import asked_teacher
+from distill.teacher.batch.open_batches import OpenBatches
 from distill.teacher.cost.prices import Prices
 from distill.teacher.cost.tariff import output_limit
+from distill.teacher.store import request_key
 
 MOST_MEASURED = 200
 """Finished rollouts whose tokens count as typical."""
@@ -24,7 +30,8 @@ GUESS = "a guess, as no rollout is stored yet"
 
 class Missing(NamedTuple):
     """A rollout that is not finished: how many of its answers are stored, the length of its first request in bytes, whether
-    it is offered tools, and whether it has to call them before an answer is missing."""
+    it is offered tools, whether it has to call them before an answer is missing, and whether that answer was ordered by an
+    earlier run, in a batch or in the background, and only has to be collected."""
 
     prompt: Prompt
     sample: int
@@ -32,6 +39,7 @@ class Missing(NamedTuple):
     request_bytes: int
     with_tools: bool
     to_call: bool = False
+    ordered: bool = False
 
 
 class Plan(NamedTuple):
@@ -52,7 +60,8 @@ class Plan(NamedTuple):
 
     @property
     def answers(self) -> int:
-        """Answers that are likely to be bought, if all tools that have to be called return something new."""
+        """Answers that are likely to be bought, if all tools that have to be called return something new; without those that
+        are ordered already."""
         return self._answers(self.missing)
 
     @property
@@ -62,7 +71,7 @@ class Plan(NamedTuple):
 
     def _answers(self, missing: list[Missing]) -> int:
         # Rounded in the end only: 1.45 answers a rollout, taken as 1, would make the estimate a third too low.
-        return round(sum(max(1, self.typical.turns - rollout.bought) for rollout in missing))
+        return round(sum(max(1, self.typical.turns - rollout.bought) - rollout.ordered for rollout in missing))
 
 
 class Typical(NamedTuple):
@@ -82,6 +91,12 @@ class _Replay(Turns):
     """The stored turns of a rollout; asking or calling beyond them raises _NotStored, which ends the agent loop."""
 
     to_call = False
+    messages: list[Message]
+    """Those of the request that is not stored."""
+
+    async def ask(self, messages: list[Message]) -> Answer:
+        self.messages = messages
+        return await super().ask(messages)
 
     def before_sending(self) -> None:
         raise _NotStored
@@ -96,16 +111,21 @@ class _Replay(Turns):
 async def plan(wanted: list[Pair], setting: Setting) -> Plan:
     """The plan for the wanted (prompt, sample) pairs, from what is in the store."""
     index, store = Finished(setting), setting.teacher.store
+    in_batches = {
+        key for batch in OpenBatches(store, content_id(setting.teacher.model.identity)).all() for key in batch.keys
+    }
     finished: list[Pair] = []
     measured: list[list[str]] = []
     missing: list[Missing] = []
     further: list[Missing] = []
     for pairs in in_turn(wanted, setting.params["teacher"]["samples"]):
         for prompt, sample in pairs:
-            found = await _stored(prompt, sample, setting, index)
+            found = await _stored(prompt, sample, setting, index, in_batches)
             if isinstance(found, Missing):
                 missing.append(found)
-                further += [found._replace(sample=later, bought=0) for _, later in pairs if later > sample]
+                further += [
+                    found._replace(sample=later, bought=0, ordered=False) for _, later in pairs if later > sample
+                ]
                 break
             finished.append((prompt, sample))
             if len(measured) < MOST_MEASURED:
@@ -118,8 +138,10 @@ async def plan(wanted: list[Pair], setting: Setting) -> Plan:
     return Plan(finished, missing, further, typical, basis, held_out, with_tools)
 
 
-async def _stored(prompt: Prompt, sample: int, setting: Setting, index: Finished) -> list[str] | Missing:
-    """The keys of a finished rollout's answers, or what is missing of it."""
+async def _stored(
+    prompt: Prompt, sample: int, setting: Setting, index: Finished, in_batches: set[str]
+) -> list[str] | Missing:
+    """The keys of a finished rollout's answers, or what is missing of it. `in_batches`: the keys of what was ordered so."""
     key, store = setting.index_key(prompt, sample), setting.teacher.store
     answers = index.answers(key)
     if answers and all(store.has(answer) for answer in answers):
@@ -131,9 +153,19 @@ async def _stored(prompt: Prompt, sample: int, setting: Setting, index: Finished
     except _NotStored:
         first = setting.teacher.request(prompt["messages"], replay.offered, seed(prompt["id"], sample), [])
         size, with_tools = len(orjson.dumps(first)), bool(replay.offered)
-        return Missing(prompt, sample, len(replay.keys), size, with_tools, replay.to_call)
+        ordered = _is_ordered(replay, setting, in_batches)
+        return Missing(prompt, sample, len(replay.keys), size, with_tools, replay.to_call, ordered)
     index.add(key, replay.all_keys)
     return replay.all_keys
+
+
+def _is_ordered(replay: _Replay, setting: Setting, in_batches: set[str]) -> bool:
+    """Whether an earlier run has ordered the answer that is not stored, in a batch or in the background."""
+    if replay.to_call or not (in_batches or in_background(asked_teacher(setting.params))):
+        return False
+    teacher = setting.teacher
+    key = request_key(teacher.request(replay.messages, replay.offered, replay.seed, replay.answers), replay.sample)
+    return key in in_batches or teacher.store.note(key).read() is not None
 
 
 def expected_usd(plan: Plan, prices: Prices, tier: str) -> float:
@@ -154,7 +186,9 @@ def worst_usd(plan: Plan, prices: Prices, tier: str, agent: dict[str, Any], max_
     """
     growth, total = max_output_tokens + agent["tool_output_chars"] // BYTES_PER_TOKEN, 0.0
     for rollout in plan.missing + plan.further:
-        for turn in range(rollout.bought, agent["max_turns"] if rollout.with_tools else rollout.bought + 1):
+        for turn in range(
+            rollout.bought + rollout.ordered, agent["max_turns"] if rollout.with_tools else rollout.bought + 1
+        ):
             total += prices.max_cost(rollout.request_bytes // BYTES_PER_TOKEN + turn * growth, max_output_tokens, tier)
     return total
 

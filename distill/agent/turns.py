@@ -16,14 +16,15 @@ from distill.tools.session import Session, ToolResult
 class Turns:
     """The functions that the agent loop asks (`ask`) and calls (`call`) in one rollout.
 
-    `keys`, `answers` and `tool_results` (those of each answer's calls) grow with the turns.
+    `keys`, `answers` and `tool_results` (those of each answer's calls) grow with the turns. `seed` and `sample` are those of
+    all its requests.
     """
 
     def __init__(self, setting: Setting, prompt: Prompt, sample: int, session: Session):
         self._setting, self._teacher, self._session = setting, setting.teacher, session
         self._results, self._row = setting.results(prompt), setting.row_id(prompt)
         self.offered = session.schemas
-        self._seed, self._sample = seed(prompt["id"], sample), sample
+        self.seed, self.sample = seed(prompt["id"], sample), sample
         self._replayed: list[ToolCall] = []
         self.tool_results: list[list[ToolResult]] = []
         self.keys: list[str] = []
@@ -36,8 +37,8 @@ class Turns:
             key, answer = await self._teacher.ask(
                 messages,
                 self.offered,
-                seed=self._seed,
-                sample=self._sample,
+                seed=self.seed,
+                sample=self.sample,
                 earlier=self.answers,
                 before_sending=self.before_sending,
             )
