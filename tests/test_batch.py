@@ -631,3 +631,18 @@ def test_a_run_at_another_tier_sees_what_is_ordered_after_it_began(tmp_path: Pat
     with serving(lambda asked: says("Answer: 2")) as books:
         asyncio.run(ask(books.base_url))
     assert len(books.posts) == 1
+
+
+def test_a_batch_that_is_said_to_be_over_before_its_file_is_there_is_not_ordered_again(ready: Path) -> None:
+    batches, early = Batches(sums_up), iter(range(2))
+
+    def get(asked: Asked) -> Any:
+        found = batches.get(asked)
+        is_over = isinstance(found, dict) and found.get("status") == "completed"
+        if is_over and next(early, None) is not None:
+            return found | {"output_file_id": None, "request_counts": {"total": 6, "completed": 6, "failed": 0}}
+        return found
+
+    with serving(batches.post, gets=get) as books:
+        done = finished(ready, books.base_url)
+    assert len(batches.batches) == 1 and "has answers that are in no file yet" in done.stdout

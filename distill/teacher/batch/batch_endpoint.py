@@ -124,8 +124,10 @@ class BatchEndpoint:
                 say(f"batch {batch.id}: {error.message}; it goes on there, and is looked for again")
             else:
                 last_reply_at = perf_counter()
-                if batch_status["status"] in ENDED:
+                if batch_status["status"] in ENDED and not _is_unwritten(batch_status):
                     return dict(batch_status)
+                if batch_status["status"] in ENDED:
+                    say(f"batch {batch.id} has answers that are in no file yet; it is looked at again")
                 if not wait:
                     return None
             await self._halt.sleep(pause_s)
@@ -157,6 +159,13 @@ class BatchEndpoint:
 
     async def _get(self, path: str) -> Any:
         return (await until_answered(partial(self._http.get, path), self._halt)).content
+
+
+def _is_unwritten(batch_status: dict[str, Any]) -> bool:
+    """Whether a batch has answers that the server names no file for: as if it had none, they would be ordered, and paid,
+    again."""
+    counts = batch_status.get("request_counts") or {}
+    return bool(counts.get("completed")) and not batch_status.get("output_file_id")
 
 
 def _results(file: BinaryIO) -> Iterator[dict[str, Any]]:
