@@ -309,11 +309,21 @@ def test_the_budget_holds_for_batches(ready: Path) -> None:
     assert set(batches.answered.values()) == {1} and len(batches.answered) == 6
 
 
-def test_a_batch_that_is_refused_ends_the_run_with_its_words(ready: Path) -> None:
-    batches = Batches(sums_up, fail_first="invalid_json_line")
+@pytest.mark.parametrize(
+    ("code", "kind"), [("invalid_json_line", "batch_failed"), ("billing_hard_limit_reached", "quota")]
+)
+def test_a_batch_that_is_refused_ends_the_run_with_its_words(ready: Path, code: str, kind: str) -> None:
+    batches = Batches(sums_up, fail_first=code)
     with serving(batches.post, gets=batches.get) as books:
         done = run(ready, books.base_url).wait()
-    assert done.returncode == 1 and "invalid_json_line): so it is" in done.stderr
+    assert done.returncode == 1 and f"{code}): so it is" in done.stderr and KINDS[kind].advice in done.stderr
+
+
+def test_an_endpoint_without_batches_is_told_from_one_without_the_model(ready: Path) -> None:
+    with serving(lambda asked: (404, {"detail": "Not Found"}, {})) as books:
+        done = run(ready, books.base_url).wait()
+    said = f"(parameter_refused): runtime.tier is batch, and {books.base_url} takes no batches: HTTP 404"
+    assert done.returncode == 1 and said in done.stderr
 
 
 def test_a_server_that_is_out_of_order_for_a_while_costs_no_batch(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from distill.teacher.api.error_response import LARGEST_ANSWER, TOO_LARGE
 from distill.teacher.api.http import Http, parse_json
 from distill.teacher.api.retry import until_answered
 from distill.teacher.batch.open_batches import Batch
-from distill.teacher.errors import ApiError, Transient
+from distill.teacher.errors import ApiError, Fatal, Transient
 from distill.teacher.halt import Halt
 
 UNLISTED_S, UNLISTED_PAUSE_S = 60.0, 3.0
@@ -53,7 +53,13 @@ class BatchEndpoint:
     async def upload(self, content: bytes) -> str:
         """Uploads an input file; its id."""
         upload = partial(self._http.upload, "/files", "batch.jsonl", content, purpose="batch")
-        reply = await until_answered(upload, self._halt)
+        try:
+            reply = await until_answered(upload, self._halt)
+        except Fatal as error:
+            if error.kind != "not_found":
+                raise
+            no_batches = f"runtime.tier is batch, and {self._http.base_url} takes no batches: {error.message}"
+            raise Fatal("parameter_refused", no_batches, error.http_status) from None
         return str(reply.content["id"])
 
     async def create(self, batch: Batch) -> str:

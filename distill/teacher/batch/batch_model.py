@@ -15,7 +15,7 @@ from distill.records.types import Request
 from distill.teacher import errors
 from distill.teacher.answer import Answer
 from distill.teacher.api import background, provider
-from distill.teacher.api.error_response import error_in_batch_line
+from distill.teacher.api.error_response import BY_CODE, error_in_batch_line
 from distill.teacher.api.failure_streak import FailureStreak
 from distill.teacher.api.http import Http
 from distill.teacher.asked import Asked
@@ -187,7 +187,8 @@ class BatchModel:
             )
             await self.halt.sleep(QUEUE_FULL_WAIT_S)
             return
-        raise errors.error("batch_failed", f"batch {batch.id} failed ({error.get('code')}): {error.get('message')}")
+        kind = "quota" if BY_CODE.get(str(error.get("code"))) == "quota" else "batch_failed"
+        raise errors.error(kind, f"batch {batch.id} failed ({error.get('code')}): {error.get('message')}")
 
     async def _store_results(
         self, server: BatchEndpoint, batch: Batch, batch_status: dict[str, Any]
