@@ -111,9 +111,7 @@ class _Replay(Turns):
 async def plan(wanted: list[Pair], setting: Setting) -> Plan:
     """The plan for the wanted (prompt, sample) pairs, from what is in the store."""
     index, store = Finished(setting), setting.teacher.store
-    in_batches = {
-        key for batch in OpenBatches(store, content_id(setting.teacher.model.identity)).all() for key in batch.keys
-    }
+    in_batches = OpenBatches(store, content_id(setting.teacher.model.identity)).keys()
     finished: list[Pair] = []
     measured: list[list[str]] = []
     missing: list[Missing] = []

@@ -115,7 +115,7 @@ class BatchModel:
     async def _create_batches(self, server: BatchEndpoint) -> bool:
         """Creates batches of the queued requests that are in none yet, as far as the budget reaches. Returns whether there are
         others that some other process is asking at this moment: their answers are waited for, not bought here as well."""
-        ordered = {key for batch in self._open_batches.all() for key in batch.keys}
+        ordered = self._open_batches.keys()
         unordered = self._queue.except_for(ordered).keys()
         with self.store.leases(unordered) as ours:  # until they are noted in a batch
             for key in ours:

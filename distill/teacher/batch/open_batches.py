@@ -74,6 +74,10 @@ class OpenBatches:
         """Whether a batch is still open."""
         return self._path(batch).exists()
 
+    def keys(self) -> set[str]:
+        """The keys of all requests in open batches."""
+        return {key for batch in self.all() for key in batch.keys}
+
     def ordered_message(self, key: str) -> str | None:
         """The error message for a run that would send the request of `key` another way; None if it is in no open batch. What
         other processes have ordered meanwhile counts."""
