@@ -656,3 +656,27 @@ def test_a_batch_that_is_said_to_be_over_before_its_file_is_there_is_not_ordered
     with serving(batches.post, gets=get) as books:
         done = finished(ready, books.base_url)
     assert len(batches.batches) == 1 and "has answers that are in no file yet" in done.stdout
+
+
+def test_what_another_process_has_ordered_in_the_background_meanwhile_is_not_ordered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was asking for it, and was stopped; the server goes on."""
+    monkeypatch.setattr(batch_model, "ELSEWHERE_WAIT_S", 0.01)
+    store, key, batches = Store(tmp_path / "here"), "a" * 64, Batches(sums_up)
+    elsewhere = store.lease(key)
+    assert elsewhere.take()
+
+    async def ask(base_url: str) -> None:
+        model = model_at(base_url, store)
+        asked = asyncio.create_task(model.ask(question_for(model, 1), store.note(key)))
+        await asyncio.sleep(0.3)
+        store.note(key).write("resp_0")
+        elsewhere.release()
+        with pytest.raises(Fatal, match="answer resp_0 was ordered in the background"):
+            await asked
+        await model.close()
+
+    with serving(batches.post, gets=batches.get) as books:
+        asyncio.run(ask(books.base_url))
+    assert not books.posts

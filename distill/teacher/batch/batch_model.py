@@ -60,8 +60,6 @@ class BatchModel:
 
     async def ask(self, request: Request, note: Note) -> Answer:
         """One answer, once its batch has ended. Raises ApiError."""
-        if response_id := note.read():
-            raise Fatal("ordered", background.ordered_message(response_id, note))
         if self._http is None:
             self._tariff = provider.tariff(self._asked)
             self.budget.unpriced = self._tariff.prices is None
@@ -121,6 +119,8 @@ class BatchModel:
             for key in ours:
                 if stored_answer := self.store.get(key):  # of another process
                     self._queue.resolve(key, stored_answer)
+                elif response_id := (note := self.store.note(key)).read():
+                    raise Fatal("ordered", background.ordered_message(response_id, note))
             elsewhere = unordered - ours
             chosen = await self._queue.reserve(self.budget, ordered | elsewhere)
             bodies = ((key, self._body(request)) for key, request in chosen)
