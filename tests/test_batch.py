@@ -496,7 +496,6 @@ def test_a_lost_order_is_found_behind_a_hundred_others(ready: Path) -> None:
         return batches.get(asked)
 
     with serving(post, gets=get) as books:
-        assert run(ready, books.base_url).wait().returncode == 1
         finished(ready, books.base_url)
     assert len(batches.batches) == 1 and set(batches.answered.values()) == {1}
 

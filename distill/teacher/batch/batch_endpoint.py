@@ -72,20 +72,18 @@ class BatchEndpoint:
                 "metadata": {"distill": batch.name},
             }
         )
-        refused = False
+        failed: Transient | None = None
 
         async def attempt() -> str:
-            """A batch that the server refused for now may be created again, if it was not created all the same: a gateway
-            may not know. When the server's reply was lost, the error is final for this run: the next one looks for it."""
-            nonlocal refused
-            if refused and (batch_id := await self.find(batch)):
-                return batch_id
-            refused = True
+            nonlocal failed
+            if failed:  # it may have been created all the same, behind a gateway's refusal or a reply that was lost
+                batch_id = await self.find_unconfirmed(batch, 0.0 if failed.maybe_billed else UNLISTED_S)
+                if batch_id:
+                    return batch_id
             try:
                 return str((await self._http.post("/batches", body)).content["id"])
             except Transient as error:
-                if error.maybe_billed:
-                    raise ApiError(error.kind, error.message, error.http_status) from None
+                failed = error
                 raise
 
         return await until_answered(attempt, self._halt)
@@ -103,8 +101,8 @@ class BatchEndpoint:
             after = f"&after={page['data'][-1]['id']}"
 
     async def find_unconfirmed(self, batch: Batch, age_s: float) -> str | None:
-        """As `find`, for a batch that a run was about to create `age_s` ago, when it was stopped: looks again while the order
-        may be under way, since another one would be paid as well."""
+        """As `find`, for a batch that was ordered `age_s` ago without a reply: looks again while the order may be under way,
+        since another one would be paid as well."""
         batch_id, looked_until = await self.find(batch), perf_counter() + UNLISTED_S - age_s
         if batch_id is None and age_s < UNLISTED_S:
             say(
