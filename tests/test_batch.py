@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import resource
 import sys
 import time
 from collections.abc import Callable
@@ -679,3 +680,23 @@ def test_what_another_process_has_ordered_in_the_background_meanwhile_is_not_ord
     with serving(batches.post, gets=batches.get) as books:
         asyncio.run(ask(books.base_url))
     assert not books.posts
+
+
+def test_a_batch_raises_the_limit_of_open_files_for_its_leases(tmp_path: Path) -> None:
+    """256 files, which is all that a Mac allows at first."""
+    store, batches = Store(tmp_path / "here"), Batches(sums_up, polls=0)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    async def ask(base_url: str) -> int:
+        model = model_at(base_url, store)
+        notes = [store.note(f"{n:02x}" * 32) for n in range(256)]
+        answers = await asyncio.gather(*(model.ask(question_for(model, n), note) for n, note in enumerate(notes)))
+        await model.close()
+        return len(answers)
+
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/dev/fd")) + 100, before[1]))
+    try:
+        with serving(batches.post, gets=batches.get) as books:
+            assert asyncio.run(ask(books.base_url)) == 256
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

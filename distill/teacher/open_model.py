@@ -37,10 +37,11 @@ def open_model(asked: Asked, halt: Halt, store: Store, with_tools: bool) -> Stor
         )
     if faults:
         raise InputError(faults)
+    connections = _most_connections(runtime["api_concurrency"])  # in a batch few, but as many leases
     if runtime["tier"] == "batch":
         return BatchModel(asked, halt, store)
     throttle = Throttle(
-        _most_connections(runtime["api_concurrency"]),
+        connections,
         halt,
         runtime["requests_per_minute"],
         runtime["tokens_per_minute"],
