@@ -1,6 +1,7 @@
 """Batches that the server is working on, noted on disk, so that no request is ever ordered twice, even if this process
 dies."""
 
+import os
 import time
 import uuid
 from contextlib import suppress
@@ -34,7 +35,7 @@ class OpenBatches:
 
     def __init__(self, store: Store, model_id: str):
         self._folder, self._model_id = store.root / "batches", model_id
-        self._known: set[str] = set()
+        self._known: list[str] = []
         self._messages: dict[str, str] = {}
 
     def lease(self) -> Lease:
@@ -81,7 +82,10 @@ class OpenBatches:
     def ordered_message(self, key: str) -> str | None:
         """The error message for a run that would send the request of `key` another way; None if it is in no open batch. What
         other processes have ordered meanwhile counts."""
-        names = {path.name for path in self._folder.glob("*.json")}
+        try:
+            names = os.listdir(self._folder)
+        except FileNotFoundError:
+            return None
         if names != self._known:
             self._known, self._messages = names, self._messages_by_key()
         return self._messages.get(key)
