@@ -242,6 +242,43 @@ def test_many_calls_that_hit_their_time_limit_are_worth_a_warning(asks: Asks, pr
         assert "warning" not in asks(server, teacher__entries="0,3,6,9").stdout
 
 
+HANGS = {
+    "a pool": """
+@tool
+def add(a: int, b: int) -> int:
+    "Never ends."
+    with ThreadPoolExecutor() as pool:
+        return sum(pool.map(lambda n: time.sleep(1e6), [a, b]))
+""",
+    "a pool of all calls": """
+POOL = ThreadPoolExecutor(1)
+
+@tool
+def add(a: int, b: int) -> int:
+    "Never ends."
+    return POOL.submit(time.sleep, 1e6).result()
+""",
+    "asyncio's pool": """
+@tool
+async def add(a: int, b: int) -> int:
+    "Never ends."
+    return await asyncio.to_thread(time.sleep, 1e6)
+""",
+}
+
+
+@pytest.mark.parametrize("where", HANGS)
+def test_a_run_ends_though_threads_that_a_tool_has_started_hang(project: Path, where: str) -> None:
+    sums.make(project, 1, agent__tool_timeout_s=0.5)
+    head = "import asyncio, time\nfrom concurrent.futures import ThreadPoolExecutor\nfrom distill.tools import tool\n"
+    (project / "tools.py").write_text(head + HANGS[where])
+    assert Running(project, "prompts").wait().returncode == 0
+    with serving(adds) as server:
+        sums.set_params(project, teacher__base_url=server.base_url)
+        done = Running(project, "teacher_rollouts").wait(60)
+    assert "1 of 1 rollouts completed" in done.stdout and (done.returncode, done.stderr) == (0, "")
+
+
 CART = '''
 from distill.tools import State, tool
 

@@ -17,7 +17,7 @@ from distill.records.types import Prompt
 from distill.tools.context import ToolContext, ToolState
 from distill.tools.python import files_read, rnow
 from distill.tools.python.python_tool import MARKED, Marked, Tool, bare, build, is_function, place
-from distill.tools.python.threads import LoopThread, OneThread, in_any, in_thread
+from distill.tools.python.threads import LoopThread, OneThread, abandon_pools, in_any, in_thread
 from distill.tools.source import Caller, Offer, Source, ToolError
 from distill.tools.told import told
 
@@ -44,8 +44,9 @@ class PythonTools(Source):
             thread.close()
 
     async def close(self) -> None:
-        """Ends the event loop of the async tools."""
+        """Ends the event loop of the async tools; what still runs is abandoned."""
         self._loop.close()
+        abandon_pools()
 
     async def _call(
         self, prompt: Prompt, state: ToolState, thread: OneThread, name: str, arguments: dict[str, Any]

@@ -5,6 +5,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Awaitable, Callable
+from concurrent.futures import thread as pools
 from queue import SimpleQueue
 from typing import Any
 
@@ -115,7 +116,18 @@ class LoopThread:
 async def _guarded(work: Awaitable[Any]) -> Any:
     try:
         return await work
-    except Exception:
-        raise
-    except BaseException as error:  # SystemExit would end the loop, CancelledError the rollout
-        raise RuntimeError(explain(error)) from None
+    except BaseException as error:
+        task = asyncio.current_task()
+        if task and task.cancelling():  # nobody waits any more; asyncio would print whatever it ends with
+            return None
+        if isinstance(error, Exception):
+            raise
+        raise RuntimeError(explain(error)) from None  # SystemExit would end the loop, CancelledError the rollout
+
+
+def abandon_pools() -> None:
+    """Lets this process end though a thread of a pool (`ThreadPoolExecutor`, `asyncio.to_thread`) hangs, as a tool's own
+    does: Python would wait for those of all pools. A pool that a tool uses has daemon threads, as tools run in such ones."""
+    for thread in list(pools._threads_queues):  # type: ignore[attr-defined]
+        if thread.daemon:
+            del pools._threads_queues[thread]  # type: ignore[attr-defined]
