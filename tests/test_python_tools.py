@@ -305,6 +305,7 @@ def test_every_fault_of_every_tool_is_named_at_once_with_its_line(tmp_path: Path
     ("text", "said"),
     [
         ("import no_such_library\n", r"tools\.py:1: cannot be loaded: ModuleNotFoundError"),
+        ("import sys\n\nsys.exit('set SHOP_KEY')\n", r"tools\.py:3: cannot be loaded: SystemExit: set SHOP_KEY"),
         ("x = 1\ndef f(:\n", r"tools\.py:2: cannot be loaded: SyntaxError"),
         ("\nimport broken_helper\n", r"tools\.py:2: cannot be loaded: SyntaxError.*broken_helper\.py, line 4"),
         ("from distill.tools import tool\n\n@tool('name')\ndef f(): pass\n", r"tools\.py:3: .*write `@tool`"),

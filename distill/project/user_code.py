@@ -16,7 +16,7 @@ def load(path: Path, name: str) -> ModuleType:
     sys.modules[name] = module
     try:
         specification.loader.exec_module(module)  # type: ignore[union-attr]
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # else `sys.exit()` ends a stage as if it had done its work
         raise InputError(f"{path}:{line(error, path)}: cannot be loaded: {type(error).__name__}: {error}") from error
     return module
 
