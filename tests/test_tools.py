@@ -22,7 +22,8 @@ from distill.tools.session import CallLimits
 from distill.tools.source import Offer, SessionLost
 
 TOOLS = '''
-import asyncio, threading, time
+import asyncio, sqlite3, threading, time
+from collections import deque
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -138,6 +139,13 @@ class Unit(Enum):
 class Length(float):
     pass
 
+class Shop:
+    pass
+
+shop = sqlite3.connect(":memory:", check_same_thread=False)
+shop.row_factory = sqlite3.Row
+items = shop.execute("SELECT 'G417' AS sku, 3 AS stock")
+
 ODD = {
     "set": {"b", "a"},
     "price": {"price": Decimal("1.50")},
@@ -148,6 +156,10 @@ ODD = {
     "path": Path("/x"),
     "date": date(2026, 1, 2),
     "key": {(1, 2): 3},
+    "lazy": [{"a": 1}.keys(), map(str, [1]), (n for n in [2**70, {2}]), range(2), deque([3]), "é\\n".encode()],
+    "rows": items,
+    "object": [Shop()],
+    "object in text": {(1, 2): Shop()},
     "pandas": pandas.DataFrame({"city": ["Rome", "Oslo", "Rome"], "sold": [1, 2, 3]}).groupby("city")["sold"].sum(),
 }
 
@@ -248,6 +260,16 @@ def test_what_goes_wrong_is_told_to_the_model(box: toolbox.Toolbox, name: str, a
         ("path", "/x"),
         ("date", "2026-01-02"),
         ("key", "{(1, 2): 3}"),
+        ("lazy", f'[["a"], ["1"], [{2**70}, [2]], [0, 1], [3], "é\\n"]'),
+        ("rows", '[{"sku":"G417","stock":3}]'),
+        (
+            "object",
+            "error: RuntimeError: its result has a Shop, which is neither text nor JSON; return a dict, a list or a text",
+        ),
+        (
+            "object in text",
+            "error: RuntimeError: its result has a dict, which is neither text nor JSON; return a dict, a list or a text",
+        ),
         ("pandas", "city\nOslo    2\nRome    4\nName: sold, dtype: int64"),
     ],
 )

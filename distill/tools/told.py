@@ -5,22 +5,29 @@ from typing import Any
 
 import orjson
 
-from distill.tools.sandbox.runner import plain
+from distill.tools.sandbox import runner
 
 
 def told(value: Any) -> str:
     """A text as it is; anything else as JSON, a single text without quotes; else as Python's text. The same value gives the
-    same text in every process.
+    same text in every process; RuntimeError is raised for one without.
 
     Of a large value this takes seconds, so it belongs into the thread of the tool.
     """
     if isinstance(value, str):
         return value
+    known: dict[int, tuple[Any, Any]] = {}
+
+    def plain(part: Any) -> Any:  # asked once for each part, since a generator gives its items once
+        if id(part) not in known:
+            known[id(part)] = part, runner.plain(part)
+        return known[id(part)][1]
+
     try:
         text = orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS, default=plain).decode()
     except TypeError:
         try:
             text = json.dumps(value, default=plain, ensure_ascii=False)  # takes integers of more than 64 bits
         except (TypeError, ValueError, RecursionError):
-            return str(value)
+            return runner.text(value)
     return json.loads(text) if text.startswith('"') else text

@@ -10,16 +10,19 @@ started and left running lives as long as the sandbox.
 import contextlib
 import json
 import os
+import re
 import select
 import signal
 import sys
 import time
 import types
+from collections.abc import Iterator, MappingView, Sequence
 from enum import Enum
 from typing import Any, get_args, get_type_hints
 
 LOADED = b"\n"
 """Before the answer: the function begins now, and with it the time that it has."""
+ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 NAMES = ("distill", "distill.tools", "rnow", "rnow.core", "rnow.core.tool")
 
 
@@ -80,20 +83,43 @@ def filled(function: Any, arguments: dict[str, Any], context: dict[str, Any]) ->
 def plain(value: Any) -> Any:
     """A value without a JSON form, as one that has one; also outside of sandboxes, where orjson takes most of them itself,
     but no class derived from tuple or float."""
-    if isinstance(value, (set, frozenset)):
-        return sorted(value, key=repr)
     if hasattr(value, "model_dump"):
         return value.model_dump(mode="json")
     if hasattr(value, "__dataclass_fields__"):
         return {name: getattr(value, name) for name in value.__dataclass_fields__ if name[0] != "_"}
     if isinstance(value, Enum):
         return value.value
-    is_table = hasattr(value, "loc")  # pandas', whose list would lack its index
-    for method in () if is_table else ("tolist", "isoformat"):  # numpy's, and those of dates
+    if hasattr(value, "loc"):  # a table of pandas, whose list would lack its index
+        return text(value)
+    for method in ("tolist", "isoformat"):  # numpy's, and those of dates
         if hasattr(value, method):
             return getattr(value, method)()
-    kind: Any = next((kind for kind in (tuple, float) if isinstance(value, kind)), str)
-    return kind(value)
+    return _unpacked(value)
+
+
+def _unpacked(value: Any) -> Any:
+    """What lies in a value: the items of a set, a generator, a cursor, of a dict's keys; else the value as text."""
+    if isinstance(value, (set, frozenset)):
+        return sorted(value, key=repr)
+    if isinstance(value, (bytes, bytearray)):
+        return value.decode(errors="replace")
+    if hasattr(value, "keys"):  # as in a row of SQLite
+        return dict(value)
+    if isinstance(value, (Iterator, MappingView, Sequence)):
+        items: Any = value
+        return list(items)
+    return float(value) if isinstance(value, float) else text(value)
+
+
+def text(value: Any) -> str:
+    """Python's text of a value. Raises RuntimeError where that has a place in memory, which says nothing to a model, and
+    another thing each time."""
+    said = str(value)
+    if ADDRESS.search(said):
+        raise RuntimeError(
+            f"its result has a {type(value).__name__}, which is neither text nor JSON; return a dict, a list or a text"
+        )
+    return said
 
 
 def answer(job: dict[str, Any], begin: Any) -> str:
@@ -113,7 +139,7 @@ def answer(job: dict[str, Any], begin: Any) -> str:
         try:
             return json.dumps({"result": result}, default=plain)
         except (TypeError, ValueError, RecursionError):
-            return json.dumps({"result": str(result)})
+            return json.dumps({"result": text(result)})
     except BaseException as error:
         return json.dumps({"error": f"{type(error).__name__}: {error}" if str(error) else type(error).__name__})
 
