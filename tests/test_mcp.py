@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import sys
 
 import pytest
 from mcp_box import *  # noqa: F403
@@ -41,6 +42,32 @@ def test_results_of_every_kind_become_text(listed: ToolLists, monkeypatch: pytes
     from distill.project import credentials
 
     assert SECRET not in credentials.redact(f"{whisper} at https://x?key=very-secret-value%2F%2B1")
+
+
+CUTS = """
+import json, sys
+
+TOOL = {"name": "cut", "inputSchema": {"type": "object"}}
+SAID = {"content": [{"type": "text", "text": "caf\\u00e9 \\ud83d"}]}
+SERVER = {"capabilities": {"tools": {}}, "serverInfo": {"name": "cuts", "version": "1"}}
+for line in sys.stdin:
+    asked = json.loads(line)
+    if "id" in asked:
+        info = {**SERVER, "protocolVersion": asked.get("params", {}).get("protocolVersion")}
+        results = {"tools/call": SAID, "tools/list": {"tools": [TOOL]}, "initialize": info}
+        unknown = {"error": {"code": -32601, "message": "no such method"}}
+        said = {"result": results[asked["method"]]} if asked["method"] in results else unknown
+        print(json.dumps({"jsonrpc": "2.0", "id": asked["id"], **said}), flush=True)
+"""
+
+
+def test_a_text_that_was_cut_in_the_middle_of_a_character_is_read() -> None:
+    """As servers in JavaScript cut theirs: the call would wait until its time is over."""
+
+    async def work(box: toolbox.Toolbox) -> list[str]:
+        return await says(box, ("cut", {}))
+
+    assert with_tools(params(5, s={"command": sys.executable, "args": ["-c", CUTS]}), work) == ["café ?"]
 
 
 @pytest.mark.parametrize("kind", ["http", "sse"])

@@ -27,6 +27,9 @@ STDERR_CHARS = 400
 @asynccontextmanager
 async def connected(server: McpServer, socket_path: str | None = None) -> AsyncIterator[Any]:
     """A `mcp.Client` of the server, through the Unix socket `socket_path` if given. Raises SessionLost when it fails."""
+    from distill.tools.mcp.mcp_messages import accept_half_characters
+
+    accept_half_characters()
     for name in ("mcp", "mcp.client.streamable_http", "mcp.client.sse", "mcp.client.stdio", "httpx2"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # they log tracebacks, and URLs with their secrets
     async with AsyncExitStack() as stack:
