@@ -97,7 +97,7 @@ def test_an_error_of_the_protocol_is_an_answer_as_long_as_the_server_is_there(li
             for refusal in refusals:
                 assert (await one(session, *refusal)).content == "error: row 7 is locked"
                 assert (await one(session, "plus", {"a": 1})).content == "2"
-            with pytest.raises(SessionLost):
+            with pytest.raises(SessionLost, match="a call of 'die' failed: Connection closed"):
                 await one(session, "die", {})
 
     with_tools(params(s=STDIO), work, listed)

@@ -74,7 +74,10 @@ class McpSession:
             result = await self._client.call_tool(name, arguments)
         except MCPError as error:
             # Servers use the error code of a lost session for ordinary errors, too: one that still lists its tools is there.
-            await self.check()
+            try:
+                await self.check()
+            except SessionLost as lost:
+                raise SessionLost(f"{lost}; before that a call of '{name}' failed: {error}") from None
             raise ToolError(str(error)) from None
         text = mcp_results.text(result, self._server.drop)
         if result.is_error:
