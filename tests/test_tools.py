@@ -49,6 +49,14 @@ def weather(place: Place, unit: Literal["C", "F", "R", "De"] = "C", days: list[i
     """
     return {"city": place.city, "unit": unit, "days": days}
 
+class Stop(Place):
+    near: Place | None = None
+
+@tool
+def route(via: Stop | list[Place] | None = None) -> str:
+    """Finds a way."""
+    return "straight on"
+
 @tool(timeout=0.2)
 async def slow() -> str:
     """Takes too long."""
@@ -235,6 +243,10 @@ def test_a_long_number_arrives_whole(box: toolbox.Toolbox) -> None:
         ("weather", {}, 'error: the arguments do not fit the tool\'s schema: "place" is a required property'),
         ("weather", {"place": {"city": "Rome"}, "unit": "K"}, '/unit: "K" is not one of "C", "F", "R", "De"'),
         ("weather", {"place": {"city": "Rome"}, "zip": 1}, "zip"),
+        ("weather", {"place": {"city": "Rome"}, "days": [1, "x"]}, '/days/1: "x" is not of type "integer"'),
+        ("weather", {"place": {"city": "Rome"}, "days": "x"}, '/days: "x" is not of type "array" or "null"'),
+        ("route", {"via": {"city": "Rome", "near": {"zip": 7}}}, '/via/near/zip: 7 is not of type "string" or "null"'),
+        ("route", {"via": [{"town": "Rome"}]}, '/via/0: "city" is a required property'),
         ("shout", {"text": "no!"}, "error: RuntimeError: no!"),
         ("leaves", {}, "error: RuntimeError: SystemExit: 3"),
         ("first", {"wanted": "c"}, "error: RuntimeError: StopIteration"),

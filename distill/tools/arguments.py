@@ -3,8 +3,10 @@
 import difflib
 import json
 import re
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 import jsonschema_rs
@@ -55,7 +57,8 @@ def parse(call: ToolCall, tools: list[ToolSchema]) -> tuple[dict[str, Any], str 
     except ValueError as error:
         return arguments, f"the schema of '{name}' is not a valid JSON Schema: {_why(error)}"
     if errors:
-        shown = "; ".join(_describe(error) for error in errors[:MOST_SHOWN])
+        reasons = (reason for error in errors for reason in _reasons(error))
+        shown = "; ".join(islice(reasons, MOST_SHOWN))
         return arguments, f"the arguments do not fit the tool's schema: {shown}"
     return arguments, None
 
@@ -101,6 +104,32 @@ def _why(error: ValueError) -> str:
     return _describe(error)
 
 
+def _reasons(error: Any) -> Iterator[str]:
+    """What is wrong, in words. Of a value that fits none of several schemas, as in `Filter | None`, what is wrong with it by
+    the only one that is for its type, since a model can repair that."""
+    choices = error.kind.context if error.schema_path[-1] == "anyOf" else []
+    types = [_types(error, choice) for choice in choices]
+    likely = [choice for choice, wanted in zip(choices, types, strict=True) if not wanted]
+    if len(likely) == 1:
+        for inner in likely[0]:
+            yield from _reasons(inner)
+    elif choices and not likely:
+        wanted = " or ".join(f'"{name}"' for names in types for name in names)
+        yield _at(error, f"{json.dumps(error.instance, ensure_ascii=False)} is not of type {wanted}")
+    else:
+        yield _describe(error)
+
+
+def _types(error: Any, choice: list[Any]) -> list[str]:
+    """The types that a choice wants the value of `error` to have, where it has another; else none."""
+    own = (inner for inner in choice if inner.schema_path[-1] == "type" and inner.instance_path == error.instance_path)
+    return next((inner.kind.types for inner in own), [])
+
+
 def _describe(error: Any) -> str:
+    return _at(error, described(error))
+
+
+def _at(error: Any, words: str) -> str:
     place = "".join(f"/{step}" for step in error.instance_path)
-    return f"{place}: {described(error)}" if place else described(error)
+    return f"{place}: {words}" if place else words
