@@ -7,6 +7,7 @@
 import asyncio
 import base64
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -53,6 +54,13 @@ async def sleep(seconds: float) -> str:
     """Sleeps."""
     await asyncio.sleep(seconds)
     return "slept"
+
+
+@server.tool()
+def freeze() -> str:
+    """Stops the server in the middle of what it does."""
+    os.kill(os.getpid(), signal.SIGSTOP)
+    return "it goes on"
 
 
 @server.tool()

@@ -18,7 +18,7 @@ from teacher_server import Asked, calls, serving
 from distill.records import jsonl
 from distill.records.faults import InputError
 from distill.tools import toolbox
-from distill.tools.mcp import mcp_source
+from distill.tools.mcp import mcp_session, mcp_source
 from distill.tools.mcp.tool_lists import ToolLists
 from distill.tools.source import SessionLost
 
@@ -30,6 +30,23 @@ def test_a_shared_server_that_dies_is_started_again_for_the_next_rollout(listed:
         assert await says(box, ("plus", {"a": 1})) == ["2"]
 
     with_tools(params(s=STDIO | {"isolation": "shared"}), work, listed)
+
+
+def test_a_shared_server_that_hangs_altogether_is_started_again(
+    listed: ToolLists, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All later rollouts would get nothing but time limits, and the teacher would be paid for them."""
+    monkeypatch.setattr(mcp_session, "LIST_S", 2)
+
+    async def work(box: toolbox.Toolbox) -> None:
+        sleeps, plus = await says(box, ("sleep", {"seconds": 60}), ("plus", {"a": 1}))
+        assert "did not answer within" in sleeps and plus == "2", "one that only this call waits for goes on"
+        assert "did not answer within" in (await says(box, ("freeze", {})))[0]
+        with pytest.raises(SessionLost, match="did not list its tools within 2 s"):
+            await says(box, ("plus", {"a": 1}))
+        assert await says(box, ("plus", {"a": 1})) == ["2"]
+
+    with_tools(params(5, s=STDIO | {"isolation": "shared"}), work, listed)
 
 
 @pytest.mark.parametrize("comes_back", [True, False])

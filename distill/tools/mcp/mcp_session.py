@@ -24,7 +24,7 @@ class McpSession:
 
     def __init__(self, client: Any, server: McpServer, promised: list[dict[str, Any]]):
         self._client, self._server, self._promised = client, server, promised
-        self.lost = False
+        self.lost = self._given_up = False
 
     async def listed(self) -> list[dict[str, Any]]:
         """All tools that the server has now, by name. Raises SessionLost when it does not list them in time."""
@@ -50,6 +50,18 @@ class McpSession:
         if then and name != then and not next(tool for tool in self._promised if tool["name"] == name)["reads"]:
             text = f"{text.rstrip()}\n{await self._result_of_then(then)}".lstrip()
         return text
+
+    async def call_of_many(self, name: str, arguments: dict[str, Any]) -> str:
+        """As `call`, in a session that all rollouts share. After a call that was given up the session is lost if the server
+        hangs altogether: all later rollouts would wait in vain, too."""
+        if self._given_up:
+            await self.check()
+            self._given_up = False
+        try:
+            return await self.call(name, arguments)
+        except asyncio.CancelledError:
+            self._given_up = True
+            raise
 
     async def _all_pages(self) -> list[Any]:
         tools, cursor = [], None

@@ -154,7 +154,7 @@ class McpTools(Source):
         owner = self._shared
         session = await owner.get()
         try:
-            yield lambda name, arguments: owner.use(session.call(name, arguments))
+            yield lambda name, arguments: owner.use(session.call_of_many(name, arguments))
         finally:
             if session.lost and self._shared is owner:
                 self._shared = None
