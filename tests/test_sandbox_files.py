@@ -248,11 +248,22 @@ from distill.tools import tool
 @tool
 def odd():
     return {(1, 2): 3}
+
+@tool
+def lazy():
+    return (n for n in [b"a", {"b": 1}.keys()])
+
+@tool
+def thing():
+    return object()
 """
 
 
 def test_a_result_without_a_json_form_is_told_as_text() -> None:
     assert answered(ODD, "odd", {}) == {"result": "{(1, 2): 3}"}
+    assert answered(ODD, "lazy", {}) == {"result": ["a", ["b"]]}
+    advice = "its result holds a value of type object; return a dict, a list or a text"
+    assert answered(ODD, "thing", {}) == {"error": f"RuntimeError: {advice}"}
 
 
 def answered(source: str, name: str, arguments: dict[str, object]) -> object:

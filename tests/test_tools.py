@@ -276,11 +276,11 @@ def test_what_goes_wrong_is_told_to_the_model(box: toolbox.Toolbox, name: str, a
         ("rows", '[{"sku":"G417","stock":3}]'),
         (
             "object",
-            "error: RuntimeError: its result has a Shop, which is neither text nor JSON; return a dict, a list or a text",
+            "error: RuntimeError: its result holds a value of type Shop; return a dict, a list or a text",
         ),
         (
             "object in text",
-            "error: RuntimeError: its result has a dict, which is neither text nor JSON; return a dict, a list or a text",
+            "error: RuntimeError: its result holds a value of type dict; return a dict, a list or a text",
         ),
         ("pandas", "city\nOslo    2\nRome    4\nName: sold, dtype: int64"),
     ],

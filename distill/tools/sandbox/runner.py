@@ -116,9 +116,7 @@ def text(value: Any) -> str:
     another thing each time."""
     said = str(value)
     if ADDRESS.search(said):
-        raise RuntimeError(
-            f"its result has a {type(value).__name__}, which is neither text nor JSON; return a dict, a list or a text"
-        )
+        raise RuntimeError(f"its result holds a value of type {type(value).__name__}; return a dict, a list or a text")
     return said
 
 
