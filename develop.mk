@@ -33,7 +33,7 @@ INSPECT := .peers/inspect/bin/python
 
 $(INSPECT): | $(BIN)/uv
 	@$(BIN)/uv venv --quiet --clear .peers/inspect
-	@$(BIN)/uv pip install --quiet --python $@ inspect-ai==0.3.285 openai==3.54.0
+	@$(BIN)/uv pip install --quiet --python $@ inspect-ai==0.3.285 openai==3.57.0
 
 bench-teacher: $(VENV)/.test $(INSPECT) ## What buying rollouts costs, against an ideal and inspect-ai (ONLY="rollouts wide")
 	@python -m benchmarks.teacher $(ONLY)
