@@ -22,7 +22,7 @@ from distill.records.faults import InputError
 from distill.records.types import Params, Prompt
 from distill.student.evaluation import exam, held_out_loss, score
 from distill.student.evaluation.table import table
-from distill.student.serving.open_student import greedy, open_student
+from distill.student.serving.open_student import open_student, sampling
 from distill.teacher.progress import Progress
 from distill.teacher.store import Store
 from distill.tools import toolbox
@@ -88,8 +88,8 @@ async def _evaluate(prompts: list[Prompt], params: Params) -> dict[str, list[dic
         try:
             for who, scale in (("base", 0.0), ("student", 1.0)):
                 progress = Progress(f"evaluate {who}", len(prompts))
-                sampling = greedy(params["evaluate"]["max_output_tokens"], scale)
-                exams[who] = await exam.evaluate(who, prompts, model, sampling, tools, params, progress.add)
+                asked = sampling(params["evaluate"], scale)
+                exams[who] = await exam.evaluate(who, prompts, model, asked, tools, params, progress.add)
         finally:
             await model.close()
     return exams

@@ -97,6 +97,7 @@ def test_a_student_that_came_as_gguf_is_served_and_goes_out_as_one(tmp_path, mon
 async def first_token(student: str) -> str:
     """What `make serve` gives a client."""
     settings = {"student": {"path": student, "max_length": 256}, "runtime": {"student_url": None, "concurrency": 4}}
+    settings |= {"evaluate": {"temperature": 0}}
     model = open_student(settings, Path("models/adapter"))
     assert model.max_concurrent == 1  # what llama.cpp has side by side is rounded otherwise each time
     async with endpoint(model, 0) as served:

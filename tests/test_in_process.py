@@ -12,7 +12,7 @@ from typing import Any
 
 import openai
 import pytest
-from tiny_qwen3 import PROMPT, QUESTION, ROW, SHOP, sit
+from tiny_qwen3 import GREEDY, PROMPT, QUESTION, ROW, SHOP, sit
 
 from distill.records.faults import InputError
 from distill.student.render import TokenSequence
@@ -21,7 +21,7 @@ from distill.student.serving.endpoint import serving
 from distill.student.serving.forced_call import openings
 from distill.student.serving.in_process import InProcess
 from distill.student.serving.loaded import Loaded
-from distill.student.serving.open_student import greedy, open_student
+from distill.student.serving.open_student import open_student, sampling
 from distill.student.serving.reply import rendered_turn
 from distill.student.template import compile_template
 from distill.student.tokenizer import read_tokenizer
@@ -181,13 +181,39 @@ def test_tokens_are_drawn_from_all_or_from_top_p(loaded, in_process):
     assert len({first for [first] in loaded.generate([prompt] * 200, [2], 1, False, 1e4)}) > 50
 
 
+def test_an_exam_at_a_temperature_draws_the_same_for_the_same_prompt(in_process):
+    warm = GREEDY | {"temperature": 5.0, "max_output_tokens": 16}
+    first, again = (sit(in_process(), 1.0, PROMPT, evaluate=warm) for _ in range(2))
+    other = sit(in_process(), 1.0, PROMPT | {"id": "another"}, evaluate=warm)
+    said, same, different, likeliest = (
+        [message for message in one["messages"] if message["role"] == "assistant"]
+        for [one] in (first, again, other, sit(in_process(), 1.0, PROMPT, evaluate=warm | {"temperature": 0}))
+    )
+    assert said == same and said not in (different, likeliest)
+
+
+def test_a_request_that_names_no_temperature_is_answered_at_the_exams(loaded, in_process):
+    def answers(own: float, **named: float) -> set[str]:
+        async def ask() -> set[str]:
+            model = InProcess("tiny", in_process().tokenizer, lambda: loaded, temperature=own)
+            body = {"messages": QUESTION, "max_tokens": 8, **named}
+            try:
+                return {str(await model.complete(body)) for _ in range(3)}
+            finally:
+                await model.close()
+
+        return asyncio.run(ask())
+
+    assert len(answers(0.0)) == 1 == len(answers(5.0, temperature=0)) and len(answers(5.0)) == 3
+
+
 def test_nothing_more_is_computed_for_a_stop_that_was_said_or_who_is_gone(in_process, loaded, monkeypatch):
     computed: list[int] = []
     generate, go_on = loaded.generate, threading.Event()
     go_on.set()
 
     def counting(*asked: Any) -> list[list[int]]:
-        *others, [over] = asked
+        *others, [over], _ = asked
         [answer] = generate(*others, [lambda ids: (len(ids) == 1 or go_on.wait()) and over(ids)])
         computed.append(len(answer))
         return [answer]
@@ -220,7 +246,7 @@ def test_a_client_that_hangs_up_holds_up_nobody(in_process, loaded, monkeypatch,
 
     def waiting(*asked: Any) -> list[list[int]]:
         """The first answer waits at its second token until nobody wants it, or for a while."""
-        *others, [over] = asked
+        *others, [over], _ = asked
 
         def ends(ids: list[int]) -> bool:
             begun.set()
@@ -256,7 +282,7 @@ def test_a_stream_goes_on_where_an_answer_begins_anew(in_process, loaded, monkey
     generate = loaded.generate
 
     def again(*asked: Any) -> list[list[int]]:
-        *others, [over] = asked
+        *others, [over], _ = asked
         [answer] = generate(*others)
         over(answer[:-2])
         return generate(*asked)
@@ -317,7 +343,7 @@ def test_what_cannot_be_answered_is_an_error_of_its_conversation(in_process):
     async def ask(messages: list[dict[str, Any]]) -> None:
         model = in_process()
         try:
-            await model.ask(chat.request(model.identity, messages, [], greedy(4, 1.0)))
+            await model.ask(chat.request(model.identity, messages, [], sampling(GREEDY, 1.0)))
         finally:
             await model.close()
 
@@ -348,7 +374,9 @@ def test_a_client_that_wants_one_call_gets_one(in_process):
 
 def test_an_adapter_that_is_not_there_is_named(tmp_path):
     with pytest.raises(InputError, match=r"adapter_config.json: no such file, or an empty one; run `make train` first"):
-        open_student({"student": {"path": "Qwen/Qwen3-8B"}, "runtime": {"student_url": None}}, tmp_path)
+        open_student(
+            {"student": {"path": "Qwen/Qwen3-8B"}, "runtime": {"student_url": None}, "evaluate": GREEDY}, tmp_path
+        )
 
 
 @pytest.mark.parametrize(
@@ -378,23 +406,29 @@ def test_an_adapter_with_a_damaged_file_is_named(file, left, told, trained, tmp_
     adapter = shutil.copytree(trained[1], tmp_path / "adapter")
     (adapter / file).write_bytes((adapter / file).read_bytes()[:left] if isinstance(left, int) else left)
     with pytest.raises(InputError, match=told):
-        student = open_student({"student": {"path": str(trained[0])}, "runtime": {"student_url": None}}, adapter)
-        asyncio.run(student.ask(chat.request(student.identity, QUESTION, [], greedy(4, 1.0))))
+        student = open_student(
+            {"student": {"path": str(trained[0])}, "runtime": {"student_url": None}, "evaluate": GREEDY}, adapter
+        )
+        asyncio.run(student.ask(chat.request(student.identity, QUESTION, [], sampling(GREEDY, 1.0))))
 
 
 def test_an_adapter_without_weights_is_named_and_not_looked_for_on_the_hub(trained, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     adapter = shutil.copytree(trained[1], Path("models/adapter"))
     (adapter / "adapter_model.safetensors").unlink()
-    student = open_student({"student": {"path": str(trained[0])}, "runtime": {"student_url": None}}, adapter)
+    student = open_student(
+        {"student": {"path": str(trained[0])}, "runtime": {"student_url": None}, "evaluate": GREEDY}, adapter
+    )
     with pytest.raises(InputError, match="^models/adapter/adapter_model.safetensors: no such file; `make train` makes"):
-        asyncio.run(student.ask(chat.request(student.identity, QUESTION, [], greedy(4, 1.0))))
+        asyncio.run(student.ask(chat.request(student.identity, QUESTION, [], sampling(GREEDY, 1.0))))
 
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_clients_hear_why_a_student_cannot_be_loaded(stream, trained, tmp_path):
     adapter = shutil.copytree(trained[1], tmp_path / "adapter")
-    student = open_student({"student": {"path": str(trained[0])}, "runtime": {"student_url": None}}, adapter)
+    student = open_student(
+        {"student": {"path": str(trained[0])}, "runtime": {"student_url": None}, "evaluate": GREEDY}, adapter
+    )
     shutil.rmtree(adapter)
 
     async def ask():
@@ -412,7 +446,7 @@ def test_an_adapter_is_put_on_no_base_but_its_own(path, url, trained, tmp_path):
     adapter = shutil.copytree(trained[1], tmp_path / "adapter")
     (adapter / "adapter.gguf").write_bytes(b"GGUF")
     with pytest.raises(InputError, match=f"was trained over base, not over student.path = {path}"):
-        open_student({"student": {"path": path}, "runtime": {"student_url": url}}, adapter)
+        open_student({"student": {"path": path}, "runtime": {"student_url": url}, "evaluate": GREEDY}, adapter)
 
 
 def test_plain_peft_loads_the_adapter(trained):

@@ -98,6 +98,13 @@ def test_an_answer_is_the_same_in_parts_and_ends_where_it_is_over(loaded: Listen
     assert loaded.asked[-1]["lora"] == [{"id": 0, "scale": 0.0}]
 
 
+def test_what_is_drawn_depends_on_the_seed_only(loaded: Listened, tokenizer: Tokenizer) -> None:
+    prompt, size = tokenizer.encode(tokenizer.text(ROW["messages"][:1], None, True)), 2 * TOKENS_AT_ONCE
+    drawn = [loaded.generate([prompt], [-1], size, True, 2.0, seeds=[seed])[0] for seed in (7, 7, 8, 2**32 + 7)]
+    assert drawn[0] == drawn[1] == drawn[3] != drawn[2] and drawn[0] is not None
+    assert drawn[0][:TOKENS_AT_ONCE] != drawn[0][TOKENS_AT_ONCE:], "each part has a seed of its own"
+
+
 def test_a_forced_call_begins_with_one_of_its_openings(loaded: Listened, tokenizer: Tokenizer) -> None:
     begins = openings(tokenizer, ROW["messages"][:1], ROW["tools"], ["find", "ask"])
     prompt = tokenizer.encode(tokenizer.text(ROW["messages"][:1], ROW["tools"], True))
@@ -140,9 +147,12 @@ def test_a_student_of_long_rows_is_served_with_as_much(tmp_path: Path, tokenizer
     gguf = write_gguf(tmp_path / "long.gguf", 20_000)
     write_adapter(gguf, tmp_path / "adapter")
     runtime = {"student_url": None, "concurrency": 1}
-    model = open_student(
-        {"student": {"path": str(gguf), "max_length": 12_000}, "runtime": runtime}, tmp_path / "adapter"
-    )
+    settings = {
+        "student": {"path": str(gguf), "max_length": 12_000},
+        "runtime": runtime,
+        "evaluate": {"temperature": 0},
+    }
+    model = open_student(settings, tmp_path / "adapter")
 
     async def ask() -> dict[str, Any]:
         try:

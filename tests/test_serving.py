@@ -129,7 +129,7 @@ def test_make_serve_speaks_openai(make_serve):
         with pytest.raises(openai.BadRequestError, match="tool_choice: "):
             client.chat.completions.create(model="student", tool_choice=choice, **others)
     refused = {"stop": [1], "n": 2, "logprobs": True, "messages": image, "frequency_penalty": 1, "logit_bias": {"1": 5}}
-    wrong = {"response_format": "json", "temperature": [1], "top_p": 2, "max_tokens": "many"}
+    wrong = {"response_format": "json", "temperature": [1], "top_p": 2, "max_tokens": "many", "seed": "x"}
     for name, value in [*refused.items(), *wrong.items(), ("max_tokens", 0), ("temperature", -1)]:
         with pytest.raises(openai.BadRequestError, match=name):
             client.chat.completions.create(model="student", **(asked | {name: value}))

@@ -161,6 +161,7 @@ def test_a_url_with_a_password_is_refused(trained: tuple[Path, Path]) -> None:
     settings = {
         "student": {"path": str(trained[0])},
         "runtime": {"student_url": "http://me:secret@localhost:8000/v1"},
+        "evaluate": {"temperature": 0},
     }
     with pytest.raises(InputError, match="/runtime/student_url: holds a credential") as refused:
         open_student(settings, trained[1])

@@ -317,7 +317,8 @@ def test_calls_that_nobody_could_read_are_refused(run, gguf, tmp_path):
     assert not written()
     texts = [[*one["messages"][:2], one["messages"][-1]] for one in ROWS]
     run("texts", [as_row(messages, []) for messages in texts], template=str(tmp_path / "chatml.jinja"))
-    model = open_student({"student": {"path": str(gguf), "max_length": 256}, "runtime": HERE}, Path("models/adapter"))
+    settings = {"student": {"path": str(gguf), "max_length": 256}, "runtime": HERE, "evaluate": {"temperature": 0}}
+    model = open_student(settings, Path("models/adapter"))
     body = {"messages": texts[0][:2], "max_tokens": 5}
     assert asyncio.run(answered(model, body))["choices"][0]["message"]["role"] == "assistant"
     with pytest.raises(ApiError, match="writes no tool calls, or in a form that cannot be read here"):

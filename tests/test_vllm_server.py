@@ -18,13 +18,13 @@ from chat_server import calls, says, serving
 from conftest import ROOT
 from families import bundled, own
 from stage_process import until
-from tiny_qwen3 import PROMPT, QUESTION, sit
+from tiny_qwen3 import GREEDY, PROMPT, QUESTION, sit
 
 from distill.records import schema
 from distill.records.faults import InputError
 from distill.student.serving import vllm_server
 from distill.student.serving.in_process import InProcess
-from distill.student.serving.open_student import greedy, open_student
+from distill.student.serving.open_student import open_student, sampling
 from distill.student.serving.remote import Served
 from distill.student.tokenizer import read_tokenizer
 from distill.teacher.api import chat
@@ -83,11 +83,11 @@ def vllm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return record
 
 
-def command_of(trained: tuple[Path, Path]) -> list[str]:
+def command_of(trained: tuple[Path, Path], temperature: float = 0) -> list[str]:
     """vLLM's command for a base and an adapter."""
     base, adapter = trained
     tokenizer = read_tokenizer(adapter, (adapter / "chat_template.jinja").read_text())
-    return vllm_server.arguments(base, "base", adapter, tokenizer)
+    return vllm_server.arguments(base, "base", adapter, tokenizer, temperature)
 
 
 def test_the_manuals_command_is_the_one_that_is_run(trained):
@@ -96,6 +96,7 @@ def test_the_manuals_command_is_the_one_that_is_run(trained):
     ours = ours[: ours.index("--served-model-name")] + ours[ours.index("--max-model-len") :]
     fixed = [word for word in shlex.split(line) if "models/" not in word and word not in ("Qwen/Qwen3-8B", "32")]
     assert fixed == [word for word in ours if str(trained[0].parent) not in word and word != "16"]
+    assert [*{*command_of(trained, 0.6)} - {*command_of(trained)}] == ['{"temperature": 0.6}']
 
 
 @pytest.mark.parametrize(
@@ -184,7 +185,7 @@ def test_a_vllm_that_dies_while_it_serves_says_why(vllm, trained, capsys):
 def test_vllm_is_started_asked_and_ended(vllm, trained, monkeypatch):
     """By the evaluation itself, and, as `runtime.student_url`, by the user."""
     command = command_of(trained)
-    settings = {"student": {"path": "base"}, "runtime": {"student_url": None}}
+    settings = {"student": {"path": "base"}, "runtime": {"student_url": None}, "evaluate": GREEDY}
 
     @contextmanager
     def start(port: int, stop: threading.Event) -> Iterator[Endpoint]:
@@ -220,7 +221,7 @@ def test_thoughts_of_earlier_turns_reach_servers_of_either_name():
 
     async def ask(url: str) -> None:
         model = Served.at(url, "base")
-        await model.ask(chat.request(model.identity, messages, [], greedy(4, 1.0)))
+        await model.ask(chat.request(model.identity, messages, [], sampling(GREEDY, 1.0)))
         await model.close()
 
     with serving(lambda body: says("7")) as server:
@@ -235,7 +236,7 @@ def as_text(sku: str) -> dict[str, Any]:
 
 def sit_at(url: str, trained: tuple[Path, Path], count: int) -> list[dict[str, Any]]:
     """An exam of `count` prompts at a URL."""
-    settings = {"student": {"path": "base"}, "runtime": {"student_url": url}}
+    settings = {"student": {"path": "base"}, "runtime": {"student_url": url}, "evaluate": GREEDY}
     return sit(open_student(settings, trained[1]), 1.0, *(PROMPT | {"id": f"{n:016}"} for n in range(count)))
 
 
@@ -259,7 +260,7 @@ def test_a_server_that_reads_some_calls_is_not_to_blame(trained):
 def test_transformers_serves_what_vllm_has_no_parser_for(trained, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
     monkeypatch.setattr("distill.student.serving.open_student.cuda", lambda: True)
-    settings = {"student": {"path": "base"}, "runtime": {"student_url": None}}
+    settings = {"student": {"path": "base"}, "runtime": {"student_url": None}, "evaluate": GREEDY}
     assert isinstance(open_student(settings, trained[1]), Served) and not capsys.readouterr().out
     adapter = shutil.copytree(trained[1], tmp_path / "adapter")
     (adapter / "chat_template.jinja").write_text(bundled("smollm2"))
@@ -273,7 +274,7 @@ def test_a_server_that_is_still_starting_ends_with_the_student(tmp_path):
 
     async def leave() -> None:
         model = Served(lambda *where: vllm_server.started([sys.executable, "-c", program], *where), "base")
-        asked = asyncio.create_task(model.ask(chat.request(model.identity, QUESTION, [], greedy(4, 1.0))))
+        asked = asyncio.create_task(model.ask(chat.request(model.identity, QUESTION, [], sampling(GREEDY, 1.0))))
         await asyncio.to_thread(until, lambda: written.exists() and written.read_text())
         asked.cancel()
         await model.close()

@@ -10,12 +10,14 @@ from tiny_rows import row
 from distill.student import adapter, base
 from distill.student.evaluation import exam
 from distill.student.render import IGNORED, render
-from distill.student.serving.open_student import greedy
+from distill.student.serving.open_student import sampling
 from distill.student.tokenizer import Tokenizer, load_tokenizer
 from distill.tools import toolbox
 
 SHOP = Path(__file__).parent / "shop_tools.py"
 AGENT = {"max_turns": 4, "tool_timeout_s": 5, "tool_output_chars": 1000}
+GREEDY = {"temperature": 0, "max_output_tokens": 64}
+"""The settings `evaluate` of params.yaml."""
 
 
 async def offered() -> list[dict[str, Any]]:
@@ -96,15 +98,17 @@ def learn(model: Any, conversation: dict[str, Any], tokenizer: Tokenizer) -> Non
 PARAMS = {"agent": AGENT, "student": {"path": "tiny"}, "runtime": {"student_url": None}}
 
 
-def sit(model: Any, scale: float, *prompts: dict[str, Any], shop: Path = SHOP) -> list[dict[str, Any]]:
+def sit(
+    model: Any, scale: float, *prompts: dict[str, Any], shop: Path = SHOP, evaluate: dict[str, Any] = GREEDY
+) -> list[dict[str, Any]]:
     """What a student says in the exam, and how it is marked."""
 
     async def run() -> list[dict[str, Any]]:
         tools = toolbox.load({"agent": AGENT, "runtime": {"tool_sessions": 4}}, shop)
         await tools.prepare(list(prompts))
-        sampling = greedy(64, scale)
+        asked = sampling(evaluate, scale)
         try:
-            return await exam.evaluate("student", list(prompts), model, sampling, tools, PARAMS, lambda _: None)
+            return await exam.evaluate("student", list(prompts), model, asked, tools, PARAMS, lambda _: None)
         finally:
             await model.close()
 

@@ -15,7 +15,7 @@ from distill.records import jsonl
 from distill.records.faults import InputError
 from distill.records.types import Message, Params, Prompt
 from distill.student.serving.converse import converse
-from distill.student.serving.open_student import greedy, open_student
+from distill.student.serving.open_student import open_student, sampling
 from distill.teacher.errors import Fatal
 from distill.tools import toolbox
 from distill.tools.python import python_source
@@ -50,7 +50,7 @@ async def chat(settings: Params, base: bool) -> None:
     # asyncio's own handler does not wake a loop that is about to sleep: Ctrl-C would take effect at the next line.
     asyncio.get_running_loop().add_signal_handler(signal.SIGINT, task.cancel)
     model = open_student(settings, ADAPTER)
-    sampling = greedy(settings["evaluate"]["max_output_tokens"], 0.0 if base else 1.0)
+    asked = sampling(settings["evaluate"], 0.0 if base else 1.0)
     if sys.stdin.isatty():
         print("(Ctrl-D or Ctrl-C ends it)", flush=True)
     prompts = list(jsonl.read(PROMPTS, "prepared_prompt")) if PROMPTS.is_file() else []
@@ -63,7 +63,7 @@ async def chat(settings: Params, base: bool) -> None:
         async with toolbox.opened(settings, [prompt]) as tools, tools.open(prompt) as session:
             while line := await asyncio.to_thread(_read_line):
                 history = [*messages, {"role": "user", "content": line}]
-                conversation = await converse(history, model, sampling, session, settings["agent"]["max_turns"])
+                conversation = await converse(history, model, asked, session, settings["agent"]["max_turns"])
                 for message in conversation.messages[len(history) :]:
                     _show(message)
                 if conversation.status == "completed":

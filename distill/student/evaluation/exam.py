@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from distill.agent.rollout import Conversation, retry_if_tools_lost
+from distill.agent.turns import seed
 from distill.answers import grade, judge
 from distill.records.faults import InputError
 from distill.records.spoken import begin
@@ -37,7 +38,8 @@ async def evaluate(
 
     async def attempt(prompt: Prompt) -> tuple[Conversation, list[ToolSchema]]:
         async with toolbox.open(prompt) as session:
-            conversation = await converse(prompt["messages"], model, sampling, session, params["agent"]["max_turns"])
+            seeded = sampling | {"seed": seed(prompt["id"], 0)} if sampling["temperature"] else sampling
+            conversation = await converse(prompt["messages"], model, seeded, session, params["agent"]["max_turns"])
             return conversation, session.schemas
 
     async def evaluate_prompt(prompt: Prompt) -> dict[str, Any]:

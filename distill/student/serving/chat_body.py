@@ -9,6 +9,7 @@ from distill.tools.arguments import NO_PARAMETERS
 UNSUPPORTED = ("logprobs", "functions", "function_call", "frequency_penalty", "presence_penalty", "logit_bias")
 NUMBERS: dict[str, tuple[Any, int]] = {
     "temperature": ((int, float), 0), "top_p": ((int, float), 0), "max_tokens": (int, 1), "max_completion_tokens": (int, 1),
+    "seed": (int, 0),
 }  # fmt: skip
 """What each has to be, and the least that it may be."""
 

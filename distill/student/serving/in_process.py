@@ -44,6 +44,8 @@ class _Pending:
     """Whether an answer ends after these tokens of it."""
     settings: tuple[bool, float, float]
     """Adapter on, temperature, top_p: all requests of a batch have the same."""
+    seed: int | None
+    """Of what is drawn at a temperature; None: any."""
     answer: "asyncio.Future[list[int]]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     def unwanted(self, ids: list[int]) -> bool:
@@ -54,7 +56,8 @@ class _Pending:
 class InProcess:
     """The student that `load` gives, which is called at the first request, in a thread of its own.
 
-    `workers` batches of at most `places` conversations are answered side by side.
+    `workers` batches of at most `places` conversations are answered side by side. `temperature` is that of requests that
+    name none.
     """
 
     def __init__(
@@ -64,12 +67,13 @@ class InProcess:
         load: Callable[[], Loaded | LlamaLoaded],
         places: int = PLACES,
         workers: int = 1,
+        temperature: float = 0.0,
     ):
         self.identity = {"provider": "student", "api": "chat", "model": name}
         self.tokenizer = tokenizer
         self.form: Form = form(tokenizer)
         self.max_concurrent = places * workers
-        self._places, self._workers = places, workers
+        self._places, self._workers, self._temperature = places, workers, temperature
         self._load, self._loading = load, threading.Lock()
         self._loaded: Loaded | LlamaLoaded | None = None
         self._waiting: list[_Pending] = []
@@ -161,9 +165,13 @@ class InProcess:
         longest = body.get("max_completion_tokens") or body.get("max_tokens") or sys.maxsize
         adapted = any(adapter["scale"] for adapter in body.get("lora", [{"scale": 1.0}]))
         self._work = self._work or [asyncio.create_task(self._serve()) for _ in range(self._workers)]
-        top_p = body.get("top_p")
-        settings = adapted, float(body.get("temperature") or 0), 1.0 if top_p is None else float(top_p)
-        pending = _Pending(prompt, begins, longest, over, settings)
+        temperature, top_p = body.get("temperature"), body.get("top_p")
+        settings = (
+            adapted,
+            self._temperature if temperature is None else float(temperature),
+            1.0 if top_p is None else float(top_p),
+        )
+        pending = _Pending(prompt, begins, longest, over, settings, body.get("seed"))
         self._waiting.append(pending)
         self._arrived.set()
         return await pending.answer
@@ -211,7 +219,8 @@ class InProcess:
             pending.longest = min(pending.longest, self._loaded.context - len(pending.prompt))
         prompts, begins = [pending.prompt for pending in fitting], [pending.begins for pending in fitting]
         longest, over = max(pending.longest for pending in fitting), [pending.unwanted for pending in fitting]
-        generated = self._loaded.generate(prompts, sorted(self.tokenizer.stops), longest, *settings, begins, over)
+        stops, seeds = sorted(self.tokenizer.stops), [pending.seed for pending in fitting]
+        generated = self._loaded.generate(prompts, stops, longest, *settings, begins, over, seeds)
         no_room = error("context_full", "the conversation does not fit into the memory of the card")
         answers: dict[int, list[int] | Exception] = {
             id(pending): no_room if ids is None else ids[: pending.longest]

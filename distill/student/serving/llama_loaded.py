@@ -26,6 +26,8 @@ from distill.teacher.errors import error
 
 TOKENS_AT_ONCE = 24
 """Tokens of an answer after which it is looked at: who waits for it may have gone, or its text `stop` may have come."""
+SEEDS = 2**32
+"""llama.cpp's seeds have 32 bits."""
 FORCED = 1000.0
 """Added to the logits of the tokens that may follow, so that no other does."""
 
@@ -55,6 +57,7 @@ class LlamaLoaded:
         top_p: float = 1.0,
         begins: Sequence[list[list[int]]] = (),
         over: Sequence[Over] = (),
+        seeds: Sequence[int | None] = (),
     ) -> list[list[int] | None]:
         """As `Loaded.generate`, one prompt after the other. Raises ApiError."""
         settings = {
@@ -64,8 +67,8 @@ class LlamaLoaded:
             "lora": [{"id": 0, "scale": float(adapted)}],
         }
         return [
-            self._answer(prompt, stops, longest, openings or [], ends, settings)
-            for prompt, openings, ends in zip_longest(prompts, begins, over)
+            self._answer(prompt, stops, longest, openings or [], ends, settings, seed)
+            for prompt, openings, ends, seed in zip_longest(prompts, begins, over, seeds)
         ]
 
     def _answer(
@@ -76,13 +79,15 @@ class LlamaLoaded:
         openings: list[list[int]],
         over: Over | None,
         settings: dict[str, Any],
+        seed: int | None,
     ) -> list[int]:
         ids: list[int] = []
         while len(ids) < longest:
             allowed = may_follow(openings, ids)
             bias = [[id_, FORCED] for id_ in sorted(allowed)]
             count = 1 if allowed else min(TOKENS_AT_ONCE, longest - len(ids))
-            said = self._complete(settings | {"prompt": prompt + ids, "n_predict": count, "logit_bias": bias})
+            drawn = {} if seed is None else {"seed": (seed + len(ids)) % SEEDS}  # another one for each part
+            said = self._complete(settings | drawn | {"prompt": prompt + ids, "n_predict": count, "logit_bias": bias})
             for id_ in said["tokens"]:
                 ids.append(id_)
                 if over and over(ids):

@@ -67,13 +67,15 @@ class Loaded:
         top_p: float = 1.0,
         begins: Sequence[list[list[int]]] = (),
         over: Sequence[Over] = (),
+        seeds: Sequence[int | None] = (),
     ) -> list[list[int] | None]:
         """The tokens of the answer to each prompt: at most `longest`, with the stop when one was reached; None where the
         card's memory does not hold the conversation.
 
         Likeliest tokens at temperature 0, else drawn from the likeliest that have `top_p` of the probability. `begins` has
         for each prompt the token lists with one of which its answer has to begin; an empty list leaves it free. `over`
-        has for each prompt a function that is called after each token; where it returns True, the answer ends.
+        has for each prompt a function that is called after each token; where it returns True, the answer ends. For the same
+        prompts and `seeds` the same is drawn.
         A batch that does not fit into the card's memory is halved and generated again.
         """
         import torch
@@ -88,6 +90,8 @@ class Loaded:
             eos_token_id=list(stops),
             pad_token_id=min(stops),
         )
+        if temperature and seeds and seeds[0] is not None:  # transformers draws for all prompts from one stream
+            torch.manual_seed(seeds[0])
         with torch.no_grad(), self._adapter(adapted):
             return self._generate(prompts, begins, over, settings)
 

@@ -41,7 +41,7 @@ def open_student(params: Params, adapter: Path, slots: int = 1) -> Model:
     Nothing is loaded or started before the first request. Raises InputError where the adapter is missing or was trained over
     another base. Where no server here can read the tool calls of its template, requests with tools are refused.
     """
-    path, runtime = params["student"]["path"], params["runtime"]
+    path, runtime, temperature = params["student"]["path"], params["runtime"], params["evaluate"]["temperature"]
     name = hub.without_revision(path)
     for file in (*NEEDED, ADAPTER_GGUF) if gguf_model.is_local(path) else NEEDED:
         if not (adapter / file).is_file() or not (adapter / file).stat().st_size:
@@ -54,9 +54,11 @@ def open_student(params: Params, adapter: Path, slots: int = 1) -> Model:
     if gguf_model.is_local(path):
         gguf, _ = weights.find(path)
         context = max(gguf_model.CONTEXT_TOKENS, params["student"]["max_length"])
-        return InProcess(
-            name, tokenizer, lambda: LlamaLoaded(gguf, adapter / ADAPTER_GGUF, slots, context), places=1, workers=slots
-        )
+
+        def load() -> LlamaLoaded:
+            return LlamaLoaded(gguf, adapter / ADAPTER_GGUF, slots, context)
+
+        return InProcess(name, tokenizer, load, places=1, workers=slots, temperature=temperature)
 
     def folder() -> Path:
         return base.of_adapter(adapter, path).directory
@@ -66,14 +68,14 @@ def open_student(params: Params, adapter: Path, slots: int = 1) -> Model:
 
             def start(*where: Any) -> AbstractContextManager[Endpoint]:
                 held = folder()
-                return started([*arguments(held, name, adapter, tokenizer), *cards(held)], *where)
+                return started([*arguments(held, name, adapter, tokenizer, temperature), *cards(held)], *where)
 
             return Served(start, name)
         say(
             f"vLLM has no parser for calls as {adapter / TEMPLATE} writes them: transformers serves the student, which takes"
             " longer"
         )
-    return InProcess(name, tokenizer, lambda: Loaded(folder(), adapter))
+    return InProcess(name, tokenizer, lambda: Loaded(folder(), adapter), temperature=temperature)
 
 
 def _unread_calls(tokenizer: Tokenizer) -> UnreadCalls | None:
@@ -91,6 +93,7 @@ def _unread_calls(tokenizer: Tokenizer) -> UnreadCalls | None:
     return UnreadCalls(UNREAD, called, call_parser(tokenizer))
 
 
-def greedy(max_output_tokens: int, adapter_scale: float) -> Sampling:
-    """Sampling settings that always take the likeliest token, with the adapter on (1.0) or off (0.0)."""
-    return {"temperature": 0, "max_tokens": max_output_tokens, "lora": [{"id": 0, "scale": adapter_scale}]}
+def sampling(settings: Params, adapter_scale: float) -> Sampling:
+    """How the student is asked by the settings `evaluate` of params.yaml, with the adapter on (1.0) or off (0.0)."""
+    lora = [{"id": 0, "scale": adapter_scale}]
+    return {"temperature": settings["temperature"], "max_tokens": settings["max_output_tokens"], "lora": lora}

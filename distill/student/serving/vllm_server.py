@@ -62,9 +62,9 @@ def call_parser(tokenizer: Tokenizer) -> str | None:
     return next((name for pattern, name in PARSERS.items() if re.search(pattern, turn, re.DOTALL)), None)
 
 
-def arguments(base: Path, name: str, adapter: Path, tokenizer: Tokenizer) -> list[str]:
+def arguments(base: Path, name: str, adapter: Path, tokenizer: Tokenizer, temperature: float) -> list[str]:
     """The command `vllm serve` for the base in a folder, served as `name`, with an adapter and its tokenizer, without host
-    and port. vLLM must have a parser for its calls.
+    and port. vLLM must have a parser for its calls. `temperature` is that of requests that name none.
     """
     parser = call_parser(tokenizer)
     assert parser
@@ -80,7 +80,7 @@ def arguments(base: Path, name: str, adapter: Path, tokenizer: Tokenizer) -> lis
         "vllm", "serve", str(base), "--served-model-name", name,
         "--max-model-len", "-1",  # as much of the base's context as the memory holds; else vLLM refuses a small card
         "--generation-config", "vllm",  # not the base's own, which may have a repetition penalty
-        "--override-generation-config", '{"temperature": 0}',  # as in the exam, where a request names none; vLLM's is 1
+        "--override-generation-config", json.dumps({"temperature": temperature}),  # vLLM's is 1
         "--enable-lora", "--lora-modules", f"{STUDENT}={adapter}",
         "--max-lora-rank", str(next(allowed for allowed in RANKS if allowed >= rank)),
         "--chat-template", str(adapter / "chat_template.jinja"),
