@@ -254,6 +254,11 @@ def lazy():
     return (n for n in [b"a", {"b": 1}.keys()])
 
 @tool
+def breaks_off():
+    yield 1
+    raise ValueError("no more")
+
+@tool
 def thing():
     return object()
 """
@@ -262,6 +267,7 @@ def thing():
 def test_a_result_without_a_json_form_is_told_as_text() -> None:
     assert answered(ODD, "odd", {}) == {"result": "{(1, 2): 3}"}
     assert answered(ODD, "lazy", {}) == {"result": ["a", ["b"]]}
+    assert answered(ODD, "breaks_off", {}) == {"error": "RuntimeError: its result broke off: ValueError: no more"}
     advice = "its result holds a value of type object; return a dict, a list or a text"
     assert answered(ODD, "thing", {}) == {"error": f"RuntimeError: {advice}"}
 

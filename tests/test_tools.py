@@ -23,10 +23,11 @@ from distill.tools.source import Offer, SessionLost
 
 TOOLS = '''
 import asyncio, sqlite3, threading, time
-from collections import deque
+from collections import deque, namedtuple
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from email.message import Message
 from enum import Enum
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -150,6 +151,14 @@ class Length(float):
 class Shop:
     pass
 
+mail = Message()
+mail["Subject"] = "Prices"
+mail.set_payload("G417 costs 7.")
+
+def breaks_off():
+    yield 1
+    raise ValueError("no more")
+
 shop = sqlite3.connect(":memory:", check_same_thread=False)
 shop.row_factory = sqlite3.Row
 items = shop.execute("SELECT 'G417' AS sku, 3 AS stock")
@@ -166,6 +175,9 @@ ODD = {
     "key": {(1, 2): 3},
     "lazy": [{"a": 1}.keys(), map(str, [1]), (n for n in [2**70, {2}]), range(2), deque([3]), "é\\n".encode()],
     "rows": items,
+    "named": namedtuple("Found", "loc keys")("Rome", 3),
+    "mail": {"mail": mail},
+    "breaks off": breaks_off(),
     "object": [Shop()],
     "object in text": {(1, 2): Shop()},
     "pandas": pandas.DataFrame({"city": ["Rome", "Oslo", "Rome"], "sold": [1, 2, 3]}).groupby("city")["sold"].sum(),
@@ -274,6 +286,9 @@ def test_what_goes_wrong_is_told_to_the_model(box: toolbox.Toolbox, name: str, a
         ("key", "{(1, 2): 3}"),
         ("lazy", f'[["a"], ["1"], [{2**70}, [2]], [0, 1], [3], "é\\n"]'),
         ("rows", '[{"sku":"G417","stock":3}]'),
+        ("named", '["Rome",3]'),
+        ("mail", '{"mail":"Subject: Prices\\n\\nG417 costs 7."}'),
+        ("breaks off", "error: RuntimeError: its result broke off: ValueError: no more"),
         (
             "object",
             "error: RuntimeError: its result holds a value of type Shop; return a dict, a list or a text",

@@ -1,6 +1,7 @@
 """What a tool returns, as the text that the model reads."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
@@ -16,16 +17,20 @@ def told(value: Any) -> str:
     """
     if isinstance(value, str):
         return value
-    known: dict[int, tuple[Any, Any]] = {}
+    read: dict[int, tuple[Any, Any]] = {}
 
-    def plain(part: Any) -> Any:  # asked once for each part, since a generator gives its items once
-        if id(part) not in known:
-            known[id(part)] = part, runner.plain(part)
-        return known[id(part)][1]
+    def plain(part: Any) -> Any:
+        if not isinstance(part, Iterator):
+            return runner.plain(part)
+        if id(part) not in read:  # it gives its items once
+            read[id(part)] = part, runner.plain(part)
+        return read[id(part)][1]
 
     try:
         text = orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS, default=plain).decode()
-    except TypeError:
+    except TypeError as error:
+        if isinstance(error.__cause__, RuntimeError):
+            raise error.__cause__ from None
         try:
             text = json.dumps(value, default=plain, ensure_ascii=False)  # takes integers of more than 64 bits
         except (TypeError, ValueError, RecursionError):

@@ -83,6 +83,17 @@ def filled(function: Any, arguments: dict[str, Any], context: dict[str, Any]) ->
 def plain(value: Any) -> Any:
     """A value without a JSON form, as one that has one; also outside of sandboxes, where orjson takes most of them itself,
     but no class derived from tuple or float."""
+    if isinstance(value, (set, frozenset)):
+        return sorted(value, key=repr)
+    if isinstance(value, (bytes, bytearray)):
+        return value.decode(errors="replace")
+    # Before the fields of a named tuple are taken for what is looked for in others.
+    kind: Any = next((kind for kind in (tuple, float) if isinstance(value, kind)), _of_class)
+    return kind(value)
+
+
+def _of_class(value: Any) -> Any:
+    """The form that the class of a value has for this."""
     if hasattr(value, "model_dump"):
         return value.model_dump(mode="json")
     if hasattr(value, "__dataclass_fields__"):
@@ -98,17 +109,20 @@ def plain(value: Any) -> Any:
 
 
 def _unpacked(value: Any) -> Any:
-    """What lies in a value: the items of a set, a generator, a cursor, of a dict's keys; else the value as text."""
-    if isinstance(value, (set, frozenset)):
-        return sorted(value, key=repr)
-    if isinstance(value, (bytes, bytearray)):
-        return value.decode(errors="replace")
+    """The text that the class of a value has for it; else what lies in it: the items of a generator, a cursor, of a dict's
+    keys. Raises RuntimeError where they cannot be read to the end."""
+    own: Any = type(value).__str__
+    if own is not object.__str__ and not ADDRESS.search(str(value)):  # such as an e-mail's
+        return str(value)
     if hasattr(value, "keys"):  # as in a row of SQLite
         return dict(value)
     if isinstance(value, (Iterator, MappingView, Sequence)):
         items: Any = value
-        return list(items)
-    return float(value) if isinstance(value, float) else text(value)
+        try:
+            return list(items)
+        except Exception as error:  # which may be one that stands for "has no JSON form"
+            raise RuntimeError(f"its result broke off: {type(error).__name__}: {error}") from error
+    return text(value)
 
 
 def text(value: Any) -> str:
