@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,6 +58,11 @@ class Stop(Place):
 def route(via: Stop | list[Place] | None = None) -> str:
     """Finds a way."""
     return "straight on"
+
+@tool
+def distance(to: Place | Stop | None = None) -> int:
+    """Measures."""
+    return 0
 
 @tool(timeout=0.2)
 async def slow() -> str:
@@ -259,6 +265,7 @@ def test_a_long_number_arrives_whole(box: toolbox.Toolbox) -> None:
         ("weather", {"place": {"city": "Rome"}, "days": "x"}, '/days: "x" is not of type "array" or "null"'),
         ("route", {"via": {"city": "Rome", "near": {"zip": 7}}}, '/via/near/zip: 7 is not of type "string" or "null"'),
         ("route", {"via": [{"town": "Rome"}]}, '/via/0: "city" is a required property'),
+        ("distance", {"to": 7}, '/to: 7 is not of type "object" or "null"'),
         ("shout", {"text": "no!"}, "error: RuntimeError: no!"),
         ("leaves", {}, "error: RuntimeError: SystemExit: 3"),
         ("first", {"wanted": "c"}, "error: RuntimeError: StopIteration"),
@@ -270,6 +277,14 @@ def test_a_long_number_arrives_whole(box: toolbox.Toolbox) -> None:
 )
 def test_what_goes_wrong_is_told_to_the_model(box: toolbox.Toolbox, name: str, arguments: object, fault: str) -> None:
     assert fault in call(box, name, arguments)
+
+
+def test_keys_that_fit_none_of_several_schemas_are_told() -> None:
+    """Such schemas come from MCP servers, and with imported conversations."""
+    keys = {"propertyNames": {"anyOf": [{"const": "a"}, {"pattern": "^x-"}]}}
+    call: Any = {"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"b": 1}'}}
+    _, fault = parse(call, [{"type": "function", "function": {"name": "f", "parameters": keys}}])
+    assert fault and '"b" is not valid under any of the schemas' in fault
 
 
 @pytest.mark.parametrize(

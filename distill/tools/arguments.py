@@ -107,14 +107,14 @@ def _why(error: ValueError) -> str:
 def _reasons(error: Any) -> Iterator[str]:
     """What is wrong, in words. Of a value that fits none of several schemas, as in `Filter | None`, what is wrong with it by
     the only one that is for its type, since a model can repair that."""
-    choices = error.kind.context if error.schema_path[-1] == "anyOf" else []
+    choices = error.kind.context if error.kind.name == "anyOf" else []
     types = [_types(error, choice) for choice in choices]
     likely = [choice for choice, wanted in zip(choices, types, strict=True) if not wanted]
     if len(likely) == 1:
         for inner in likely[0]:
             yield from _reasons(inner)
     elif choices and not likely:
-        wanted = " or ".join(f'"{name}"' for names in types for name in names)
+        wanted = " or ".join(dict.fromkeys(f'"{name}"' for names in types for name in names))
         yield _at(error, f"{json.dumps(error.instance, ensure_ascii=False)} is not of type {wanted}")
     else:
         yield _describe(error)
