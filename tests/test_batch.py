@@ -658,6 +658,28 @@ def test_a_batch_that_is_said_to_be_over_before_its_file_is_there_is_not_ordered
     assert len(batches.batches) == 1 and "has answers that are in no file yet" in done.stdout
 
 
+def test_a_batch_whose_file_never_comes_is_not_waited_for_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch_endpoint, "LONGEST_SILENCE_S", 0.5)
+    batches, store = Batches(sums_up), Store(tmp_path / "here")
+
+    def get(asked: Asked) -> Any:
+        found = batches.get(asked)
+        is_batch = isinstance(found, dict) and found.get("status") == "completed"
+        return found | {"output_file_id": None, "request_counts": {"completed": 1}} if is_batch else found
+
+    async def ask(base_url: str) -> None:
+        model = model_at(base_url, store)
+        with pytest.raises(Fatal, match=r"batch-0 with 1 requests .* or delete .*\.json to order \(and pay\) again"):
+            await asyncio.wait_for(model.ask(question_for(model, 1), store.note("a" * 64)), 10)
+        await model.close()
+
+    with serving(batches.post, gets=get) as books:
+        asyncio.run(ask(books.base_url))
+    assert len(batches.batches) == 1
+
+
 def test_what_another_process_has_ordered_in_the_background_meanwhile_is_not_ordered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

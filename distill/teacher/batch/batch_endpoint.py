@@ -28,7 +28,7 @@ UNLISTED_S, UNLISTED_PAUSE_S = 60.0, 3.0
 FIRST_POLL_S, LONGEST_POLL_S = 0.25, 60.0
 """Pauses between two polls: they grow from the first to the longest."""
 LONGEST_SILENCE_S = 3600.0
-"""How long a server that does not answer is polled all the same."""
+"""How long a server that does not answer, or does not say where the answers of a batch are, is polled all the same."""
 DELETE_FILES_S = 30.0
 """How long the deletion of a batch's files may take; it is a courtesy, so nobody waits longer."""
 MOST_REQUESTS = 50_000
@@ -114,7 +114,8 @@ class BatchEndpoint:
         return batch_id
 
     async def ended(self, batch: Batch, wait: bool) -> dict[str, Any] | None:
-        """The server's status object of a batch that has ended. If it has not, waits for that (`wait`) or returns None.
+        """The server's status object of a batch that has ended. If it has not, waits for that (`wait`) or returns None. Raises
+        Fatal "not_found" where the server knows neither the batch nor its answers.
 
         A batch takes up to a day, in which the server or the network may well be down for a while.
         """
@@ -127,10 +128,13 @@ class BatchEndpoint:
                     raise
                 say(f"batch {batch.id}: {error.message}; it goes on there, and is looked for again")
             else:
-                last_reply_at = perf_counter()
-                if batch_status["status"] in ENDED and not _is_unwritten(batch_status):
+                if batch_status["status"] not in ENDED:
+                    last_reply_at = perf_counter()
+                elif not _is_unwritten(batch_status):
                     return dict(batch_status)
-                if batch_status["status"] in ENDED:
+                elif perf_counter() - last_reply_at > LONGEST_SILENCE_S:
+                    raise Fatal("not_found", f"the answers of batch {batch.id} are in no file")
+                else:
                     say(f"batch {batch.id} has answers that are in no file yet; it is looked at again")
                 if not wait:
                     return None

@@ -99,7 +99,7 @@ class OpenBatches:
         }
 
     def lost_message(self, batch: Batch) -> str:
-        """The error message for a batch that the server does not know, or whose files it no longer has."""
+        """The error message for a batch that the server does not know, or whose files it does not have."""
         return (
             f"batch {batch.id} with {len(batch.keys)} requests was ordered, and the server does not know it (any "
             f"more): use the key it was ordered with, or delete {self._path(batch)} to order (and pay) again"
