@@ -277,6 +277,35 @@ def test_a_run_ends_though_threads_that_a_tool_has_started_hang(project: Path, w
         sums.set_params(project, teacher__base_url=server.base_url)
         done = Running(project, "teacher_rollouts").wait(60)
     assert "1 of 1 rollouts completed" in done.stdout and (done.returncode, done.stderr) == (0, "")
+    assert "of pools that tools use did not end" in done.stdout
+
+
+LOGS = """
+POOL = ThreadPoolExecutor(1)
+
+def log(n: int) -> None:
+    time.sleep(0.5)
+    with open("log.txt", "a") as file:
+        file.write(f"{n}\\n")
+
+@tool
+def add(a: int, b: int) -> int:
+    "Adds, and writes a log beside it."
+    POOL.submit(log, a)
+    return a + b
+"""
+
+
+def test_what_calls_have_left_to_a_pool_is_done(project: Path) -> None:
+    sums.make(project, 3)
+    head = "import time\nfrom concurrent.futures import ThreadPoolExecutor\nfrom distill.tools import tool\n"
+    (project / "tools.py").write_text(head + LOGS)
+    assert Running(project, "prompts").wait().returncode == 0
+    with serving(adds) as server:
+        sums.set_params(project, teacher__base_url=server.base_url)
+        done = Running(project, "teacher_rollouts").wait(60)
+    assert (done.returncode, done.stderr) == (0, "") and "warning" not in done.stdout
+    assert sorted((project / "log.txt").read_text().split()) == ["0", "1", "2"]
 
 
 CART = '''

@@ -4,15 +4,21 @@ import _thread
 import asyncio
 import os
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import thread as pools
+from functools import cache
 from queue import SimpleQueue
 from typing import Any
 
+from distill.project.terminal import say
+from distill.records.counted import counted
 from distill.tools.resource import explain
 
 MOST_IDLE = 64
 """Threads kept for the next calls: starting one takes half of the CPU time of a call."""
+LEFT_S = 5.0
+"""How long the end of this process waits for pools that tools use."""
 _idle: list[SimpleQueue[Callable[[], None]]] = []
 os.register_at_fork(after_in_child=_idle.clear)  # a fork has none of these threads
 
@@ -125,9 +131,27 @@ async def _guarded(work: Awaitable[Any]) -> Any:
         raise RuntimeError(explain(error)) from None  # SystemExit would end the loop, CancelledError the rollout
 
 
+@cache
 def abandon_pools() -> None:
     """Lets this process end though a thread of a pool (`ThreadPoolExecutor`, `asyncio.to_thread`) hangs, as a tool's own
-    does: Python would wait for those of all pools. A pool that a tool uses has daemon threads, as tools run in such ones."""
-    for thread in list(pools._threads_queues):  # type: ignore[attr-defined]
-        if thread.daemon:
-            del pools._threads_queues[thread]  # type: ignore[attr-defined]
+    does: Python would wait for those of all pools. A pool that a tool uses has daemon threads, as tools run in such ones.
+    What calls have left to it, such as a line for a log, has LEFT_S more."""
+    threading._register_atexit(_abandon)  # type: ignore[attr-defined]  # just before Python waits
+
+
+def _abandon() -> None:
+    with pools._global_shutdown_lock:
+        pools._shutdown = True  # as Python does next, so that a thread ends when nothing is left to do
+    threads = {thread: todo for thread, todo in pools._threads_queues.items() if thread.daemon}  # type: ignore[attr-defined]
+    for todo in threads.values():
+        todo.put(None)
+    end = time.monotonic() + LEFT_S
+    for thread in threads:
+        thread.join(max(0, end - time.monotonic()))
+    hanging = [thread for thread in threads if thread.is_alive()]
+    for thread in hanging:
+        del pools._threads_queues[thread]  # type: ignore[attr-defined]
+    if hanging:
+        say(
+            f"warning: {counted(len(hanging), 'thread')} of pools that tools use did not end, and what was left to them is lost"
+        )
