@@ -217,7 +217,8 @@ def test_logits_are_computed_at_once_where_a_card_cannot_compile_the_gradient_of
         ("qwen3_5_text", "alone", {"layer_types": ["linear_attention", "full_attention"], **LINEAR}),
         ("lfm2", "alone", {"layer_types": ["conv", "full_attention"]}),
         ("recurrent_gemma", "alone", {"lru_width": 32, "block_types": ["recurrent", "attention"]}),
-        ("gptj", "alone", {"rotary_dim": 8}),
+        ("gptj", "shared", {"rotary_dim": 8}),
+        ("stablelm", "alone", {}),
         ("gpt2", "shared", {}),
     ],
 )
