@@ -33,7 +33,8 @@ from distill.teacher.cost.budget import Budget
 from distill.teacher.errors import KINDS, Fatal, Transient
 from distill.teacher.halt import Halt
 from distill.teacher.open_model import open_model
-from distill.teacher.store import Store
+from distill.teacher.store import Store, request_key
+from distill.teacher.teacher import Teacher
 from stages import teacher_rollouts
 
 PARAMS = {
@@ -583,7 +584,7 @@ def test_a_lost_order_that_is_not_listed_yet_is_looked_for_again(
 
     async def ask(base_url: str) -> Any:
         model = model_at(base_url, store)
-        open_batches = OpenBatches(store, content_id(model.identity))
+        open_batches = OpenBatches(store, model.identity)
         batch = open_batches.add("file-0", [key])
         line = {"custom_id": key, "url": "/v1/chat/completions", "body": model.api.body(question_for(model, 1))}
         batches.files["file-0"] = [line]
@@ -627,19 +628,39 @@ def test_what_another_process_asks_at_this_moment_is_not_ordered(
     assert all(store.lease(key).take() for key in keys), "and nothing is held any more"
 
 
-def test_a_run_at_another_tier_sees_what_is_ordered_after_it_began(tmp_path: Path) -> None:
-    store = Store(tmp_path / "here")
+def test_a_run_at_another_tier_sees_what_is_ordered_after_it_began(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also a batch that ends, its answers stored, while it is looked for: then there is no note of it any more."""
+    store, look = Store(tmp_path / "here"), OpenBatches.ordered_message
 
-    async def ask(base_url: str) -> None:
+    async def ask(base_url: str) -> str:
         model = model_at(base_url, store, tier="standard")
-        await model.ask(question_for(model, 1), store.note("a" * 64))
-        OpenBatches(store, content_id(model.identity)).add("file-0", ["b" * 64])
+        teacher = Teacher(model, store, {"max_tokens": 9}, [], model.halt)
+
+        def answer(n: int) -> Any:
+            messages = [{"role": "user", "content": f"what is {n} + 1?"}]
+            key = request_key(teacher.request(messages, [], 0, []), 0)
+            return key, teacher.ask(messages, [], seed=0, sample=0, earlier=[])
+
+        await answer(1)[1]
+        key, asking = answer(2)
+        batch = teacher.open_batches.add("file-0", [key])
         with pytest.raises(Fatal, match="would be paid as well"):
-            await model.ask(question_for(model, 2), store.note("b" * 64))
-        await model.close()
+            await asking
+
+        def ends(batches: OpenBatches, key: str) -> str | None:
+            store.put(key, chat.parse(says("Answer: of the batch"), 1.0))
+            batches.remove(batch)
+            return look(batches, key)
+
+        monkeypatch.setattr(OpenBatches, "ordered_message", ends)
+        _, found = await answer(2)[1]
+        await teacher.close()
+        return str(found["message"]["content"])
 
     with serving(lambda asked: says("Answer: 2")) as books:
-        asyncio.run(ask(books.base_url))
+        assert asyncio.run(ask(books.base_url)) == "Answer: of the batch"
     assert len(books.posts) == 1
 
 

@@ -10,13 +10,11 @@ from distill.agent.samples import Pair, in_turn, is_enough
 from distill.agent.setting import Setting
 from distill.agent.turns import Turns, seed
 from distill.records.counted import counted
-from distill.records.ids import content_id
 from distill.records.types import Message, Prompt, ToolCall
 from distill.teacher.answer import Answer
 from distill.teacher.api.endpoint_model import BYTES_PER_TOKEN
 from distill.teacher.api.provider import in_background
 from distill.teacher.asked import asked_teacher
-from distill.teacher.batch.open_batches import OpenBatches
 from distill.teacher.cost.prices import Prices
 from distill.teacher.cost.tariff import output_limit
 from distill.teacher.store import request_key
@@ -111,7 +109,7 @@ class _Replay(Turns):
 async def plan(wanted: list[Pair], setting: Setting) -> Plan:
     """The plan for the wanted (prompt, sample) pairs, from what is in the store."""
     index, store = Finished(setting), setting.teacher.store
-    in_batches = OpenBatches(store, content_id(setting.teacher.model.identity)).keys()
+    in_batches = setting.teacher.open_batches.keys()
     finished: list[Pair] = []
     measured: list[list[str]] = []
     missing: list[Missing] = []

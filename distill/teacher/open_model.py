@@ -48,7 +48,7 @@ def open_model(asked: Asked, halt: Halt, store: Store, with_tools: bool) -> Stor
     )
     if runtime["tier"] == "flex_or_standard":
         throttle.congestion -= {"flex_busy"}  # the standard tier may have room for what the flex tier refuses
-    return EndpointModel(asked, throttle, halt, store)
+    return EndpointModel(asked, throttle, halt)
 
 
 def open_teacher(asked: Asked, demonstrations: list[Message], with_tools: bool) -> Teacher:

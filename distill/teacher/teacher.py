@@ -8,6 +8,7 @@ from typing import Any, cast
 from distill.records.types import Message, Request, Sampling, ToolSchema
 from distill.teacher.answer import Answer
 from distill.teacher.api.failure_streak import FailureStreak
+from distill.teacher.batch.open_batches import OpenBatches
 from distill.teacher.demonstrations import with_demonstrations
 from distill.teacher.errors import KINDS, ApiError, Fatal, Transient, is_final
 from distill.teacher.halt import Halt
@@ -23,6 +24,7 @@ class Teacher:
         self.halt = halt
         self.bought = 0
         self.bought_tokens = 0
+        self.open_batches = OpenBatches(store, model.identity)
         self._failures = FailureStreak()
         self._in_flight = 0
         self._request_ended = asyncio.Event()
@@ -82,8 +84,12 @@ class Teacher:
         if not self.model.needs_lease:
             return await self._ask_model_and_store(key, request)
         async with self.store.lease(key):
+            ordered = self.open_batches.ordered_message(key)
             # Another process may have stored it while we waited.
-            return _stored_answer(self.store.entry(key)) or await self._ask_model_and_store(key, request)
+            stored_answer = _stored_answer(self.store.entry(key))
+            if ordered and not stored_answer:
+                raise Fatal("ordered", ordered)
+            return stored_answer or await self._ask_model_and_store(key, request)
 
     async def _ask_model_and_store(self, key: str, request: Request) -> Answer:
         self.store.check_free_space()

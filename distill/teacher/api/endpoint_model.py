@@ -7,7 +7,6 @@ from typing import Any
 
 import orjson
 
-from distill.records.ids import content_id
 from distill.records.types import Request
 from distill.teacher import errors
 from distill.teacher.answer import Answer
@@ -20,13 +19,12 @@ from distill.teacher.api.retry import until_answered
 from distill.teacher.api.throttle import Throttle
 from distill.teacher.api.unread_calls import UnreadCalls
 from distill.teacher.asked import Asked
-from distill.teacher.batch.open_batches import OpenBatches
 from distill.teacher.cost.budget import Budget
 from distill.teacher.cost.prices import full_price_flex, is_openai
 from distill.teacher.cost.tariff import Tariff
 from distill.teacher.errors import ApiError, Fatal
 from distill.teacher.halt import Halt
-from distill.teacher.store import Note, Store
+from distill.teacher.store import Note
 
 FLEX_TRIES = 3
 """Refusals for lack of flex capacity after which `flex_or_standard` sends a request at the standard price."""
@@ -46,12 +44,11 @@ class EndpointModel:
     takes_seed = False  # few servers take `seed`, some refuse it, and OpenAI promises nothing for it
     needs_lease = True
 
-    def __init__(self, asked: Asked, throttle: Throttle, halt: Halt, store: Store):
+    def __init__(self, asked: Asked, throttle: Throttle, halt: Halt):
         self._asked, self.identity = asked, provider.identity(asked)
         self.api = provider.APIS[self.identity["api"]]
         self.throttle, self.budget, self.halt = throttle, Budget(asked.runtime["budget_usd"]), halt
         self.max_concurrent = throttle.ceiling
-        self._open_batches = OpenBatches(store, content_id(self.identity))
         self._at_openai = is_openai(self.identity["provider"])
         self._http: Http | None = None
         self._tariff: Tariff
@@ -67,8 +64,6 @@ class EndpointModel:
         """One answer; failures that may pass are retried. Raises ApiError."""
         if self._http is None:
             self._http = self._start()
-        if ordered := self._open_batches.ordered_message(note.key):
-            raise Fatal("ordered", ordered)
         failures: Counter[str] = Counter()
 
         async def attempt() -> Answer:

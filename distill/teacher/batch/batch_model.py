@@ -10,7 +10,6 @@ from typing import Any
 import orjson
 
 from distill.project.terminal import say
-from distill.records.ids import content_id
 from distill.records.types import Request
 from distill.teacher import errors
 from distill.teacher.answer import Answer
@@ -48,7 +47,7 @@ class BatchModel:
         self._asked, self.identity = asked, provider.identity(asked)
         self.api = provider.APIS[self.identity["api"]]
         self.budget, self.halt, self.store = Budget(asked.runtime["budget_usd"]), halt, store
-        self._open_batches = OpenBatches(store, content_id(self.identity))
+        self._open_batches = OpenBatches(store, self.identity)
         self._http: Http | None = None
         self._tariff: Tariff
         self._queue = BatchQueue()

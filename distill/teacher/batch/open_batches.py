@@ -7,11 +7,13 @@ import uuid
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import orjson
 
 from distill.machine.lease import Lease
 from distill.records.atomic import replacing
+from distill.records.ids import content_id
 from distill.teacher.store import Store
 
 
@@ -31,10 +33,10 @@ class Batch:
 
 
 class OpenBatches:
-    """The batches of all runs that share a store, at one model: `model_id` is the content id of its identity."""
+    """The batches of all runs that share a store, at the model of an `identity`."""
 
-    def __init__(self, store: Store, model_id: str):
-        self._folder, self._model_id = store.root / "batches", model_id
+    def __init__(self, store: Store, identity: dict[str, Any]):
+        self._folder, self._model_id = store.root / "batches", content_id(identity)
         self._known: list[str] = []
         self._messages: dict[str, str] = {}
 
@@ -81,7 +83,8 @@ class OpenBatches:
 
     def ordered_message(self, key: str) -> str | None:
         """The error message for a run that would send the request of `key` another way; None if it is in no open batch. What
-        other processes have ordered meanwhile counts."""
+        other processes have ordered meanwhile counts. Look here first and into the store then: an answer is there before
+        its batch is no longer here."""
         try:
             names = os.listdir(self._folder)
         except FileNotFoundError:
