@@ -41,9 +41,9 @@ ROOT = Path(__file__).resolve().parents[1]
 LONGEST = [
     "test_paid_in_dvc", "test_experiments", "test_pipeline", "test_train", "test_train_machine", "test_llama_server",
     "test_sandbox_rollouts", "test_sandbox", "test_readme", "test_validate", "test_browser", "test_new", "test_serving",
-    "test_mcp_lost", "test_mcp", "test_tool_loop", "test_batch_orders", "test_batch", "test_report_conversations", "test_convert", "test_reply",
-    "test_weights", "test_filter_workers", "test_teacher_faults", "test_families", "test_responses", "test_hub",
-    "test_kinds_of_base",
+    "test_mcp_lost", "test_mcp", "test_tool_loop", "test_batch_orders", "test_batch", "test_report_conversations",
+    "test_convert", "test_reply", "test_weights", "test_filter_workers", "test_teacher_faults", "test_families",
+    "test_responses", "test_hub", "test_kinds_of_base",
 ]  # fmt: skip
 """Files that take longest: they go first, so that side by side with the others none is left over at the end."""
 

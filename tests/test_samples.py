@@ -1,6 +1,7 @@
 """Several rollouts of a prompt: always so many, or one behind the other until one is right (`teacher.samples: 1-4`)."""
 
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -11,7 +12,7 @@ import pytest
 import sums
 from asking import rollouts
 from priced import *  # noqa: F403
-from stage_process import Done, Running
+from stage_process import Done, Running, until
 from sums import number
 from teacher_server import Asked, says, serving
 
@@ -91,6 +92,22 @@ def test_a_larger_number_goes_on_where_the_smaller_ended(four: Callable[..., Don
         said = four(books, "--plan", teacher__samples="1-4").stdout
         assert "10 rollouts wanted, 8 of them in the store, 2 missing" in said and "up to 2 further ones" in said
         assert four(books).returncode == 0 and len(books.posts) == 12
+
+
+def test_a_killed_run_goes_on_with_the_tries_that_it_has_paid_for(four: Callable[..., Done], project: Path) -> None:
+    with serving(teacher(), latency_s=0.1) as books:
+        sums.set_params(project, teacher__base_url=books.base_url, teacher__samples="1-4", runtime__api_concurrency=2)
+        run = Running(project, "teacher_rollouts", TEACHER_API_KEY="")
+        until(lambda: len(books.answered) >= 4)
+        run.kill()
+        run.wait()
+        kept = len(list(Path(os.environ["DISTILL_STORE"]).glob("??/*.json")))
+        lost = len(books.posts) - kept
+        assert kept >= 3 and lost <= 2 and not (project / "rollouts").exists()
+        assert four(books).returncode == 0
+    found = made(project)
+    assert sum(map(len, found.values())) == len(books.posts) - lost, "each answer that was kept is a rollout"
+    assert all(samples == [*range(len(samples))] for samples in found.values()) and found[3] == [0, 1, 2, 3]
 
 
 def test_without_an_expected_answer_one_that_comes_to_an_end_is_enough(
