@@ -20,7 +20,7 @@ from distill.project.terminal import say
 from distill.records import jsonl
 from distill.records.faults import InputError
 from distill.records.types import Params, Prompt
-from distill.student.evaluation import exam, held_out_loss, score
+from distill.student.evaluation import exam, held_out_loss, interval, score
 from distill.student.evaluation.table import table
 from distill.student.serving.open_student import open_student, sampling
 from distill.teacher.progress import Progress
@@ -49,9 +49,9 @@ def main(params: Params) -> None:
     no_verdict, rulings = no_verdict | theirs, rulings | their_rulings
     exams = students | teacher
     right = score.graded(exams)
-    closed, interval = score.gap_closed(right["base"], right["student"], right["teacher"])
-    gain, gain_ci = score.gain(right["base"], right["student"])
-    lead, lead_ci = score.gain(right["teacher"], right["student"])
+    closed, closed_ci = interval.gap_closed(right["base"], right["student"], right["teacher"])
+    gain, gain_ci = interval.gain(right["base"], right["student"])
+    lead, lead_ci = interval.gain(right["teacher"], right["student"])
     served_elsewhere = params["runtime"]["student_url"]
     loss = None if served_elsewhere else held_out_loss.loss(exam_rollouts, params["student"]["path"], ADAPTER)
     evaluation = {
@@ -62,7 +62,7 @@ def main(params: Params) -> None:
             for who, records in exams.items()
         },
         "gap_closed": closed,
-        "gap_closed_ci": interval,
+        "gap_closed_ci": closed_ci,
         "gain": gain,
         "gain_ci": gain_ci,
         "lead": lead,
@@ -87,7 +87,7 @@ async def _evaluate(prompts: list[Prompt], params: Params) -> dict[str, list[dic
         model = open_student(params, ADAPTER)
         try:
             for who, scale in (("base", 0.0), ("student", 1.0)):
-                progress = Progress(f"evaluate {who}", len(prompts))
+                progress = Progress(f"evaluate {who}", len(prompts) * params["evaluate"]["samples"])
                 asked = sampling(params["evaluate"], scale)
                 exams[who] = await exam.evaluate(who, prompts, model, asked, tools, params, progress.add)
         finally:

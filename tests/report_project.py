@@ -179,6 +179,7 @@ def _score(right: dict[str, bool], share: float) -> dict[str, Any]:
     spread = 0.13 if 0.1 < share < 0.9 else 0.07
     return {
         "n": len(right),
+        "conversations": len(right),
         "known": len(right),
         "correct": sum(right.values()),
         "no_verdict": 0,

@@ -171,6 +171,7 @@ def make_exam(who: str, prompt: dict[str, Any], right: bool) -> dict[str, Any]:
     return {
         "who": who,
         "prompt_id": prompt["id"],
+        "sample": 0,
         "status": "completed",
         "stop_reason": "final_answer",
         "error": None,

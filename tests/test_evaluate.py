@@ -91,11 +91,50 @@ def test_a_conversation_that_a_server_refuses_is_counted_and_shown(project, trai
         found = evaluated(teacher, project, trained, set_param, monkeypatch)
     assert [found[who]["accuracy"] for who in ("base", "student", "teacher")] == [1.0, 0.5, 1.0]
     said = capsys.readouterr().out
-    assert "student: 1 of 2 conversations ended in an error of the server or of a tool, which counts as wrong" in said
+    assert "student: 1 of 2 conversations ended in an error of the server or of a tool and count as wrong;" in said
     assert "base: 1 of" not in said and "teacher: 1 of" not in said
     [lost] = [talk for talk in jsonl.read("reports/evaluation.jsonl", "evaluated") if talk["error"]]
     assert (lost["who"], lost["correct"]) == ("student", False)
     assert lost["error"] == {"kind": "bad_request", "where": "student", "message": "HTTP 400: too odd"}
+
+
+def test_a_prompt_on_which_the_teacher_was_lost_is_in_no_comparison(project, trained, set_param, monkeypatch, capsys):
+    error = {
+        "kind": "server",
+        "where": "teacher",
+        "message": "HTTP 500",
+        "http_status": 500,
+        "retryable": True,
+        "request": None,
+    }
+    lost = {"messages": ASKED, "status": "failed", "stop_reason": "api_error", "error": error}
+    found = evaluated([taught(1, "eval"), taught(2, "eval", **lost)], project, trained, set_param, monkeypatch)
+    assert [(found[who]["known"], found[who]["accuracy"]) for who in ("student", "teacher")] == [(2, 1.0), (1, 1.0)]
+    assert (found["lead"], found["gap_closed"]) == (0.0, 1.0), "else the student would have passed its teacher"
+    assert "teacher: 1 of 2 conversations ended in an error of the server or of a tool and are left out" in (
+        capsys.readouterr().out
+    )
+
+
+def test_base_and_student_answer_each_prompt_as_often_as_wanted(project, trained, set_param, monkeypatch, capsys):
+    set_param("evaluate.samples", 3)
+    set_param("evaluate.temperature", 1.5)
+    found = evaluated([taught(1, "eval"), taught(2, "eval")], project, trained, set_param, monkeypatch)
+    for who, conversations in (("base", 6), ("student", 6), ("teacher", 2)):
+        assert (found[who]["n"], found[who]["conversations"], found[who]["known"]) == (2, conversations, conversations)
+    talks = [talk for talk in jsonl.read("reports/evaluation.jsonl", "evaluated") if talk["who"] == "base"]
+    assert [(talk["prompt_id"], talk["sample"]) for talk in talks] == [
+        (f"{prompt:016x}", sample) for prompt in (1, 2) for sample in range(3)
+    ]
+    assert len({json.dumps(talk["messages"]) for talk in talks}) > 2, "each sample has a seed of its own"
+    assert "base and student answered each prompt 3 times, the teacher once" in capsys.readouterr().out
+
+
+def test_several_samples_of_one_answer_are_refused(project, set_param, monkeypatch):
+    set_param("evaluate.samples", 3)
+    monkeypatch.chdir(project)
+    with pytest.raises(InputError, match=r"/evaluate/temperature: 0 is not allowed \(at 0 all samples of a prompt are"):
+        params.load()
 
 
 def test_what_would_spoil_the_exam_is_said_before_it(project, trained, set_param, monkeypatch):

@@ -192,6 +192,27 @@ def test_base_and_student_stand_beside_the_teacher_on_held_out_prompts(page: Any
     assert page.locator("#reader .columns > section:visible").count() == 2
 
 
+def test_several_answers_to_a_prompt_stand_side_by_side(browser: Any, tmp_path: Path) -> None:
+    write_project(tmp_path, train=6, held_out=2)
+    talks = list(jsonl.read(tmp_path / "reports/evaluation.jsonl", "evaluated"))
+    asked = next(talk for talk in talks if talk["who"] == "student")
+    again = asked | {"sample": 1, "answer": "again", "correct": not asked["correct"]}
+    jsonl.write(tmp_path / "reports/evaluation.jsonl", [*talks, again], "evaluated")
+    write_report(tmp_path, tmp_path / "index.html")
+    tab = browser.new_page(viewport={"width": 1400, "height": 1000})
+    tab.goto((tmp_path / "index.html").as_uri())
+    browse(tab)
+    tab.select_option("select[name=split]", "eval")
+    assert "student mixed" in tab.locator(".row").first.inner_text()
+    tab.locator(".row").first.click()
+    tab.wait_for_selector("#reader .columns")
+    names = tab.locator("#reader .columns > section h3").all_inner_texts()
+    assert names == ["Student, answer 1 of 2", "Student, answer 2 of 2", "Teacher", "Base"]
+    tab.get_by_role("checkbox", name="Student").uncheck()
+    assert tab.locator("#reader .columns > section:visible h3").all_inner_texts() == ["Teacher", "Base"]
+    tab.close()
+
+
 def test_a_hostile_rollout_is_only_text(page: Any) -> None:
     browse(page)
     page.locator(".row").first.click()

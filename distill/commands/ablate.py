@@ -16,7 +16,7 @@ from distill.project import stage
 from distill.project.committed import folder_in_git
 from distill.project.terminal import say
 from distill.records.faults import InputError
-from distill.student.evaluation import score
+from distill.student.evaluation import interval, score
 from distill.student.evaluation.table import gain_line, table
 
 OFF = "off"
@@ -57,10 +57,10 @@ def difference(*names: str) -> str | None:
         records = map(json.loads, _read(name, "reports/evaluation.jsonl").rstrip("\n").split("\n"))
         exams[name] = [record for record in records if record["who"] == "student"]
     first, second = score.graded(exams).values()
-    gain, interval = score.gain(second, first)
-    if gain is None or interval is None:
+    gain, gain_ci = interval.gain(second, first)
+    if gain is None or gain_ci is None:
         return None
-    return gain_line(f"student of {names[0]}", f"student of {names[1]}", gain, interval)
+    return gain_line(f"student of {names[0]}", f"student of {names[1]}", gain, gain_ci)
 
 
 def _read(name: str, file: str) -> str:

@@ -148,7 +148,7 @@ def _faults(reasons: list[Record]) -> list[tuple[int, str]]:
 
 
 def _student_talks(records: list[Record]) -> list[Record]:
-    """The talks of student and base, in this order."""
+    """The talks of student and base, in this order, each in that of its samples."""
     return [_talk(record) for record in sorted(records, key=lambda record: record["who"], reverse=True)]
 
 

@@ -13,6 +13,8 @@ QUESTION_CHARS = 160
 ANSWER_CHARS = 80
 MOST_VALUES = 24
 """Values of a metadata key by which the list can still be filtered."""
+MIXED = "mixed"
+"""The verdict on several answers, some of which are right."""
 _ESCAPED = "<>&\u2028\u2029"
 """Inside <script>, only these could end or change the element, or break an older JavaScript parser."""
 
@@ -52,7 +54,6 @@ def embedded(value: Any) -> str:
 
 def _item(conversation: dict[str, Any], keys: list[str]) -> dict[str, Any]:
     """The fields of a conversation that the list shows, sorts and filters by."""
-    talks = {talk["who"]: talk for talk in conversation["talks"]}
     group = groups.of(conversation["metadata"])
     first = conversation["talks"][0]
     calls = [call for message in first["messages"] for call in message.get("tool_calls") or []]
@@ -66,7 +67,7 @@ def _item(conversation: dict[str, Any], keys: list[str]) -> dict[str, Any]:
         "stop": first["stop_reason"],
         "question": _short(question, QUESTION_CHARS),
         "answer": _short(first["answer"] or "", ANSWER_CHARS),
-        "correct": {who: talk["correct"] for who, talk in talks.items()},
+        "correct": _verdicts(conversation["talks"]),
         "turns": sum(message["role"] == "assistant" for message in first["messages"]),
         "tokens": first["tokens"],
         "cost": first["cost_usd"],
@@ -74,6 +75,14 @@ def _item(conversation: dict[str, Any], keys: list[str]) -> dict[str, Any]:
         "why": [reason["check"] for reason in conversation["reasons"]],
         "meta": [group.get(key, "") for key in keys],
     }
+
+
+def _verdicts(talks: list[dict[str, Any]]) -> dict[str, bool | str | None]:
+    """Who -> whether all that it answered is right, None where that is not known, MIXED where some of it is."""
+    found: dict[str, list[bool | None]] = {}
+    for talk in talks:
+        found.setdefault(talk["who"], []).append(talk["correct"])
+    return {who: verdicts[0] if len(set(verdicts)) == 1 else MIXED for who, verdicts in found.items()}
 
 
 def _short(text: str, most: int) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 from distill.dataset import row_groups
 from distill.report import words
+from distill.student.evaluation.score import LOST
 
 MOST_POINTS = 400
 """Points of a curve."""
@@ -30,6 +31,7 @@ def summary(report: dict[str, Any]) -> dict[str, Any]:
         "tally": report["tally"],
         "shown": len(report["conversations"]),
         "stops": _stops(evaluation),
+        "left_out": LOST,
         "rules": words.check_rules(),
         "settings": words.param_rows(params),
     }

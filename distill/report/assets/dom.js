@@ -18,5 +18,5 @@ const plural = (count, one, many = one + "s") => `${number(count)} ${count === 1
 
 function verdict(correct) {
   if (correct === undefined || correct === null) return "unchecked";
-  return correct ? "correct" : "wrong";
+  return correct === "mixed" ? correct : correct ? "correct" : "wrong";
 }

@@ -5,12 +5,12 @@ const shown = { base: true, student: true, teacher: true };
 function read(one, item) {
   const compared = one.talks.length > 1;
   const talks = ["student", "teacher", "base"].flatMap((who) => one.talks.filter((talk) => talk.who === who));
-  const columns = make("div", { class: compared ? "columns" : "columns single" }, talks.map((talk) => column(talk, compared)));
+  const columns = make("div", { class: compared ? "columns" : "columns single" }, talks.map((talk) => column(talk, talks)));
   return [
     fate(one, item),
     facts(one, talks),
     one.prompt.length > 0 && make("section", { class: "talk", "aria-label": "Prompt" }, turns(one.prompt, () => "Assistant, in the prompt")),
-    compared && toggles(talks, columns),
+    compared && toggles(columns),
     columns,
     offered(INDEX.toolsets[one.tools]),
     fold("Record", "what this page holds of it, as JSON", make("pre", {}, JSON.stringify(one, null, 2))),
@@ -58,18 +58,21 @@ function definitions(entries) {
   return make("dl", { class: "facts" }, entries.map(([term, value]) => make("div", {}, make("dt", {}, term), make("dd", { dir: "auto" }, String(value)))));
 }
 
-function toggles(talks, columns) {
+function toggles(columns) {
   const apply = () => [...columns.children].forEach((node) => { node.hidden = !shown[node.dataset.who]; });
   apply();
-  return make("fieldset", { class: "toggles" }, make("legend", {}, "Show"), talks.map((talk) => {
-    const box = make("input", { type: "checkbox", checked: shown[talk.who] });
-    box.addEventListener("change", () => { shown[talk.who] = box.checked; apply(); });
-    return make("label", {}, box, WORDS.who[talk.who][0]);
+  return make("fieldset", { class: "toggles" }, make("legend", {}, "Show"), [...new Set([...columns.children].map((node) => node.dataset.who))].map((who) => {
+    const box = make("input", { type: "checkbox", checked: shown[who] });
+    box.addEventListener("change", () => { shown[who] = box.checked; apply(); });
+    return make("label", {}, box, WORDS.who[who][0]);
   }));
 }
 
-function column(talk, compared) {
-  const [name, what] = WORDS.who[talk.who];
+function column(talk, talks) {
+  const compared = talks.length > 1;
+  const samples = talks.filter((other) => other.who === talk.who);
+  const [called, what] = WORDS.who[talk.who];
+  const name = samples.length > 1 ? `${called}, answer ${samples.indexOf(talk) + 1} of ${samples.length}` : called;
   return make("section", { class: `talk ${talk.who}`, "data-who": talk.who, "aria-label": name },
     compared && make("header", {}, make("h3", {}, name), make("p", {}, what), definitions(measures(talk))),
     turns(talk.messages, (place) => turnName(talk, place, compared), talk),

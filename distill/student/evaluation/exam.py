@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 from distill.agent.rollout import Conversation, retry_if_tools_lost
@@ -11,6 +12,7 @@ from distill.records.faults import InputError
 from distill.records.spoken import begin
 from distill.records.types import Message, Metadata, Params, Prompt, Rollout, Sampling, ToolSchema
 from distill.student import hub
+from distill.student.evaluation.score import LOST
 from distill.student.serving.converse import converse
 from distill.teacher.answer import total
 from distill.teacher.errors import Fatal
@@ -28,7 +30,7 @@ async def evaluate(
     params: Params,
     on_done: Callable[[dict[str, Any]], None],
 ) -> list[dict[str, Any]]:
-    """One conversation per prompt (schemas/evaluated.schema.json), in the order of the prompts.
+    """`evaluate.samples` conversations per prompt (schemas/evaluated.schema.json), in the order of the prompts.
 
     Every model sees the prompt as it is, without the teacher's demonstrations; `sampling` goes into each request. A
     conversation that fails is recorded with its error; raises InputError where the model answers nothing at all or the
@@ -36,20 +38,21 @@ async def evaluate(
     """
     places = asyncio.Semaphore(model.max_concurrent)
 
-    async def attempt(prompt: Prompt) -> tuple[Conversation, list[ToolSchema]]:
+    async def attempt(prompt: Prompt, sample: int) -> tuple[Conversation, list[ToolSchema]]:
         async with toolbox.open(prompt) as session:
-            seeded = sampling | {"seed": seed(prompt["id"], 0)} if sampling["temperature"] else sampling
+            seeded = sampling | {"seed": seed(prompt["id"], sample)} if sampling["temperature"] else sampling
             conversation = await converse(prompt["messages"], model, seeded, session, params["agent"]["max_turns"])
             return conversation, session.schemas
 
-    async def evaluate_prompt(prompt: Prompt) -> dict[str, Any]:
+    async def converse_about(prompt: Prompt, sample: int) -> dict[str, Any]:
         async with places:
-            conversation, offered = await retry_if_tools_lost(lambda: attempt(prompt), toolbox)
-        record = from_conversation(who, prompt, conversation, offered)
+            conversation, offered = await retry_if_tools_lost(lambda: attempt(prompt, sample), toolbox)
+        record = from_conversation(who, prompt, sample, conversation, offered)
         on_done(record)
         return record
 
-    tasks = [asyncio.create_task(evaluate_prompt(prompt)) for prompt in prompts]
+    pairs = product(prompts, range(params["evaluate"]["samples"]))
+    tasks = [asyncio.create_task(converse_about(prompt, sample)) for prompt, sample in pairs]
     try:
         records = list(await asyncio.gather(*tasks))
     except Fatal as error:
@@ -72,12 +75,13 @@ def _unreachable(who: str, reason: str, params: Params) -> InputError:
 
 
 def from_conversation(
-    who: str, prompt: Prompt, conversation: Conversation, offered: list[ToolSchema]
+    who: str, prompt: Prompt, sample: int, conversation: Conversation, offered: list[ToolSchema]
 ) -> dict[str, Any]:
     """The exam record of a conversation with the tools `offered`."""
     return {
         "who": who,
         "prompt_id": prompt["id"],
+        "sample": sample,
         "status": conversation.status,
         "stop_reason": conversation.stop_reason,
         "error": _error(who, conversation.error),
@@ -87,15 +91,20 @@ def from_conversation(
 
 
 def from_rollout(rollout: Rollout) -> dict[str, Any]:
-    """The exam record of a teacher's rollout on a held-out prompt."""
+    """The exam record of a teacher's rollout on a held-out prompt. Of one that was LOST nobody knows whether the teacher
+    would have been right."""
+    found = graded(rollout["messages"], begin(rollout), rollout["metadata"], rollout["status"], rollout["tools"])
+    if rollout["stop_reason"] in LOST:
+        found |= {"correct": None, "why": None}
     return {
         "who": "teacher",
         "prompt_id": rollout["prompt_id"],
+        "sample": rollout["sample"],
         "status": rollout["status"],
         "stop_reason": rollout["stop_reason"],
         "error": _error("teacher", rollout["error"]),
         "usage": rollout["usage"],
-        **graded(rollout["messages"], begin(rollout), rollout["metadata"], rollout["status"], rollout["tools"]),
+        **found,
     }
 
 

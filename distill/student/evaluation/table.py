@@ -22,17 +22,19 @@ def table(evaluation: dict[str, Any]) -> str:
     head = f"{'':9}{'n':>4}  {'accuracy':>8}  {'95 % interval':>15}  {'valid calls':>11}  {'with a call':>11}  {'as teacher':>10}"
     head += f"  {'same tools':>10}  {'turns':>5}  {'tokens':>6}"
     lines = [head, *(_line(who, evaluation[who]) for who in WHO)]
-    n, known = evaluation["student"]["n"], evaluation["student"]["known"]
-    if 0 < known < n:
-        lines.append(f"accuracy is that of the {known} prompts with a known answer")
+    n, conversations, known = (evaluation["student"][key] for key in ("n", "conversations", "known"))
+    if conversations != n:
+        lines.append(f"base and student answered each prompt {conversations // n} times, the teacher once")
+    if 0 < known < conversations:
+        lines.append(f"accuracy is that of the {known * n // conversations} prompts with a known answer")
     compared = {who: evaluation[who]["compared"] for who in WHO}
-    if set(compared.values()) != {n}:
+    if any(compared[who] != evaluation[who]["conversations"] for who in WHO):
         shown = ", ".join(f"{who} {count}" for who, count in compared.items())
-        lines.append(f"as teacher, same tools: of the prompts on which it or the teacher called a tool ({shown})")
+        lines.append(f"as teacher, same tools: of the conversations in which it or the teacher called a tool ({shown})")
     lines += [_ended(who, evaluation[who]) for who in WHO if ENDS.keys() & evaluation[who]["stop_reasons"]]
     lines += [_lost(who, evaluation[who]) for who in WHO if _errors(evaluation[who])]
     lines += [
-        f"{who}: the judge gave no verdict on {undecided} of {n} answers, which count as wrong"
+        f"{who}: the judge gave no verdict on {undecided} of {evaluation[who]['conversations']} answers, which count as wrong"
         for who in WHO
         if (undecided := evaluation[who]["no_verdict"])
     ]
@@ -70,7 +72,7 @@ def _gap(evaluation: dict[str, Any]) -> str:
 
 
 def _ended(who: str, scores: dict[str, Any]) -> str:
-    limits, n = "teacher" if who == "teacher" else "evaluate", scores["n"]
+    limits, n = "teacher" if who == "teacher" else "evaluate", scores["conversations"]
     found = [(scores["stop_reasons"].get(reason), words.format(limits=limits)) for reason, words in ENDS.items()]
     return f"{who}: {', '.join(f'{count} of {n} {words}' for count, words in found if count)}"
 
@@ -80,10 +82,13 @@ def _errors(scores: dict[str, Any]) -> int:
 
 
 def _lost(who: str, scores: dict[str, Any]) -> str:
-    again = "; dvc repro -f -s teacher_rollouts asks again what may pass" if who == "teacher" else ""
+    fate, again = "count as wrong", ""
+    if who == "teacher":
+        fate = "are left out: of its accuracy and of all comparisons with it"
+        again = "; dvc repro -f -s teacher_rollouts asks again what may pass"
     return (
-        f"{who}: {_errors(scores)} of {scores['n']} conversations ended in an error of the server or of a tool, which "
-        f"counts as wrong; reports/evaluation.jsonl has its words{again}"
+        f"{who}: {_errors(scores)} of {scores['conversations']} conversations ended in an error of the server or of a tool "
+        f"and {fate}; reports/evaluation.jsonl has its words{again}"
     )
 
 
