@@ -184,6 +184,7 @@ ODD = {
     "named": namedtuple("Found", "loc keys")("Rome", 3),
     "mail": {"mail": mail},
     "breaks off": breaks_off(),
+    "endless": range(10**12),
     "object": [Shop()],
     "object in text": {(1, 2): Shop()},
     "pandas": pandas.DataFrame({"city": ["Rome", "Oslo", "Rome"], "sold": [1, 2, 3]}).groupby("city")["sold"].sum(),
@@ -304,6 +305,7 @@ def test_keys_that_fit_none_of_several_schemas_are_told() -> None:
         ("named", '["Rome",3]'),
         ("mail", '{"mail":"Subject: Prices\\n\\nG417 costs 7."}'),
         ("breaks off", "error: RuntimeError: its result broke off: ValueError: no more"),
+        ("endless", "error: RuntimeError: its result has more than 1,000,000 items, or no end"),
         (
             "object",
             "error: RuntimeError: its result holds a value of type Shop; return a dict, a list or a text",

@@ -18,10 +18,13 @@ import time
 import types
 from collections.abc import Iterator, MappingView, Sequence
 from enum import Enum
+from itertools import islice
 from typing import Any, get_args, get_type_hints
 
 LOADED = b"\n"
 """Before the answer: the function begins now, and with it the time that it has."""
+MOST_ITEMS = 1_000_000
+"""Of an iterator; one without an end would fill the memory, also when nobody waits for it any more."""
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 NAMES = ("distill", "distill.tools", "rnow", "rnow.core", "rnow.core.tool")
 
@@ -117,11 +120,14 @@ def _unpacked(value: Any) -> Any:
     if hasattr(value, "keys"):  # as in a row of SQLite
         return dict(value)
     if isinstance(value, (Iterator, MappingView, Sequence)):
-        items: Any = value
+        given: Any = value
         try:
-            return list(items)
+            items = list(islice(given, MOST_ITEMS + 1))
         except Exception as error:  # which may be one that stands for "has no JSON form"
             raise RuntimeError(f"its result broke off: {type(error).__name__}: {error}") from error
+        if len(items) > MOST_ITEMS:
+            raise RuntimeError(f"its result has more than {MOST_ITEMS:,} items, or no end")
+        return items
     return text(value)
 
 
