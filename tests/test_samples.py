@@ -14,7 +14,7 @@ from asking import rollouts
 from priced import *  # noqa: F403
 from stage_process import Done, Running, until
 from sums import number
-from teacher_server import Asked, says, serving
+from teacher_server import Asked, refused, says, serving
 
 RIGHT_FROM = {0: 0, 1: 1, 2: 3, 3: 9}
 """The first of a prompt's samples that is right."""
@@ -108,6 +108,33 @@ def test_a_killed_run_goes_on_with_the_tries_that_it_has_paid_for(four: Callable
     found = made(project)
     assert sum(map(len, found.values())) == len(books.posts) - lost, "each answer that was kept is a rollout"
     assert all(samples == [*range(len(samples))] for samples in found.values()) and found[3] == [0, 1, 2, 3]
+
+
+def test_what_is_refused_or_fails_is_not_tried_four_times(four: Callable[..., Done], project: Path) -> None:
+    """The next one would be refused, too; and what passes is made by the next run."""
+    down = [True]
+
+    def answer(asked: Asked) -> Any:
+        n = number(asked.body)
+        if n == 0:
+            return says("", refusal="I will not add.")
+        if n == 1:
+            return refused(400, "invalid_prompt", "your prompt was flagged")
+        if n == 2 and down[0]:
+            return refused(503, None, "no room")
+        return says(f"Answer: {n + 1}")
+
+    with serving(answer) as books:
+        assert four(books, teacher__samples="1-4").returncode == 0
+        assert made(project) == {0: [0], 1: [0], 2: [0], 3: [0], 7: [0]}
+        asked = Counter(number(post.body) for post in books.posts)
+        assert (asked[0], asked[1], asked[3]) == (1, 1, 1) and asked[2] > 1
+        said = four(books, "--plan").stdout
+        assert "5 rollouts wanted, 4 of them in the store, 1 missing" in said and "up to 3 further ones" in said
+        down[0] = False
+        assert four(books).returncode == 0
+    assert [rollout["status"] for rollout in rollouts(project)].count("completed") == 3
+    assert Counter(number(post.body) for post in books.posts) == asked + Counter({2: 1})
 
 
 def test_without_an_expected_answer_one_that_comes_to_an_end_is_enough(

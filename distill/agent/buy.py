@@ -111,7 +111,8 @@ async def _make_all(wanted: list[Pair], setting: Setting, on_done: Callable[[Rol
         conversation, turns = await retry_if_tools_lost(lambda: _rollout(prompt, sample, setting), setting.toolbox)
         if conversation.error is None or is_final(conversation.error["kind"]):
             finished.add(setting.index_key(prompt, sample), turns.all_keys)
-        return record(prompt, sample, setting, conversation, turns), turns.answers[-1] if turns.answers else None
+        last = conversation.answers[-1] if conversation.error is None else None
+        return record(prompt, sample, setting, conversation, turns), last
 
     await side_by_side(in_turn(wanted, setting.params["teacher"]["samples"]), setting.teacher, make)
 

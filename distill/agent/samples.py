@@ -25,7 +25,14 @@ def in_turn(chosen: list[Pair], samples: int | str) -> list[list[Pair]]:
 
 def is_enough(prompt: Prompt, last: Answer | None) -> bool:
     """Whether a rollout with this last answer saves the prompt another one: it came to an end, and is not known to be wrong.
-    Without an expected answer, or with one that only a judge can compare, nothing is known."""
-    if last is None or stop_reason(last) != "final_answer":
-        return False
-    return grade([last["message"]], prompt["metadata"]).correct is not False
+    Without an expected answer, or with one that only a judge can compare, nothing is known.
+
+    A refusal saves it, too: the next one would only refuse again. So does an error (`last` is None): either others would
+    meet it as well, or it passes, and the next run makes this one rollout.
+    """
+    if last is None:
+        return True
+    stop = stop_reason(last)
+    if stop == "final_answer":
+        return grade([last["message"]], prompt["metadata"]).correct is not False
+    return stop == "refused"
