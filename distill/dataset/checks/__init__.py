@@ -12,7 +12,7 @@ A contest compares the rows that all checks let through with each other. It is o
   `rows()` starts a pass over all rows, `filters` is what params.yaml says under `filter`;
 - `ADVICE`, as above. Contests come after the checks, in their order.
 
-A name here is a key of `filter` in params.yaml and a name in schemas/rejected.schema.json.
+A name here is a key of `filter` in params.yaml and a `check` in schemas/conversation.schema.json.
 """
 
 from collections.abc import Mapping
