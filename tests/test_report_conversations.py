@@ -106,7 +106,6 @@ def test_in_a_narrow_window_escape_leads_back_to_the_list(browser: Any, project:
 def test_turns_that_were_learned_from_are_highlighted(page: Any) -> None:
     browse(page)
     page.select_option("select[name=fate]", "trained")
-    page.keyboard.press("Escape")
     page.keyboard.press("j")
     page.wait_for_selector("#reader .message.learned")
     assert page.locator("#reader .message.assistant:not(.learned, .masked)").count() == 0
@@ -239,7 +238,7 @@ def test_a_conversation_is_printed_whole(browser: Any, tmp_path: Path) -> None:
     assert tab.evaluate("$('reader').scrollHeight <= $('reader').clientHeight")
     assert not tab.locator("#list").is_visible() and not tab.locator(".controls").is_visible()
     tab.goto((tmp_path / "index.html").as_uri() + "#overview")
-    assert not tab.locator("#reader").is_visible() and tab.locator("h1").is_visible()
+    assert not tab.locator("#reader").is_visible() and tab.locator("#verdict").is_visible()
     tab.close()
 
 
@@ -288,7 +287,7 @@ def test_the_turns_of_a_prompt_are_told_from_the_teachers(browser: Any, tmp_path
         assert f"{turns} turn" in tab.inner_text(".row[aria-selected=true]")
         assert ("masked" in tab.inner_text("#reader .fate")) == bool(masked)
         prompt, talk = tab.locator("#reader section[aria-label=Prompt]"), tab.locator("#reader .columns")
-        assert f"Assistant, in the prompt\n\n{reply['content']}" in prompt.inner_text()
+        assert f"Assistant, in the prompt\n{reply['content']}" in prompt.inner_text()
         assert "learned" not in prompt.inner_text() and reply["content"] not in talk.inner_text()
         assert talk.locator(".message.assistant").count() == turns
         assert talk.locator(".role").first.inner_text().startswith("Teacher, turn 1")

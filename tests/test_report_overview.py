@@ -51,8 +51,39 @@ def test_without_known_answers_the_overview_speaks_of_calls(browser: Any, projec
 
 def test_a_number_in_the_overview_leads_to_its_conversations(page: Any, project: Path) -> None:
     rejected = json.loads((project / "reports/filter.json").read_text())["checks"]["answer"]["rejected"]
-    page.get_by_role("link", name="Wrong answer").click()
+    page.get_by_role("region", name="Filter checks", exact=True).get_by_role("link", name="Wrong answer").click()
     assert found(page) == rejected
+
+
+def test_what_the_first_screen_says_leads_to_its_conversations(page: Any, project: Path) -> None:
+    evaluation = json.loads((project / "reports/evaluation.json").read_text())["student"]
+    filtered = json.loads((project / "reports/filter.json").read_text())
+    failed = json.loads((project / "reports/rollouts.json").read_text())["failed"]
+    address = page.url
+    for term, count in (
+        ("The student's wrong answers", evaluation["known"] - evaluation["correct"]),
+        ("Rejected", filtered["rejected"]),
+    ):
+        page.locator(f'.glance div:has(dt:text-is("{term}")) dd > a').click()
+        assert count and found(page) == count
+        page.goto(address)
+    said = page.inner_text(".glance")
+    assert f"{filtered['kept']}\n" in said and "$" in said and f"{failed}\nof 250 conversations" in said
+    page.get_by_role("table", name="Failures by kind").get_by_role("link", name="Took too long").click()
+    assert found(page) == failed
+
+
+def test_every_loss_and_group_leads_to_its_conversations(page: Any) -> None:
+    address = page.url
+    lost = page.locator(".funnel li", has_text="Turned into rows").locator(".lost a")
+    count = int(lost.inner_text().removeprefix("−"))
+    lost.click()
+    assert found(page) == count
+    page.goto(address)
+    group = page.locator(".family", has_text="calc")
+    count = int(group.locator(".name span").inner_text().split()[0])
+    group.get_by_role("link").click()
+    assert found(page) == count
 
 
 def test_checks_that_found_nothing_are_folded(page: Any, project: Path) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from distill import answers
 from distill.records.spoken import begin, first_own
+from distill.report.tally import failure
 
 Record = dict[str, Any]
 
@@ -19,9 +20,9 @@ def join(
     """One conversation per rollout, and per held-out prompt that only base or student answered.
 
     In the order of the prompts, then of the samples. Each is {id, prompt_id, sample, split, source, fate, metadata, tools,
-    reasons, prompt, talks}: `prompt` holds the messages of the prompt, those of assistants among them, `talks` how teacher,
-    student and base went on from there. `rows` are kept and rejected ones; a row stands in for a rollout that is not at
-    hand. `validation` are the prompts whose rows were held out of training for the validation loss.
+    failure, reasons, prompt, talks}: `prompt` holds the messages of the prompt, those of assistants among them, `talks` how
+    teacher, student and base went on from there. `rows` are kept and rejected ones; a row stands in for a rollout that is
+    not at hand. `validation` are the prompts whose rows were held out of training for the validation loss.
     """
     prompts_by_id = {prompt["id"]: prompt for prompt in prompts}
     rows_by_rollout = {row["rollout_id"]: row for row in rows}
@@ -68,6 +69,7 @@ def _of_rollout(
         "fate": fate,
         "metadata": rollout["metadata"],
         "tools": rollout["tools"],
+        "failure": failure(rollout),
         "reasons": (row or {}).get("reasons", []),
         "origin": (row or {}).get("origin"),
         **_shared(talks),
@@ -84,6 +86,7 @@ def _of_student(prompt_id: str, by_student: list[Record], prompts_by_id: dict[st
         "fate": "held_out",
         "metadata": prompts_by_id.get(prompt_id, {}).get("metadata", {}),
         "tools": [],
+        "failure": None,
         "reasons": [],
         **_shared(_student_talks(by_student)),
     }

@@ -19,12 +19,14 @@ _ESCAPED = "<>&\u2028\u2029"
 """Inside <script>, only these could end or change the element, or break an older JavaScript parser."""
 
 
-def blocks(conversations: list[dict[str, Any]], thoughts_learned: bool | None) -> dict[str, str]:
-    """Text of data block by element id: `index`, and `chunk-0`, `chunk-1`, ... of CHUNK records. `thoughts_learned`:
-    whether the student learns the thoughts of the turns that it learns; None where that is not known."""
+def blocks(conversations: list[dict[str, Any]], keys: list[str], thoughts_learned: bool | None) -> dict[str, str]:
+    """Text of data block by element id: `index`, and `chunk-0`, `chunk-1`, ... of CHUNK records.
+
+    `keys` are those of `group_keys`; `thoughts_learned` says whether the student learns the thoughts of the turns that it
+    learns, None where that is not known.
+    """
     toolsets = _toolsets(conversations)
     records = [{**record, "tools": toolsets[orjson.dumps(record["tools"])]} for record in conversations]
-    keys = _groups(conversations)
     index = {
         "chunk": CHUNK,
         "items": [_item(record, keys) for record in conversations],
@@ -65,6 +67,8 @@ def _item(conversation: dict[str, Any], keys: list[str]) -> dict[str, Any]:
         "split": conversation["split"],
         "fate": conversation["fate"],
         "stop": first["stop_reason"],
+        "failure": conversation["failure"],
+        "sample": conversation["sample"],
         "question": _short(question, QUESTION_CHARS),
         "answer": _short(first["answer"] or "", ANSWER_CHARS),
         "correct": _verdicts(conversation["talks"]),
@@ -99,7 +103,7 @@ def _toolsets(conversations: list[dict[str, Any]]) -> dict[bytes, int]:
     return toolsets
 
 
-def _groups(conversations: list[dict[str, Any]]) -> list[str]:
+def group_keys(conversations: list[dict[str, Any]]) -> list[str]:
     """Metadata keys that sort the conversations into a few groups, such as a task family."""
     found = groups.Groups(MOST_VALUES)
     for conversation in conversations:

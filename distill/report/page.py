@@ -31,15 +31,18 @@ def page(report: dict[str, Any]) -> bytes:
     }
     safe = jinja2.filters.Markup
     thoughts_learned = report["training"]["thoughts_learned"] if report["training"] else None
+    found = summary(report)
     content = environment.get_template("page.html").render(
         report=report,
-        **summary(report),
+        **found,
         words=words,
         numbers=numbers,
         style=safe(style),
         script=safe(script),
         policy=policy(style, script),
-        blocks={name: safe(text) for name, text in blocks(report["conversations"], thoughts_learned).items()},
+        blocks={
+            name: safe(text) for name, text in blocks(report["conversations"], found["keys"], thoughts_learned).items()
+        },
     )
     return content.encode()
 

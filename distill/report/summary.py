@@ -5,6 +5,7 @@ from typing import Any
 
 from distill.dataset import row_groups
 from distill.report import words
+from distill.report.embed import group_keys
 from distill.student.evaluation.score import LOST
 
 MOST_POINTS = 400
@@ -30,6 +31,7 @@ def summary(report: dict[str, Any]) -> dict[str, Any]:
         "judge_costs": _judge_costs(report),
         "tally": report["tally"],
         "shown": len(report["conversations"]),
+        "keys": group_keys(report["conversations"]),
         "stops": _stops(evaluation),
         "left_out": LOST,
         "rules": words.check_rules(),
@@ -46,8 +48,8 @@ def _gap(evaluation: dict[str, Any] | None) -> dict[str, Any] | None:
 
 
 def _funnel(report: dict[str, Any]) -> list[dict[str, Any]]:
-    """Steps from prompts to training rows: {label, count, unit, why, joined, lost}; `why` is a filter check, `joined` are
-    those that came from elsewhere."""
+    """Steps from prompts to training rows: {label, count, unit, query, joined, lost}; `query` finds the lost ones in the
+    browser, `joined` are those that came from elsewhere."""
     steps = []
     prompts, tally = report["prompts"]["train"], report["tally"]
     if prompts:
@@ -58,11 +60,11 @@ def _funnel(report: dict[str, Any]) -> list[dict[str, Any]]:
     if report["filter"]:
         left = report["filter"]["rows"]
         label = f"Turned into rows{f', with {tally.imported:,} imported' if tally.imported else ''}"
-        steps.append(_step(label, left, "rows", joined=tally.imported))
+        steps.append(_step(label, left, "rows", "fate=failed", joined=tally.imported))
         for step in report["filter"]["funnel"]:
             if step["left"] < left:  # checks that rejected nothing are in the table below
                 label = words.PASSED.get(step["check"], step["check"])
-                steps.append(_step(label, step["left"], "rows", step["check"]))
+                steps.append(_step(label, step["left"], "rows", f"why={step['check']}"))
             left = step["left"]
         steps.append(_step("Training rows", report["filter"]["kept"], "rows"))
     for before, step in pairwise(steps):
@@ -72,11 +74,15 @@ def _funnel(report: dict[str, Any]) -> list[dict[str, Any]]:
     return steps
 
 
-def _checks(filtered: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
-    """The checks of the filter: those that `found` something, and the `silent` ones."""
+def _checks(filtered: dict[str, Any] | None) -> dict[str, Any]:
+    """The checks of the filter: those that `found` something, the `silent` ones, and that which rejected the most rows."""
     checks = filtered["checks"] if filtered else {}
     found = {check: counts for check, counts in checks.items() if counts["rejected"] or counts["masked"]}
-    return {"found": found, "silent": {check: counts for check, counts in checks.items() if check not in found}}
+    return {
+        "found": found,
+        "silent": {check: counts for check, counts in checks.items() if check not in found},
+        "worst": max(found, key=lambda check: found[check]["rejected"]) if filtered and filtered["rejected"] else None,
+    }
 
 
 def _rows_by(filtered: dict[str, Any] | None) -> dict[str, dict[str, dict[str, int]]]:
@@ -93,8 +99,8 @@ def _stops(evaluation: dict[str, Any] | None) -> list[str]:
     return [stop for stop in words.STOPS if stop in stops] + sorted(stops - set(words.STOPS))
 
 
-def _step(label: str, count: int, unit: str, why: str | None = None, joined: int = 0) -> dict[str, Any]:
-    return {"label": label, "count": count, "unit": unit, "why": why, "joined": joined, "lost": 0}
+def _step(label: str, count: int, unit: str, query: str | None = None, joined: int = 0) -> dict[str, Any]:
+    return {"label": label, "count": count, "unit": unit, "query": query, "joined": joined, "lost": 0}
 
 
 def _curves(loss: dict[str, list[float | None]]) -> dict[str, Any] | None:

@@ -22,7 +22,7 @@ class Tally:
         self.kept = 0
         """How many of the rollouts are training rows."""
         self.failures: Counter[str] = Counter()
-        """How many rollouts failed, by the kind of the error, or by the stop reason of those without one."""
+        """How many rollouts failed, by `failure`."""
         self.versions: dict[str, set[str]] = {}
         self.days: set[str] = set()
 
@@ -31,8 +31,8 @@ class Tally:
         self.rollouts.add(rollout["id"])
         self.days.add(rollout["created_at"][:10])
         self.made_with(rollout["versions"])
-        if rollout["status"] == "failed":
-            self.failures[rollout["error"]["kind"] if rollout["error"] else rollout["stop_reason"]] += 1
+        if kind := failure(rollout):
+            self.failures[kind] += 1
         self._conversation(rollout, asked=bool(rollout["versions"]))  # those from elsewhere name none
 
     def row(self, row: Record) -> None:
@@ -54,3 +54,11 @@ class Tally:
             self.asked_prompts.add(record["prompt_id"])
         else:
             self.imported += 1
+
+
+def failure(rollout: Record) -> str | None:
+    """Why a rollout failed: the kind of its error, or the stop reason of one without; None where it did not fail."""
+    if rollout["status"] != "failed":
+        return None
+    kind: str = rollout["error"]["kind"] if rollout["error"] else rollout["stop_reason"]
+    return kind

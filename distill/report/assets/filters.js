@@ -11,6 +11,7 @@ const FILTERS = [
   { key: "fate", label: "Status", values: (item) => [item.fate], name: named(WORDS.fate) },
   { key: "why", label: "Rejected because", values: (item) => item.why, name: named(WORDS.why) },
   { key: "stop", label: "Ended because", values: (item) => [item.stop], name: named(WORDS.stop) },
+  { key: "failure", label: "Failed because", values: (item) => (item.failure ? [item.failure] : []), name: (value) => WORDS.stop[value] ?? sentence(value) },
   { key: "teacher", label: "Teacher’s answer", values: (item) => answerOf(item, "teacher"), name: (value) => `Teacher ${value}` },
   { key: "student", label: "Student’s answer", values: studentAnswer, name: (value) => `Student ${value}` },
   { key: "tool", label: "Tool called", values: (item) => (item.tools.length ? item.tools : ["no tool"]), name: (value) => `Called ${value}` },

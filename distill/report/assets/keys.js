@@ -3,7 +3,7 @@
 function leave() {
   const search = $("search");
   if (document.activeElement === search && search.value) go({ q: "" });
-  else if (!$("list").offsetParent) go({ open: "" }); // a narrow window shows the conversation in its place
+  else if (!$("list").offsetParent) close(); // a narrow window shows the conversation in its place
   else if (document.activeElement !== $("list")) $("list").focus();
   else if (chosen.open) go({ open: "" });
   else location.hash = "#overview";

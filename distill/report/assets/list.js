@@ -71,6 +71,7 @@ function about(item) {
   if (item.why.length) parts.push(make("span", {}, item.why.map((check) => WORDS.why[check].toLowerCase()).join(", ")));
   else if (item.fate === "failed") parts.push(make("span", {}, (WORDS.stop[item.stop] ?? item.stop).toLowerCase()));
   parts.push(make("span", {}, plural(item.turns, "turn")));
+  if (item.sample) parts.push(make("span", {}, `sample ${item.sample}`));
   return parts;
 }
 

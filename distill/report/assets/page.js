@@ -9,20 +9,28 @@ let overviewTop = 0;
 function go(changes) {
   const next = Object.fromEntries(Object.entries({ ...chosen, ...changes }).filter(([, value]) => value));
   const query = new URLSearchParams(next).toString();
-  history.replaceState(null, "", `#conversations${query ? `?${query}` : ""}`);
+  // The browser's way back leads from a conversation to the list, and from there to the overview.
+  const further = $("browser").hidden || (next.open && !chosen.open);
+  history[further ? "pushState" : "replaceState"](null, "", `#conversations${query ? `?${query}` : ""}`);
   route();
 }
 
 function route() {
   const [view, query] = location.hash.slice(1).split(/\?(.*)/s);
   const browsing = view === "conversations";
-  if (browsing && $("browser").hidden) overviewTop = scrollY;
+  const entering = browsing && $("browser").hidden;
+  if (entering) overviewTop = scrollY;
   const returning = !browsing && $("overview").hidden;
   $("overview").hidden = browsing;
   $("browser").hidden = !browsing;
+  $("skip").hidden = browsing;
   mark($("to-browser"), browsing);
   mark($("to-overview"), !browsing);
-  if (returning) scrollTo(0, overviewTop);
+  if (returning) {
+    const section = view === "overview" ? null : $(view);
+    if (section) section.scrollIntoView();
+    else scrollTo(0, overviewTop);
+  }
   if (!browsing) return;
   chosen = Object.fromEntries(new URLSearchParams(query ?? ""));
   const wanted = JSON.stringify({ ...chosen, open: "" });
@@ -35,9 +43,11 @@ function route() {
     }
     if ($("search").value !== (chosen.q ?? "")) $("search").value = chosen.q ?? "";
     refresh();
+    if (current >= 0) reveal(current);
     searches += 1;
     if (chosen.q) searchMessages();
   }
+  if (entering) $(PLACES.has(chosen.open) ? "reader" : "list").focus({ preventScroll: true });
   open();
 }
 
@@ -69,39 +79,39 @@ async function searchMessages() {
 }
 
 function showPosition() {
-  if ($("position")) $("position").textContent = current < 0 ? "not in this list" : `${number(current + 1)} of ${number(places.length)}`;
+  $("position").textContent = current < 0 ? "not in this list" : `${number(current + 1)} of ${number(places.length)}`;
 }
 
 async function open() {
   const reader = $("reader");
+  const controls = reader.firstElementChild; // they stay, so that a button that was pressed keeps the focus
+  const show = (...nodes) => {
+    while (controls.nextSibling) controls.nextSibling.remove();
+    reader.append(...nodes);
+  };
   const place = PLACES.get(chosen.open);
   $("browser").classList.toggle("reading", place !== undefined);
   if (place === undefined) {
     delete reader.dataset.open;
-    const text = ITEMS.length ? "Choose a conversation to read it here." : "No conversations yet: dvc repro teacher_rollouts records them.";
-    return void reader.replaceChildren(make("p", { class: "empty" }, text));
+    controls.hidden = true;
+    const text = chosen.open ? `The conversation ${chosen.open} is not in this report. Choose another one.` : "Choose a conversation to read it here.";
+    return void show(make("p", { class: "empty" }, ITEMS.length ? text : "No conversations yet: dvc repro teacher_rollouts records them."));
   }
   if (reader.dataset.open === chosen.open) return;
   const one = await record(place);
   if (PLACES.get(chosen.open) !== place) return; // another one was opened meanwhile
   reader.dataset.open = chosen.open;
-  reader.replaceChildren(controls(), ...read(one, ITEMS[place]).filter(Boolean));
+  controls.hidden = false;
+  show(...read(one, ITEMS[place]).filter(Boolean));
+  $("unfold").hidden = !reader.querySelector(".call");
   reader.scrollTop = 0;
   showPosition();
+  if (!$("list").offsetParent && !reader.contains(document.activeElement)) reader.focus(); // it has taken the list's place
 }
 
-function controls() {
-  const button = (label, act, keys, kind) => {
-    const node = make("button", { type: "button", "aria-keyshortcuts": keys, class: kind }, label);
-    node.addEventListener("click", act);
-    return node;
-  };
-  return make("div", { class: "controls" },
-    button("Back to the list", () => go({ open: "" }), "Escape", "back"),
-    button("Previous", () => move(-1), "k"),
-    button("Next", () => move(1), "j"),
-    make("span", { id: "position" }),
-    button("Unfold tool calls", unfold, "t", "unfold"));
+function close() {
+  go({ open: "" });
+  $("list").focus();
 }
 
 function move(step) {
@@ -137,6 +147,7 @@ $("rows").addEventListener("click", (event) => {
   const node = event.target.closest(".row");
   if (node) jump(Number(node.dataset.position));
 });
+for (const [id, act] of Object.entries({ back: close, previous: () => move(-1), next: () => move(1), unfold })) $(id).addEventListener("click", act);
 $("search").addEventListener("input", () => { $("list").scrollTop = 0; go({ q: $("search").value }); });
 $("clear").addEventListener("click", () => { chosen = { open: chosen.open }; go({}); $("search").focus(); });
 addEventListener("hashchange", route);

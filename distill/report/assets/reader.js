@@ -75,13 +75,13 @@ function column(talk, talks) {
   const name = samples.length > 1 ? `${called}, answer ${samples.indexOf(talk) + 1} of ${samples.length}` : called;
   return make("section", { class: `talk ${talk.who}`, "data-who": talk.who, "aria-label": name },
     compared && make("header", {}, make("h3", {}, name), make("p", {}, what), definitions(measures(talk))),
-    turns(talk.messages, (place) => turnName(talk, place, compared), talk),
+    turns(talk.messages, (place) => turnName(talk, place, compared), talk, compared ? "h4" : "h3"),
     talk.error && make("p", { class: "error" }, make("b", {}, `${talk.error.kind} in ${talk.error.where}: `), talk.error.message));
 }
 
-// The messages, each tool's result with its call. `name` names an assistant's turn at a place.
-function turns(messages, name, talk) {
-  return messages.map((message, place) => message.role === "tool" ? null : said(message, name(place), results(messages, place), talk, place));
+// The messages, each tool's result with its call. `name` names an assistant's turn at a place, `heading` is the tag of names.
+function turns(messages, name, talk, heading = "h3") {
+  return messages.map((message, place) => message.role === "tool" ? null : said(message, name(place), results(messages, place), talk, place, heading));
 }
 
 // The tool messages right behind the one at `place`. Only these are its results: later turns may use the ids of its calls again.
@@ -95,11 +95,11 @@ function turnName(talk, place, compared) {
   return compared ? `Turn ${turn}` : `${WORDS.who[talk.who][0]}, turn ${turn}`;
 }
 
-function said(message, name, results, talk, place) {
+function said(message, name, results, talk, place, heading) {
   const learned = talk?.learned.includes(place);
   const faults = (talk?.faults ?? []).filter(([at]) => at === place || results.includes(talk.messages[at])).map(([, check]) => WORDS.why[check] ?? check);
   const role = message.role === "assistant" ? name : { system: "System", user: "User" }[message.role];
-  const label = make("p", { class: "role" }, role,
+  const label = make(heading, { class: "role" }, role,
     learned && make("span", { class: "tag" }, "learned from"),
     faults.map((why) => make("span", { class: "tag fault" }, why)),
     message.weight === 0 && make("span", { class: "tag plain" }, "masked: seen, not learned from"));
@@ -120,11 +120,23 @@ function thoughts(learned) {
 function called(call, result) {
   const { name, arguments: raw } = call.function;
   const failed = result?.startsWith("error: "); // how the tool loop tells a model that a call failed
-  return make("details", { class: `call${failed ? " failed" : ""}` },
+  return folded(make("details", { class: `call${failed ? " failed" : ""}` },
     make("summary", {}, make("span", { class: "asked" }, make("b", {}, name), `(${brief(raw)})`),
       make("span", { class: "came" }, result === undefined ? "no result" : result.split("\n", 1)[0] || "(empty)")),
-    make("h4", {}, "Arguments"), make("pre", {}, pretty(raw)),
-    make("h4", {}, failed ? "Result: an error" : "Result"), make("pre", {}, result === undefined ? "(the call was never answered)" : pretty(result)));
+    block("Arguments", pretty(raw)),
+    block(failed ? "Result: an error" : "Result", result === undefined ? "(the call was never answered)" : pretty(result))));
+}
+
+function block(label, text) {
+  return [make("p", { class: "label" }, label), make("pre", { role: "group", "aria-label": label, dir: "auto" }, text)];
+}
+
+// Text too long for its box can be scrolled by keyboard.
+function folded(details) {
+  details.addEventListener("toggle", () => {
+    for (const box of details.querySelectorAll("pre")) if (box.scrollHeight > box.clientHeight) box.tabIndex = 0;
+  });
+  return details;
 }
 
 function parse(text) {
@@ -149,9 +161,9 @@ function pretty(text) {
 function offered(tools) {
   if (!tools.length) return make("p", { class: "note" }, "No tools were offered.");
   return fold(plural(tools.length, "tool") + " offered", tools.map((tool) => tool.function.name).join(", "),
-    tools.map(({ function: tool }) => make("div", { class: "tool" }, make("h4", {}, tool.name), make("p", {}, tool.description ?? ""), make("pre", {}, JSON.stringify(tool.parameters, null, 2)))));
+    tools.map(({ function: tool }) => make("div", { class: "tool" }, make("h3", {}, tool.name), make("p", {}, tool.description ?? ""), make("pre", {}, JSON.stringify(tool.parameters, null, 2)))));
 }
 
 function fold(title, hint, ...content) {
-  return make("details", { class: "fold" }, make("summary", {}, make("b", {}, title), make("span", {}, hint)), ...content);
+  return folded(make("details", { class: "fold" }, make("summary", {}, make("b", {}, title), make("span", {}, hint)), ...content));
 }
