@@ -19,8 +19,7 @@ def rules() -> str:
     return (installed(Path(__file__).parent / "axe") / "node_modules/axe-core/axe.min.js").read_text()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
 def test_no_view_breaks_a_rule_of_axe(browser: Any, project: Path, rules: str, width: int, scheme: str) -> None:
     tab = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
     tab.goto((project / "reports/index.html").as_uri())
