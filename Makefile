@@ -26,11 +26,21 @@ port = $(call given,PORT)
 FORMAT ?= hf
 ROW ?= 1
 
+##@ Set up, and run everything
 all: install models repro ## Set up and run the whole pipeline, down to the report
+
+repro: $(VENV)/.train validate ## dvc repro: run what has changed
+	@dvc repro
 
 install: $(VENV)/.train ## The environment for all stages (packages pinned by hash)
 
 install-data: $(VENV)/.base ## The environment for the data stages only: no torch
+
+models: $(VENV)/.base ## Fetch the embedded models that params.yaml names (checked by hash, cached outside the project)
+	@python -m distill.commands.models
+
+help: ## This list
+	@awk -F ':.*## ' '/^##@ / { printf "%s%s\n", shown++ ? "\n" : "", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  %-16s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(BIN)/uv: locks/uv.lock
 	@"$(PYTHON)" $(FITS) || { echo "error: Python 3.11 to 3.14 is needed, and $(PYTHON) is $$("$(PYTHON)" --version 2>&1);" \
@@ -69,12 +79,36 @@ $(VENV)/.test: $(VENV)/.train locks/test.lock
 	@$(UV) --no-deps --require-hashes -r locks/test.lock
 	@touch $@
 
-models: $(VENV)/.base ## Fetch the embedded models that params.yaml names (checked by hash, cached outside the project)
-	@python -m distill.commands.models
+##@ What you write
+validate: $(VENV)/.base ## Check all that you write: params.yaml, prompts, tools.py, checks.py, imported conversations, dvc.yaml
+	@python -m distill.commands.validate
 
-repro: $(VENV)/.train validate ## dvc repro: run what has changed
-	@dvc repro
+tools: $(VENV)/.base ## The tools as the teacher is offered them; MCP servers are asked anew
+	@python -m distill.commands.tools
 
+import: $(VENV)/.base ## Conversations that you have, into data/imported/: make import FILE=theirs.parquet (N=1000: the first ones)
+	@python -m distill.commands.import_dataset $(call given,FILE) $(if $(n),-n $(n))
+
+lock: $(BIN)/uv ## Pin the packages that pyproject.toml names; those that are pinned stay as they are
+	@locks/resolve.sh
+
+##@ The teacher
+CHOICE = $(if $(model),-S 'model=$(model)') $(if $(n),-S 'teacher.n=$(n)') $(if $(entries),-S "teacher.entries='$(entries)'",$(if $(n),-S teacher.entries=null))
+
+plan: $(VENV)/.base ## What is missing and what it would cost; asks nothing (takes N, MODEL, ENTRIES, too)
+	@dvc repro prompts > /dev/null && python -m stages.teacher_rollouts --plan $(CHOICE) \
+		&& python -m distill.commands.judge_cost $(CHOICE)
+
+try: $(VENV)/.base ## Ask two prompts and read the conversations; the answers are kept for the real run
+	@dvc repro prompts > /dev/null && python -m distill.commands.trial $(CHOICE)
+
+# The plan refuses what N, MODEL and ENTRIES may have wrong; DVC would have written it into params.yaml by then.
+rollouts: $(VENV)/.base validate plan ## Ask the teacher: make rollouts N=100 MODEL=gpt-5.2, or ENTRIES=0,5-9 in place of N
+	@git rev-parse --quiet --verify HEAD > /dev/null \
+		|| { echo "error: DVC's experiments begin at a commit, and there is none yet: git add -A && git commit -m start"; exit 1; }
+	@dvc exp run $(if $(name),-n $(name)) $(CHOICE) teacher_rollouts
+
+##@ One step after the other
 data: $(VENV)/.base validate ## Up to data/train.jsonl (needs no torch)
 	@dvc repro filter
 
@@ -84,29 +118,22 @@ train: $(VENV)/.train validate ## Up to models/adapter
 evaluate: $(VENV)/.train validate ## Up to reports/evaluation.json
 	@dvc repro evaluate
 
-CHOICE = $(if $(model),-S 'model=$(model)') $(if $(n),-S 'teacher.n=$(n)') $(if $(entries),-S "teacher.entries='$(entries)'",$(if $(n),-S teacher.entries=null))
+report: $(VENV)/.base ## reports/so_far.html from whatever there is so far
+	@python -m distill.commands.report
 
-# The plan refuses what N, MODEL and ENTRIES may have wrong; DVC would have written it into params.yaml by then.
-rollouts: $(VENV)/.base validate plan ## Ask the teacher: make rollouts N=100 MODEL=gpt-5.2, or ENTRIES=0,5-9 in place of N
-	@git rev-parse --quiet --verify HEAD > /dev/null \
-		|| { echo "error: DVC's experiments begin at a commit, and there is none yet: git add -A && git commit -m start"; exit 1; }
-	@dvc exp run $(if $(name),-n $(name)) $(CHOICE) teacher_rollouts
-
-plan: $(VENV)/.base ## What is missing and what it would cost; asks nothing (takes N, MODEL, ENTRIES, too)
-	@dvc repro prompts > /dev/null && python -m stages.teacher_rollouts --plan $(CHOICE) \
-		&& python -m distill.commands.judge_cost $(CHOICE)
-
-try: $(VENV)/.base ## Ask two prompts and read the conversations; the answers are kept for the real run
-	@dvc repro prompts > /dev/null && python -m distill.commands.trial $(CHOICE)
-
+##@ The training rows
 render: $(VENV)/.base ## One training row as the student sees it, what it learns marked: make render ROW=3
 	@python -m distill.commands.render $(ROW)
 
-serve: $(VENV)/.train ## The trained student at an OpenAI-compatible endpoint: make serve PORT=8000
-	@exec python -m distill.commands.serve $(if $(port),--port $(port))
+export: $(VENV)/.base ## data/train.jsonl for another trainer, under exports/: make export FORMAT=openai|sharegpt|hf|tokens
+	@python -m distill.commands.export $(FORMAT)
 
+##@ The student
 chat: $(VENV)/.train ## Talk to the trained student, with the project's tools
 	@exec python -m distill.commands.chat
+
+serve: $(VENV)/.train ## The trained student at an OpenAI-compatible endpoint: make serve PORT=8000
+	@exec python -m distill.commands.serve $(if $(port),--port $(port))
 
 merge: $(VENV)/.train ## models/merged: base and adapter as one model (safetensors)
 	@python -m distill.commands.merge
@@ -114,20 +141,12 @@ merge: $(VENV)/.train ## models/merged: base and adapter as one model (safetenso
 gguf: $(VENV)/.train ## models/student.gguf: the trained student for llama.cpp
 	@python -m distill.commands.gguf
 
-report: $(VENV)/.base ## reports/so_far.html from whatever there is so far
-	@python -m distill.commands.report
-
+##@ Experiments
 # A dependency is a column of its own to DVC: files are dropped, params and metrics stay.
 COMPARE = dvc exp show --only-changed --md --drop '.*/|.*\.py$$|rollouts$$'
 
 compare: $(VENV)/.base ## The experiments side by side: parameters and numbers that differ
 	@$(COMPARE)
-
-import: $(VENV)/.base ## Conversations that you have, into data/imported/: make import FILE=theirs.parquet (N=1000: the first ones)
-	@python -m distill.commands.import_dataset $(call given,FILE) $(if $(n),-n $(n))
-
-export: $(VENV)/.base ## data/train.jsonl for another trainer, under exports/: make export FORMAT=openai|sharegpt|hf|tokens
-	@python -m distill.commands.export $(FORMAT)
 
 # DVC runs these in copies of what git tracks, and would leave other files out without a word. Reports are copied as well.
 .tracked:
@@ -145,15 +164,7 @@ sweep: $(VENV)/.train .tracked ## One experiment per value: make sweep SET='stud
 ablate: $(VENV)/.train .tracked ## What a filter check does for the student: make ablate CHECK=answer
 	@python -m distill.commands.ablate "$(CHECK)"
 
-tools: $(VENV)/.base ## The tools as the teacher is offered them; MCP servers are asked anew
-	@python -m distill.commands.tools
-
-validate: $(VENV)/.base ## Check all that you write: params.yaml, prompts, tools.py, checks.py, imported conversations, dvc.yaml
-	@python -m distill.commands.validate
-
-lock: $(BIN)/uv ## Pin the packages that pyproject.toml names; those that are pinned stay as they are
-	@locks/resolve.sh
-
+##@ Begin anew
 clean: ## Remove what the pipeline made, the adapter too (bought answers and models stay; `dvc checkout` brings all back)
 	@rm -rf rollouts models data/prompts.jsonl data/converted.jsonl data/train.jsonl data/rejected.jsonl \
 		reports/index.html reports/so_far.html reports/evaluation.jsonl dvc_plots
@@ -164,6 +175,3 @@ distclean: clean ## Remove the environment and DVC's cache, too, from which noth
 -include develop.mk
 
 .PHONY: .tracked $(shell sed -nE 's/^([a-z][a-z-]*):.*/\1/p' $(MAKEFILE_LIST))
-
-help: ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -1,5 +1,6 @@
 # What develops distill itself: its examples, tests and benchmarks, which a project made by `make new` has not.
 
+##@ Projects
 new: ## A project of your own, without the example: make new DIR=../mine
 	@python3 -m distill.commands.new "$(DIR)"
 
@@ -11,6 +12,7 @@ browser-example: $(VENV)/.base ## A teacher with a real browser, in build/browse
 	@python examples/workspace.py browser $(if $(MODEL),model=$(MODEL))
 	@cd build/browser && python -m browser.server --install && dvc repro filter
 
+##@ What develops distill itself
 lint: $(VENV)/.test ## Style and types
 	@ruff check .
 	@ruff format --check .

@@ -57,8 +57,8 @@ def test_nothing_of_the_example_is_left(mine: Path) -> None:
     assert ignored.split() == [".env", ".env.local", ".env.bak"], "keys, which `git add -A` is not to take"
     assert run(mine, "git", "symbolic-ref", "HEAD").stdout == "refs/heads/main\n", "which the manual pushes"
     offered = run(mine, "make", "help").stdout
-    assert "\ntrain " in offered and "\nlock " in offered
-    assert not {"test", "bench-dvc", "example-large", "new"} & {line.split()[0] for line in offered.splitlines()}
+    assert "\n  train " in offered and "\n  lock " in offered
+    assert not {"test", "bench-dvc", "example-large", "new"} & set(offered.split())
     for page in (mine / "docs").glob("*.md"):
         links = re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text())
         assert not [link for link in links if not (page.parent / link).exists()], page
