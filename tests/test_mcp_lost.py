@@ -49,6 +49,22 @@ def test_a_shared_server_that_hangs_altogether_is_started_again(
     with_tools(params(5, s=STDIO | {"isolation": "shared"}), work, listed)
 
 
+def test_a_shared_server_that_hangs_is_found_by_calls_with_less_time_than_that_takes(
+    listed: ToolLists, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mcp_session, "LIST_S", 7)
+
+    async def work(box: toolbox.Toolbox) -> None:
+        assert "did not answer within" in (await says(box, ("freeze", {})))[0]
+        assert "did not answer within" in (await says(box, ("plus", {"a": 1})))[0]
+        with pytest.raises(SessionLost, match="did not list its tools within 7 s"):
+            for _ in range(4):
+                await says(box, ("plus", {"a": 1}))
+        assert await says(box, ("plus", {"a": 1})) == ["2"]
+
+    with_tools(params(3, s=STDIO | {"isolation": "shared"}), work, listed)
+
+
 @pytest.mark.parametrize("comes_back", [True, False])
 def test_a_server_that_is_gone_is_waited_for(comes_back: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """All other rollouts would fail as well, one after the other, and the exam would count them as the student's."""

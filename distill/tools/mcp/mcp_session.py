@@ -25,6 +25,7 @@ class McpSession:
     def __init__(self, client: Any, server: McpServer, promised: list[dict[str, Any]]):
         self._client, self._server, self._promised = client, server, promised
         self.lost = self._given_up = False
+        self._checking: asyncio.Task[None] | None = None
 
     async def listed(self) -> list[dict[str, Any]]:
         """All tools that the server has now, by name. Raises SessionLost when it does not list them in time."""
@@ -55,13 +56,21 @@ class McpSession:
         """As `call`, in a session that all rollouts share. After a call that was given up the session is lost if the server
         hangs altogether: all later rollouts would wait in vain, too."""
         if self._given_up:
-            await self.check()
-            self._given_up = False
+            await self._checked()
         try:
             return await self.call(name, arguments)
         except asyncio.CancelledError:
             self._given_up = True
             raise
+
+    async def _checked(self) -> None:
+        """One `check` for all calls that come meanwhile, each of which may have less time than it takes."""
+        if self._checking is None:
+            self._checking = asyncio.create_task(self.check())
+            # Else asyncio would print what nobody waited for.
+            self._checking.add_done_callback(lambda task: task.cancelled() or task.exception())
+        await asyncio.shield(self._checking)
+        self._given_up, self._checking = False, None
 
     async def _all_pages(self) -> list[Any]:
         tools, cursor = [], None
