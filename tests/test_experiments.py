@@ -34,8 +34,9 @@ metrics = {"student": student}
 pathlib.Path("reports").mkdir(exist_ok=True)
 for name, value in (("evaluation", evaluation), ("training", training), ("metrics", metrics)):
     json.dump(value, open(f"reports/{name}.json", "w"))
-talks = [{"who": who, "correct": who == "teacher"} for who in ("base", "teacher") for _ in range(40)]
-talks += [{"who": "student", "correct": None if place == 0 else place <= 39 * student} for place in range(40)]
+talks = [{"who": who, "prompt_id": n, "correct": who == "teacher"} for who in ("base", "teacher") for n in range(40)]
+right = [None, *(n <= 39 * student for n in range(1, 40))]
+talks += [{"who": "student", "prompt_id": n, "correct": right[n]} for n in range(40)]
 talks[-1]["says"] = "two\\u2028lines"  # which ends no line of JSON
 lines = (json.dumps(talk, ensure_ascii=False) + "\\n" for talk in talks)
 pathlib.Path("reports/evaluation.jsonl").write_text("".join(lines))

@@ -164,7 +164,7 @@ CHANGES = [
     ),
     ("distill/dataset/convert.py", '"""', '"""Converts. ', ["convert"]),
     ("distill/dataset/checks/calls.py", '"""', '"""Checks. ', ["filter"]),
-    ("distill/student/evaluation/score.py", '"""Scores', '"""Now scores', ["evaluate"]),
+    ("distill/student/evaluation/score.py", '"""Scores', '"""Now scores', ["evaluate", "report"]),
     ("distill/report/page.py", '"""', '"""The page. ', ["report"]),
     ("schemas/rejected.schema.json", '"title": "A row', '"title": "Any row', ["filter", "report"]),
     ("README.md", "# ", "## ", []),

@@ -16,7 +16,7 @@ from distill.tools import toolbox
 
 SHOP = Path(__file__).parent / "shop_tools.py"
 AGENT = {"max_turns": 4, "tool_timeout_s": 5, "tool_output_chars": 1000}
-GREEDY = {"temperature": 0, "max_output_tokens": 64}
+GREEDY = {"temperature": 0, "samples": 1, "max_output_tokens": 64}
 """The settings `evaluate` of params.yaml."""
 
 
@@ -108,7 +108,9 @@ def sit(
         await tools.prepare(list(prompts))
         asked = sampling(evaluate, scale)
         try:
-            return await exam.evaluate("student", list(prompts), model, asked, tools, PARAMS, lambda _: None)
+            return await exam.evaluate(
+                "student", list(prompts), model, asked, tools, PARAMS | {"evaluate": evaluate}, lambda _: None
+            )
         finally:
             await model.close()
 
