@@ -103,7 +103,7 @@ def test_a_killed_run_goes_on_with_the_tries_that_it_has_paid_for(four: Callable
         run.wait()
         kept = len(list(Path(os.environ["DISTILL_STORE"]).glob("??/*.json")))
         lost = len(books.posts) - kept
-        assert kept >= 3 and lost <= 2 and not (project / "rollouts").exists()
+        assert kept >= 2 and lost <= 2 and not (project / "rollouts").exists()
         assert four(books).returncode == 0
     found = made(project)
     assert sum(map(len, found.values())) == len(books.posts) - lost, "each answer that was kept is a rollout"
