@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from distill import answers
-from distill.answers.ruling import Ruling, no_answer, ruling
+from distill.answers.ruling import Ruling, no_answer, ruling, trusted
 from distill.records.counted import counted
 from distill.records.faults import InputError
 from distill.records.ids import content_id
@@ -144,7 +144,7 @@ async def _rulings(asked: list[Question], who: Asked, stage: str) -> Rulings:
         try:
             _, answer = await judge.ask(_messages(question), [], seed=_seed(question), sample=0, earlier=[])
             said = ruling(answer["message"].get("content") or "")
-            found[question] = said._replace(cost_usd=answer["cost_usd"])
+            found[question] = trusted(said, question.answer, question.reference)._replace(cost_usd=answer["cost_usd"])
             progress.add({"status": "completed", "usage": answer["usage"], "turns": 1}, was_stored=question in stored)
         except Fatal:
             raise

@@ -7,6 +7,8 @@ which does not plainly say `correct` comes out as that: a wrong accept becomes t
 import re
 from typing import NamedTuple
 
+from distill.answers.signs import typed
+
 RIGHT = ("correct", "right")
 LONGEST = 200
 """Characters of a reason that is shown."""
@@ -70,6 +72,18 @@ def ruling(said: str) -> Ruling:
             reason = " ".join(sentences[:place] + sentences[place + 1 :]) if labelled else said
             return Ruling(correct, f"the judge says: {_short(reason or said)}")
     return Ruling(None, f"the judge gave no verdict: {_short(said) or 'it said nothing'}")
+
+
+def trusted(found: Ruling, answer: str, reference: str) -> Ruling:
+    """The ruling; none where it is `correct` and the answer names such a verdict itself, which the judge may have quoted or
+    obeyed. Where the reference names one, too, it belongs there."""
+    if found.correct and _names_correct(answer) and not _names_correct(reference):
+        return found._replace(correct=None, why="the judge gave no verdict that counts: the answer names one itself")
+    return found
+
+
+def _names_correct(text: str) -> bool:
+    return any(_meaning(label) for label in _ANYWHERE.finditer(typed(text)))
 
 
 def no_answer(message: str) -> Ruling:
