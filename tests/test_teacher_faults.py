@@ -26,6 +26,7 @@ PASSING = {
     "503": refused(503, "server_is_overloaded", retry_after="0"),
     "truncated JSON": (200, b'{"choices": [', {}),
     "an error body with 200": {"error": {"message": "upstream"}},
+    "half an emoji, and lists without end": (200, b'{"x": "\\ud83d", "y": ' + b"[" * 10**5 + b"]" * 10**5 + b"}", {}),
     "no choices": {"id": "x", "choices": []},
     "a number for content": completion({"role": "assistant", "content": 5}, "stop"),
     "reset in mid-body": Cut(says("Answer: 1"), 40),

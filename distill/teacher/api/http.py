@@ -213,7 +213,10 @@ def parse_json(content: bytes) -> Any:
     except orjson.JSONDecodeError:
         if b"\\ud" not in content.lower():
             raise
-        return orjson.loads(json.dumps(json.loads(content), ensure_ascii=False).encode("utf-8", "replace"))
+        try:
+            return orjson.loads(json.dumps(json.loads(content), ensure_ascii=False).encode("utf-8", "replace"))
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
 
 
 async def _beginning(response: Any, most: int) -> bytes:
