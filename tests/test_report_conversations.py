@@ -66,6 +66,29 @@ def test_code_in_an_argument_is_shown_and_found_as_it_was_written(project: Path,
     tab.close()
 
 
+def test_a_result_nested_too_deeply_is_shown_as_it_came(project: Path, tmp_path: Path, browser: Any) -> None:
+    rollout = jsonl.read_json(next((project / "rollouts").iterdir()), "rollout")
+    deep = '{"x": ' + "[" * 50_000 + "]" * 50_000 + "}"
+    rollout["messages"] = [
+        {"role": "user", "content": "Run it."},
+        {
+            "role": "assistant",
+            "content": "",
+            "tool_calls": [{"id": "c", "type": "function", "function": {"name": "run", "arguments": deep}}],
+        },
+        {"role": "tool", "tool_call_id": "c", "content": deep},
+        {"role": "assistant", "content": "Answer: 7"},
+    ]
+    jsonl.write_json(tmp_path / f"rollouts/20260101_000000_{rollout['id']}.json", rollout, "rollout")
+    write_report(tmp_path, tmp_path / "index.html")
+    tab = browser.new_page()
+    tab.goto((tmp_path / "index.html").as_uri() + "#conversations")
+    tab.wait_for_selector(".row")
+    tab.locator(".row").click()
+    assert tab.locator("#reader details.call pre").all_text_contents() == [deep, deep]
+    tab.close()
+
+
 def test_a_conversation_is_opened_and_left_by_keyboard_alone(page: Any) -> None:
     page.keyboard.press("/")
     page.keyboard.press("Escape")

@@ -139,8 +139,13 @@ function folded(details) {
   return details;
 }
 
+// The value of a JSON text; of one nested too deeply to be written again, as of other text, undefined.
 function parse(text) {
-  try { return JSON.parse(text); } catch { return undefined; }
+  try {
+    const value = JSON.parse(text);
+    JSON.stringify(value, null, 2);
+    return value;
+  } catch { return undefined; }
 }
 
 function brief(raw) {
