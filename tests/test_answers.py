@@ -265,6 +265,13 @@ def test_a_long_answer_is_read_in_linear_time():
         graded(f"Answer: {long}", ["a"], "set")
 
 
+@pytest.mark.parametrize("options", [{}, {"answer_unit": "kg"}, {"answer_tolerance": 0.5}, {"answer_tolerance": "1%"}])
+def test_a_number_of_a_million_digits_is_only_another_one(options):
+    metadata = {"expected_answer": "5", "answer_type": "number", **options}
+    for text in ("9" * 1_100_000, "0." + "0" * 1_100_000 + "1"):
+        assert said(f"Answer: {text}", metadata).correct is False
+
+
 def test_a_list_is_read_once_where_all_readings_of_it_are_the_same():
     """There may be thirty, and a long answer took a quarter of a minute."""
     assert listing.items("tea, milk") == [("tea, milk",), ("tea", "milk")]

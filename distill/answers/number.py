@@ -9,7 +9,7 @@ unit in the answer must be that one or convert to it. A number with an operation
 import functools
 import math
 import re
-from decimal import Decimal, InvalidOperation
+from decimal import MAX_EMAX, MIN_EMIN, Decimal, InvalidOperation, localcontext
 from typing import Any
 
 from distill.answers import expected, numeral, units
@@ -53,8 +53,9 @@ def why_not(answer: str, metadata: Metadata) -> str | None:
     factor = units.factor(_unit_of(given), unit) if unit else 1
     if factor is None:
         return f"in another unit than {unit}"
-    if _equal(_value(wanted), _value(given) * factor, tolerance):
-        return None
+    with localcontext(Emax=MAX_EMAX, Emin=MIN_EMIN):  # a number of a million digits would overflow
+        if _equal(_value(wanted), _value(given) * factor, tolerance):
+            return None
     named = f", in {unit}" if unit else ""
     return f"another number{named}" if tolerance is None else f"further away than {tolerance}{named}"
 
