@@ -50,6 +50,7 @@ STEPS: list[tuple[str, str]] = [
     ("dvc repro", r"Running stage 'sft_train'"),
     ("dvc repro -f -s evaluate", r"Running stage 'evaluate'"),
     ("dvc remote add --default storage /srv/distill", ""),
+    ("dvc remote modify storage verify true", ""),
     ("git add -A", ""),
     ('git commit -m "Sixty-four rollouts of the small teacher"', "files? changed"),
     ("dvc push", r"files? pushed"),

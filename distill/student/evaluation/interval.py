@@ -21,9 +21,9 @@ def accuracy(shares: list[float], answers: int) -> list[float] | None:
     """The 95 % interval of the mean of the shares, of so many answers; None without one.
 
     Wilson's, with the number of independent answers that tells as much (Kish's effective sample size): that of the prompts
-    where all answers to one are alike, and all `answers` where they are not alike at all. One more prompt, half of it
-    right, is counted with the others to find it, as in `_resampled`. Of 1 to 16 answers to each of 10 or 40 prompts, right
-    2 to 98 % of the time and more or less alike, it covered the truth in 92 to 100 %.
+    where all answers to one are alike, and all `answers` where they are not alike at all. Half a prompt that is right and
+    half a one that is wrong are counted with the others to find it, as in `_resampled`. Of 1 to 16 answers to each of 10
+    or 40 prompts, right 2 to 98 % of the time and more or less alike, it covered the truth in 92 to 100 %.
     """
     n = len(shares)
     if n == 0:
