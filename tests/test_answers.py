@@ -147,7 +147,7 @@ def test_a_judge_is_left_to_decide_what_is_not_plainly_right():
 
 
 def test_an_answer_that_keeps_sympy_busy_is_wrong_and_the_next_one_is_graded():
-    child = mathematics.Child(cpu_s=0.2)
+    child = mathematics.Child(cpu_s=1)
     try:
         hanging = {
             "expected": "\\int_0^1 e^{e^{e^{x}}} dx",
